@@ -1,0 +1,16 @@
+"""What each stage does. One room per stage; nothing here knows how stages are chained.
+
+The environment variables are set here, before any library reads them: a run phones nobody, and
+MLflow's model catalogue does not wait for a network that may not be there.
+"""
+
+import os
+
+for _name, _value in {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    "TOKENIZERS_PARALLELISM": "true",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -1,0 +1,28 @@
+"""Errors that a person can act on: what was found, what was expected, what to do."""
+
+
+class TouchstoneError(Exception):
+    """An error whose message is complete in itself; it is shown without a traceback.
+
+    `exit_status` is what the command returns for it.
+    """
+
+    exit_status = 1
+
+
+class StageError(TouchstoneError):
+    """A stage could not do its work: bad data, an unreachable address, no space."""
+
+    exit_status = 1
+
+
+class UsageError(TouchstoneError):
+    """The command, the profile or a file it names is wrong; no stage was run."""
+
+    exit_status = 2
+
+
+class RefusedError(TouchstoneError):
+    """A check said no: the number or the model it would lead to cannot be vouched for."""
+
+    exit_status = 3

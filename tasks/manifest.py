@@ -1,0 +1,92 @@
+"""Files and their digests: what makes an output whole, and how that is known later.
+
+`manifest.json` lists every file of an output with its size and SHA-256, and is written last: an output
+without one never existed. Its own SHA-256 is the output's digest.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one way to write a JSON value: keys sorted, no spaces, UTF-8; NaN is refused."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_tree(path: Path) -> str:
+    """Digest of a file's bytes, or of a folder's file names and bytes, whatever the folder is called."""
+    if path.is_file():
+        return sha256_of(path)
+    return hashlib.sha256(
+        canonical_json({name: sha256_of(path / name) for name in files_under(path)})
+    ).hexdigest()
+
+
+def files_under(folder: Path) -> Iterator[str]:
+    """Every file below `folder`, as sorted POSIX paths relative to it."""
+    return iter(sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even across a power cut."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def describe_files(root: Path, folder: str) -> bytes:
+    """The manifest of everything under `root/folder`, its paths relative to `root`."""
+    files = {
+        f"{folder}/{name}": {"sha256": sha256_of(path), "size": path.stat().st_size}
+        for name in files_under(root / folder)
+        for path in [root / folder / name]
+    }
+    return canonical_json({"files": files})
+
+
+def digest_of(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def fault_in(root: Path, digest: str | None = None) -> str | None:
+    """What is wrong with the output in `root`, or None when every listed file is there and unaltered.
+
+    With `digest`, the manifest itself must be the one that was recorded.
+    """
+    try:
+        manifest = (root / MANIFEST).read_bytes()
+        files = json.loads(manifest)["files"]
+    except FileNotFoundError:
+        return f"{root / MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{root / MANIFEST} cannot be read: {error}"
+    if digest is not None and digest_of(manifest) != digest:
+        return f"{root / MANIFEST} is not the manifest that was recorded"
+    for name, expected in files.items():
+        path = root / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != expected["size"]:
+            return f"{path} has {path.stat().st_size} bytes instead of {expected['size']}"
+    for name, expected in files.items():
+        if sha256_of(root / name) != expected["sha256"]:
+            return f"{root / name} was altered: its SHA-256 is no longer {expected['sha256']}"
+    return None
