@@ -16,6 +16,7 @@ Device = Annotated[
     Field(description="auto: the first CUDA device when there is one, else the CPU"),
     OUTSIDE_KEY,
 ]
+TemplateName = Literal["alpaca", "phi3"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -147,6 +148,9 @@ class TokenizeConfig(StageConfig):
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
     revision: str | None = None
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
+    include_rows: Annotated[
+        bool, Field(description="a tokenizer trained here also learns from the training rows")
+    ] = False
     seed: int = 123
 
     @model_validator(mode="after")
@@ -217,7 +221,7 @@ class PretrainConfig(StageConfig):
 class FinetuneConfig(StageConfig):
     """Supervised fine-tuning on the completions of instruction rows."""
 
-    template: Literal["alpaca"] = "alpaca"
+    template: TemplateName = "alpaca"
     epochs: Annotated[float, Field(gt=0)] = 2.0
     batch_size: Positive = 8
     accumulation: Positive = 1
@@ -234,7 +238,7 @@ class FinetuneConfig(StageConfig):
 class GenerateConfig(StageConfig):
     """Responses to the prompts of the test split, by greedy decoding."""
 
-    template: Literal["alpaca"] = "alpaca"
+    template: TemplateName = "alpaca"
     max_new_tokens: Positive = 256
     batch_size: Positive = 32
     device: Device = "auto"

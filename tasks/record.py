@@ -13,6 +13,7 @@ A finished run with the same key whose files are all there, unaltered, is a hit.
 """
 
 import json
+import re
 import shutil
 import time
 import traceback
@@ -59,6 +60,9 @@ class Stage:
 
     Called as `function(config, run, **inputs)`, each input the folder of an upstream output.
     """
+    holds: str | None = None
+    """`module:function` for a stage with an effect beyond its files: `function(tracking, output)` says
+    whether that effect is still there. When it is not, the record is a miss."""
 
 
 class Progress(Protocol):
@@ -92,10 +96,12 @@ class StageRun:
     """Files about this run of it: times, speeds, pictures."""
     checkpoint: Path
     """Files from which a later attempt at the same key continues; gone once the stage is done."""
-    parent: str | None = None
     tracking: Tracking | None = None
     run_id: str | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    """The records behind the inputs, by input name."""
     lineage: Mapping[str, str] = field(default_factory=dict)
+    """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
     metrics: dict[str, float] = field(default_factory=dict)
     _buffer: MetricBuffer | None = None
@@ -146,13 +152,14 @@ def _log_dataset(
     )
     tags = [InputTag("mlflow.data.context", context)]
     tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
-    set_tags(tracking.client, run_id, {f"touchstone.dataset.{context}": digest})
+    tag = re.sub(r"[^\w./ -]", "_", f"touchstone.dataset.{context}.{name}")  # what MLflow allows in a name
+    set_tags(tracking.client, run_id, {tag: digest})
 
 
 # Finding what was done before
 
 
-def find(tracking: Tracking, key: str) -> Reference | None:
+def find(tracking: Tracking, stage: Stage, key: str) -> Reference | None:
     """The newest finished run with this key whose files are all there, unaltered; None is a miss."""
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
@@ -161,9 +168,13 @@ def find(tracking: Tracking, key: str) -> Reference | None:
     )
     for run in runs:
         reference = _reference(run)
-        if reference and fault(tracking, reference) is None:
+        if reference and fault(tracking, reference) is None and _holds(tracking, stage, reference):
             return reference
     return None
+
+
+def _holds(tracking: Tracking, stage: Stage, reference: Reference) -> bool:
+    return stage.holds is None or resolve_name(stage.holds)(tracking, fetch(tracking, reference) / OUTPUT)
 
 
 def _reference(run: Run) -> Reference | None:
@@ -275,7 +286,7 @@ def execute(
     key = stage_key(stage, config, digests)
     label = label or stage.name
     with _only_one(tracking.work / f"{key}.lock", label, progress):
-        if not refresh and (found := find(tracking, key)):
+        if not refresh and (found := find(tracking, stage, key)):
             return found
         work = tracking.work / key
         if refresh:
@@ -296,9 +307,9 @@ def execute(
             out=work / OUTPUT,
             aside=work / ASIDE,
             checkpoint=work / "checkpoint",
-            parent=parent,
             tracking=tracking,
             run_id=mlflow_run.info.run_id,
+            references=inputs,
             lineage=lineage or {},
             progress=progress,
         )

@@ -1,0 +1,22 @@
+"""Loss curves as pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+Point = tuple[float, float]
+
+
+def draw_losses(path: Path, title: str, x_label: str, curves: dict[str, Sequence[Point]]) -> None:
+    """One line for each of `curves` (points of x and loss in nats per token), as a PNG at `path`."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        if points:
+            style = {"marker": "o", "markersize": 4} if len(points) < 50 else {"alpha": 0.7, "linewidth": 1}
+            axes.plot([x for x, _ in points], [y for _, y in points], label=name, **style)
+    axes.set(title=title, xlabel=x_label, ylabel="loss (nats per token)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)

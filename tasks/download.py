@@ -1,0 +1,351 @@
+"""The download stage: every source whole, verified and under its final name, or one error that says why.
+
+A source is brought into a part in the checkpoint folder first, so that a later attempt continues from it;
+once all of them are there, each is renamed into the output.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tasks.config import DownloadConfig, Source
+from tasks.disk import FULL, require_space, writing
+from tasks.errors import StageError, UsageError
+from tasks.fetch import AddressError, Part, fault_in, fetch
+from tasks.manifest import digest_of, files_under, sha256_of, sha256_of_tree
+from tasks.unzip import unzip
+
+if TYPE_CHECKING:  # MLflow takes a second to import, and fingerprints are asked for without it
+    from tasks.record import Progress, StageRun
+
+PROGRESS_EVERY = 0.2  # seconds
+
+
+class Meter:
+    """Reports the bytes of one file, at most every `PROGRESS_EVERY` seconds; a total of 0 is not known."""
+
+    def __init__(self, progress: "Progress", name: str) -> None:
+        self._progress = progress
+        self._name = name
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if time.monotonic() >= self._next or done == total:
+            self._progress(done, total or 0, "bytes", self._name)
+            self._next = time.monotonic() + PROGRESS_EVERY
+
+
+# What the configuration only points to
+
+
+def fingerprints(config: DownloadConfig) -> dict[str, str]:
+    """Digests, by source name, of the content that `config` points to but does not fix.
+
+    A file or folder of this machine and made text give their SHA-256; an address without a `sha256` gives
+    that of the mirror folder's file, else the address itself. Raises UsageError when a path or the mirror
+    folder is not there or cannot be read.
+    """
+    mirror = _mirror_folder(config)
+    found = {}
+    for source in config.sources:
+        try:
+            fingerprint = _fingerprint(source, mirror)
+        except OSError as error:
+            raise UsageError(
+                f"source {source.name!r} cannot be read: {error}. Make it readable, or name another path."
+            ) from error
+        if fingerprint is not None:
+            found[source.name] = fingerprint
+    return found
+
+
+def _fingerprint(source: Source, mirror: Path | None) -> str | None:
+    if source.path is not None:
+        return sha256_of_tree(_checked_path(source))
+    if source.made == "python-reference":
+        return digest_of(b"".join(_json_lines(_python_reference(), source.name)))
+    if source.urls and source.sha256 is None:
+        file = _file_in(mirror, source.name)
+        return sha256_of(file) if file else f"address:{source.urls[0]}"
+    return None
+
+
+def _mirror_folder(config: DownloadConfig) -> Path | None:
+    """The mirror, when it is a folder; raises UsageError when it is neither a folder nor an address."""
+    if config.mirror is None or config.mirror.startswith(("http://", "https://")):
+        return None
+    folder = Path(config.mirror)
+    if not folder.is_dir():
+        raise UsageError(
+            f"the mirror {config.mirror} is neither a folder that exists nor an http(s) address. Correct it."
+        )
+    return folder
+
+
+def _file_in(mirror: Path | None, name: str) -> Path | None:
+    if mirror is None:
+        return None
+    candidates = (mirror / name, mirror / PurePosixPath(name).name)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _checked_path(source: Source) -> Path:
+    """The source's file or folder; raises UsageError when it cannot be taken as it is."""
+    path = source.path
+    if not path.is_file() and not path.is_dir():
+        found = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise UsageError(f"source {source.name!r}: {path.absolute()} {found}. Correct the path.")
+    if path.is_dir() and source.unzip:
+        raise UsageError(f"source {source.name!r}: {path} is a folder already; set unzip: false.")
+    for link in path.rglob("*"):  # of a file, nothing
+        if not link.is_symlink():
+            continue
+        if not link.is_file() or not link.resolve().is_relative_to(path.resolve()):
+            raise UsageError(
+                f"source {source.name!r}: {link} is a link to a folder, out of {path}, or to nothing. "
+                "Replace it by what it should stand for."
+            )
+    return path
+
+
+# The stage
+
+
+def download(config: DownloadConfig, run: "StageRun") -> None:
+    """Bring every source to `run.out / source.name`; a zip archive becomes the folder of its name.
+
+    Raises UsageError for a path, mirror or name that is wrong, and StageError when a source cannot be had;
+    no output is there then which is not whole.
+    """
+    mirror = _mirror_folder(config)
+    targets = _targets(config, run.out)
+    origins = [_bring(source, config, mirror, run) for source in config.sources]
+    for source, origin, target in zip(config.sources, origins, targets, strict=True):
+        _place(source, origin, target, run)
+    files = [run.out / name for name in files_under(run.out)]
+    run.log_metrics({"bytes": sum(file.stat().st_size for file in files), "files": len(files)})
+
+
+def _targets(config: DownloadConfig, out: Path) -> list[Path]:
+    targets: dict[Path, str] = {}
+    for source in config.sources:
+        name = PurePosixPath(source.name)
+        if source.unzip and name.suffix.lower() == ".zip":
+            name = name.with_suffix("")
+        target = out / name
+        for other, other_name in targets.items():
+            if target.is_relative_to(other) or other.is_relative_to(target):
+                raise UsageError(
+                    f"the sources {other_name!r} and {source.name!r} would be in each other's place. "
+                    "Give one of them another name."
+                )
+        targets[target] = source.name
+    return list(targets)
+
+
+def _part(source: Source, run: "StageRun") -> Part:
+    safe_name = source.name.replace("%", "%25").replace("/", "%2F")
+    return Part(run.checkpoint / f"{safe_name}.part")
+
+
+def _bring(source: Source, config: DownloadConfig, mirror: Path | None, run: "StageRun") -> str:
+    """Bring a source, whole and verified, into its part; returns where it came from."""
+    part = _part(source, run)
+    try:
+        with writing(source.name, run.checkpoint):
+            if source.urls:
+                return _from_addresses(source, config, mirror, part, Meter(run.progress, source.name))
+            part.discard()
+            return _from_here(source, part.path, run)
+    except StageError:
+        if not source.urls or not part.resumable(source):
+            part.discard()
+        raise
+
+
+def _place(source: Source, origin: str, target: Path, run: "StageRun") -> None:
+    """Give a part its final name, and log what it was."""
+    part = _part(source, run)
+    content = part.path
+    digest = source.sha256 or sha256_of_tree(content)
+    with writing(source.name, run.out):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.unzip:
+            content = part.path.with_suffix(".unzipped")
+            try:
+                unzip(part.path, content, source.name)
+            finally:
+                part.discard()  # kept, a bad archive would be found complete by every later attempt
+        content.replace(target)
+        part.discard()
+    files = [target / name for name in files_under(target)] or [target]
+    size = sum(file.stat().st_size for file in files)
+    run.progress(size, size, "bytes", source.name)
+    run.log_dataset(source.name, digest, origin, "source", bytes=size, files=len(files))
+
+
+# From a mirror and addresses
+
+
+def _from_addresses(
+    source: Source, config: DownloadConfig, mirror: Path | None, part: Part, meter: Meter
+) -> str:
+    if part.complete(source):
+        return str(part.note["address"])
+    faults = []
+    if mirror:
+        file = _file_in(mirror, source.name)
+        fault = _copy_from_mirror(file, part, source) if file else "holds no such file"
+        if file and fault is None:
+            return file.absolute().as_uri()
+        faults.append(f"{file or mirror}: {fault}")
+    for address in _addresses(source, config, mirror):
+        try:
+            fetch(address, part, source, timeout=config.timeout, attempts=config.attempts, report=meter)
+        except AddressError as error:
+            faults.append(f"{address}: {error}")
+        else:
+            return address
+    lines = "\n".join(f"  {fault}" for fault in faults)
+    raise StageError(
+        f"{source.name} could not be had:\n{lines}\n"
+        "Check the network, or pass --mirror DIR_OR_URL with a folder or base address that has the file."
+    )
+
+
+def _addresses(source: Source, config: DownloadConfig, mirror: Path | None) -> list[str]:
+    if config.mirror is None or mirror:
+        return list(source.urls)
+    return [f"{config.mirror.rstrip('/')}/{quote(source.name)}", *source.urls]
+
+
+def _copy_from_mirror(file: Path, part: Part, source: Source) -> str | None:
+    """Copy and verify; what is wrong with the mirror's file, or None."""
+    size = file.stat().st_size
+    require_space(part.path.parent, size, source.name)
+    part.begin(file.absolute().as_uri(), total=size)
+    try:
+        shutil.copyfile(file, part.path)
+        fault = fault_in(part.path, source)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        fault = f"cannot be read: {error}"
+    if fault:
+        part.discard()
+    return fault
+
+
+# From this machine, and from Hugging Face
+
+
+def _from_here(source: Source, part: Path, run: "StageRun") -> str:
+    if source.path is not None:
+        return _from_path(source, part, run)
+    if source.dataset is not None:
+        rows = _dataset_rows(source)
+        origin = f"hf:{source.dataset}" + (f"@{source.revision}" if source.revision else "")
+    elif source.made == "python-reference":
+        rows, origin = _python_reference(), "made:python-reference"
+    else:
+        rows, origin = _skills(source), "made:skills"
+    meter, done = Meter(run.progress, source.name), 0
+    with part.open("wb") as file:
+        for line in _json_lines(rows, source.name):
+            done += file.write(line)
+            meter(done, source.size)
+    _verify(part, source, origin)
+    return origin
+
+
+def _from_path(source: Source, part: Path, run: "StageRun") -> str:
+    path = _checked_path(source)
+    names = list(files_under(path)) if path.is_dir() else [""]
+    sizes = {name: (path / name).stat().st_size for name in names}
+    require_space(part.parent, sum(sizes.values()), source.name)
+    meter, done = Meter(run.progress, source.name), 0
+    for name in names:
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path / name, part / name)
+        done += sizes[name]
+        meter(done, sum(sizes.values()))
+    _verify(part, source, str(path.absolute()))
+    return path.absolute().as_uri()
+
+
+def _verify(part: Path, source: Source, origin: str) -> None:
+    if part.is_dir():
+        found = sha256_of_tree(part)
+        fault = None
+        if source.sha256 not in (None, found):
+            fault = f"has, as a folder, the SHA-256 {found} instead of {source.sha256}"
+    else:
+        fault = fault_in(part, source) if part.exists() else "is an empty folder"
+    if fault:
+        raise StageError(f"{source.name} from {origin} {fault}. Correct the source, or what it expects.")
+
+
+def _json_lines(rows: Iterable[Any], name: str) -> Iterator[bytes]:
+    """Each row as a line of JSON, its characters as they are; raises StageError for a row that is none."""
+    for number, row in enumerate(rows, start=1):
+        try:
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_json_date)
+        except (TypeError, ValueError) as error:
+            raise StageError(
+                f"{name}: row {number} cannot be written as JSON: {error}. Use a data set of plain values."
+            ) from error
+        yield f"{line}\n".encode()
+
+
+def _json_date(value: Any) -> str:
+    if isinstance(value, date):  # and datetime
+        return value.isoformat()
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _python_reference() -> list[dict[str, str]]:
+    """The Python language reference, by topic: real English that every CPython ships."""
+    from pydoc_data.topics import topics
+
+    return [{"text": topics[name]} for name in sorted(topics)]
+
+
+def _skills(source: Source) -> list[dict[str, str]]:
+    from tasks.skills import make_rows
+
+    try:
+        return make_rows(source.count, source.seed)
+    except ValueError as error:
+        raise StageError(f"{source.name}: {error}. Ask for fewer rows with count.") from error
+
+
+def _dataset_rows(source: Source) -> Iterable[Any]:
+    """The rows of one split; raises StageError that names the data set and the endpoint asked."""
+    import datasets
+    from huggingface_hub.constants import ENDPOINT
+
+    if Path(source.dataset).exists():  # which `load_dataset` would prefer, whatever the Hub has
+        raise UsageError(
+            f"source {source.name!r}: the data set {source.dataset} is a path of this machine too. "
+            "Name it as a path, or run elsewhere."
+        )
+    try:
+        return datasets.load_dataset(
+            source.dataset,
+            source.subset,
+            split=source.split,
+            revision=source.revision,
+            token=False,  # a stored token would go to whatever HF_ENDPOINT names
+        )
+    except Exception as error:  # of datasets, huggingface_hub, httpx, pyarrow: each has its own
+        wanted = f"subset {source.subset or 'default'}, split {source.split}, {source.revision or 'main'}"
+        raise StageError(
+            f"the data set {source.dataset} ({wanted}) could not be had from {ENDPOINT}: "
+            f"{type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT to a mirror, "
+            "or download its files by hand and name them as a path; one that needs a login is not asked for."
+        ) from error

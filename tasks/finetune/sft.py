@@ -1,0 +1,231 @@
+"""Supervised fine-tuning with TRL, the loss on completions only, resumed where it died."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+
+from tasks.config import FinetuneConfig
+from tasks.curves import draw_losses
+from tasks.device import pick_device
+from tasks.errors import StageError
+from tasks.finetune.supervised import IGNORED, Example, supervise_all
+from tasks.models import load_model
+from tasks.record import StageRun
+from tasks.rows import load_split
+from tasks.templates import TEMPLATES
+
+COMPLETE = "complete"  # an empty file, written last into a checkpoint: without it the folder is half-written
+
+
+def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -> None:
+    """Train `base/model` on the train split of `rows`; write `model/`, `history.jsonl`, `summary.json`.
+
+    `model/` is the checkpoint with the lowest validation loss. Raises StageError for a row whose prompt
+    leaves no room for its completion and for a loss that is not a number.
+    """
+    device = pick_device(config.device)
+    model, tokenizer = load_model(base / "model")
+    max_length = min(config.max_length, model.config.max_position_embeddings)
+    examples = {
+        split: supervise_all(tokenizer, TEMPLATES[config.template], load_split(rows, split), max_length)
+        for split in ("train", "validation")
+    }
+    trainer = _make_trainer(config, run, model, tokenizer, examples, device)
+    checkpoint = _newest_complete(run.checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _write(run, trainer, tokenizer, examples, config.template)
+
+
+def _as_dataset(examples: list[Example]) -> Dataset:
+    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+
+
+def _make_trainer(
+    config: FinetuneConfig,
+    run: StageRun,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: dict[str, list[Example]],
+    device: torch.device,
+) -> SFTTrainer:
+    steps = math.ceil(
+        math.ceil(len(examples["train"]) / config.batch_size) / config.accumulation * config.epochs
+    )
+    validated = bool(examples["validation"])
+    every = max(1, math.ceil(steps / config.evaluations))
+    arguments = SFTConfig(
+        output_dir=str(run.checkpoint),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        bf16=config.precision == "bfloat16",
+        use_cpu=device.type == "cpu",
+        seed=config.seed,
+        data_seed=config.seed,
+        max_length=None,  # rows are already cut, with their end token kept
+        packing=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=validated,
+        metric_for_best_model="eval_loss" if validated else None,
+        greater_is_better=False if validated else None,
+        gradient_checkpointing=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device.type == "cuda",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = _TokenMeanTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_as_dataset(examples["train"]),
+        eval_dataset=_as_dataset(examples["validation"]) if validated else None,
+        processing_class=tokenizer,
+        callbacks=[_Reporting(run)],
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
+    return trainer
+
+
+class _TokenMeanTrainer(SFTTrainer):
+    """Evaluates by the mean over tokens; the parent's mean of batch means weighs short batches too much."""
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        loss = completion_loss(self.model, self.get_eval_dataloader(), self.args.device)
+        metrics = {"eval_loss": loss}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+@torch.no_grad()
+def completion_loss(model: PreTrainedModel, batches: DataLoader, device: torch.device) -> float:
+    """Mean loss over every supervised token of all batches, in nats."""
+    was_training = model.training
+    model.eval()
+    total, supervised = 0.0, 0
+    for batch in batches:
+        labels = batch["labels"].to(device)[:, 1:]
+        logits = model(
+            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)
+        ).logits[:, :-1]
+        total += F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        ).item()
+        supervised += int((labels != IGNORED).sum())
+    model.train(was_training)
+    return total / supervised
+
+
+class _Reporting(TrainerCallback):
+    """Sends the trainer's numbers to the stage's run, and marks checkpoints that are whole."""
+
+    def __init__(self, run: StageRun) -> None:
+        self.run = run
+
+    def on_train_begin(self, _args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        for entry in state.log_history:  # of an attempt that died: the new run shows the whole curve
+            self._send(entry, entry["step"])
+
+    def on_log(
+        self,
+        _args: TrainingArguments,
+        state: TrainerState,
+        _control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        self._send(logs or {}, state.global_step)
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise StageError(
+                f"the training loss became {loss} at step {state.global_step}. Lower finetune.learning_rate"
+            )
+        if loss is not None:
+            self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+    def _send(self, entry: dict[str, float], step: int) -> None:
+        self.run.log_metrics({NAMES[name]: value for name, value in entry.items() if name in NAMES}, step)
+
+
+NAMES = {
+    "loss": "train_loss",
+    "eval_loss": "validation_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+}
+
+
+def _newest_complete(folder: Path) -> Path | None:
+    """The last whole checkpoint of an earlier attempt; half-written ones are removed."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in checkpoints:
+        if not (path / COMPLETE).exists():
+            shutil.rmtree(path)
+    return next((path for path in reversed(checkpoints) if path.exists()), None)
+
+
+def _write(
+    run: StageRun,
+    trainer: SFTTrainer,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: dict[str, list[Example]],
+    template: str,
+) -> None:
+    trainer.model.to("cpu").save_pretrained(run.out / "model")
+    tokenizer.save_pretrained(run.out / "model")
+    history = [
+        {"step": entry["step"], **{NAMES[name]: value for name, value in entry.items() if name in NAMES}}
+        for entry in trainer.state.log_history
+    ]
+    with (run.out / "history.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in history)
+    train, validation = (
+        [(entry["step"], entry[name]) for entry in history if name in entry]
+        for name in ("train_loss", "validation_loss")
+    )
+    best_step, best_loss = min(validation, key=lambda point: point[1], default=(None, None))
+    summary = {
+        "template": template,
+        "steps": trainer.state.global_step,
+        "supervised_tokens": sum(label != IGNORED for e in examples["train"] for label in e.labels),
+        "rows_cut": sum(e.cut for e in examples["train"]),
+        "train_loss": train[-1][1],
+        "best_step": best_step,
+        "best_validation_loss": best_loss,
+    }
+    (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    run.log_metrics(
+        {name: float(value) for name, value in summary.items() if value is not None}, summary["steps"]
+    )
+    draw_losses(run.aside / "loss.png", "Fine-tuning", "steps", {"train": train, "validation": validation})

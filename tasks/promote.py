@@ -1,0 +1,150 @@
+"""Registering a model, and deciding whether it becomes the champion."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.transformers
+from mlflow.models import infer_signature
+
+from tasks.config import PromoteConfig
+from tasks.judge.statistics import paired_interval
+from tasks.models import load_model
+from tasks.record import OUTPUT, Reference, StageRun, fetch
+from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of
+from tasks.rows import load_split
+from tasks.templates import TEMPLATES
+from tasks.tracking import Tracking
+
+Scores = dict[int, float | None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the candidate becomes the champion, and why; `difference` in points with its 95% interval."""
+
+    champion: bool
+    reason: str
+    against: str | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def promote(config: PromoteConfig, run: StageRun, *, model: Path, rows: Path, scores: Path) -> None:
+    """Register `model/model`, name it the candidate, and the champion if its scores earn that.
+
+    Writes `promotion.json`. The first champion needs `config.min_score`; a later one needs the paired
+    interval against the present champion, on the same rows by the same scorer, to lie above the margin.
+    """
+    headline, mean, per_row = read_scores(scores)
+    decision = decide(config, run.tracking, run.references["rows"], headline, mean, per_row)
+    number = _register(config, run, model, rows)
+    client = run.tracking.client
+    for name, value in _lineage_tags(run, headline, mean, decision).items():
+        client.set_model_version_tag(config.name, number, name, value)
+    client.set_registered_model_alias(config.name, CANDIDATE, number)
+    if decision.champion:
+        client.set_registered_model_alias(config.name, CHAMPION, number)
+    promotion = {"name": config.name, "version": int(number), **vars(decision)}
+    (run.out / PROMOTION).write_text(json.dumps(promotion, indent=2) + "\n", encoding="utf-8")
+    run.log_metrics({"champion": float(decision.champion)})
+    run.progress(1, 1, "model", f"{config.name} version {number}: {decision.reason}")
+
+
+def read_scores(folder: Path) -> tuple[str, float | None, Scores]:
+    """The headline scorer of a judge stage's output, its mean, and its score of each row by id."""
+    summary = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    headline = summary["headline"]
+    mean = next(entry["mean"] for entry in summary["scores"] if entry["scorer"] == headline)
+    lines = (folder / "scores.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    return headline, mean, {row["id"]: row[headline] for row in rows}
+
+
+def decide(
+    config: PromoteConfig,
+    tracking: Tracking,
+    rows: Reference,
+    headline: str,
+    mean: float | None,
+    scores: Scores,
+) -> Decision:
+    """Compare the candidate with the present champion, if there is one."""
+    if mean is None:
+        return Decision(False, f"kept as candidate: {headline} left too many rows without a score")
+    present = champion_of(tracking, config.name)
+    if present is None:
+        passed = mean >= config.min_score
+        verdict = "the first champion" if passed else "kept as candidate"
+        relation = "reaches" if passed else "is below"
+        return Decision(
+            passed, f"{verdict}: its mean {mean:.1f} {relation} the least score {config.min_score:g}"
+        )
+    against = f"version {present.version}"
+    if (
+        present.tags.get("touchstone.scorer") != headline
+        or present.tags.get("touchstone.rows") != rows.digest
+    ):
+        return Decision(
+            False,
+            f"kept as candidate: the champion ({against}) was scored on other rows or by another scorer",
+            against,
+        )
+    reference = Reference.model_validate_json(present.tags["touchstone.scores"])
+    _, _, theirs = read_scores(fetch(tracking, reference) / OUTPUT)
+    pairs = [
+        (score, theirs[row])
+        for row, score in scores.items()
+        if score is not None and theirs.get(row) is not None
+    ]
+    ours, other = zip(*pairs, strict=True)
+    difference, low, high = paired_interval(ours, other, config.resamples, config.seed)
+    better = low > config.margin
+    verdict = "champion" if better else "kept as candidate"
+    relation = "above" if better else "not above"
+    reason = (
+        f"{verdict}: {difference:+.1f} points against {against} (95% {low:+.1f} to {high:+.1f}), "
+        f"which is {relation} the margin of {config.margin:g}"
+    )
+    return Decision(better, reason, against, difference, low, high)
+
+
+def _register(config: PromoteConfig, run: StageRun, model: Path, rows: Path) -> str:
+    """Log the model into this stage's MLflow run and register it; returns the version."""
+    network, tokenizer = load_model(model / "model")
+    template = json.loads((model / "summary.json").read_text(encoding="utf-8"))["template"]
+    example = TEMPLATES[template].prompt(load_split(rows, "test")[0])
+    with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
+        info = mlflow.transformers.log_model(
+            {"model": network, "tokenizer": tokenizer},
+            name="model",
+            task="text-generation",
+            signature=infer_signature(example, "a response"),
+            input_example=example,
+            registered_model_name=config.name,
+            pip_requirements=[
+                f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")
+            ],
+            metadata={"template": template},
+            await_registration_for=0,
+        )
+    run.tracking.client.update_run(run.run_id, status="RUNNING")
+    return str(info.registered_model_version)
+
+
+def _lineage_tags(run: StageRun, headline: str, mean: float | None, decision: Decision) -> dict[str, Any]:
+    """Enough to walk from a version to the bytes, the code and the flow run that made it."""
+    stages = {f"touchstone.{name}.digest": reference.digest for name, reference in run.references.items()}
+    return {
+        **run.lineage,
+        **stages,
+        "touchstone.rows": run.references["rows"].digest,
+        "touchstone.scores": run.references["scores"].model_dump_json(),
+        "touchstone.scorer": headline,
+        "touchstone.mean": "missing" if mean is None else f"{mean:.4f}",
+        "touchstone.decision": decision.reason,
+    }

@@ -1,0 +1,112 @@
+"""Reading records from files, with the row at fault named when one is wrong."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import StageError
+
+Record = tuple[str, dict[str, Any]]
+"""Where a record stands (`file.json, row 12`), and the record."""
+
+
+def read_text(path: Path) -> str:
+    """A text file, which must be UTF-8 and not empty. Raises StageError naming file and byte."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StageError(
+            f"{path.name} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}. "
+            "Convert it first, for example: iconv -f latin1 -t utf-8"
+        ) from error
+    if not text.strip():
+        raise StageError(f"{path.name} is empty")
+    return text
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Objects of a JSON list or a JSON Lines file. Raises StageError naming the row that is no object."""
+    if path.suffix == ".json":
+        yield from _json_list(path)
+    elif path.suffix in (".jsonl", ".ndjson"):
+        yield from _json_lines(path)
+    else:
+        raise StageError(f"{path.name}: expected .json or .jsonl, found {path.suffix or 'no ending'}")
+
+
+def _json_list(path: Path) -> Iterator[Record]:
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        row = _rows_before(text, error.pos)
+        raise StageError(
+            f"{path.name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+            f" (in row {row + 1}). If every line is an object of its own, name the file .jsonl"
+        ) from error
+    if not isinstance(value, list):
+        raise StageError(f"{path.name}: expected a list of objects, found {_json_type(value)}")
+    if not value:
+        raise StageError(f"{path.name} holds an empty list; expected at least one row")
+    for number, record in enumerate(value, 1):
+        yield _checked(f"{path.name}, row {number}", record)
+
+
+def _rows_before(text: str, position: int) -> int:
+    """How many whole rows of a JSON list stand before a position."""
+    decoder, rows, at = json.JSONDecoder(), 0, text.find("[") + 1
+    while 0 < at < position:
+        while at < len(text) and text[at] in " \t\r\n,":
+            at += 1
+        try:
+            _, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError:
+            break
+        rows += 1
+    return rows
+
+
+def _json_lines(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise StageError(
+                f"{path.name}, row {number}: not valid JSON ({error.msg}): {_short(line)}"
+            ) from error
+        yield _checked(f"{path.name}, row {number}", value)
+
+
+def _checked(where: str, value: Any) -> Record:
+    if not isinstance(value, dict):
+        raise StageError(f"{where}: expected an object, found {_json_type(value)}: {_short(value)}")
+    return where, value
+
+
+def text_field(record: Record, *names: str, required: bool = True) -> str:
+    """The first of the named fields that is there, which must be text. Raises StageError naming the row."""
+    where, row = record
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, str) and (value.strip() or not required):
+            return value
+        if value is not None and not isinstance(value, str):
+            raise StageError(f"{where}: {name!r} should be text, found {_json_type(value)}: {_short(value)}")
+        if name in row and required:
+            raise StageError(f"{where}: {name!r} is empty")
+    if required:
+        raise StageError(f"{where}: no {names[0]!r}; its fields are {', '.join(sorted(row)) or 'none'}")
+    return ""
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

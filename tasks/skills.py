@@ -1,0 +1,163 @@
+"""Instruction rows made on the spot: small skills whose answers can be computed.
+
+Every row is new: no two rows share a prompt, so whatever the split, no prompt of the test rows was
+trained on. `make_rows` proves it before it returns.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+
+Row = dict[str, str]
+
+NOUNS = (
+    "apple book river stone cloud garden window bottle table lamp forest mountain bridge engine letter "
+    "village market basket candle hammer island ladder mirror needle orange pencil pillow rocket saddle "
+    "shadow spoon street sugar ticket tunnel turtle valley wagon winter anchor button carpet dragon falcon"
+).split()
+ADJECTIVES = (
+    "red small quiet old bright heavy cold green gentle narrow golden broken empty famous wooden".split()
+)
+NAMES = "Anna Boris Clara David Elena Felix Greta Hugo Irene Jonas Karla Lucas Maria Nils Olga Peter".split()
+PLACES = "market library harbour station garden bakery museum school theatre castle".split()
+OPPOSITES = [
+    pair.split(":")
+    for pair in "hot:cold big:small fast:slow early:late open:closed full:empty light:dark high:low "
+    "hard:soft young:old rich:poor strong:weak wide:narrow happy:sad clean:dirty deep:shallow loud:quiet "
+    "long:short "
+    "wet:dry near:far sweet:bitter thick:thin true:false first:last smooth:rough".split()
+]
+PAST = [
+    pair.split(":")
+    for pair in "walk:walked go:went see:saw buy:bought find:found make:made write:wrote take:took "
+    "paint:painted open:opened sell:sold bring:brought draw:drew lose:lost clean:cleaned hold:held".split()
+]
+KINDS = {
+    "animal": "horse tiger rabbit donkey goat camel wolf otter".split(),
+    "fruit": "pear plum cherry banana grape lemon peach melon".split(),
+    "tool": "saw wrench drill chisel pliers shovel axe file".split(),
+    "colour": "blue purple yellow white black pink brown grey".split(),
+    "metal": "iron copper silver tin zinc lead nickel gold".split(),
+}
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+
+
+def _article(word: str) -> str:
+    return ("an " if word[0] in "aeiou" else "a ") + word
+
+
+def _opposite(draw: random.Random) -> Row:
+    word, other = draw.sample(draw.choice(OPPOSITES), 2)
+    noun = draw.choice(NOUNS)
+    return {
+        "instruction": "Rewrite the phrase with the opposite adjective.",
+        "input": f"the {word} {noun}",
+        "output": f"the {other} {noun}",
+    }
+
+
+def _past(draw: random.Random) -> Row:
+    present, past = draw.choice(PAST)
+    name, noun = draw.choice(NAMES), draw.choice(NOUNS)
+    return {
+        "instruction": "Change the sentence to the past tense.",
+        "input": f"They {present} the {noun} with {name}.",
+        "output": f"They {past} the {noun} with {name}.",
+    }
+
+
+def _kind(draw: random.Random) -> Row:
+    kind = draw.choice(list(KINDS))
+    word = draw.choice(KINDS[kind])
+    others = [other for other in KINDS if other != kind]
+    choices = [kind, draw.choice(others)]
+    draw.shuffle(choices)
+    return {
+        "instruction": f"Is {word} {_article(choices[0])} or {_article(choices[1])}?",
+        "input": "",
+        "output": f"It is {_article(kind)}.",
+    }
+
+
+def _larger(draw: random.Random) -> Row:
+    first, second = draw.sample(range(10, 100), 2)
+    return {
+        "instruction": "Which number is larger?",
+        "input": f"{first} or {second}",
+        "output": f"The larger number is {max(first, second)}.",
+    }
+
+
+def _day(draw: random.Random) -> Row:
+    index, name = draw.randrange(7), draw.choice(NAMES)
+    noun, place = draw.choice(NOUNS), draw.choice(PLACES)
+    return {
+        "instruction": "On which day does the parcel arrive?",
+        "input": f"{name} sends a {noun} to the {place} on {DAYS[index]}. It arrives one day later.",
+        "output": f"It arrives on {DAYS[(index + 1) % 7]}.",
+    }
+
+
+def _where(draw: random.Random) -> Row:
+    name, place = draw.choice(NAMES), draw.choice(PLACES)
+    adjective, noun = draw.choice(ADJECTIVES), draw.choice(NOUNS)
+    return {
+        "instruction": f"Where is {name}?",
+        "input": f"{name} carries the {adjective} {noun} to the {place}.",
+        "output": f"{name} is at the {place}.",
+    }
+
+
+def _last_word(draw: random.Random) -> Row:
+    words = draw.sample(NOUNS, 4)
+    return {
+        "instruction": "Give the last word of the list.",
+        "input": ", ".join(words),
+        "output": words[-1],
+    }
+
+
+FAMILIES: dict[str, Callable[[random.Random], Row]] = {
+    "opposite": _opposite,
+    "past tense": _past,
+    "kind": _kind,
+    "larger number": _larger,
+    "day": _day,
+    "where": _where,
+    "last word": _last_word,
+}
+
+
+def make_rows(count: int, seed: int) -> list[Row]:
+    """`count` rows with `instruction`, `input`, `output` and `category`, the same for the same seed.
+
+    The families take turns; one that has no new prompt left gives up its turn. Raises ValueError when all
+    of them are exhausted before `count` is reached.
+    """
+    draw = random.Random(seed)
+    streams = {name: _distinct(family, draw) for name, family in FAMILIES.items()}
+    rows: list[Row] = []
+    while len(rows) < count and streams:
+        for name in list(streams):
+            row = next(streams[name], None)
+            if row is None:
+                del streams[name]
+            elif len(rows) < count:
+                rows.append(row | {"category": name})
+    if len(rows) < count:
+        raise ValueError(f"the skills have only {len(rows)} distinct rows; {count} were asked for")
+    if len({(row["instruction"], row["input"]) for row in rows}) != count:
+        raise AssertionError("two rows share a prompt: a row of the test split could be one trained on")
+    return rows
+
+
+def _distinct(family: Callable[[random.Random], Row], draw: random.Random) -> Iterator[Row]:
+    """Rows of one family with new prompts, until a thousand draws in a row bring nothing new."""
+    seen: set[tuple[str, str]] = set()
+    misses = 0
+    while misses < 1000:
+        row = family(draw)
+        prompt = (row["instruction"], row["input"])
+        misses = misses + 1 if prompt in seen else 0
+        if not misses:
+            seen.add(prompt)
+            yield row
