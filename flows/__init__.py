@@ -1,0 +1,18 @@
+"""How stages are chained, and the `touchstone` command.
+
+The environment variables are set here, before Prefect reads them. Prefect's own console lines would
+interleave with progress bars and print a traceback for every mistake in a data file, so the console
+keeps only what is critical; every line still reaches Prefect's server and its UI.
+"""
+
+import os
+
+for _name, _value in {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_CLI_PROMPT": "false",
+}.items():
+    os.environ.setdefault(_name, _value)

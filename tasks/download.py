@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from tasks.config import DownloadConfig, Source
 from tasks.disk import FULL, require_space, writing
-from tasks.errors import StageError, UsageError
+from tasks.errors import StageError, UnreachableError, UsageError
 from tasks.fetch import AddressError, Part, fault_in, fetch
 from tasks.manifest import digest_of, files_under, sha256_of, sha256_of_tree
 from tasks.unzip import unzip
@@ -197,7 +197,7 @@ def _from_addresses(
 ) -> str:
     if part.complete(source):
         return str(part.note["address"])
-    faults = []
+    faults, transient = [], False
     if mirror:
         file = _file_in(mirror, source.name)
         fault = _copy_from_mirror(file, part, source) if file else "holds no such file"
@@ -209,10 +209,11 @@ def _from_addresses(
             fetch(address, part, source, timeout=config.timeout, attempts=config.attempts, report=meter)
         except AddressError as error:
             faults.append(f"{address}: {error}")
+            transient = transient or error.transient
         else:
             return address
     lines = "\n".join(f"  {fault}" for fault in faults)
-    raise StageError(
+    raise (UnreachableError if transient else StageError)(
         f"{source.name} could not be had:\n{lines}\n"
         "Check the network, or pass --mirror DIR_OR_URL with a folder or base address that has the file."
     )

@@ -16,6 +16,10 @@ class StageError(TouchstoneError):
     exit_status = 1
 
 
+class UnreachableError(StageError):
+    """An address or a server did not answer; the same attempt may well succeed later."""
+
+
 class UsageError(TouchstoneError):
     """The command, the profile or a file it names is wrong; no stage was run."""
 

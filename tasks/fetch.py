@@ -31,7 +31,11 @@ Report = Callable[[int, int | None], None]
 
 
 class AddressError(Exception):
-    """This address cannot give the file; another one may."""
+    """This address cannot give the file; another one may, or, if `transient`, this one later."""
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class TransferError(Exception):
@@ -163,7 +167,7 @@ def _persist(
             return _transfer(client, address, part, source, report)
         except TransferError as error:
             if attempt == attempts:
-                raise AddressError(f"{error}, in the last of {attempts} attempts") from error
+                raise AddressError(f"{error}, in the last of {attempts} attempts", transient=True) from error
             delay = _delay(attempt, error)
             log.warning("%s: %s; attempt %d of %d in %.1f s", address, error, attempt + 1, attempts, delay)
             time.sleep(delay)

@@ -60,7 +60,7 @@ def tokenize(
 
 
 def read_documents(corpus: Path) -> Iterator[str]:
-    """Documents below a folder, in the order of their paths: a text file is one, a JSON row's `text` is one."""
+    """Documents below a folder, in the order of their paths: a text file, or a JSON row's `text`."""
     paths = sorted(p for p in corpus.rglob("*") if p.is_file())
     if not paths:
         raise StageError("the corpus holds no file")

@@ -1,5 +1,6 @@
 """The connection to MLflow: where it is, opened safely by any number of processes at once."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 
 from tasks.errors import UsageError
+
+# MLflow announces each registered model and looks for a card on the hub of models that come from no hub.
+logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 EXPERIMENT = "touchstone"
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter

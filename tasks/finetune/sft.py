@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,26 @@ def _make_trainer(
         math.ceil(len(examples["train"]) / config.batch_size) / config.accumulation * config.epochs
     )
     validated = bool(examples["validation"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TRL's own defaults set a name Transformers retires
+        arguments = _arguments(config, run, steps, validated, device)
+    trainer = _TokenMeanTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_as_dataset(examples["train"]),
+        eval_dataset=_as_dataset(examples["validation"]) if validated else None,
+        processing_class=tokenizer,
+        callbacks=[_Reporting(run)],
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
+    return trainer
+
+
+def _arguments(
+    config: FinetuneConfig, run: StageRun, steps: int, validated: bool, device: torch.device
+) -> SFTConfig:
     every = max(1, math.ceil(steps / config.evaluations))
-    arguments = SFTConfig(
+    return SFTConfig(
         output_dir=str(run.checkpoint),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
@@ -96,22 +115,11 @@ def _make_trainer(
         load_best_model_at_end=validated,
         metric_for_best_model="eval_loss" if validated else None,
         greater_is_better=False if validated else None,
-        gradient_checkpointing=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
         report_to=[],
         disable_tqdm=True,
     )
-    trainer = _TokenMeanTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=_as_dataset(examples["train"]),
-        eval_dataset=_as_dataset(examples["validation"]) if validated else None,
-        processing_class=tokenizer,
-        callbacks=[_Reporting(run)],
-    )
-    trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
-    return trainer
 
 
 class _TokenMeanTrainer(SFTTrainer):
@@ -225,7 +233,6 @@ def _write(
         "best_validation_loss": best_loss,
     }
     (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    run.log_metrics(
-        {name: float(value) for name, value in summary.items() if value is not None}, summary["steps"]
-    )
+    numbers = {name: value for name, value in summary.items() if isinstance(value, int | float)}
+    run.log_metrics(numbers, trainer.state.global_step)
     draw_losses(run.aside / "loss.png", "Fine-tuning", "steps", {"train": train, "validation": validation})

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tasks.config import JudgeConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, UnreachableError
 from tasks.judge.prompts import SCHEMA
 
 PREFIX = "ollama:"
@@ -140,7 +140,7 @@ class Ollama:
         )
 
     def gone(self, reason: str | None) -> StageError:
-        return StageError(
+        return UnreachableError(
             f"no Ollama server answers at {self.url} ({reason}). Start one with `ollama serve`, or set "
             "OLLAMA_HOST or judge.host to where one runs. Finished answers are kept; run again to continue."
         )

@@ -1,0 +1,166 @@
+"""The `touchstone` command."""
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from flows.config import load_profile, profile_names
+from flows.console import console, print_result
+from tasks.errors import RefusedError, StageError, TouchstoneError, UsageError
+
+app = typer.Typer(
+    help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+STAGE_NAMES = (
+    "download",
+    "rows",
+    "tokenize",
+    "pretrain",
+    "finetune",
+    "generate",
+    "judge",
+    "promote",
+    "report",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")
+]
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated")
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")
+    ] = None,
+    refresh: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE", help=f"Do a stage again ({', '.join(STAGE_NAMES)}, or all); may be repeated"
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="SCORER", help="metric:chrf, or ollama:MODEL; short for --set judge.scorer="),
+    ] = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
+    overrides = [*(set_ or ()), *([f"judge.scorer={judge}"] if judge else [])]
+    loaded = load_profile(profile, overrides, mirror)
+    stages = _stages_to_refresh(refresh or ())
+    if verbose:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+    console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
+    from flows.pipeline import pipeline  # after the checks above: a wrong key need not wait for Prefect
+
+    state = pipeline(loaded, stages, return_state=True)
+    if not state.is_completed():
+        _raise_failure(state)
+    summary = state.result()
+    if json_:
+        print_result(json.dumps(summary, ensure_ascii=False))
+    else:
+        _show_report(summary["run_id"])
+
+
+def _stages_to_refresh(names: Any) -> list[str]:
+    for name in names:
+        if name not in (*STAGE_NAMES, "all"):
+            raise UsageError(
+                f"--refresh {name}: there is no such stage; there are {', '.join(STAGE_NAMES)}, and all"
+            )
+    return list(STAGE_NAMES) if "all" in names else list(names)
+
+
+def _raise_failure(state: Any) -> NoReturn:
+    from flows.stages import REFUSED
+
+    if state.name == REFUSED:
+        raise RefusedError(state.message)
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, BaseException) and not isinstance(error, TouchstoneError):
+        raise error
+    raise StageError(state.message)
+
+
+@app.command()
+def report(
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A pipeline's MLflow run; the newest one if left out"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Show the report card of a pipeline run, and where its page is."""
+    from flows.results import load_report
+
+    if json_:
+        print_result(json.dumps(load_report(run_id).report, ensure_ascii=False))
+    else:
+        _show_report(run_id)
+
+
+def _show_report(run_id: str | None) -> None:
+    from rich.console import Console
+    from tasks.report.terminal import show
+
+    from flows.results import load_report
+
+    loaded = load_report(run_id)
+    show(loaded.report, loaded.cost, Console(highlight=False))
+    console.say(f"Report card: {loaded.page}")
+
+
+@app.command()
+def profiles() -> None:
+    """List the profiles."""
+    for name in profile_names():
+        print_result(f"{name:<14} {load_profile(name).description}")
+
+
+def main() -> None:
+    """Run the command; every known error is one message and its exit status, never a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    wants_json = "--json" in sys.argv[1:]
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        _fail(error.format_message(), 2, wants_json)
+    except TouchstoneError as error:
+        _fail(str(error), error.exit_status, wants_json)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; the same command continues where it stopped", 130, wants_json)
+    except Exception as error:
+        if "--verbose" in sys.argv[1:]:
+            raise
+        _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
+    console.say(f"error: {message}", style="red")
+    if wants_json:
+        outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")
+        print_result(json.dumps({"status": outcome, "error": message}, ensure_ascii=False))
+    sys.exit(status)

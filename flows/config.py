@@ -1,0 +1,223 @@
+"""Profiles: everything a pipeline run is configured by, from a YAML file and `--set` overrides."""
+
+import difflib
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from tasks.config import (
+    DownloadConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PretrainConfig,
+    PromoteConfig,
+    ReportConfig,
+    RowsConfig,
+    StageConfig,
+    TokenizeConfig,
+)
+from tasks.errors import UsageError
+from tasks.tracking import home
+
+DOWNLOADS = ("corpus", "instructions", "vocabulary")
+
+
+class Profile(StageConfig):
+    """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    description: str = ""
+    corpus: DownloadConfig
+    instructions: DownloadConfig
+    vocabulary: Annotated[
+        DownloadConfig | None, Field(description="encoder.json and vocab.bpe, for tokenize.kind=gpt2")
+    ] = None
+    rows: RowsConfig = RowsConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    generate: GenerateConfig = GenerateConfig()
+    judge: JudgeConfig = JudgeConfig()
+    promote: PromoteConfig = PromoteConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        """The model is named after the profile; responses are asked for with the template trained on."""
+        if not isinstance(raw, dict):
+            return raw
+        raw = dict(raw)
+        finetune, generate, promote = (raw.get(stage) for stage in ("finetune", "generate", "promote"))
+        if isinstance(finetune, dict) and "template" in finetune and isinstance(generate or {}, dict):
+            raw["generate"] = {"template": finetune["template"]} | (generate or {})
+        if isinstance(promote or {}, dict):
+            name = (promote or {}).get("name", PromoteConfig.model_fields["name"].default)
+            raw["promote"] = (promote or {}) | {"name": str(name).replace("{profile}", str(raw.get("name")))}
+        return raw
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.generate.template != self.finetune.template:
+            raise ValueError(
+                f"generate.template is {self.generate.template}, finetune.template {self.finetune.template}: "
+                "a model must be asked with the prompt it was trained on"
+            )
+        if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
+            raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
+        return self
+
+
+def profiles_folder() -> Path:
+    return home() / "deployments" / "profiles"
+
+
+def profile_names() -> list[str]:
+    return sorted(path.stem for path in profiles_folder().glob("*.yaml"))
+
+
+def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> Profile:
+    """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
+
+    Paths in the file are relative to it, paths in overrides to the current folder. Raises UsageError naming
+    every key at fault.
+    """
+    path = _find(name)
+    raw = _read_yaml(path)
+    raw.setdefault("name", path.stem)
+    _anchor(raw, path.parent)
+    for override in overrides:
+        _apply(raw, override)
+    for download in DOWNLOADS:
+        if mirror and raw.get(download) is not None:
+            raw[download] = _with_mirror(raw[download], mirror)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"profile {name}: {_explain(error)}") from error
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UsageError(
+                f"profile {name} does not exist; give the path of a YAML file, or one of: "
+                f"{', '.join(profile_names())}"
+            )
+        return Path(name).resolve()
+    path = profiles_folder() / f"{name}.yaml"
+    if not path.is_file():
+        close = difflib.get_close_matches(name, profile_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else "a path to a YAML file works too."
+        raise UsageError(f"there is no profile {name!r}; there are {', '.join(profile_names())}; {hint}")
+    return path
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path.name}: expected a mapping of stages to settings, found {raw!r}")
+    return raw
+
+
+def _anchor(raw: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of a profile file relative to the file, wherever the command is started."""
+    for name in DOWNLOADS:
+        download = raw.get(name)
+        if isinstance(download, str) and not download.startswith(("http://", "https://", "hf:")):
+            raw[name] = str(folder / download)
+        elif isinstance(download, dict):
+            for source in download.get("sources", ()):
+                if isinstance(source, dict) and "path" in source:
+                    source["path"] = str(folder / str(source["path"]))
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {override!r}: expected a.b=value, for example --set pretrain.size=124M")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"--set {name}: {text!r} is not a valid value: {' '.join(str(error).split())}"
+        ) from error
+    *parents, last = name.split(".")
+    target: Any = raw
+    for parent in parents:
+        if isinstance(target, list):
+            target = _item(target, parent, name)
+        elif isinstance(target.get(parent), dict | list):
+            target = target[parent]
+        else:
+            target[parent] = {}
+            target = target[parent]
+    if isinstance(target, list):
+        _item(target, last, name)
+        target[int(last)] = value
+    else:
+        target[last] = value
+
+
+def _item(items: list[Any], index: str, name: str) -> Any:
+    if not index.isdigit() or int(index) >= len(items):
+        raise UsageError(
+            f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
+        )
+    return items[int(index)]
+
+
+def _with_mirror(download: Any, mirror: str) -> Any:
+    validated = (
+        DownloadConfig.model_validate(download).model_dump(exclude_unset=True)
+        if isinstance(download, str)
+        else download
+    )
+    return validated | {"mirror": mirror} if isinstance(validated, dict) else validated
+
+
+def _explain(error: ValidationError) -> str:
+    """Every fault in one line: the key, what was found, and the key that was probably meant."""
+    return "; ".join(_fault(details) for details in error.errors())
+
+
+def _fault(details: Any) -> str:
+    *parents, last = details["loc"] or ("",)
+    name = ".".join(map(str, details["loc"]))
+    if details["type"] == "extra_forbidden":
+        known = _fields_at(Profile, parents)
+        close = difflib.get_close_matches(str(last), known, n=1)
+        hint = (
+            f"did you mean {'.'.join([*map(str, parents), close[0]])}?"
+            if close
+            else f"there are {', '.join(known)}"
+        )
+        return f"there is no setting {name}; {hint}"
+    message = details["msg"].removeprefix("Value error, ")
+    found = "" if details["type"] in ("value_error", "missing") else f", found {details['input']!r}"
+    return f"{name}: {message}{found}" if name else f"{message}{found}"
+
+
+def _fields_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
+    for step in location:
+        if isinstance(step, int):
+            continue
+        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
+        if inner is None:
+            break
+        model = inner
+    return sorted(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

@@ -1,0 +1,201 @@
+"""One flow for each stage: what a work pool can be sent.
+
+A flow here only opens the stage record and says in Prefect how it went. What the stage does is in `tasks/`,
+which is not imported before there is work to do.
+"""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from prefect import State, Task, flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Failed
+
+from flows.console import console
+from flows.lineage import lineage
+from tasks.config import (
+    DownloadConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PretrainConfig,
+    PromoteConfig,
+    ReportConfig,
+    RowsConfig,
+    StageConfig,
+    TokenizeConfig,
+)
+from tasks.download import fingerprints
+from tasks.errors import RefusedError, TouchstoneError, UnreachableError
+from tasks.record import Reference, Stage, execute
+from tasks.tracking import open_tracking
+
+Inputs = dict[str, Reference]
+
+# A version is raised when its stage comes to mean something else: every older record is then a miss.
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("download", 1, "tasks.download:download"),
+        Stage("rows", 1, "tasks.rows:rows"),
+        Stage("tokenize", 1, "tasks.tokenize:tokenize"),
+        Stage("pretrain", 1, "tasks.pretrain:pretrain"),
+        Stage("finetune", 1, "tasks.finetune.sft:finetune"),
+        Stage("generate", 1, "tasks.generate:generate"),
+        Stage("judge", 1, "tasks.judge:judge"),
+        Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 1, "tasks.report:report"),
+    )
+}
+
+REFUSED = "Refused"  # the state of a flow whose stage said no, so that a caller elsewhere can tell
+RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each request by themselves first
+
+
+def stage_fingerprints(config: StageConfig) -> dict[str, str]:
+    """Digests of what a config only points to (local files), so that the key follows their content."""
+    return fingerprints(config) if isinstance(config, DownloadConfig) else {}
+
+
+def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+
+
+@task(
+    name="run",
+    task_run_name="{label}",
+    description="Run one stage inside its MLflow run",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAY,
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_worth_retrying,
+    cache_policy=None,
+    persist_result=False,
+)
+def run_recorded(
+    stage: Stage, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
+) -> Reference:
+    """Execute the stage, or find what another process made of it meanwhile."""
+    return execute(
+        open_tracking(),
+        stage,
+        config,
+        inputs,
+        fingerprints=stage_fingerprints(config),
+        parent=parent,
+        label=label,
+        lineage=lineage(),
+        refresh=refresh,
+        progress=ProgressArtifact(label),
+    )
+
+
+class ProgressArtifact:
+    """A stage's progress on the console, and every few seconds in Prefect's UI."""
+
+    EVERY = 3.0  # seconds
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._artifact: UUID | None = None
+        self._sent = time.monotonic()
+
+    def __call__(self, done: float, total: float, unit: str, note: str) -> None:
+        console.progress(self.label, done, total, unit, note)
+        if not total or time.monotonic() - self._sent < self.EVERY:
+            return
+        self._sent = time.monotonic()
+        percent = 100 * done / total
+        description = f"{self.label}: {done:,.0f} of {total:,.0f} {unit}, {note}"
+        if self._artifact is None:
+            key = f"progress-{self.label.replace(' ', '-')}"
+            self._artifact = create_progress_artifact(percent, key=key, description=description)
+        else:
+            update_progress_artifact(self._artifact, percent, description=description)
+
+
+def _perform(
+    stage: str, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
+) -> State | dict[str, Any]:
+    try:
+        reference = run_recorded(STAGES[stage], config, inputs, label, parent, refresh)
+    except TouchstoneError as error:
+        name = REFUSED if isinstance(error, RefusedError) else "Failed"
+        return Failed(name=name, message=str(error))
+    return reference.model_dump()
+
+
+_named: dict[str, Any] = {"flow_run_name": "{label}", "persist_result": True}
+
+
+@flow(name="download", description="Verified files from mirrors, addresses, folders and hubs", **_named)
+def download(
+    config: DownloadConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("download", config, inputs, label, parent, refresh)
+
+
+@flow(name="rows", description="Instruction rows, read and split without leaks", **_named)
+def rows(
+    config: RowsConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("rows", config, inputs, label, parent, refresh)
+
+
+@flow(name="tokenize", description="A tokenizer, and the corpus as tokens", **_named)
+def tokenize(
+    config: TokenizeConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("tokenize", config, inputs, label, parent, refresh)
+
+
+@flow(name="pretrain", description="A GPT trained from random weights on the tokens", **_named)
+def pretrain(
+    config: PretrainConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("pretrain", config, inputs, label, parent, refresh)
+
+
+@flow(name="finetune", description="The base model trained on the completions of the rows", **_named)
+def finetune(
+    config: FinetuneConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("finetune", config, inputs, label, parent, refresh)
+
+
+@flow(name="generate", description="A model's responses to the test rows", **_named)
+def generate(
+    config: GenerateConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("generate", config, inputs, label, parent, refresh)
+
+
+@flow(
+    name="judge", description="Scores for responses: a reference metric, and a judge if asked for", **_named
+)
+def judge(
+    config: JudgeConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("judge", config, inputs, label, parent, refresh)
+
+
+@flow(name="promote", description="The model in the registry, champion if its scores earn that", **_named)
+def promote(
+    config: PromoteConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("promote", config, inputs, label, parent, refresh)
+
+
+@flow(name="report", description="The report card", **_named)
+def report(
+    config: ReportConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("report", config, inputs, label, parent, refresh)
+
+
+FLOWS = {
+    flow.name: flow
+    for flow in (download, rows, tokenize, pretrain, finetune, generate, judge, promote, report)
+}

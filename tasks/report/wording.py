@@ -1,0 +1,212 @@
+"""The card's words and numbers, the same on the page, in the terminal and in the artifact.
+
+Responses, prompts, judges' reasons and file names are text that nobody vouches for: `visible` makes what
+would act on a screen into something that can be read, and each rendering escapes its own markup.
+"""
+
+import re
+import unicodedata
+from typing import Any, NamedTuple
+
+BASE, TUNED = "base", "fine-tuned"
+SCORERS = {"metric:chrf": "chrF++"}
+STATUSES = {
+    "ok": "",
+    "too_many_missing": "no mean: too many missing",
+    "judge_failed_audit": "no mean: the judge failed its audit",
+}
+FLOW_URL = "prefect_flow_run_url"
+
+# Embeddings, overrides and isolates: an unclosed one turns around the text that follows the response.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+Json = dict[str, Any]
+
+
+def visible(text: str) -> str:
+    """`text` with every control character but the line feed and the tab made visible, as in `\\x1b`."""
+    text = text.replace("\r\n", "\n")
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if character in "\n\t":
+        return character
+    acts = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or _TURNING.match(character)
+    return character.encode("unicode_escape").decode() if acts else character
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, an ellipsis where it was shortened."""
+    flat = " ".join(visible(text).split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+# Scores
+
+
+def scorer_name(scorer: str) -> str:
+    return SCORERS.get(scorer) or visible(scorer.partition(":")[2])
+
+
+def scorer_title(entry: Json) -> str:
+    """`chrF++, a metric` or `llama3.2, a judge`: never one in place of the other."""
+    return f"{scorer_name(entry['scorer'])}, a {entry['kind']}"
+
+
+def scorer_note(kind: str) -> str:
+    """What kind of number this is."""
+    if kind == "metric":
+        return "A metric compares characters and words with the reference. No judge has read the responses."
+    return "A judge is a language model that reads each response beside its reference."
+
+
+def score_text(score: float | None) -> str:
+    return "missing" if score is None else f"{score:.1f}"
+
+
+def mean_text(entry: Json) -> str:
+    """The mean, or why there is none; never 0 for a mean that is not there."""
+    if entry["status"] != "ok" or entry["mean"] is None:
+        return STATUSES.get(entry["status"], entry["status"])
+    return f"{entry['mean']:.1f}"
+
+
+def interval_text(entry: Json) -> str:
+    return "" if entry["low"] is None else f"{entry['low']:.1f} to {entry['high']:.1f}"
+
+
+def scored_text(entry: Json) -> str:
+    """How many rows have a score, and where the mean would lie with the others."""
+    text = f"{entry['scored']:,} of {entry['rows']:,} rows scored"
+    if entry["missing"]:
+        low, high = entry["lowest_possible"], entry["highest_possible"]
+        text += f", {entry['missing']:,} missing: over all rows between {low:.1f} and {high:.1f}"
+    return text
+
+
+def of_scorer(entries: list[Json], scorer: str) -> list[Json]:
+    return [entry for entry in entries if entry["scorer"] == scorer]
+
+
+class Verdict(NamedTuple):
+    """The card in one line: `tone` is better, worse, open (nothing shown) or none (nothing known)."""
+
+    tone: str
+    sentence: str
+    number: str
+    detail: str
+
+
+def verdict(report: Json) -> Verdict:
+    """Whether fine-tuning helped, by the interval of the paired difference on the headline scorer."""
+    found = of_scorer(report["differences"], report["headline"])[0]
+    title = scorer_title(found)
+    if found["difference"] is None:
+        reasons = {mean_text(entry) for entry in of_scorer(report["scores"], report["headline"])}
+        why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
+        return Verdict("none", "Whether fine-tuning helped is not known", "", f"{title}: {why}")
+    detail = (
+        f"points of 100 by {title}; 95% interval {signed(found['low'])} to {signed(found['high'])}, "
+        f"{found['rows']:,} test rows, paired"
+    )
+    if found["low"] > 0:
+        tone, sentence = "better", "Fine-tuning helped"
+    elif found["high"] < 0:
+        tone, sentence = "worse", "Fine-tuning made it worse"
+    else:
+        tone, sentence = "open", "No difference can be shown"
+    return Verdict(tone, sentence, signed(found["difference"]), detail)
+
+
+def signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")
+
+
+# The rest
+
+
+def standing(report: Json) -> str:
+    return "Champion" if report["promotion"]["champion"] else "Candidate"
+
+
+def sampling_text(report: Json) -> str:
+    """How the samples were drawn."""
+    samples = report["samples"]
+    count = len(samples["rows"])
+    if count == samples["of"]:
+        return f"All {count} test rows, from the lowest score of the fine-tuned model to the highest."
+    spread = ", and over the categories" if any(row["category"] for row in samples["rows"]) else ""
+    return (
+        f"{count} of {samples['of']:,} test rows, drawn by seed {samples['seed']} evenly over the "
+        f"fine-tuned model's scores, from the lowest to the highest{spread}. None was picked by hand."
+    )
+
+
+def remarks(answer: Json) -> str:
+    """What a reader should know of a response: that it was cut, or what it is when it is no answer."""
+    found = [] if answer["kind"] in ("ok", "identical") else [answer["kind"]]
+    return ", ".join(found + ["cut at the length limit"] * answer["cut"])
+
+
+def responses_text(entry: Json) -> str:
+    """`12 cut, 3 empty, 2 looping, 6.3 tokens on average`."""
+    kinds = {kind: count for kind, count in entry["kinds"].items() if kind not in ("ok", "empty")}
+    counts = {"empty": entry["empty"], "cut": entry["cut"]} | kinds
+    parts = [f"{count:,} {name}" for name, count in counts.items()]
+    return ", ".join([*parts, f"{entry['mean_tokens']:.1f} tokens on average"])
+
+
+def losses_text(summary: Json) -> str:
+    """The last training loss, and the best validation loss when there was a validation split."""
+    text = f"last training loss {summary['train_loss']:.3f}"
+    if summary.get("best_validation_loss") is None:
+        return text + "; no validation split"
+    text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
+    if "best_bits_per_byte" in summary:
+        perplexity, bits = summary["best_perplexity"], summary["best_bits_per_byte"]
+        text += f" (perplexity {perplexity:.1f}, {bits:.3f} bits per byte)"
+    return text
+
+
+def moved_text(instructions: Json) -> str:
+    """What leaked, and was moved into the training split."""
+    moved = {name: count for name, count in instructions["moved"].items() if count}
+    if not moved:
+        return "no prompt stood in two splits"
+    return "moved to train because their prompts leaked: " + ", ".join(
+        f"{count:,} from {name}" for name, count in moved.items()
+    )
+
+
+def reused(stage: Json, cost: Json) -> bool:
+    """Whether a stage's output was found, made by an earlier pipeline run than the card's."""
+    return cost["parent"] is not None and stage["parent"] != cost["parent"]
+
+
+def total_seconds(cost: Json) -> float | None:
+    known = [stage["seconds"] for stage in cost["stages"] if stage["seconds"] is not None]
+    return sum(known) if known else None
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def short(number: float) -> str:
+    """Three digits and a unit: 890 k, 124 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size * 0.9995:
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return f"{number:g}"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units."""
+    return f"{count} bytes" if count < 1000 else f"{short(count)}B"
