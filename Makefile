@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 # The environment is rebuilt only when what it is made from changes.
-PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib; print(hashlib.sha256(b''.join(pathlib.Path(f).read_bytes() for f in ('constraints.txt', 'pyproject.toml'))).hexdigest()[:16])")
+PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
+	project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
+	pins = pathlib.Path('constraints.txt').read_text() + repr(project); \
+	print(hashlib.sha256(pins.encode()).hexdigest()[:16])")
 STAMP  := $(VENV)/pins-$(PINS)
 
 .PHONY: run test test-slow lint setup clean

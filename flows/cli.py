@@ -11,7 +11,7 @@ import typer
 
 from flows.config import load_profile, profile_names
 from flows.console import console, print_result
-from tasks.errors import RefusedError, StageError, TouchstoneError, UsageError
+from tasks.errors import TouchstoneError, UsageError
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -68,10 +68,11 @@ def run(
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
     from flows.pipeline import pipeline  # after the checks above: a wrong key need not wait for Prefect
+    from flows.states import error_in
 
     state = pipeline(loaded, stages, return_state=True)
     if not state.is_completed():
-        _raise_failure(state)
+        raise error_in(state)
     summary = state.result()
     if json_:
         print_result(json.dumps(summary, ensure_ascii=False))
@@ -86,17 +87,6 @@ def _stages_to_refresh(names: Any) -> list[str]:
                 f"--refresh {name}: there is no such stage; there are {', '.join(STAGE_NAMES)}, and all"
             )
     return list(STAGE_NAMES) if "all" in names else list(names)
-
-
-def _raise_failure(state: Any) -> NoReturn:
-    from flows.stages import REFUSED
-
-    if state.name == REFUSED:
-        raise RefusedError(state.message)
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, BaseException) and not isinstance(error, TouchstoneError):
-        raise error
-    raise StageError(state.message)
 
 
 @app.command()
@@ -118,9 +108,9 @@ def report(
 
 def _show_report(run_id: str | None) -> None:
     from rich.console import Console
-    from tasks.report.terminal import show
 
     from flows.results import load_report
+    from tasks.report.terminal import show
 
     loaded = load_report(run_id)
     show(loaded.report, loaded.cost, Console(highlight=False))

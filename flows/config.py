@@ -20,6 +20,7 @@ from tasks.config import (
     RowsConfig,
     StageConfig,
     TokenizeConfig,
+    source_from_text,
 )
 from tasks.errors import UsageError
 from tasks.tracking import home
@@ -135,8 +136,9 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
         if isinstance(download, str) and not download.startswith(("http://", "https://", "hf:")):
             raw[name] = str(folder / download)
         elif isinstance(download, dict):
-            for source in download.get("sources", ()):
-                if isinstance(source, dict) and "path" in source:
+            sources = download.get("sources")
+            for source in sources if isinstance(sources, list) else ():
+                if isinstance(source, dict) and source.get("path"):
                     source["path"] = str(folder / str(source["path"]))
 
 
@@ -168,7 +170,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _item(items: list[Any], index: str, name: str) -> Any:
-    if not index.isdigit() or int(index) >= len(items):
+    if not index.isdecimal() or int(index) >= len(items):
         raise UsageError(
             f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
         )
@@ -176,17 +178,22 @@ def _item(items: list[Any], index: str, name: str) -> Any:
 
 
 def _with_mirror(download: Any, mirror: str) -> Any:
-    validated = (
-        DownloadConfig.model_validate(download).model_dump(exclude_unset=True)
-        if isinstance(download, str)
-        else download
-    )
-    return validated | {"mirror": mirror} if isinstance(validated, dict) else validated
+    if isinstance(download, str):
+        download = {"sources": [source_from_text(download)]}
+    return download | {"mirror": mirror} if isinstance(download, dict) else download
 
 
 def _explain(error: ValidationError) -> str:
-    """Every fault in one line: the key, what was found, and the key that was probably meant."""
-    return "; ".join(_fault(details) for details in error.errors())
+    """Every fault in one line: the key, what was found, and the key that was probably meant.
+
+    A fault inside a list also makes the list look empty: only the innermost is told.
+    """
+    locations = [details["loc"] for details in error.errors()]
+    return "; ".join(
+        _fault(details)
+        for details in error.errors()
+        if not any(other != details["loc"] == other[: len(details["loc"])] for other in locations)
+    )
 
 
 def _fault(details: Any) -> str:

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from flows.config import Profile
 from flows.console import console
 from flows.lineage import lineage
-from flows.stages import FLOWS, REFUSED, STAGES, Inputs, stage_fingerprints
+from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
+from flows.states import error_in
 from tasks.config import StageConfig
 from tasks.errors import RefusedError, StageError, TouchstoneError
 from tasks.record import Reference, find, flat, stage_key
@@ -58,7 +59,7 @@ class Chain:
     ) -> Reference:
         """Find the stage's output or make it, as a subflow of this machine.
 
-        Raises StageError or RefusedError with the stage's own message.
+        Raises the stage's own error, with its label before the message.
         """
         label = label or stage
         started = time.monotonic()
@@ -83,16 +84,14 @@ class Chain:
             if state.is_completed():
                 outcome, style = "done", "green"
                 return Reference.model_validate(state.result())
-            if state.name == REFUSED:
-                outcome = "refused"
-                raise RefusedError(f"{label}: {state.message}")
-            error = state.result(raise_on_failure=False)
-            if isinstance(error, Exception) and not isinstance(error, TouchstoneError):
-                raise StageError(
-                    f"{label}: {type(error).__name__}: {error}. This is a defect here or in a library; "
-                    "the traceback is in this stage's MLflow run (traceback.txt)"
-                ) from error
-            raise StageError(f"{label}: {state.message}")
+            error = error_in(state)
+            if isinstance(error, TouchstoneError):
+                outcome = "refused" if isinstance(error, RefusedError) else "failed"
+                raise type(error)(f"{label}: {error}")
+            raise StageError(
+                f"{label}: {type(error).__name__}: {error}. This is a defect here or in a library; "
+                "the traceback is in this stage's MLflow run (traceback.txt)"
+            ) from error
         finally:
             console.end(label, outcome, time.monotonic() - started, style)
 

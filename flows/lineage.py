@@ -2,10 +2,9 @@
 
 import subprocess
 from functools import cache
+from pathlib import Path
 
 from prefect.runtime import flow_run
-
-from tasks.tracking import home
 
 
 @cache
@@ -14,7 +13,11 @@ def code_commit() -> str:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(home()), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
         return done.stdout.strip()
 

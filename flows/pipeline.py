@@ -8,15 +8,14 @@ from typing import Any
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.states import Failed
-from tasks.report.markdown import as_markdown, score_rows
 
 from flows.config import Profile
 from flows.dispatch import Chain, pipeline_run
-from flows.stages import REFUSED
-from tasks.errors import RefusedError, TouchstoneError
+from flows.states import failed
+from tasks.errors import TouchstoneError
 from tasks.record import ASIDE, OUTPUT, Reference, fetch
 from tasks.registry import PROMOTION
+from tasks.report.markdown import as_markdown, score_rows
 
 
 @flow(
@@ -36,8 +35,7 @@ def pipeline(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str,
             card = stages(chain, profile)
             return conclude(chain, profile, card, started)
     except TouchstoneError as error:
-        name = REFUSED if isinstance(error, RefusedError) else "Failed"
-        return Failed(name=name, message=str(error))
+        return failed(error)
 
 
 def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:

@@ -11,10 +11,10 @@ from uuid import UUID
 from prefect import State, Task, flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
-from prefect.states import Failed
 
 from flows.console import console
 from flows.lineage import lineage
+from flows.states import failed
 from tasks.config import (
     DownloadConfig,
     FinetuneConfig,
@@ -28,7 +28,7 @@ from tasks.config import (
     TokenizeConfig,
 )
 from tasks.download import fingerprints
-from tasks.errors import RefusedError, TouchstoneError, UnreachableError
+from tasks.errors import TouchstoneError, UnreachableError
 from tasks.record import Reference, Stage, execute
 from tasks.tracking import open_tracking
 
@@ -50,7 +50,6 @@ STAGES = {
     )
 }
 
-REFUSED = "Refused"  # the state of a flow whose stage said no, so that a caller elsewhere can tell
 RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each request by themselves first
 
 
@@ -122,8 +121,7 @@ def _perform(
     try:
         reference = run_recorded(STAGES[stage], config, inputs, label, parent, refresh)
     except TouchstoneError as error:
-        name = REFUSED if isinstance(error, RefusedError) else "Failed"
-        return Failed(name=name, message=str(error))
+        return failed(error)
     return reference.model_dump()
 
 

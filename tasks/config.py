@@ -7,7 +7,7 @@ computes), so it takes no part in the stage's key: see `tasks/record.py`.
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 OUTSIDE_KEY = "outside the key"
 
@@ -25,6 +25,14 @@ class StageConfig(BaseModel):
     """Base of every stage's configuration: frozen, and a wrong key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, no, on, off as booleans, and pydantic takes those for 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"Input should not be a boolean, found {value}")
+        return value
 
     def key_fields(self) -> dict[str, Any]:
         """The fields that decide the result, as JSON values, nested configurations included."""
@@ -96,7 +104,7 @@ class DownloadConfig(StageConfig):
     @classmethod
     def _from_text(cls, raw: Any) -> Any:
         if isinstance(raw, str):
-            return {"sources": [_source_from_text(raw)]}
+            return {"sources": [source_from_text(raw)]}
         return raw
 
     @model_validator(mode="after")
@@ -107,7 +115,8 @@ class DownloadConfig(StageConfig):
         return self
 
 
-def _source_from_text(text: str) -> dict[str, Any]:
+def source_from_text(text: str) -> dict[str, Any]:
+    """The source that a single string stands for."""
     if text.startswith(("http://", "https://")):
         return {"urls": [text], "unzip": text.partition("?")[0].endswith(".zip")}
     if text.startswith("hf:"):
@@ -142,9 +151,7 @@ class TokenizeConfig(StageConfig):
             "char: one token a character; hf: any Hugging Face tokenizer by name or folder"
         ),
     ] = "bpe"
-    vocab_size: Annotated[int, Field(ge=257, description="for bpe: 256 bytes, the end token, and merges")] = (
-        4096
-    )
+    vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
     revision: str | None = None
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
@@ -208,7 +215,7 @@ class PretrainConfig(StageConfig):
         if self.size in SIZES:
             return SIZES[self.size]
         numbers = self.size.split("x")
-        if len(numbers) != 3 or not all(number.isdigit() and int(number) > 0 for number in numbers):
+        if len(numbers) != 3 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
             raise ValueError(
                 f"size {self.size!r} is neither one of {', '.join(SIZES)} nor LAYERSxHEADSxWIDTH"
             )

@@ -5,6 +5,7 @@ once all of them are there, each is renamed into the output.
 """
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -310,10 +311,19 @@ def _json_date(value: Any) -> str:
 
 
 def _python_reference() -> list[dict[str, str]]:
-    """The Python language reference, by topic: real English that every CPython ships."""
+    """The Python language reference, by topic: real English that every CPython ships.
+
+    Its paragraphs are wrapped and indented for a terminal; each becomes one line again, or a model would
+    learn little but line ends and spaces.
+    """
     from pydoc_data.topics import topics
 
-    return [{"text": topics[name]} for name in sorted(topics)]
+    return [{"text": _unwrapped(topics[name])} for name in sorted(topics)]
+
+
+def _unwrapped(text: str) -> str:
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _skills(source: Source) -> list[dict[str, str]]:

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,22 @@ def generate(config: GenerateConfig, run: StageRun, *, model: Path, rows: Path) 
     network.to(device).eval()
     test = load_split(rows, "test")
     prompts = {row["id"]: prompt_ids(tokenizer, TEMPLATES[config.template], row) for row in test}
-    _check_room(prompts, network.config.max_position_embeddings)
+    context = network.config.max_position_embeddings
+    _check_room(prompts, context)
+    limits = {row: min(config.max_new_tokens, context - len(ids)) for row, ids in prompts.items()}
     path = run.checkpoint / "responses.jsonl"
     done = {response["id"]: response for response in _read_whole_lines(path)}
     waiting = sorted((row for row in test if row["id"] not in done), key=lambda row: len(prompts[row["id"]]))
-    started = time.monotonic()
+    before, started = len(done), time.monotonic()
     with path.open("a", encoding="utf-8") as file:
-        for at in range(0, len(waiting), config.batch_size):
-            batch = waiting[at : at + config.batch_size]
-            ids = [prompts[row["id"]] for row in batch]
-            for row, tokens in zip(batch, _decode(network, tokenizer, ids, config, device), strict=True):
+        for batch in _batches(waiting, limits, config.batch_size):
+            ids, limit = [prompts[row["id"]] for row in batch], limits[batch[0]["id"]]
+            for row, tokens in zip(batch, _decode(network, tokenizer, ids, limit, device), strict=True):
                 response = _response(row, tokens, tokenizer, TEMPLATES[config.template].prompt(row))
                 done[row["id"]] = response
                 file.write(json.dumps(response, ensure_ascii=False) + "\n")
             file.flush()
-            rate = (at + len(batch)) / (time.monotonic() - started)
+            rate = (len(done) - before) / (time.monotonic() - started)
             run.progress(len(done), len(test), "rows", f"{rate:.1f} rows/s")
     _write(run, [done[row["id"]] for row in test])
 
@@ -58,6 +60,13 @@ def _check_room(prompts: dict[int, list[int]], context: int) -> None:
                 f"row {row} cannot be answered: its prompt has {len(ids)} tokens and the model's context is "
                 f"{context}. Pretrain with a larger context, or leave the row out"
             )
+
+
+def _batches(waiting: Iterable[Row], limits: Mapping[int, int], size: int) -> Iterator[list[Row]]:
+    """Up to `size` neighbours of one limit: a long prompt takes no room in the context from a short one."""
+    for _, rows in groupby(waiting, key=lambda row: limits[row["id"]]):
+        while batch := list(islice(rows, size)):
+            yield batch
 
 
 def _read_whole_lines(path: Path) -> Iterator[Response]:
@@ -77,20 +86,19 @@ def _decode(
     network: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
-    config: GenerateConfig,
+    limit: int,
     device: torch.device,
 ) -> list[list[int]]:
-    """New tokens of each prompt, the end token included where the model came to one."""
+    """Up to `limit` new tokens of each prompt, the end token included where the model came to one."""
     longest = max(map(len, prompts))
     pad = tokenizer.pad_token_id
     padded = [[pad] * (longest - len(ids)) + ids for ids in prompts]
     mask = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]
-    room = network.config.max_position_embeddings - longest
     output = network.generate(
         input_ids=torch.tensor(padded, device=device),
         attention_mask=torch.tensor(mask, device=device),
         generation_config=GenerationConfig(
-            max_new_tokens=min(config.max_new_tokens, room),
+            max_new_tokens=limit,
             do_sample=False,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=pad,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import GenerationConfig, GPT2Config
 
 WEIGHTS = "model.safetensors"
+HEAD = "lm_head.weight"
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, both (batch, heads, time, head width)."""
@@ -211,16 +212,22 @@ class GPT(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "GPT":
-        """Read such a checkpoint. Raises ValueError naming a weight that is missing or has another shape."""
+        """Read such a checkpoint.
+
+        Raises ValueError naming a weight that is missing or has another shape, and for a head of its own.
+        """
         model = cls(GPTConfig.from_hugging_face(GPT2Config.from_pretrained(folder)))
         expected = model.state_dict()
-        found = load_file(folder / WEIGHTS)
-        found = {_our_name(name): tensor for name, tensor in found.items() if not _is_derived(name)}
+        stored = {_our_name(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+        found = {name: tensor for name, tensor in stored.items() if not _is_derived(name)}
         if missing := sorted(expected.keys() - found.keys()) or sorted(found.keys() - expected.keys()):
             raise ValueError(f"{folder / WEIGHTS}: {missing[0]} is missing here or unknown to GPT-2")
         for name, tensor in found.items():
             if tensor.shape != expected[name].shape:
                 raise ValueError(f"{name} is {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+        head = stored.get(_our_name(HEAD))
+        if head is not None and not torch.equal(head, found["transformer.wte.weight"]):
+            raise ValueError(f"{folder / WEIGHTS}: {HEAD} is not the token embedding, as GPT-2's is")
         model.load_state_dict(found)
         return model
 
@@ -233,4 +240,4 @@ def _our_name(name: str) -> str:
 
 def _is_derived(name: str) -> bool:
     """The tied head and the causal masks of old checkpoints hold nothing of their own."""
-    return name.endswith(("lm_head.weight", ".attn.bias", ".attn.masked_bias"))
+    return name.endswith((HEAD, ".attn.bias", ".attn.masked_bias"))

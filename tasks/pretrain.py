@@ -170,12 +170,15 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         value = total.item()
-        if not math.isfinite(value):
+        self._require_finite("training", value)
+        self._remember({"train_loss": value, "learning_rate": rate, "gradient_norm": norm.item()})
+
+    def _require_finite(self, name: str, loss: float) -> None:
+        if not math.isfinite(loss):
             raise StageError(
-                f"the training loss became {value} at step {self.progress.step}. "
+                f"the {name} loss became {loss} at step {self.progress.step}. "
                 "Lower pretrain.learning_rate, or raise pretrain.warmup"
             )
-        self._remember({"train_loss": value, "learning_rate": rate, "gradient_norm": norm.item()})
 
     def _remember(self, values: dict[str, float]) -> None:
         step = self.progress.step
@@ -195,6 +198,7 @@ class Trainer:
             _save(self.model.state_dict(), self._best)  # nothing to choose by: the last is the best
             return
         loss, predicted = evaluate(self.model, self.validation, self.config, self.device)
+        self._require_finite("validation", loss)
         per_byte = loss * predicted / math.log(2) / self.facts["validation"]["bytes"]
         self._remember(
             {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
@@ -279,7 +283,8 @@ class Trainer:
             },
         }
         (self.run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        self.run.log_metrics({name: float(value) for name, value in summary.items()}, self.progress.step)
+        numbers = {name: value for name, value in summary.items() if name not in history[0]}  # each point once
+        self.run.log_metrics(numbers, self.progress.step)
         speed = {
             "device": str(self.device),
             "threads": torch.get_num_threads(),
@@ -309,7 +314,7 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
     """Linear warm-up to the rate, then a cosine to the least rate at the last step; `step` counts from 0."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
-    share = (step - config.warmup) / max(1, config.steps - config.warmup)
+    share = (step - config.warmup) / max(1, config.steps - 1 - config.warmup)
     low, high = config.min_learning_rate, config.learning_rate
     return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
 

@@ -14,7 +14,7 @@ from tasks.config import PromoteConfig
 from tasks.judge.statistics import paired_interval
 from tasks.models import load_model
 from tasks.record import OUTPUT, Reference, StageRun, fetch
-from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of
+from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES
 from tasks.tracking import Tracking
@@ -101,6 +101,8 @@ def decide(
         for row, score in scores.items()
         if score is not None and theirs.get(row) is not None
     ]
+    if not pairs:
+        return Decision(False, f"kept as candidate: no row has a score of both it and {against}", against)
     ours, other = zip(*pairs, strict=True)
     difference, low, high = paired_interval(ours, other, config.resamples, config.seed)
     better = low > config.margin
@@ -118,6 +120,7 @@ def _register(config: PromoteConfig, run: StageRun, model: Path, rows: Path) -> 
     network, tokenizer = load_model(model / "model")
     template = json.loads((model / "summary.json").read_text(encoding="utf-8"))["template"]
     example = TEMPLATES[template].prompt(load_split(rows, "test")[0])
+    client = run.tracking.client
     with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
         info = mlflow.transformers.log_model(
             {"model": network, "tokenizer": tokenizer},
@@ -125,15 +128,17 @@ def _register(config: PromoteConfig, run: StageRun, model: Path, rows: Path) -> 
             task="text-generation",
             signature=infer_signature(example, "a response"),
             input_example=example,
-            registered_model_name=config.name,
             pip_requirements=[
                 f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")
             ],
             metadata={"template": template},
-            await_registration_for=0,
         )
-    run.tracking.client.update_run(run.run_id, status="RUNNING")
-    return str(info.registered_model_version)
+    client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
+    create_if_missing(run.tracking, config.name)
+    source = client.get_logged_model(info.model_id).artifact_location
+    return str(
+        client.create_model_version(config.name, source, run_id=run.run_id, model_id=info.model_id).version
+    )
 
 
 def _lineage_tags(run: StageRun, headline: str, mean: float | None, decision: Decision) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Reading records from files, with the row at fault named when one is wrong."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import StageError
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can escape a lone surrogate; UTF-8 cannot hold it
 
 Record = tuple[str, dict[str, Any]]
 """Where a record stands (`file.json, row 12`), and the record."""
@@ -59,6 +62,8 @@ def _rows_before(text: str, position: int) -> int:
     while 0 < at < position:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
+        if at >= position:
+            break
         try:
             _, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError:
@@ -92,6 +97,8 @@ def text_field(record: Record, *names: str, required: bool = True) -> str:
     for name in names:
         value = row.get(name)
         if isinstance(value, str) and (value.strip() or not required):
+            if HALF_CHARACTER.search(value):
+                raise StageError(f"{where}: {name!r} holds half of a character (a lone \\ud800 to \\udfff)")
             return value
         if value is not None and not isinstance(value, str):
             raise StageError(f"{where}: {name!r} should be text, found {_json_type(value)}: {_short(value)}")

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
+from posixpath import normpath
 from typing import Any, Protocol
 
 import mlflow.artifacts
@@ -32,9 +33,10 @@ from pydantic import BaseModel, ConfigDict
 from tasks import manifest
 from tasks.config import StageConfig
 from tasks.errors import StageError, TouchstoneError
-from tasks.tracking import MetricBuffer, Tracking, local_folder, log_params, set_tags
+from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, local_folder, log_params, set_tags
 
 OUTPUT, ASIDE = "output", "aside"
+DAMAGED = "touchstone.damaged"  # tag of a run whose files on the server are not what it recorded
 
 
 class Reference(BaseModel):
@@ -153,7 +155,7 @@ def _log_dataset(
     tags = [InputTag("mlflow.data.context", context)]
     tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
     tag = re.sub(r"[^\w./ -]", "_", f"touchstone.dataset.{context}.{name}")  # what MLflow allows in a name
-    set_tags(tracking.client, run_id, {tag: digest})
+    set_tags(tracking.client, run_id, {normpath(tag[:TAG_NAME_LIMIT]): digest})
 
 
 # Finding what was done before
@@ -174,12 +176,17 @@ def find(tracking: Tracking, stage: Stage, key: str) -> Reference | None:
 
 
 def _holds(tracking: Tracking, stage: Stage, reference: Reference) -> bool:
-    return stage.holds is None or resolve_name(stage.holds)(tracking, fetch(tracking, reference) / OUTPUT)
+    if stage.holds is None:
+        return True
+    try:
+        return resolve_name(stage.holds)(tracking, fetch(tracking, reference) / OUTPUT)
+    except StageError:  # the files were altered on a server in a way that only fetching them shows
+        return False
 
 
 def _reference(run: Run) -> Reference | None:
     tags = run.data.tags
-    if "touchstone.digest" not in tags or run.info.artifact_uri is None:
+    if "touchstone.digest" not in tags or DAMAGED in tags or run.info.artifact_uri is None:
         return None
     return Reference(
         stage=tags["touchstone.stage"],
@@ -199,10 +206,10 @@ def fault(tracking: Tracking, reference: Reference) -> str | None:
 
 def _fault_aside(folder: Path) -> str | None:
     try:
-        sizes = json.loads((folder / f"{ASIDE}.json").read_bytes())
-    except (OSError, ValueError) as error:
+        sizes = json.loads((folder / f"{ASIDE}.json").read_bytes()).items()
+    except (OSError, ValueError, AttributeError) as error:
         return f"{folder / ASIDE}.json cannot be read: {error}"
-    for name, size in sizes.items():
+    for name, size in sizes:
         path = folder / ASIDE / name
         if not path.is_file() or path.stat().st_size != size:
             return f"{path} is missing or has another size"
@@ -252,7 +259,10 @@ def fetch(tracking: Tracking, reference: Reference) -> Path:
         for name in (OUTPUT, manifest.MANIFEST):
             mlflow.artifacts.download_artifacts(f"{reference.uri}/{name}", dst_path=str(part))
         if fault := manifest.fault_in(part, reference.digest):
-            raise StageError(f"the output of {reference.stage} arrived damaged: {fault}. Run again.")
+            set_tags(tracking.client, reference.run_id, {DAMAGED: fault})  # no hit from now on
+            raise StageError(
+                f"the output of {reference.stage} arrived damaged: {fault}. Run again to remake it."
+            )
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     return folder

@@ -22,6 +22,15 @@ def champion_of(tracking: Tracking, name: str) -> ModelVersion | None:
         raise
 
 
+def create_if_missing(tracking: Tracking, name: str) -> None:
+    """Create the registered model, unless it is there (another process may be creating it too)."""
+    try:
+        tracking.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def still_registered(tracking: Tracking, output: Path) -> bool:
     """Whether the version that a promote stage registered is still in the registry."""
     promotion = json.loads((output / PROMOTION).read_text(encoding="utf-8"))

@@ -86,7 +86,8 @@ def _training_texts(rows: Path | None) -> list[str]:
 def split_documents(documents: Sequence[str], config: TokenizeConfig) -> tuple[list[str], list[str]]:
     """Training and validation documents, the latter with `config.validation` of the characters.
 
-    Of many documents whole ones are held out, drawn by seed; of fewer than ten, the end of their text is.
+    Of many documents whole ones are held out, drawn by seed; of fewer than ten, or when none is as small as
+    that, the end of their text is.
     """
     total = sum(map(len, documents))
     wanted = math.floor(total * config.validation)
@@ -99,6 +100,8 @@ def split_documents(documents: Sequence[str], config: TokenizeConfig) -> tuple[l
         if len(documents[index]) <= wanted:
             held_out.add(index)
             wanted -= len(documents[index])
+    if not held_out and wanted:  # every document is larger than the share
+        return _cut(documents, total - wanted)
     train = [text for index, text in enumerate(documents) if index not in held_out]
     return train, [documents[index] for index in sorted(held_out)]
 
@@ -155,13 +158,16 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
 def load_gpt2(folder: Path) -> PreTrainedTokenizerFast:
     """GPT-2's tokenizer from the two files OpenAI published; its padding is its end token, masked as such."""
     encoder, merges = (_one_file(folder, name) for name in ("encoder.json", "vocab.bpe"))
-    vocab = json.loads(read_text(encoder))
     pairs = [tuple(line.split(" ")) for line in read_text(merges).split("\n")[1:] if line]
-    if END not in vocab or not all(len(pair) == 2 for pair in pairs):
-        raise StageError(
-            f"{encoder.name} and {merges.name} are not GPT-2's: no {END} or a merge that is no pair"
-        )
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
+    try:
+        vocab = json.loads(read_text(encoder))
+        if END not in vocab:
+            raise ValueError(f"there is no {END}")
+        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
+    except StageError:
+        raise
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise StageError(f"{encoder.name} and {merges.name} are not GPT-2's: {error}") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return _wrapped(tokenizer, pad_token=END)

@@ -21,6 +21,7 @@ EXPERIMENT = "touchstone"
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
+TAG_NAME_LIMIT = 250  # characters
 
 
 def home() -> Path:
@@ -52,7 +53,13 @@ def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
     Raises UsageError when the store cannot be opened.
     """
     root = (root or home() / "mlruns").resolve()
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        if set("?%") & set(str(root)):  # with ? the database lands elsewhere, with % it is not found
+            raise UsageError(
+                f"MLflow's store cannot be in {root}: SQLite misreads a ? or % in a path. Move it."
+            )
+        uri = f"sqlite:///{root / 'mlflow.db'}"
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
         with FileLock(root / "work" / "open.lock"):

@@ -27,12 +27,15 @@ from tasks.curves import draw_losses
 from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.finetune.supervised import IGNORED, Example, supervise_all
+from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.models import load_model
 from tasks.record import StageRun
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES
 
-COMPLETE = "complete"  # an empty file, written last into a checkpoint: without it the folder is half-written
+COMPLETE = (
+    "complete.json"  # sizes of a checkpoint's files, written last: without it the folder is half-written
+)
 
 
 def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -> None:
@@ -66,9 +69,8 @@ def _make_trainer(
     examples: dict[str, list[Example]],
     device: torch.device,
 ) -> SFTTrainer:
-    steps = math.ceil(
-        math.ceil(len(examples["train"]) / config.batch_size) / config.accumulation * config.epochs
-    )
+    batches = math.ceil(len(examples["train"]) / config.batch_size)
+    steps = math.ceil(math.ceil(batches / config.accumulation) * config.epochs)  # an epoch ends with a step
     validated = bool(examples["validation"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TRL's own defaults set a name Transformers retires
@@ -117,6 +119,7 @@ def _arguments(
         greater_is_better=False if validated else None,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",
+        gradient_checkpointing=False,  # TRL turns it on: a third more compute for memory that is not short
         report_to=[],
         disable_tqdm=True,
     )
@@ -127,6 +130,7 @@ class _TokenMeanTrainer(SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         loss = completion_loss(self.model, self.get_eval_dataloader(), self.args.device)
+        _require_finite("validation", loss, self.state.global_step)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -152,6 +156,11 @@ def completion_loss(model: PreTrainedModel, batches: DataLoader, device: torch.d
     return total / supervised
 
 
+def _require_finite(name: str, loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise StageError(f"the {name} loss became {loss} at step {step}. Lower finetune.learning_rate")
+
+
 class _Reporting(TrainerCallback):
     """Sends the trainer's numbers to the stage's run, and marks checkpoints that are whole."""
 
@@ -172,15 +181,14 @@ class _Reporting(TrainerCallback):
     ) -> None:
         self._send(logs or {}, state.global_step)
         loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise StageError(
-                f"the training loss became {loss} at step {state.global_step}. Lower finetune.learning_rate"
-            )
         if loss is not None:
+            _require_finite("training", loss, state.global_step)
             self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        sizes = {name: (folder / name).stat().st_size for name in files_under(folder)}
+        write_atomically(folder / COMPLETE, canonical_json(sizes))
 
     def _send(self, entry: dict[str, float], step: int) -> None:
         self.run.log_metrics({NAMES[name]: value for name, value in entry.items() if name in NAMES}, step)
@@ -195,12 +203,20 @@ NAMES = {
 
 
 def _newest_complete(folder: Path) -> Path | None:
-    """The last whole checkpoint of an earlier attempt; half-written ones are removed."""
+    """The last whole checkpoint of an earlier attempt; half-written and half-removed ones are removed."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in checkpoints:
-        if not (path / COMPLETE).exists():
+        if not _is_whole(path):
             shutil.rmtree(path)
     return next((path for path in reversed(checkpoints) if path.exists()), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / COMPLETE).read_bytes())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except FileNotFoundError:
+        return False
 
 
 def _write(
@@ -212,9 +228,10 @@ def _write(
 ) -> None:
     trainer.model.to("cpu").save_pretrained(run.out / "model")
     tokenizer.save_pretrained(run.out / "model")
-    history = [
-        {"step": entry["step"], **{NAMES[name]: value for name, value in entry.items() if name in NAMES}}
+    history = [  # in the order of NAMES: a resumed trainer has its own
+        {"step": entry["step"], **{ours: entry[name] for name, ours in NAMES.items() if name in entry}}
         for entry in trainer.state.log_history
+        if not NAMES.keys().isdisjoint(entry)
     ]
     with (run.out / "history.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(entry) + "\n" for entry in history)
@@ -233,6 +250,8 @@ def _write(
         "best_validation_loss": best_loss,
     }
     (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    numbers = {name: value for name, value in summary.items() if isinstance(value, int | float)}
+    numbers = {name: summary[name] for name in ("steps", "supervised_tokens", "rows_cut")}
+    if best_loss is not None:
+        numbers |= {"best_step": best_step, "best_validation_loss": best_loss}
     run.log_metrics(numbers, trainer.state.global_step)
     draw_losses(run.aside / "loss.png", "Fine-tuning", "steps", {"train": train, "validation": validation})

@@ -13,8 +13,8 @@ from tasks.manifest import canonical_json, digest_of, files_under, sha256_of
 from tasks.registry import PROMOTION
 from tasks.report.curves import curve
 from tasks.report.samples import draw
+from tasks.report.wording import BASE, TUNED
 
-BASE, TUNED = "base", "fine-tuned"
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 RESAMPLES = 10_000
 

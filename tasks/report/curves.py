@@ -1,6 +1,7 @@
 """Loss curves for the card: few enough points to send and draw, and no spike lost."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 LIMIT = 300  # points of one line
@@ -30,7 +31,7 @@ def thin(points: Sequence[Point], limit: int) -> list[list[float]]:
     """
     count = min(limit, len(points))
     borders = [len(points) * index // count for index in range(count + 1)]
-    runs = [points[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    runs = [points[start:end] for start, end in pairwise(borders)]
     return [_summary_of([y for _, y in run], run[-1][0]) for run in runs]
 
 

@@ -57,7 +57,7 @@ def scorer_title(entry: Json) -> str:
 def scorer_note(kind: str) -> str:
     """What kind of number this is."""
     if kind == "metric":
-        return "A metric compares characters and words with the reference. No judge has read the responses."
+        return "A metric compares characters and words with the reference, and reads nothing for its meaning."
     return "A judge is a language model that reads each response beside its reference."
 
 
@@ -65,15 +65,24 @@ def score_text(score: float | None) -> str:
     return "missing" if score is None else f"{score:.1f}"
 
 
+def category_mean(mean: float | None) -> str:
+    return "no mean" if mean is None else f"{mean:.1f}"
+
+
+def has_mean(entry: Json) -> bool:
+    """Whether there is a mean that may be shown."""
+    return entry["status"] == "ok" and entry["mean"] is not None
+
+
 def mean_text(entry: Json) -> str:
     """The mean, or why there is none; never 0 for a mean that is not there."""
-    if entry["status"] != "ok" or entry["mean"] is None:
+    if not has_mean(entry):
         return STATUSES.get(entry["status"], entry["status"])
     return f"{entry['mean']:.1f}"
 
 
 def interval_text(entry: Json) -> str:
-    return "" if entry["low"] is None else f"{entry['low']:.1f} to {entry['high']:.1f}"
+    return f"{entry['low']:.1f} to {entry['high']:.1f}" if has_mean(entry) else ""
 
 
 def scored_text(entry: Json) -> str:
@@ -83,6 +92,11 @@ def scored_text(entry: Json) -> str:
         low, high = entry["lowest_possible"], entry["highest_possible"]
         text += f", {entry['missing']:,} missing: over all rows between {low:.1f} and {high:.1f}"
     return text
+
+
+def scorers(report: Json) -> list[Json]:
+    """One entry a scorer, with the paired difference; the headline first."""
+    return sorted(report["differences"], key=lambda entry: entry["scorer"] != report["headline"])
 
 
 def of_scorer(entries: list[Json], scorer: str) -> list[Json]:
@@ -100,7 +114,7 @@ class Verdict(NamedTuple):
 
 def verdict(report: Json) -> Verdict:
     """Whether fine-tuning helped, by the interval of the paired difference on the headline scorer."""
-    found = of_scorer(report["differences"], report["headline"])[0]
+    found = scorers(report)[0]
     title = scorer_title(found)
     if found["difference"] is None:
         reasons = {mean_text(entry) for entry in of_scorer(report["scores"], report["headline"])}
@@ -184,9 +198,26 @@ def reused(stage: Json, cost: Json) -> bool:
     return cost["parent"] is not None and stage["parent"] != cost["parent"]
 
 
-def total_seconds(cost: Json) -> float | None:
-    known = [stage["seconds"] for stage in cost["stages"] if stage["seconds"] is not None]
+def stage_note(stage: Json, cost: Json) -> str:
+    """`14.5 k tokens/s, reused`, or nothing."""
+    speed = stage["tokens_per_second"]
+    notes = [f"{short(speed)} tokens/s"] if speed else []
+    return ", ".join(notes + ["reused"] * reused(stage, cost))
+
+
+def total_seconds(stages: list[Json]) -> float | None:
+    known = [stage["seconds"] for stage in stages if stage["seconds"] is not None]
     return sum(known) if known else None
+
+
+def cost_text(cost: Json) -> str:
+    """What all stages took, and how much of it an earlier pipeline run had paid."""
+    if not cost["stages"]:
+        return "Not recorded: this card was made without MLflow."
+    text = f"{duration(total_seconds(cost['stages']))} together"
+    if found := [stage for stage in cost["stages"] if reused(stage, cost)]:
+        text += f", {duration(total_seconds(found))} of it in earlier runs, whose outputs were reused"
+    return f"{text}. A stage that was continued from a checkpoint counts only its last attempt."
 
 
 def duration(seconds: float | None) -> str:
@@ -205,6 +236,11 @@ def short(number: float) -> str:
         if number >= size * 0.9995:
             return f"{float(f'{number / size:.3g}'):g} {unit}"
     return f"{number:g}"
+
+
+def files_text(data: Json) -> str:
+    count = "1 file" if data["files"] == 1 else f"{data['files']:,} files"
+    return f"{count}, {size(data['bytes'])}"
 
 
 def size(count: int) -> str:

@@ -1,0 +1,95 @@
+"""What every test gets: an environment of its own, and fixtures that are dear to make.
+
+The environment is set when this file is imported, before any test module imports Prefect, MLflow or
+transformers, which read it then. Nothing of the developer's machine leaks in, nothing is written to the
+checkout's `mlruns/` or to `~/.prefect`. Processes that tests start inherit it.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+FOREIGN = (
+    "HF_",
+    "HUGGING_FACE_",
+    "MLFLOW_",
+    "OLLAMA_",
+    "PREFECT_",
+    "TOUCHSTONE_",
+    "TRANSFORMERS_",
+)
+KEPT = {"TOUCHSTONE_DATA"}
+
+
+def _isolate(home: Path) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(FOREIGN) and name not in KEPT:
+            del os.environ[name]
+        if name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            del os.environ[name]
+    (home / "deployments").symlink_to(CHECKOUT / "deployments")  # the profiles are those of the checkout
+    os.environ |= {
+        "HF_HOME": str(home / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+        "PREFECT_HOME": str(home / "prefect"),
+        "TOUCHSTONE_HOME": str(home),
+    }
+
+
+HOME = Path(tempfile.mkdtemp(prefix="touchstone-tests-"))
+_isolate(HOME)
+
+import mlflow  # noqa: E402
+
+from tasks.record import StageRun  # noqa: E402
+from tasks.tracking import Tracking, open_tracking  # noqa: E402
+
+
+def pytest_unconfigure():
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_another_test():
+    """MLflow keeps the store that was opened last in the environment, where the next test would find it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def _store(tmp_path_factory) -> Tracking:
+    root = tmp_path_factory.mktemp("store") / "mlruns"
+    return open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+
+
+@pytest.fixture
+def tracking(_store) -> Tracking:
+    """An open store that all tests share: two seconds to make, so each test brings keys of its own."""
+    mlflow.set_tracking_uri(_store.uri)
+    return _store
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real inputs: the folder named by TOUCHSTONE_DATA, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("TOUCHSTONE_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs real data: {folder} is no folder; set TOUCHSTONE_DATA to one")
+    return folder
+
+
+@pytest.fixture
+def stage_run(tmp_path):
+    """A factory for what a running stage is given, in folders of this test and without MLflow."""
+
+    def make(name: str = "run", **options) -> StageRun:
+        folder = tmp_path / name
+        return StageRun(
+            out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **options
+        )
+
+    return make

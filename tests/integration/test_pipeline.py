@@ -1,0 +1,307 @@
+"""`touchstone run` as a user meets it: what it makes, what it does not make again, and how it fails."""
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import httpx
+import mlflow
+import pytest
+
+from tasks.tracking import open_tracking
+from tests.ollama_server import OllamaServer, honest
+
+STAGES = [
+    "download corpus",
+    "download rows",
+    "rows",
+    "tokenize",
+    "pretrain",
+    "finetune",
+    "generate base",
+    "generate fine-tuned",
+    "judge base",
+    "judge fine-tuned",
+    "promote",
+    "report",
+]
+
+
+@pytest.fixture
+def copy_of(finished, tmp_path, prefect_server):
+    """A workplace with a finished run that a test may damage."""
+    workplace, result = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(workplace.folder, copy)
+    with sqlite3.connect(copy / "mlruns" / "mlflow.db") as database:  # artifact addresses are absolute
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(workplace.folder), str(copy))
+            )
+    environment = workplace.environment | {"TOUCHSTONE_HOME": str(copy)}
+    return type(workplace)(copy, environment), result
+
+
+def digests(result):
+    return {stage["name"]: stage["digest"] for stage in result.json["stages"]}
+
+
+def store(workplace):
+    return open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+
+
+def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
+    _, result = finished
+    summary = result.json
+    assert summary["status"] == "completed"
+    assert summary["profile"] == "tiny"
+    assert [stage["name"] for stage in summary["stages"]] == STAGES
+    for stage in summary["stages"]:
+        assert {"name", "run_id", "key", "digest", "cached", "seconds", "metrics"} <= stage.keys()
+        assert not stage["cached"]
+        assert len(stage["key"]) == len(stage["digest"]) == 64
+    assert [(entry["model"], entry["scorer"], entry["kind"]) for entry in summary["scores"]] == [
+        ("base", "metric:chrf", "metric"),
+        ("fine-tuned", "metric:chrf", "metric"),
+    ]
+    for entry in summary["scores"]:
+        assert entry["rows"] == entry["scored"] + entry["missing"] == 6
+        assert 0 <= entry["low"] <= entry["mean"] <= entry["high"] <= 100
+    assert summary["model"]["name"] == "touchstone-tiny"
+    assert summary["model"]["version"] == 1
+
+
+def test_a_second_run_does_nothing_and_does_not_even_import_torch(finished):
+    workplace, first = finished
+    code = (
+        "import sys; from flows.cli import main; sys.argv = ['touchstone', 'run', 'tiny.yaml', '--json']\n"
+        "main(); print(sorted({'torch', 'transformers', 'datasets', 'trl'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workplace.folder,
+        env=workplace.environment,
+        capture_output=True,
+        text=True,
+    )
+    summary, imported = done.stdout.splitlines()
+    assert all(stage["cached"] for stage in json.loads(summary)["stages"])
+    assert [stage["digest"] for stage in json.loads(summary)["stages"]] == list(digests(first).values())
+    assert imported == "[]"
+
+
+def test_other_settings_of_the_judge_run_the_judge_again_and_what_follows(copy_of):
+    workplace, _ = copy_of
+    result = workplace("run", "tiny.yaml", "--json", "--set", "judge.resamples=300")
+    assert result.status == 0, result.err
+    again = [name for name, cached in result.cached.items() if not cached]
+    assert again[:2] == ["judge base", "judge fine-tuned"]
+    assert set(again) <= {"judge base", "judge fine-tuned", "promote", "report"}
+
+
+def test_an_altered_file_is_made_again_to_the_same_bytes(copy_of):
+    workplace, first = copy_of
+    run_id = next(stage["run_id"] for stage in first.json["stages"] if stage["name"] == "pretrain")
+    weights = next((workplace.mlruns / "artifacts" / run_id).rglob("model.safetensors"))
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    result = workplace("run", "tiny.yaml", "--json")
+    assert result.status == 0, result.err
+    assert [name for name, cached in result.cached.items() if not cached] == ["pretrain"]
+    assert digests(result)["pretrain"] == digests(first)["pretrain"]
+
+
+def test_refresh_runs_one_stage_again(copy_of):
+    workplace, first = copy_of
+    result = workplace("run", "tiny.yaml", "--json", "--refresh", "generate")
+    assert [name for name, cached in result.cached.items() if not cached] == [
+        "generate base",
+        "generate fine-tuned",
+    ]
+    assert digests(result) == digests(first)
+
+
+def test_every_number_dataset_and_model_is_in_mlflow(finished):
+    workplace, result = finished
+    tracking = store(workplace)
+    parent = tracking.client.get_run(result.json["run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["pretrain.size"] == "1x2x16"
+    assert parent.data.params["judge.scorer"] == "metric:chrf"
+    children = tracking.client.search_runs(
+        [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
+    assert {run.info.run_name for run in children} == set(STAGES)
+    assert {run.info.status for run in children} == {"FINISHED"}
+    by_name = {run.info.run_name: run for run in children}
+    pretrain = by_name["pretrain"]
+    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "train_loss")) == 6
+    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "validation_loss")) >= 3
+    (tokens,) = pretrain.inputs.dataset_inputs
+    assert tokens.dataset.digest == digests(result)["tokenize"][:36]
+    assert pretrain.data.tags["touchstone.dataset.tokens.tokenize"] == digests(result)["tokenize"]
+    names = {entry.path for entry in tracking.client.list_artifacts(pretrain.info.run_id, "aside")}
+    assert "aside/loss.png" in names
+    for label, table in (("generate fine-tuned", "responses.json"), ("judge fine-tuned", "scores.json")):
+        rows = mlflow.load_table(table, run_ids=[by_name[label].info.run_id])
+        assert len(rows) == 6
+
+
+def test_the_registered_model_loads_by_its_alias_and_says_where_it_is_from(finished):
+    workplace, result = finished
+    tracking = store(workplace)
+    version = tracking.client.get_model_version_by_alias("touchstone-tiny", "candidate")
+    assert version.tags["touchstone.rows"] == digests(result)["rows"]
+    assert version.tags["touchstone.model.digest"] == digests(result)["finetune"]
+    assert version.tags["touchstone.git_commit"]
+    assert version.tags["touchstone.prefect_flow_run_id"]
+    mlflow.set_tracking_uri(tracking.uri)
+    pipeline = mlflow.transformers.load_model("models:/touchstone-tiny@candidate")
+    assert "generated_text" in pipeline("a", max_new_tokens=2)[0]
+    info = mlflow.models.get_model_info("models:/touchstone-tiny@candidate")
+    assert info.signature is not None
+    assert info.saved_input_example_info is not None
+
+
+def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
+    flows = httpx.post(f"{prefect_server}/flow_runs/filter", json={"limit": 200}).json()
+    assert {"tiny", *STAGES} <= {flow["name"] for flow in flows}
+    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json={}).json()
+    by_key = {artifact["key"]: artifact for artifact in artifacts if artifact["key"]}
+    assert "touchstone-tiny" in by_key["report-tiny"]["data"]
+    assert "metric:chrf" in by_key["scores-tiny"]["data"]
+
+
+def test_the_report_is_shown_again_without_running(finished):
+    workplace, _ = finished
+    result = workplace("report")
+    assert result.status == 0, result.err
+    assert "touchstone-tiny" in result.out
+    assert json.loads(workplace("report", "--json").out)
+
+
+def test_an_ollama_judge_is_asked_and_the_metric_stays_beside_it(copy_of):
+    workplace, _ = copy_of
+    with OllamaServer(judge=honest) as server:
+        model = server.models[0] if hasattr(server, "models") else "llama3.2"
+        result = workplace(
+            "run", "tiny.yaml", "--json", "--judge", f"ollama:{model}", OLLAMA_HOST=server.address
+        )
+    assert result.status == 0, result.err
+    assert [(entry["model"], entry["kind"]) for entry in result.json["scores"]] == [
+        ("base", "metric"),
+        ("base", "judge"),
+        ("fine-tuned", "metric"),
+        ("fine-tuned", "judge"),
+    ]
+    for entry in result.json["scores"]:
+        assert entry["rows"] == entry["scored"] + entry["missing"]
+
+
+def test_a_judge_that_is_not_there_fails_and_nothing_takes_its_place(copy_of):
+    workplace, _ = copy_of
+    arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2", "--set", "judge.attempts=1")
+    result = workplace(*arguments, OLLAMA_HOST="127.0.0.1:9")
+    assert result.status == 1
+    assert "127.0.0.1:9" in result.json["error"]
+    assert "ollama serve" in result.json["error"]
+    assert "scores" not in result.json
+    assert "Traceback" not in result.err
+
+
+def test_mistakes_are_one_message_with_the_right_status(finished):
+    workplace, _ = finished
+    mistakes = {
+        ("--set", "pretrain.stepz=3"): (2, "pretrain.steps"),
+        ("--set", "pretrain.steps=many"): (2, "pretrain.steps"),
+        ("--set", "corpus=nowhere.txt"): (2, "nowhere.txt"),
+        ("--mirror", "nowhere"): (2, "nowhere"),
+        ("--refresh", "pretrian"): (2, "pretrian"),
+        ("--nonsense",): (2, "--nonsense"),
+    }
+    for arguments, (status, hint) in mistakes.items():
+        result = workplace("run", "tiny.yaml", "--json", *arguments)
+        assert (result.status, hint in result.json["error"]) == (status, True), (arguments, result)
+        assert "Traceback" not in result.err
+
+
+def test_bad_data_names_the_row_and_leaves_nothing_half_written(make_workplace):
+    workplace = make_workplace("bad-data")
+    rows = [{"instruction": f"Say {n}.", "input": "", "output": str(n)} for n in range(40)]
+    good = workplace.folder / "good.json"
+    good.write_text(json.dumps(rows))
+    rows[16] = {"instruction": "Say 16.", "input": ""}
+    bad = workplace.folder / "bad.json"
+    bad.write_text(json.dumps(rows))
+    result = workplace("run", "tiny.yaml", "--json", "--set", "instructions=bad.json")
+    assert result.status == 1
+    assert "bad.json, row 17" in result.json["error"]
+    assert "Traceback" not in result.err
+    tracking = store(workplace)
+    failed = tracking.client.search_runs([tracking.experiment_id], "attributes.status = 'FAILED'")
+    assert {run.info.run_name for run in failed} == {"rows", "tiny"}
+    assert all("row 17" in run.data.tags["touchstone.error"] for run in failed)
+    (stage,) = (run for run in failed if run.info.run_name == "rows")
+    assert not (workplace.mlruns / "artifacts" / stage.info.run_id).exists()
+
+    bad.write_text("")
+    assert (
+        "bad.json is empty"
+        in workplace("run", "tiny.yaml", "--json", "--set", "instructions=bad.json").json["error"]
+    )
+
+    wrong = f"[{{path: {good}, sha256: '{'0' * 64}'}}]"
+    result = workplace("run", "tiny.yaml", "--json", "--set", f"instructions.sources={wrong}")
+    assert result.status == 1
+    assert "0" * 64 in result.json["error"]
+
+    closed = "[{name: rows.json, urls: ['http://127.0.0.1:9/rows.json']}]"
+    arguments = ("--set", f"instructions.sources={closed}", "--set", "instructions.attempts=1")
+    result = workplace("run", "tiny.yaml", "--json", *arguments)
+    assert result.status == 1
+    assert "http://127.0.0.1:9/rows.json" in result.json["error"]
+    assert "--mirror" in result.json["error"]
+
+
+def test_killed_in_training_it_goes_on_and_ends_with_the_same_bits(make_workplace, finished):
+    _, undisturbed = finished
+    workplace = make_workplace("killed")
+    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=6")
+    work = workplace.mlruns / "work"
+    deadline = time.monotonic() + 120
+    while not list(work.glob("*/checkpoint/step-*.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    result = workplace("run", "tiny.yaml", "--json")
+    assert result.status == 0, result.err
+    assert digests(result)["pretrain"] == digests(undisturbed)["pretrain"]
+    assert digests(result)["finetune"] == digests(undisturbed)["finetune"]
+    assert not list(work.glob("*/checkpoint"))
+
+
+def test_two_at_once_do_the_work_once(make_workplace):
+    workplace = make_workplace("two")
+    processes = [workplace.start("run", "tiny.yaml", "--json") for _ in range(2)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    first, second = (json.loads(out) for out, _ in outputs)
+    assert [stage["digest"] for stage in first["stages"]] == [stage["digest"] for stage in second["stages"]]
+    assert first["model"] == second["model"]
+    tracking = store(workplace)
+    runs = tracking.client.search_runs([tracking.experiment_id], "tags.`touchstone.stage` = 'pretrain'")
+    assert len(runs) == 1
+
+
+def test_without_a_server_prefect_brings_its_own(finished):
+    workplace, first = finished
+    result = workplace("run", "tiny.yaml", "--json", PREFECT_API_URL="")
+    assert result.status == 0, result.err
+    assert digests(result) == digests(first)

@@ -1,0 +1,480 @@
+"""Configuration: what decides a key, and profiles whose every mistake is named with its remedy."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import tasks.config
+from flows.config import DOWNLOADS, Profile, load_profile, profile_names
+from tasks.config import (
+    OUTSIDE_KEY,
+    DownloadConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PretrainConfig,
+    Source,
+    StageConfig,
+    TokenizeConfig,
+)
+from tasks.errors import UsageError
+
+CONFIGS = sorted(
+    (found for found in vars(tasks.config).values() if isinstance(found, type) and found is not StageConfig),
+    key=lambda found: found.__name__,
+)
+CONFIGS = [found for found in CONFIGS if issubclass(found, StageConfig)]
+
+
+# What decides a key
+
+
+def test_the_fields_outside_the_key_are_these_and_no_others():
+    outside = {
+        f"{config.__name__}.{name}"
+        for config in CONFIGS
+        for name, field in config.model_fields.items()
+        if OUTSIDE_KEY in field.metadata
+    }
+    assert outside == {
+        "DownloadConfig.attempts",
+        "DownloadConfig.mirror",
+        "DownloadConfig.timeout",
+        "FinetuneConfig.device",
+        "GenerateConfig.device",
+        "JudgeConfig.attempts",
+        "JudgeConfig.concurrency",
+        "JudgeConfig.host",
+        "JudgeConfig.timeout",
+        "PretrainConfig.device",
+        "Source.path",
+        "Source.urls",
+    }
+
+
+def test_fields_outside_the_key_of_a_source_inside_are_left_out_too():
+    config = DownloadConfig(
+        sources=[{"name": "a", "urls": ["https://x/a"], "sha256": "0" * 64}],
+        mirror="/m",
+        timeout=1,
+        attempts=9,
+    )
+    assert config.key_fields() == {
+        "sources": [
+            {
+                "name": "a",
+                "dataset": None,
+                "subset": None,
+                "split": "train",
+                "revision": None,
+                "made": None,
+                "seed": 123,
+                "count": 1000,
+                "sha256": "0" * 64,
+                "size": None,
+                "unzip": False,
+            }
+        ]
+    }
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        GenerateConfig().max_new_tokens = 5
+
+
+# Sources
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data/corpus.txt", {"path": Path("data/corpus.txt"), "name": "corpus.txt", "unzip": False}),
+        ("data/corpus.zip", {"path": Path("data/corpus.zip"), "name": "corpus.zip", "unzip": True}),
+        ("data/folder/", {"path": Path("data/folder"), "name": "folder"}),
+        (
+            "https://x.org/a/b.zip?v=1",
+            {"urls": ("https://x.org/a/b.zip?v=1",), "name": "b.zip", "unzip": True},
+        ),
+        ("hf:owner/name", {"dataset": "owner/name", "name": "name.jsonl"}),
+    ],
+)
+def test_a_single_text_stands_for_one_source(text, expected):
+    (source,) = DownloadConfig.model_validate(text).sources
+    assert {name: getattr(source, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ({"name": "a"}, "none"),
+        ({"path": "a", "made": "skills"}, "path, made"),
+        ({"urls": ["https://x/a"], "dataset": "a/b"}, "urls, dataset"),
+    ],
+)
+def test_a_source_has_exactly_one_origin(source, found):
+    with pytest.raises(ValidationError, match=f"exactly one of urls, path, dataset, made; found {found}"):
+        Source(**source)
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/../../b", "a\\b", "."])
+def test_pitfall_4_a_source_stays_inside_its_folder(name):
+    with pytest.raises(ValidationError, match="must stay inside its folder"):
+        Source(name=name, path="a")
+
+
+def test_two_sources_of_one_name_are_refused():
+    with pytest.raises(ValidationError, match=r"two sources share the name 'a\.txt'"):
+        DownloadConfig(sources=[{"path": "x/a.txt"}, {"path": "y/a.txt"}])
+
+
+# Single settings
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [("124M", (12, 12, 768)), ("1558M", (48, 25, 1600)), ("2x4x64", (2, 4, 64))],
+)
+def test_a_size_is_a_shape(size, shape):
+    assert PretrainConfig(size=size).shape() == shape
+
+
+@pytest.mark.parametrize(
+    ("size", "fault"),
+    [
+        ("125M", "size '125M' is neither one of quickstart, cpu, 124M, 355M, 774M, 1558M nor"),
+        ("2x4", "neither one of"),
+        ("0x4x64", "neither one of"),
+        ("-2x4x64", "neither one of"),
+        ("²x4x64", "neither one of"),
+        ("2x3x64", "the width must be a multiple of the heads"),
+    ],
+)
+def test_a_size_that_is_none_is_refused(size, fault):
+    with pytest.raises(ValidationError, match=fault):
+        PretrainConfig(size=size)
+
+
+@pytest.mark.parametrize("scorer", ["metric:bleu", "ollama:", "ollama:a b", "gpt-4"])
+def test_a_scorer_that_is_not_known_is_refused(scorer):
+    with pytest.raises(ValidationError, match="scorer"):
+        JudgeConfig(scorer=scorer)
+
+
+@pytest.mark.parametrize("settings", [{"kind": "hf"}, {"kind": "bpe", "name": "gpt2"}])
+def test_a_tokenizers_name_goes_with_its_kind(settings):
+    with pytest.raises(ValidationError, match=r"tokenize\.name goes with tokenize\.kind=hf"):
+        TokenizeConfig(**settings)
+
+
+# Profiles
+
+
+def test_there_are_profiles():
+    assert {"book", "quickstart"} <= set(profile_names())
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_loads_and_is_named_after_its_file(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.promote.name == f"touchstone-{name}"
+    assert profile.description
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a profile in a folder that is not the current one, and return its path as text."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+
+    def make(text="", name="mine.yaml", *, corpus="corpus: a.txt", instructions="instructions: b.json"):
+        path = folder / name
+        path.write_text(f"{corpus}\n{instructions}\n{text}\n", encoding="utf-8")
+        return str(path)
+
+    return make
+
+
+def message_of(name, *overrides, **options):
+    with pytest.raises(UsageError) as raised:
+        load_profile(name, overrides, **options)
+    assert raised.value.exit_status == 2
+    return str(raised.value)
+
+
+def test_a_profile_of_ones_own_needs_two_lines(write):
+    profile = load_profile(write())
+    assert profile.name == "mine"
+    assert profile.promote.name == "touchstone-mine"
+    assert profile.pretrain == PretrainConfig()
+
+
+def test_a_profile_cannot_be_changed(write):
+    with pytest.raises(ValidationError, match="frozen"):
+        load_profile(write()).name = "other"
+
+
+# Finding and reading them
+
+
+def test_a_name_that_is_nearly_right_is_corrected():
+    assert message_of("quikstart").endswith("did you mean quickstart?")
+
+
+def test_a_name_that_is_far_off_gets_the_list():
+    message = message_of("zzz")
+    assert message.startswith("there is no profile 'zzz'; there are book, ")
+    assert message.endswith("a path to a YAML file works too.")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    assert message_of(str(tmp_path / "no.yaml")).startswith(f"profile {tmp_path}/no.yaml does not exist")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"corpus: [a", "mine.yaml is not valid YAML: while parsing a flow sequence"),
+        (b"corpus: a: b", "mine.yaml is not valid YAML: mapping values are not allowed here"),
+        (b"corpus: \xff", "mine.yaml is not valid YAML: 'utf-8' codec can't decode byte 0xff"),
+        (
+            b"corpus: !!python/name:os.system",
+            "mine.yaml is not valid YAML: could not determine a constructor",
+        ),
+        (b"", "mine.yaml: expected a mapping of stages to settings, found None"),
+        (b"- corpus", "mine.yaml: expected a mapping of stages to settings, found ['corpus']"),
+    ],
+)
+def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expected):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    message = message_of(str(tmp_path / "mine.yaml"))
+    assert message.startswith(expected)
+    assert "\n" not in message
+
+
+# Wrong keys and values
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pretrian: {}", "there is no setting pretrian; did you mean pretrain?"),
+        ("pretrain: {step: 5}", "there is no setting pretrain.step; did you mean pretrain.steps?"),
+        ("judge: {zzz: 5}", "there is no setting judge.zzz; there are attempts, concurrency, context, "),
+        ("zzz: 5", "there is no setting zzz; there are corpus, description, finetune, "),
+        ("pretrain: {steps: many}", "pretrain.steps: Input should be a valid integer, unable to parse"),
+        ("pretrain: {steps: many}", ", found 'many'"),
+        ("pretrain: {steps: 0}", "pretrain.steps: Input should be greater than 0, found 0"),
+        ("pretrain: {steps: 1.5}", "a valid integer, got a number with a fractional part, found 1.5"),
+        ("pretrain: {steps: yes}", "pretrain.steps: Input should not be a boolean, found True"),
+        ("rows: {train: off}", "rows.train: Input should not be a boolean, found False"),
+        ("rows: {shuffle: perhaps}", "rows.shuffle: Input should be a valid boolean"),
+        (
+            "pretrain: 5",
+            "pretrain: Input should be a valid dictionary or instance of PretrainConfig, found 5",
+        ),
+        (
+            "finetune: 5",
+            "finetune: Input should be a valid dictionary or instance of FinetuneConfig, found 5",
+        ),
+        (
+            "generate: 5",
+            "generate: Input should be a valid dictionary or instance of GenerateConfig, found 5",
+        ),
+        ("promote: 5", "promote: Input should be a valid dictionary or instance of PromoteConfig, found 5"),
+        (
+            "finetune: {template: chatml}",
+            "finetune.template: Input should be 'alpaca' or 'phi3', found 'chatml'",
+        ),
+        ("pretrain: {size: 125M}", "pretrain: size '125M' is neither one of"),
+        ("promote: {name: a/b}", "promote.name: String should match pattern"),
+        ("name: My Profile", "name: String should match pattern"),
+        ("1: 2", "1: Keys should be strings, found 1"),
+        ("judge: {scorer: }", "judge.scorer: Input should be a valid string, found None"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_found(write, text, expected):
+    message = message_of(write(text))
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_wrong_key_inside_a_source_is_corrected_and_told_once(write):
+    path = write(corpus="corpus:\n  sources:\n    - path: a.txt\n    - ulrs: [https://x/y]")
+    assert message_of(path) == (
+        f"profile {path}: there is no setting corpus.sources.1.ulrs; did you mean corpus.sources.1.urls?"
+    )
+
+
+def test_every_fault_is_told(write):
+    message = message_of(write("pretrain: {step: 5, context: no}\njudge: {seeds: 1}"))
+    assert message.count("; ") == 4
+    for name in ("pretrain.steps?", "pretrain.context: ", "judge.seed?"):
+        assert name in message
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ("", "corpus: Field required"),
+        ("corpus: {}", "corpus.sources: Field required"),
+        ("corpus: {sources: }", "corpus.sources: Input should be a valid tuple, found None"),
+        ("corpus: {sources: 5}", "corpus.sources: Input should be a valid tuple, found 5"),
+        ("corpus: {sources: []}", "corpus.sources: Tuple should have at least 1 item"),
+        ("corpus: {sources: [{path: }]}", "corpus.sources.0: a source needs exactly one of urls, path"),
+        ("corpus: 5", "corpus: Input should be a valid dictionary or instance of DownloadConfig, found 5"),
+    ],
+)
+@pytest.mark.parametrize("mirror", [None, "/mirror"])
+def test_a_corpus_that_is_none_is_named_and_never_a_crash(write, corpus, expected, mirror):
+    assert expected in message_of(write(corpus=corpus), mirror=mirror)
+
+
+def test_an_address_that_names_no_file_is_an_error_with_a_mirror_too(write):
+    path = write(corpus="corpus: 'hf:'")
+    assert message_of(path) == message_of(path, mirror="/mirror")
+
+
+# What fits together
+
+
+def test_responses_are_asked_for_with_the_template_trained_on(write):
+    profile = load_profile(write("finetune: {template: phi3}\ngenerate: {batch_size: 3}"))
+    assert profile.generate == GenerateConfig(template="phi3", batch_size=3)
+    assert load_profile(write(), ["finetune.template=phi3"]).generate.template == "phi3"
+
+
+@pytest.mark.parametrize(
+    "text", ["generate: {template: phi3}", "finetune: {template: phi3}\ngenerate: {template: alpaca}"]
+)
+def test_pitfall_11_another_template_than_the_one_trained_on_is_refused(write, text):
+    assert "a model must be asked with the prompt it was trained on" in message_of(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("promote: {name: 'my-{profile}-model'}", "my-mine-model"), ("promote: {margin: 1}", "touchstone-mine")],
+)
+def test_the_profiles_name_is_filled_into_the_models(write, text, name):
+    assert load_profile(write(text)).promote.name == name
+
+
+@pytest.mark.parametrize("text", ["tokenize: {kind: gpt2}", "vocabulary: v.zip"])
+def test_gpt2s_tokenizer_goes_with_its_vocabulary(write, text):
+    assert "vocabulary goes with tokenize.kind=gpt2" in message_of(write(text))
+
+
+# Overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("pretrain.steps=7", lambda profile: profile.pretrain.steps == 7),
+        ("pretrain.learning_rate=2e-3", lambda profile: profile.pretrain.learning_rate == 0.002),
+        ("pretrain.size=124M", lambda profile: profile.pretrain.size == "124M"),
+        ("pretrain.sample_prompt=a=b", lambda profile: profile.pretrain.sample_prompt == "a=b"),
+        ("pretrain.sample_prompt=''", lambda profile: profile.pretrain.sample_prompt == ""),
+        ("rows.shuffle=False", lambda profile: profile.rows.shuffle is False),
+        ("judge.scorer=ollama:llama3.2", lambda profile: profile.judge.scorer == "ollama:llama3.2"),
+        ("judge.host=null", lambda profile: profile.judge.host is None),
+        ("pretrain={steps: 7, seed: 1}", lambda profile: profile.pretrain == PretrainConfig(steps=7, seed=1)),
+        ("corpus.sources.1.seed=5", lambda profile: profile.corpus.sources[1].seed == 5),
+        (
+            "corpus.sources.0={made: skills}",
+            lambda profile: (
+                [source.made for source in profile.corpus.sources] == ["skills", "python-reference"]
+            ),
+        ),
+        (
+            "corpus.sources=[{path: x}, {path: y}]",
+            lambda profile: [source.path for source in profile.corpus.sources] == [Path("x"), Path("y")],
+        ),
+        ("description=mine", lambda profile: profile.description == "mine"),
+    ],
+)
+def test_a_setting_is_overridden(write, override, read):
+    path = write(
+        "judge: {host: elsewhere}\npretrain: {sample_prompt: Once}",
+        corpus="corpus:\n  sources:\n    - path: a.txt\n    - made: python-reference",
+    )
+    assert not read(load_profile(path))
+    assert read(load_profile(path, [override]))
+
+
+def test_the_last_override_wins(write):
+    assert load_profile(write(), ["pretrain.steps=7", "pretrain.steps=8"]).pretrain.steps == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("pretrain.steps", "--set 'pretrain.steps': expected a.b=value, for example"),
+        ("=7", "--set '=7': expected a.b=value"),
+        ("pretrain.steps=[7", "--set pretrain.steps: '[7' is not a valid value: while parsing"),
+        ("pretrain.step=7", "there is no setting pretrain.step; did you mean pretrain.steps?"),
+        ("pretrain..steps=7", "there is no setting pretrain.; "),
+        ("pretrain.steps=", "pretrain.steps: Input should be a valid integer, found None"),
+        ("pretrain.steps=yes", "pretrain.steps: Input should not be a boolean, found True"),
+        ("corpus.sources.1.path=x", "'1' is not a position in a list of 1 (counted from 0)"),
+        ("corpus.sources.1=x", "'1' is not a position in a list of 1"),
+        ("corpus.sources.-1.path=x", "'-1' is not a position in a list of 1"),
+        ("corpus.sources.².path=x", "'²' is not a position in a list of 1"),
+        ("corpus.sources.path=x", "'path' is not a position in a list of 1"),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_named(write, override, expected):
+    message = message_of(write(corpus="corpus:\n  sources:\n    - path: a.txt"), override)
+    assert expected in message
+    assert "\n" not in message
+
+
+# Paths and mirrors
+
+
+def test_paths_of_a_profile_are_relative_to_it_and_those_of_overrides_to_the_current_folder(write, tmp_path):
+    path = write(corpus="corpus:\n  sources:\n    - path: a.txt\n    - path: /b.txt\n    - path: c.txt")
+    profile = load_profile(path, ["corpus.sources.2.path=c.txt"])
+    assert [source.path for source in profile.corpus.sources] == [
+        tmp_path / "profiles" / "a.txt",
+        Path("/b.txt"),
+        Path("c.txt"),
+    ]
+    assert profile.instructions.sources[0].path == tmp_path / "profiles" / "b.json"
+    assert load_profile(path, ["corpus=d.txt"]).corpus.sources[0].path == Path("d.txt")
+
+
+@pytest.mark.parametrize("text", ["https://x.org/a.txt", "hf:owner/name"])
+def test_an_address_is_not_taken_for_a_path(write, text):
+    (source,) = load_profile(write(corpus=f"corpus: {text}")).corpus.sources
+    assert source.path is None
+
+
+def test_a_relative_path_to_a_profile_anchors_its_paths_too(write, tmp_path):
+    write()
+    profile = load_profile("../profiles/mine.yaml")
+    assert profile.corpus.sources[0].path == tmp_path / "profiles" / "a.txt"
+
+
+@pytest.mark.parametrize("mirror", ["/mirror", "https://mirror.org/files"])
+def test_a_mirror_reaches_every_download(write, mirror):
+    text = "tokenize: {kind: gpt2}\nvocabulary: {sources: [{path: v}], timeout: 5}"
+    plain = load_profile(write(text))
+    mirrored = load_profile(write(text), mirror=mirror)
+    for name in DOWNLOADS:
+        assert getattr(mirrored, name) == getattr(plain, name).model_copy(update={"mirror": mirror})
+        assert getattr(mirrored, name).key_fields() == getattr(plain, name).key_fields()
+
+
+def test_every_download_of_a_profile_gets_the_mirror():
+    downloads = {
+        name for name, field in Profile.model_fields.items() if "DownloadConfig" in str(field.annotation)
+    }
+    assert downloads == set(DOWNLOADS)
+
+
+def test_a_mirror_is_looked_in_first_but_not_asked_of_the_profiles_that_need_none():
+    assert load_profile("quickstart", mirror="/mirror").vocabulary is None

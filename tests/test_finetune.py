@@ -1,0 +1,536 @@
+"""The fine-tuning room: what is learned token by token, token means, and a kill that changes no bit."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from tokenizers import pre_tokenizers, processors
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Trainer
+from trl import SFTTrainer
+
+from tasks.config import FinetuneConfig
+from tasks.errors import StageError
+from tasks.finetune import sft
+from tasks.finetune.sft import finetune
+from tasks.finetune.supervised import IGNORED, prompt_ids, supervise, supervise_all
+from tasks.gpt import GPT, GPTConfig
+from tasks.record import StageRun
+from tasks.rows import load_split, write_rows
+from tasks.templates import PHI3, TEMPLATES, Template
+from tasks.tokenize import END, characters, load_gpt2, train_bpe
+
+CONTEXT = 64
+SMALL = FinetuneConfig(
+    template="phi3",
+    epochs=2,
+    batch_size=4,
+    learning_rate=2e-2,
+    max_length=CONTEXT,
+    evaluations=4,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Two threads that wait for each other take many times as long on a machine that does other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def changed(**fields):
+    return FinetuneConfig(**SMALL.model_dump() | fields)
+
+
+# Tokens and labels, literally: > is 3, a to d are 4 to 7, | is 8, the end token is 0
+
+BARE = Template(name="bare", preamble="", instruction="{}", input="|{}", response=">")
+ROW = {"id": 7, "instruction": "ab", "input": "", "output": "cd"}
+
+
+@pytest.fixture(scope="module")
+def letters():
+    return characters(["abcd>|"])
+
+
+def test_the_completion_and_one_end_token_are_supervised_and_the_prompt_is_not(letters):
+    """Pitfalls 6, 8 and 9."""
+    example = supervise(letters, BARE, ROW, max_length=10)
+    assert example.input_ids == [4, 5, 3, 6, 7, 0]
+    assert example.labels == [IGNORED, IGNORED, IGNORED, 6, 7, 0]
+    assert not example.cut
+
+
+def test_the_input_is_part_of_the_prompt(letters):
+    example = supervise(letters, BARE, ROW | {"input": "d"}, max_length=10)
+    assert example.input_ids == [4, 5, 8, 7, 3, 6, 7, 0]
+    assert example.labels == [IGNORED] * 5 + [6, 7, 0]
+
+
+def test_truncation_keeps_the_end_token_and_is_told(letters):
+    """Pitfall 6."""
+    whole, cut = (supervise(letters, BARE, ROW, max_length=length) for length in (6, 5))
+    assert (whole.input_ids, whole.cut) == ([4, 5, 3, 6, 7, 0], False)
+    assert (cut.input_ids, cut.labels, cut.cut) == ([4, 5, 3, 6, 0], [IGNORED] * 3 + [6, 0], True)
+
+
+def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_row(letters):
+    """Pitfall 8: cut off in silence, a row would have no label at all."""
+    with pytest.raises(StageError, match=r"row 7 .* its prompt has 3 tokens, so max_length 4 leaves no room"):
+        supervise(letters, BARE, ROW, max_length=4)
+
+
+def test_an_empty_completion_teaches_to_stop(letters):
+    example = supervise(letters, BARE, ROW | {"output": ""}, max_length=10)
+    assert (example.input_ids, example.labels) == ([4, 5, 3, 0], [IGNORED] * 3 + [0])
+
+
+def test_a_tokenizer_that_adds_special_tokens_adds_none_here():
+    """Pitfall 10: no beginning-of-text token before the prompt, none within, and no second end token."""
+    adding = characters(["abcd>|"])
+    adding.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A {END}", special_tokens=[(END, 0)]
+    )
+    assert adding("ab")["input_ids"] == [0, 4, 5, 0], "the case is to be a tokenizer that adds"
+    assert supervise(adding, BARE, ROW, max_length=10).input_ids == [4, 5, 3, 6, 7, 0]
+
+
+@given(
+    instruction=st.text("abcd", max_size=9),
+    output=st.text("abcd", max_size=9),
+    max_length=st.integers(1, 24),
+)
+def test_every_row_is_supervised_to_its_end_or_refused(letters, instruction, output, max_length):
+    row = {"id": 1, "instruction": instruction, "input": "", "output": output}
+    try:
+        example = supervise(letters, BARE, row, max_length)
+    except StageError:
+        assert len(instruction) + 1 + 1 >= max_length
+        return
+    supervised = [label for label in example.labels if label != IGNORED]
+    assert supervised == example.input_ids[-len(supervised) :]
+    assert supervised[-1] == 0
+    assert example.input_ids.count(0) == 1
+    assert len(example.labels) == len(example.input_ids) <= max_length
+    assert example.cut == (len(supervised) < len(output) + 1)
+
+
+def test_rows_keep_their_order_and_the_cut_ones_are_counted(letters):
+    rows = [ROW | {"output": "c" * length} for length in (1, 5, 2, 6)]
+    examples = supervise_all(letters, BARE, rows, max_length=7)
+    assert [len(example.input_ids) for example in examples] == [5, 7, 6, 7]
+    assert [example.cut for example in examples] == [False, True, False, True]
+
+
+# The stage
+
+WORDS = "pear fig plum apricot cherry banana elderberry grape kiwi lemon mango nectarine".split()
+
+
+def row_of(index):
+    word = WORDS[index % len(WORDS)]
+    times = index // len(WORDS) + 1
+    return {
+        "id": index,
+        "instruction": f"Say {word} {times} times.",
+        "input": "",
+        "output": " ".join([word] * times),
+    }
+
+
+def rows_in(folder, train=25, validation=7):
+    folder.mkdir()
+    every = [row_of(index) for index in range(train + validation + 1)]
+    for name, members in {
+        "train": every[:train],
+        "validation": every[train : train + validation],
+        "test": every[-1:],
+    }.items():
+        write_rows(folder / f"{name}.jsonl", members)
+    return folder
+
+
+def base_in(folder, tokenizer, dropout):
+    torch.manual_seed(11)
+    shape = GPTConfig(
+        vocab_size=len(tokenizer),
+        context=CONTEXT,
+        layers=2,
+        heads=2,
+        width=16,
+        dropout=dropout,
+        end_token=tokenizer.eos_token_id,
+    )
+    GPT(shape).save(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def word_tokenizer():
+    rows = [row_of(index) for index in range(40)]
+    return train_bpe([PHI3.prompt(row) + row["output"] for row in rows], 300)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """With dropout, so that a lost random state shows (pitfall 18)."""
+    return base_in(tmp_path_factory.mktemp("base"), word_tokenizer(), dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def plain_base(tmp_path_factory):
+    return base_in(tmp_path_factory.mktemp("plain"), word_tokenizer(), dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return rows_in(tmp_path_factory.mktemp("instructions") / "rows")
+
+
+def tuned(config, base, rows, folder, **watching):
+    run = StageRun(
+        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
+    )
+    finetune(config, run, base=base, rows=rows)
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base, rows, tmp_path_factory):
+    return tuned(SMALL, base, rows, tmp_path_factory.mktemp("uninterrupted"))
+
+
+def weights_in(run):
+    return load_file(run.out / "model" / "model.safetensors")
+
+
+def history_in(run, name):
+    lines = (run.out / "history.jsonl").read_text().splitlines()
+    return [entry[name] for entry in map(json.loads, lines) if name in entry]
+
+
+def summary_of(run):
+    return json.loads((run.out / "summary.json").read_text())
+
+
+def recorded_batches(monkeypatch):
+    batches, compute = [], SFTTrainer.compute_loss
+
+    def recording(trainer, model, inputs, *args, **kwargs):
+        batches.append({name: tensor.clone() for name, tensor in inputs.items()})
+        return compute(trainer, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", recording)
+    return batches
+
+
+def real_rows(batches):
+    """The rows of all batches in order, without their padding."""
+    return [
+        ids[mask.bool()].tolist()
+        for batch in batches
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+
+
+def gpt2_like_tokenizer(folder):
+    """As `load_gpt2` makes it: the padding token is the end token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    (folder / "encoder.json").write_text(
+        json.dumps({token: index for index, token in enumerate([*alphabet, "Ġt", END])}), encoding="utf-8"
+    )
+    (folder / "vocab.bpe").write_text("#version: 0.2\nĠ t\n", encoding="utf-8")
+    return load_gpt2(folder)
+
+
+def test_a_batch_masks_its_padding_and_never_an_end_token(tmp_path, rows, monkeypatch):
+    """Pitfall 7, in the batches that the real trainer makes, with GPT-2's padding."""
+    tokenizer = gpt2_like_tokenizer(tmp_path)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 257
+    base = base_in(tmp_path / "base", tokenizer, dropout=0)
+    batches = recorded_batches(monkeypatch)
+    tuned(changed(epochs=1), base, rows, tmp_path / "run")
+    expected = {
+        tuple(example.input_ids): example.labels
+        for example in supervise_all(tokenizer, PHI3, load_split(rows, "train"), CONTEXT)
+    }
+    seen, padded = 0, 0
+    for batch in batches:
+        for ids, mask, labels in zip(
+            *(batch[name].tolist() for name in ("input_ids", "attention_mask", "labels")), strict=True
+        ):
+            length = sum(mask)
+            assert mask == [1] * length + [0] * (len(ids) - length)
+            assert labels[:length] == expected[tuple(ids[:length])]
+            assert labels[length - 1] == 257
+            assert labels[length:] == [IGNORED] * (len(ids) - length)
+            seen, padded = seen + 1, padded + len(ids) - length
+    assert seen == 25
+    assert padded, "the case is to have padding"
+
+
+@pytest.mark.parametrize("accumulated", [(2, 4), (4, 2), (1, 8)], ids=str)
+def test_accumulation_changes_neither_losses_nor_weights(
+    plain_base, rows, tmp_path, monkeypatch, accumulated
+):
+    """Pitfall 17, with rows of many lengths and 25 of them, so that the last batch is ragged too."""
+    runs, order = [], []
+    for batch, accumulation in ((8, 1), accumulated):
+        with monkeypatch.context() as patch:
+            batches = recorded_batches(patch)
+            config = changed(batch_size=batch, accumulation=accumulation, learning_rate=1e-3)
+            runs.append(tuned(config, plain_base, rows, tmp_path / f"{batch}"))
+            order.append(real_rows(batches))
+    assert order[0] == order[1]
+    assert len(order[0]) == 2 * 25
+    whole, split = (history_in(run, "train_loss") for run in runs)
+    assert len(whole) == 8
+    assert split == pytest.approx(whole, rel=1e-5)
+    for name, weight in weights_in(runs[0]).items():
+        torch.testing.assert_close(weights_in(runs[1])[name], weight, atol=2e-5, rtol=0)
+
+
+def losses_of_rows(run, rows):
+    """The loss of every supervised token, a list a row, from the written folder and one row at a time."""
+    model = AutoModelForCausalLM.from_pretrained(run.out / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(run.out / "model")
+    found = []
+    for example in supervise_all(tokenizer, PHI3, load_split(rows, "validation"), CONTEXT):
+        with torch.no_grad():
+            logits = model(torch.tensor([example.input_ids])).logits[0, :-1]
+        losses = F.cross_entropy(logits, torch.tensor(example.labels[1:]), reduction="none").tolist()
+        found.append([loss for loss, label in zip(losses, example.labels[1:], strict=True) if label >= 0])
+    return found
+
+
+def test_evaluation_is_a_mean_over_tokens(uninterrupted, rows):
+    """Pitfall 20: neither of batch means nor of row means."""
+    losses = losses_of_rows(uninterrupted, rows)
+    assert len({len(row) for row in losses}) > 2, "the case is to be ragged"
+    best = summary_of(uninterrupted)["best_validation_loss"]
+    assert best == pytest.approx(sum(map(sum, losses)) / sum(map(len, losses)), rel=1e-5)
+    assert best != pytest.approx(sum(sum(row) / len(row) for row in losses) / len(losses), rel=1e-3)
+
+
+def test_it_learns_the_completions(uninterrupted):
+    losses = history_in(uninterrupted, "validation_loss")
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.8 * history_in(uninterrupted, "train_loss")[0]
+
+
+def test_the_history_has_every_step_and_every_evaluation(uninterrupted):
+    steps = 14  # 25 rows in batches of 4, twice
+    assert len(history_in(uninterrupted, "train_loss")) == steps
+    assert len(history_in(uninterrupted, "validation_loss")) == 4
+    assert summary_of(uninterrupted)["steps"] == steps
+    lines = (uninterrupted.out / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "validation_loss" in line] == [4, 8, 12, 14]
+
+
+def test_what_was_supervised_and_cut_is_counted(base, rows, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(base / "model")
+    longest = max(len(prompt_ids(tokenizer, PHI3, row)) for row in load_split(rows, "train"))
+    config = changed(max_length=longest + 3, epochs=0.5)
+    examples = supervise_all(tokenizer, PHI3, load_split(rows, "train"), longest + 3)
+    summary = summary_of(tuned(config, base, rows, tmp_path))
+    assert summary["rows_cut"] == sum(example.cut for example in examples) > 0
+    assert summary["supervised_tokens"] == sum(
+        label != IGNORED for example in examples for label in example.labels
+    )
+
+
+def test_rows_are_cut_to_the_context_of_the_model(base, tmp_path):
+    rows = rows_in(tmp_path / "rows", train=60)
+    summary = summary_of(tuned(changed(max_length=10_000, epochs=0.2), base, rows, tmp_path / "run"))
+    lengths = [
+        len(example.input_ids)
+        for example in supervise_all(
+            AutoTokenizer.from_pretrained(base / "model"), PHI3, load_split(rows, "train"), 10_000
+        )
+    ]
+    assert summary["rows_cut"] == sum(length > CONTEXT for length in lengths)
+
+
+def test_a_row_that_does_not_fit_is_named(base, tmp_path):
+    rows = rows_in(tmp_path / "rows")
+    write_rows(rows / "train.jsonl", [row_of(0), row_of(1) | {"instruction": "fig " * 50}])
+    with pytest.raises(StageError, match="row 1 cannot be trained on"):
+        tuned(SMALL, base, rows, tmp_path / "run")
+
+
+def test_the_best_model_is_written_and_not_the_last(base, rows, tmp_path, monkeypatch):
+    scripted, states = iter([3.0, 1.0, 2.0, 1.5]), []
+
+    def scripted_loss(model, *_):
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return next(scripted)
+
+    monkeypatch.setattr(sft, "completion_loss", scripted_loss)
+    run = tuned(SMALL, base, rows, tmp_path)
+    written = weights_in(run)
+    assert [all(torch.equal(state[name], written[name]) for name in written) for state in states] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert (summary_of(run)["best_step"], summary_of(run)["best_validation_loss"]) == (8, 1.0)
+
+
+def test_without_a_validation_split_the_last_model_is_written(base, tmp_path, monkeypatch):
+    last = {}
+
+    def remember(trainer, *args, **kwargs):
+        result = train(trainer, *args, **kwargs)
+        last.update({name: tensor.clone() for name, tensor in trainer.model.state_dict().items()})
+        return result
+
+    train = Trainer.train
+    monkeypatch.setattr(Trainer, "train", remember)
+    run = tuned(SMALL, base, rows_in(tmp_path / "rows", validation=0), tmp_path / "run")
+    assert all(torch.equal(last[name], tensor) for name, tensor in weights_in(run).items())
+    assert history_in(run, "validation_loss") == []
+    assert (summary_of(run)["steps"], summary_of(run)["best_validation_loss"]) == (14, None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [(2, r"training loss became nan at step"), (0.01, r"validation loss became nan at step 1")],
+)
+def test_a_loss_that_is_not_a_number_is_an_error(base, rows, tmp_path, epochs, message):
+    with pytest.raises(StageError, match=message + r".*Lower finetune\.learning_rate"):
+        tuned(changed(learning_rate=1e30, epochs=epochs, warmup=0, evaluations=1), base, rows, tmp_path)
+    assert not (tmp_path / "output" / "model").exists()
+
+
+def test_nothing_is_printed_on_standard_output(base, rows, tmp_path, capfd):
+    tuned(changed(epochs=0.5), base, rows, tmp_path)
+    assert capfd.readouterr().out == ""
+
+
+def test_the_folder_loads_with_its_tokenizer(uninterrupted, base):
+    model = AutoModelForCausalLM.from_pretrained(uninterrupted.out / "model")
+    tokenizer, before = (AutoTokenizer.from_pretrained(f / "model") for f in (uninterrupted.out, base))
+    assert tokenizer.get_vocab() == before.get_vocab()
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert TEMPLATES[summary_of(uninterrupted)["template"]] is PHI3
+
+
+# Resume (pitfall 18)
+
+
+def assert_same_outputs(one, other):
+    for name in ("model/model.safetensors", "history.jsonl", "summary.json"):
+        assert (one.out / name).read_bytes() == (other.out / name).read_bytes(), name
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_step(last):
+    def watch(done, *_):
+        if done == last:
+            die()
+
+    return {"progress": watch}
+
+
+def half_way_through_checkpoint(number):
+    """Die with the model of a checkpoint on the disk, and its optimizer, states and marker not."""
+    save = Trainer._save_optimizer_and_scheduler
+
+    def dying(trainer, folder):
+        if folder.endswith(f"checkpoint-{number}"):
+            die()
+        save(trainer, folder)
+
+    Trainer._save_optimizer_and_scheduler = dying
+    return {}
+
+
+def while_a_checkpoint_is_removed():
+    def dying(folder, *_, **__):
+        os.unlink(f"{folder}/optimizer.pt")  # noqa: PTH108
+        die()
+
+    shutil.rmtree = dying
+    return {}
+
+
+def while_the_model_is_written():
+    save = PreTrainedModel.save_pretrained
+
+    def dying(model, folder, *args, **kwargs):
+        save(model, folder, *args, **kwargs)
+        if "output" in str(folder):
+            die()
+
+    PreTrainedModel.save_pretrained = dying
+    return {}
+
+
+# In the child alone: each prepares the process that is then killed.
+MOMENTS = {
+    "before the first checkpoint": lambda: at_step(2),
+    "after the first checkpoint": lambda: at_step(5),
+    "half of the first checkpoint is written": lambda: half_way_through_checkpoint(4),
+    "half of the second checkpoint is written": lambda: half_way_through_checkpoint(8),
+    "an old checkpoint is being removed": while_a_checkpoint_is_removed,
+    "the outputs are being written": while_the_model_is_written,
+}
+
+
+def tune_until(moment, base, rows, folder):
+    torch.set_num_threads(1)
+    tuned(SMALL, base, rows, folder, **MOMENTS[moment]())
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Real processes, forked from a server that has already imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tasks.pretrain", "tasks.finetune.sft"])
+    return context
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_process_is_continued_to_the_same_bits(
+    uninterrupted, base, rows, tmp_path, processes, moment
+):
+    process = processes.Process(target=tune_until, args=(moment, base, rows, tmp_path))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    steps = []
+    run = tuned(SMALL, base, rows, tmp_path, progress=lambda done, *_: steps.append(done))
+    assert_same_outputs(run, uninterrupted)
+    from_the_start = moment in ("before the first checkpoint", "half of the first checkpoint is written")
+    assert (steps[:1] == [1]) == from_the_start
+
+
+def test_a_checkpoint_that_lost_a_file_is_not_continued_from(tmp_path):
+    """A kill while an old checkpoint is removed leaves its marker, and not all of its files."""
+    for step in (2, 4, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("weights")
+        (folder / "optimizer.pt").write_text("moments")
+        arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=step)
+        sft._Reporting(None).on_save(arguments, state)
+    assert sft._newest_complete(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
+    (tmp_path / "checkpoint-4" / "model.safetensors").write_text("weig")
+    assert sft._newest_complete(tmp_path) == tmp_path / "checkpoint-2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]

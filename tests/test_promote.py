@@ -1,0 +1,353 @@
+"""Promotion: what is registered can be used and traced, and only a proven gain moves the champion."""
+
+import contextlib
+import json
+import socket
+from itertools import count
+
+import mlflow
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+
+from tasks import promote as room
+from tasks.config import JudgeConfig, PromoteConfig, StageConfig
+from tasks.errors import StageError
+from tasks.gpt import GPT, GPTConfig
+from tasks.promote import read_scores
+from tasks.record import OUTPUT, Stage, execute, fetch, find
+from tasks.registry import champion_of, still_registered
+from tasks.rows import write_rows
+from tasks.templates import PHI3
+from tasks.tokenize import train_bpe
+
+SCORER = "metric:chrf"
+QUESTIONS = [
+    {"id": 100 + index, "instruction": f"Name city {index}.", "input": "", "output": f"City{index} 学"}
+    for index in range(30)
+]
+LINEAGE = {"touchstone.git_commit": "0123abcd", "touchstone.prefect_flow_run_id": "flow-7"}
+PROMOTE = Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered")
+NAMES = (f"test-promote-{number}" for number in count())  # the store is shared: each test has its own model
+
+
+class Made(StageConfig):
+    """What a stage of these tests makes, as JSON."""
+
+    what: str
+
+
+def made(tracking, name, what):
+    """The output of a stage that is there for promotion to read: a model, rows, scores or responses."""
+    config = Made(what=json.dumps(what))
+    return execute(tracking, Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), config, {})
+
+
+def make_model(config, run):
+    torch.manual_seed(json.loads(config.what))
+    tokenizer = train_bpe([PHI3.prompt(row) + str(row["output"]) for row in QUESTIONS], 300)
+    shape = GPTConfig(len(tokenizer), 64, layers=2, heads=2, width=16, end_token=tokenizer.eos_token_id)
+    GPT(shape).save(run.out / "model")
+    tokenizer.save_pretrained(run.out / "model")
+    (run.out / "summary.json").write_text(json.dumps({"template": "phi3"}))
+
+
+def make_rows(config, run):
+    write_rows(run.out / "test.jsonl", QUESTIONS[: json.loads(config.what)])
+
+
+def make_scores(config, run):
+    scorer, mean, scores = json.loads(config.what)
+    summary = {
+        "headline": scorer,
+        "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "mean": mean}],
+    }
+    (run.out / "scores.json").write_text(json.dumps(summary))
+    lines = [{"id": 100 + index, scorer: score} for index, score in enumerate(scores)]
+    (run.out / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def make_responses(config, run):
+    responses = [row | {"prompt": PHI3.prompt(row), "tokens": 3, "cut": False} for row in QUESTIONS]
+    texts = json.loads(config.what)
+    lines = [row | {"response": text} for row, text in zip(responses, texts, strict=False)]
+    (run.out / "responses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def around(mean, spread=5.0, rows=30):
+    """Scores with this mean: half of the rows `spread` above it, half below."""
+    return [mean + spread * (-1) ** index for index in range(rows)]
+
+
+def mean_of(scores):
+    present = [score for score in scores if score is not None]
+    return sum(present) / len(present)
+
+
+@pytest.fixture
+def for_real():
+    """For tests of what is registered: the model is logged by MLflow, which takes a second."""
+
+
+@pytest.fixture(autouse=True)
+def _registered_quickly(request, tracking, monkeypatch):
+    """For all other tests: a version is registered, and no model is written for it."""
+
+    def register(config, run, *_):
+        with contextlib.suppress(MlflowException):
+            tracking.client.create_registered_model(config.name)
+        source = tracking.client.get_run(run.run_id).info.artifact_uri
+        return tracking.client.create_model_version(config.name, source, run.run_id).version
+
+    if "for_real" not in request.fixturenames:
+        monkeypatch.setattr(room, "_register", register)
+
+
+@pytest.fixture
+def promoted(tracking):
+    """Promote a model with these scores into this test's registered model; gives the promotion."""
+    name, seeds = next(NAMES), count()
+
+    def promote(scores, mean=..., scorer=SCORER, rows=30, **config):
+        inputs = {
+            "model": made(tracking, "model", next(seeds)),
+            "rows": made(tracking, "rows", rows),
+            "scores": made(tracking, "scores", [scorer, mean_of(scores) if mean is ... else mean, scores]),
+        }
+        reference = execute(tracking, PROMOTE, PromoteConfig(name=name, **config), inputs, lineage=LINEAGE)
+        promote.name, promote.reference, promote.inputs = name, reference, inputs
+        return json.loads((fetch(tracking, reference) / OUTPUT / "promotion.json").read_text())
+
+    return promote
+
+
+def versions_named(tracking, name):
+    aliases = tracking.client.get_registered_model(name).aliases
+    return {alias: int(version) for alias, version in aliases.items()}
+
+
+# Who becomes the champion
+
+
+def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real):
+    promotion = promoted(around(40))
+    assert promotion == {
+        "name": promoted.name,
+        "version": 1,
+        "champion": True,
+        "reason": "the first champion: its mean 40.0 reaches the least score 0",
+        "against": None,
+        "difference": None,
+        "low": None,
+        "high": None,
+    }
+    assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
+
+
+def test_a_first_model_below_the_least_score_stays_a_candidate(tracking, promoted):
+    promotion = promoted(around(40), min_score=40.1)
+    assert promotion["reason"] == "kept as candidate: its mean 40.0 is below the least score 40.1"
+    assert versions_named(tracking, promoted.name) == {"candidate": 1}
+    assert promoted(around(40), min_score=40)["champion"], "a candidate is no champion to be compared with"
+    assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 2}
+
+
+def test_a_better_model_becomes_the_champion(tracking, promoted):
+    promoted(around(40))
+    promotion = promoted([score + 10 + index % 3 for index, score in enumerate(around(40))])
+    assert (promotion["champion"], promotion["version"], promotion["against"]) == (True, 2, "version 1")
+    assert promotion["difference"] == pytest.approx(11)
+    assert 10 < promotion["low"] < 11 < promotion["high"] < 12
+    assert promotion["reason"].startswith("champion: +11.0 points against version 1 (95% +10.")
+    assert promotion["reason"].endswith("which is above the margin of 0")
+    assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 2}
+
+
+@pytest.mark.parametrize(
+    ("scores", "difference"),
+    [
+        (around(40), 0),
+        (
+            [score + 9 * (-1) ** (index // 2) for index, score in enumerate(around(40, rows=28))] + [52, 42],
+            14 / 30,
+        ),
+        (around(39), -1),
+    ],
+    ids=["equal", "better by chance", "worse"],
+)
+def test_a_model_that_is_not_proven_better_stays_a_candidate(tracking, promoted, scores, difference):
+    promoted(around(40))
+    promotion = promoted(scores)
+    assert not promotion["champion"]
+    assert promotion["difference"] == pytest.approx(difference)
+    assert promotion["low"] <= 0
+    assert promotion["reason"].startswith(f"kept as candidate: {difference:+.1f} points against version 1")
+    assert promotion["reason"].endswith("which is not above the margin of 0")
+    assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 1}
+
+
+def test_rows_are_compared_in_pairs(promoted):
+    """Rows that are hard for both do not blur a gain that every one of them shows."""
+    promoted(around(50, spread=50))
+    assert promoted([min(score + 1, 100) for score in around(50, spread=50)], margin=0.1)["champion"]
+
+
+def test_a_gain_within_the_margin_is_not_enough(promoted):
+    promoted(around(40))
+    better = [score + 2 for score in around(40)]
+    assert promoted(better, margin=2)["reason"].endswith("which is not above the margin of 2")
+    assert promoted(better, margin=1.9)["champion"]
+
+
+@pytest.mark.parametrize("other", [{"scorer": "ollama:llama3.2"}, {"rows": 29}], ids=["scorer", "rows"])
+def test_scores_of_another_kind_are_not_compared(tracking, promoted, other):
+    """Pitfall 23: a higher number by another scorer, or on other rows, proves nothing."""
+    promoted(around(40))
+    promotion = promoted(around(90), **other)
+    assert (promotion["champion"], promotion["difference"]) == (False, None)
+    assert promotion["reason"] == (
+        "kept as candidate: the champion (version 1) was scored on other rows or by another scorer"
+    )
+    assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 1}
+
+
+def test_a_model_without_a_mean_is_never_champion(tracking, promoted):
+    promotion = promoted([100.0] * 20 + [None] * 10, mean=None)
+    assert not promotion["champion"]
+    assert promotion["reason"] == ("kept as candidate: metric:chrf left too many rows without a score")
+    assert versions_named(tracking, promoted.name) == {"candidate": 1}
+    tags = tracking.client.get_model_version(promoted.name, "1").tags
+    assert tags["touchstone.mean"] == "missing"
+
+
+def test_missing_rows_leave_both_sides_of_the_comparison(promoted):
+    """Pitfall 21: a row that one of them has no score for is no point for the other."""
+    promoted([None, *around(40, rows=29)])
+    promotion = promoted([100.0, None, *[score + 3 for score in around(40, rows=29)[1:]]])
+    assert promotion["difference"] == pytest.approx(3)
+
+
+def test_models_without_a_row_in_common_are_not_compared(promoted):
+    promoted([90.0] * 15 + [None] * 15)
+    promotion = promoted([None] * 15 + [99.0] * 15)
+    assert not promotion["champion"]
+    assert promotion["reason"] == "kept as candidate: no row has a score of both it and version 1"
+
+
+def test_after_the_champion_was_deleted_the_next_model_is_the_first(tracking, promoted):
+    promoted(around(90))
+    tracking.client.delete_model_version(promoted.name, "1")
+    assert champion_of(tracking, promoted.name) is None
+    assert promoted(around(40))["reason"].startswith("the first champion")
+
+
+def test_a_champion_whose_scores_are_gone_is_not_beaten(tracking, promoted):
+    promoted(around(40))
+    (fetch(tracking, promoted.inputs["scores"]) / OUTPUT / "scores.jsonl").unlink()
+    with pytest.raises(StageError, match=r"scores\.jsonl is missing"):
+        promoted(around(90))
+    assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
+
+
+def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
+    responses = made(tracking, "responses", ["City0 学", "no", ""])
+    judged = execute(
+        tracking,
+        Stage("judge", 1, "tasks.judge:judge"),
+        JudgeConfig(scorer=SCORER, resamples=100),
+        {"responses": responses},
+    )
+    headline, mean, scores = read_scores(fetch(tracking, judged) / OUTPUT)
+    assert headline == SCORER
+    assert list(scores) == [100, 101, 102]
+    assert (scores[100], scores[102]) == (100, 0)
+    assert mean == pytest.approx(sum(scores.values()) / 3)
+
+
+# What is registered
+
+
+def test_a_version_says_what_it_was_made_from(tracking, promoted, for_real):
+    promoted(around(40))
+    version = tracking.client.get_model_version(promoted.name, "1")
+    assert version.tags == LINEAGE | {
+        "touchstone.model.digest": promoted.inputs["model"].digest,
+        "touchstone.rows.digest": promoted.inputs["rows"].digest,
+        "touchstone.scores.digest": promoted.inputs["scores"].digest,
+        "touchstone.rows": promoted.inputs["rows"].digest,
+        "touchstone.scores": promoted.inputs["scores"].model_dump_json(),
+        "touchstone.scorer": SCORER,
+        "touchstone.mean": "40.0000",
+        "touchstone.decision": "the first champion: its mean 40.0 reaches the least score 0",
+    }
+    run = tracking.client.get_run(promoted.reference.run_id)
+    assert version.run_id == run.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["touchstone.digest"] == promoted.reference.digest
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("something went to the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_the_champion_loads_by_its_alias_and_generates_offline(tracking, promoted, no_network, for_real):
+    promoted(around(40))
+    uri = f"models:/{promoted.name}@champion"
+    pipeline = mlflow.transformers.load_model(uri)
+    prompt = PHI3.prompt(QUESTIONS[0])
+    (answer,) = pipeline(prompt, max_new_tokens=4, do_sample=False)
+    assert answer["generated_text"].startswith(prompt)
+    ours = GPT.load(fetch(tracking, promoted.inputs["model"]) / OUTPUT / "model")
+    ids = pipeline.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    expected = pipeline.tokenizer.decode(ours.continue_greedily(ids, 4)[0], skip_special_tokens=True)
+    assert answer["generated_text"] == expected
+
+
+def test_the_model_has_a_signature_an_example_and_its_template(tracking, promoted, for_real):
+    promoted(around(40))
+    info = mlflow.models.get_model_info(f"models:/{promoted.name}@champion")
+    assert [column.type.name for column in info.signature.inputs] == ["string"]
+    assert [column.type.name for column in info.signature.outputs] == ["string"]
+    assert info.metadata["template"] == "phi3"
+    model = mlflow.models.Model.load(f"models:/{promoted.name}@champion")
+    assert PHI3.prompt(QUESTIONS[0]) in json.dumps(model.load_input_example(), ensure_ascii=False).replace(
+        "\\n", "\n"
+    )
+
+
+# The record of a promotion
+
+
+def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted):
+    promotion = promoted(around(40))
+    output = fetch(tracking, promoted.reference) / OUTPUT
+    assert still_registered(tracking, output)
+    assert find(tracking, PROMOTE, promoted.reference.key) == promoted.reference
+    tracking.client.delete_model_version(promoted.name, str(promotion["version"]))
+    assert not still_registered(tracking, output)
+    assert find(tracking, PROMOTE, promoted.reference.key) is None
+
+
+def test_a_promotion_is_done_again_when_its_model_was_deleted(tracking, promoted):
+    promoted(around(40))
+    tracking.client.delete_registered_model(promoted.name)
+    assert not still_registered(tracking, fetch(tracking, promoted.reference) / OUTPUT)
+
+
+def test_a_registry_that_cannot_be_asked_is_not_an_empty_one(tracking, promoted, monkeypatch):
+    promoted(around(40))
+
+    def broken(*_):
+        raise MlflowException("the database is locked")
+
+    monkeypatch.setattr(type(tracking.client), "get_model_version", broken)
+    monkeypatch.setattr(type(tracking.client), "get_model_version_by_alias", broken)
+    with pytest.raises(MlflowException, match="locked"):
+        still_registered(tracking, fetch(tracking, promoted.reference) / OUTPUT)
+    with pytest.raises(MlflowException, match="locked"):
+        champion_of(tracking, promoted.name)

@@ -1,0 +1,160 @@
+"""Reading records: what is wrong is named by file and row, and what is right comes through unchanged."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import StageError
+from tasks.reading import read_records, read_text, text_field
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def message_of(path):
+    with pytest.raises(StageError) as raised:
+        list(read_records(path))
+    return str(raised.value)
+
+
+# What comes through
+
+
+@given(rows=st.lists(st.dictionaries(TEXT, TEXT | st.integers() | st.none()), min_size=1))
+@pytest.mark.parametrize("escaped", [True, False])
+def test_any_rows_are_read_as_they_were_written(tmp_path_factory, rows, escaped):
+    folder = tmp_path_factory.mktemp("rows")
+    texts = [json.dumps(row, ensure_ascii=escaped) for row in rows]
+    (folder / "a.json").write_text("[" + ",".join(texts) + "]", encoding="utf-8")
+    (folder / "a.jsonl").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    for name in ("a.json", "a.jsonl"):
+        assert [row for _, row in read_records(folder / name)] == rows
+
+
+def test_a_line_separator_inside_a_row_does_not_cut_it(file):
+    path = file("a.jsonl", '{"t": "one\u2028two\u2029three\x85four"}\n{"t": "next"}\n')
+    assert [row["t"] for _, row in read_records(path)] == ["one\u2028two\u2029three\x85four", "next"]
+
+
+def test_rows_are_numbered_by_their_line_blank_ones_counted(file):
+    path = file("a.jsonl", '{"n": 1}\r\n\r\n{"n": 2}')
+    assert list(read_records(path)) == [("a.jsonl, row 1", {"n": 1}), ("a.jsonl, row 3", {"n": 2})]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(file):
+    assert read_text(file("a.txt", b"\xef\xbb\xbftext")) == "text"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize("content", ["", " \n\t\n"])
+def test_an_empty_file_is_named(file, name, content):
+    with pytest.raises(StageError, match=f"^{name} is empty$"):
+        read_text(file(name, content))
+
+
+def test_text_that_is_not_utf8_is_named_with_its_byte_and_a_way_out(file):
+    message = message_of(file("a.jsonl", '{"t": "schön"}'.encode("latin1")))
+    assert message.startswith("a.jsonl is not UTF-8: byte 10 is 0xf6.")
+    assert "iconv" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.json", "[]", "a.json holds an empty list; expected at least one row"),
+        ("a.json", '{"a": 1}', "a.json: expected a list of objects, found an object"),
+        ("a.json", "3", "a.json: expected a list of objects, found a number"),
+        ("a.json", '[{"a": 1}, ["b"]]', 'a.json, row 2: expected an object, found a list: ["b"]'),
+        ("a.json", '[{"a": 1}, null]', "a.json, row 2: expected an object, found null: null"),
+        ("a.jsonl", '{"a": 1}\n"b"\n', "a.jsonl, row 2: expected an object, found text: b"),
+        ("a.jsonl", '{"a": 1}\ntrue\n', "a.jsonl, row 2: expected an object, found a boolean: true"),
+        ("a.csv", "a,b", "a.csv: expected .json or .jsonl, found .csv"),
+        ("rows", "a,b", "rows: expected .json or .jsonl, found no ending"),
+    ],
+)
+def test_what_is_no_object_is_named(file, name, content, expected):
+    assert message_of(file(name, content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        ('[{"a": 1}, {"a": 2}, {"a": }, {"a": 4}]', 3),
+        ('[{"a": 1}, {"a": 2}, {"a": 3', 3),
+        ('[{"a": 1}, {"a": "2\n"}, {"a": 3}]', 2),
+        ('[{"a": 1}, {"a": 2} {"a": 3}]', 3),
+        ('[{"a": 1}, {"a": 2}, ]', 3),
+        ("[", 1),
+        ("nothing", 1),
+    ],
+    ids=[
+        "no value",
+        "half a download",
+        "raw newline",
+        "no comma before the row",
+        "comma at the end",
+        "only a bracket",
+        "no JSON",
+    ],
+)
+def test_broken_json_in_the_middle_of_a_list_names_the_row(file, content, row):
+    message = message_of(file("a.json", content))
+    assert message.startswith("a.json is not valid JSON: ")
+    assert f"(in row {row})" in message
+
+
+def test_a_broken_line_names_its_row_and_shows_it_cut(file):
+    message = message_of(file("a.jsonl", '{"a": 1}\n{"a": ' + "x" * 200 + "}\n"))
+    assert message.startswith("a.jsonl, row 2: not valid JSON (Expecting value): ")
+    assert message.endswith('{"a": ' + "x" * 71 + "...")
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"input": "x", "id": 1}, "f, row 7: no 'output'; its fields are id, input"),
+        ({}, "f, row 7: no 'output'; its fields are none"),
+        ({"output": ""}, "f, row 7: 'output' is empty"),
+        ({"output": " \n"}, "f, row 7: 'output' is empty"),
+        ({"output": None}, "f, row 7: 'output' is empty"),
+        ({"output": 3}, "f, row 7: 'output' should be text, found a number: 3"),
+        ({"output": ["ü"]}, "f, row 7: 'output' should be text, found a list: [\"ü\"]"),
+        ({"output": "\ud83d"}, "f, row 7: 'output' holds half of a character (a lone \\ud800 to \\udfff)"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named_with_its_row(row, expected):
+    with pytest.raises(StageError) as raised:
+        text_field(("f, row 7", row), "output")
+    assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("row", [{}, {"input": ""}, {"input": None}])
+def test_a_field_that_may_be_missing_is_empty_text(row):
+    assert text_field(("f, row 1", row), "input", required=False) == ""
+
+
+def test_a_field_that_may_be_missing_must_still_be_text():
+    with pytest.raises(StageError, match="row 1: 'input' should be text, found an object"):
+        text_field(("f, row 1", {"input": {}}), "input", required=False)
+
+
+def test_the_first_name_that_is_there_is_taken():
+    assert text_field(("f, row 1", {"completion": "b", "text": "a"}), "text", "completion") == "a"
+    assert text_field(("f, row 1", {"completion": "b"}), "text", "completion") == "b"

@@ -1,0 +1,636 @@
+"""The report card: the same work gives the same card, no number is made up, and no text can act on it."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from tasks.config import ReportConfig
+from tasks.errors import StageError
+from tasks.manifest import canonical_json, digest_of
+from tasks.record import Reference, StageRun
+from tasks.report import report
+from tasks.report.charts import loss_chart
+from tasks.report.curves import curve, thin
+from tasks.report.markdown import as_markdown, escaped, score_rows
+from tasks.report.samples import draw
+from tasks.report.terminal import show, sparkline
+from tasks.report.wording import duration, mean_text, short, verdict, visible
+
+METRIC, JUDGE = "metric:chrf", "ollama:llama3.2:3b"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)> & <b>',
+    "[bold red]x[/bold red] [link=http://evil.example]y[/link] :smile:",
+    "\x1b[2J\x1b]0;owned\x07 \x9b31m \x08\x00",
+    "right\u202eto left\u2066",
+    "one\rtwo\r\nthree\x85four\u2028five",
+    "```\n# heading\n````text\n| a | b |\n|---|---|\n[a](http://evil.example) ![b](http://evil.example)",
+    "~~~\n<details>\n---\n===\nreference:          invented",
+    "{{ 7 * 7 }} {% raw %}",
+]
+
+COUNTS = {
+    "read": 20,
+    "distinct_prompts": 19,
+    "splits": {"train": 17, "validation": 1, "test": 2},
+    "moved": {"test": 1, "validation": 0},
+}
+TOKENS = {
+    "dtype": "uint16",
+    "vocab_size": 300,
+    "end_token": 0,
+    "documents": 1,
+    "train": {"tokens": 90, "bytes": 270},
+    "validation": {"tokens": 10, "bytes": 30},
+}
+MODEL = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 32, "vocab_size": 300, "other": 1}
+
+
+def summary_of(scorer, scores, status="ok"):
+    kind = "metric" if scorer == METRIC else "judge"
+    present = [score for score in scores if score is not None]
+    mean = sum(present) / len(present) if status == "ok" else None
+    missing = len(scores) - len(present)
+    return {
+        "scorer": scorer,
+        "kind": kind,
+        "status": status,
+        "mean": mean,
+        "low": mean,
+        "high": mean,
+        "median": mean,
+        "rows": len(scores),
+        "scored": len(present),
+        "missing": missing,
+        "lowest_possible": sum(present) / len(scores),
+        "highest_possible": (sum(present) + 100 * missing) / len(scores),
+        "histogram": [0] * 10,
+    }
+
+
+class Outputs:
+    """Small outputs of every stage before the report, in the words of the stages that write them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.rows = [
+            {"id": 7, "instruction": "Say hi.", "input": "", "output": "hi", "category": "talk"},
+            {"id": 3, "instruction": "Add.", "input": "1 and 2", "output": "3", "category": "sums"},
+        ]
+        self.responses = {"base": ["", "x"], "tuned": ["hi", "4"]}
+        self.scores = {"base": {METRIC: [0.0, 0.0]}, "tuned": {METRIC: [100.0, 50.0]}}
+        self.status = {}
+        self.headline = METRIC
+        self.reason = None
+        self.history = [{"step": 1, "tokens": 64, "train_loss": 2.5}, {"step": 2, "tokens": 128}]
+        self.history[1] |= {"train_loss": 1.5}
+        self.validation = {"step": 2, "tokens": 128, "validation_loss": 2.0}
+        self.promotion = {
+            "name": "touchstone-tiny",
+            "version": 2,
+            "champion": True,
+            "reason": "the first champion: its mean 75.0 reaches the least score 0",
+            "against": None,
+            "difference": None,
+            "low": None,
+            "high": None,
+        }
+
+    def folder(self, name):
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write(self):
+        (self.folder("corpus") / "a.txt").write_text("abc")
+        (self.folder("instructions") / "rows.json").write_text("[]")
+        self.json("rows/rows.json", COUNTS)
+        self.json("tokens/tokens.json", TOKENS)
+        self.json("base/model/config.json", MODEL)
+        best = {"best_step": 2, "best_validation_loss": 2.0} if self.validation else {}
+        more = {"best_perplexity": 7.4, "best_bits_per_byte": 1.2} if self.validation else {}
+        trained = {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
+        self.json("base/summary.json", trained | best | more)
+        best = best or {"best_step": None, "best_validation_loss": None}
+        tuned = {"template": "phi3", "steps": 2, "supervised_tokens": 9, "rows_cut": 0, "train_loss": 1.5}
+        self.json("tuned/summary.json", tuned | best)
+        history = self.history + [self.validation] * bool(self.validation)
+        for name in ("base", "tuned"):
+            self.lines(f"{name}/history.jsonl", [*history, {"step": 2}])
+            self.write_answers(name)
+        self.json("promotion/promotion.json", self.promotion)
+        answers = ("base_responses", "tuned_responses", "base_scores", "tuned_scores")
+        names = ("corpus", "instructions", "rows", "tokens", "base", "tuned", *answers, "promotion")
+        return {name: self.root / name for name in names}
+
+    def write_answers(self, name):
+        answers = list(zip(self.rows, self.responses[name], strict=True))
+        self.lines(
+            f"{name}_responses/responses.jsonl",
+            [row | {"response": text, "prompt": "p", "tokens": 2, "cut": not text} for row, text in answers],
+        )
+        counts = {"rows": len(answers), "cut": 1, "empty": 1, "mean_tokens": 2.0}
+        self.json(f"{name}_responses/summary.json", counts)
+        lines = []
+        for index, (row, text) in enumerate(answers):
+            kind = "empty" if not text else "identical" if text == row["output"] else "ok"
+            line = {"id": row["id"], "response_kind": kind}
+            line |= {scorer: values[index] for scorer, values in self.scores[name].items()}
+            lines.append(line | ({"reason": self.reason} if self.reason else {}))
+        self.lines(f"{name}_scores/scores.jsonl", lines)
+        categories = {}
+        for scorer, values in self.scores[name].items():
+            for row, value in zip(self.rows, values, strict=True):
+                if "category" in row:
+                    found = {"mean": value, "rows": 1, "scored": int(value is not None)}
+                    categories.setdefault(row["category"], {})[scorer] = found
+        summaries = [
+            summary_of(scorer, values, self.status.get((name, scorer), "ok"))
+            for scorer, values in self.scores[name].items()
+        ]
+        summary = {"headline": self.headline, "scores": summaries}
+        self.json(f"{name}_scores/scores.json", summary | {"categories": dict(sorted(categories.items()))})
+        if self.headline == JUDGE:
+            who = {"scorer": JUDGE, "model": "llama3.2:3b", "digest": "a80c4f", "version": "0.9"}
+            self.json(f"{name}_scores/judge.json", who)
+
+    def json(self, name, value):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+    def lines(self, name, values):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+        path.write_text(text, encoding="utf-8")
+
+    def judged(self):
+        """A judge beside the metric, whose base scores are too few for a mean."""
+        self.headline = JUDGE
+        self.scores["base"][JUDGE] = [None, 25.0]
+        self.scores["tuned"][JUDGE] = [100.0, 75.0]
+        self.status["base", JUDGE] = "too_many_missing"
+        return self
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    return Outputs(tmp_path / "stages")
+
+
+class Card:
+    """A card that was made, in all its forms."""
+
+    def __init__(self, outputs, folder, config=None, **run):
+        self.run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "c", **run)
+        report(config or ReportConfig(), self.run, **outputs.write())
+        self.bytes = (self.run.out / "report.json").read_bytes()
+        self.report = json.loads(self.bytes)
+        self.cost = json.loads((self.run.aside / "cost.json").read_bytes())
+        self.html = (self.run.aside / "report.html").read_text(encoding="utf-8")
+        self.markdown = as_markdown(self.report, self.cost)
+
+    def terminal(self, width=100):
+        file = StringIO()
+        show(self.report, self.cost, Console(file=file, width=width, soft_wrap=True))
+        return file.getvalue()
+
+    def all(self):
+        return {"html": self.html, "markdown": self.markdown, "terminal": self.terminal()}
+
+
+def sha256(text):
+    return digest_of(text.encode())
+
+
+def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
+    card = Card(outputs, tmp_path)
+    losses = [
+        {"name": "train", "measured": 2, "points": [[64, 2.5, 2.5, 2.5], [128, 1.5, 1.5, 1.5]]},
+        {"name": "validation", "measured": 1, "points": [[128, 2.0, 2.0, 2.0]]},
+    ]
+    best = {"best_step": 2, "best_validation_loss": 2.0}
+
+    def file_facts(name, content):
+        listed = {"name": name, "bytes": len(content), "sha256": sha256(content)}
+        whole = digest_of(canonical_json({name: sha256(content)}))
+        return {"files": 1, "bytes": len(content), "sha256": whole, "listed": [listed]}
+
+    def answer(text, kind, score):
+        return {"response": text, "cut": not text, "kind": kind, "score": score} | dict.fromkeys(
+            ("reason", "missing_because")
+        )
+
+    assert card.report == {
+        "title": "touchstone-tiny",
+        "corpus": file_facts("a.txt", "abc")
+        | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
+        "instructions": file_facts("rows.json", "[]") | COUNTS,
+        "model": {"layers": 1, "heads": 2, "width": 8, "context": 32, "vocab_size": 300},
+        "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
+        | best
+        | {"best_perplexity": 7.4, "best_bits_per_byte": 1.2},
+        "finetuning": {"template": "phi3", "steps": 2, "supervised_tokens": 9, "rows_cut": 0}
+        | {"train_loss": 1.5}
+        | best,
+        "curves": {
+            "pretraining": {"x": "tokens", "kept": 128, "lines": losses},
+            "finetuning": {
+                "x": "steps",
+                "kept": 2,
+                "lines": [
+                    losses[0] | {"points": [[1, 2.5, 2.5, 2.5], [2, 1.5, 1.5, 1.5]]},
+                    losses[1] | {"points": [[2, 2.0, 2.0, 2.0]]},
+                ],
+            },
+        },
+        "headline": METRIC,
+        "judge": None,
+        "scores": [
+            {"model": "base"} | summary_of(METRIC, [0.0, 0.0]),
+            {"model": "fine-tuned"} | summary_of(METRIC, [100.0, 50.0]),
+        ],
+        "differences": [
+            {"scorer": METRIC, "kind": "metric", "difference": 75.0, "low": 50.0, "high": 100.0, "rows": 2}
+        ],
+        "categories": [
+            {"category": "sums", "scorer": METRIC, "rows": 1, "base": 0.0, "fine-tuned": 50.0},
+            {"category": "talk", "scorer": METRIC, "rows": 1, "base": 0.0, "fine-tuned": 100.0},
+        ],
+        "responses": [
+            {"model": "base", "rows": 2, "cut": 1, "empty": 1, "mean_tokens": 2.0}
+            | {"kinds": {"empty": 1, "ok": 1}},
+            {"model": "fine-tuned", "rows": 2, "cut": 1, "empty": 1, "mean_tokens": 2.0}
+            | {"kinds": {"identical": 1, "ok": 1}},
+        ],
+        "samples": {
+            "seed": 123,
+            "of": 2,
+            "rows": [
+                {"id": 3, "category": "sums", "instruction": "Add.", "input": "1 and 2", "reference": "3"}
+                | {"base": answer("x", "ok", 0.0), "fine-tuned": answer("4", "ok", 50.0)},
+                {"id": 7, "category": "talk", "instruction": "Say hi.", "input": "", "reference": "hi"}
+                | {"base": answer("", "empty", 0.0), "fine-tuned": answer("hi", "identical", 100.0)},
+            ],
+        },
+        "promotion": outputs.promotion,
+    }
+
+
+def reference(stage, run_id):
+    return Reference(stage=stage, run_id=run_id, key="k" * 64, digest="d" * 64, uri="file:///elsewhere")
+
+
+class Client:
+    """As much of MLflow's client as the costs are read with."""
+
+    def __init__(self, runs):
+        self.runs = runs
+
+    def get_run(self, run_id):
+        metrics, parent = self.runs[run_id]
+        tags = {"mlflow.parentRunId": parent}
+        return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
+
+
+def test_the_same_work_gives_the_same_bytes_whoever_ran_it(outputs, tmp_path):
+    first = Card(outputs, tmp_path / "1", references={"rows": reference("rows", "r1")})
+    second = Card(outputs, tmp_path / "2", lineage={"touchstone.git_commit": "abc"})
+    assert first.bytes == second.bytes
+    assert str(tmp_path).encode() not in first.bytes
+    assert b"r1" not in first.bytes
+
+
+def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
+    runs = {
+        "r1": ({"seconds": 61.0, "tokens_per_second": 14490.0}, "now"),
+        "r2": ({"seconds": 2.0}, "before"),
+    }
+    card = Card(
+        outputs,
+        tmp_path,
+        tracking=SimpleNamespace(client=Client(runs)),
+        references={"base": reference("pretrain", "r1"), "rows": reference("rows", "r2")},
+        lineage={"touchstone.git_commit": "abc", "touchstone.prefect_flow_run_id": ""},
+    )
+    assert card.cost["stages"] == [
+        {"output": "base", "stage": "pretrain", "run_id": "r1", "key": "k" * 64, "digest": "d" * 64}
+        | {"seconds": 61.0, "tokens_per_second": 14490.0, "parent": "now"},
+        {"output": "rows", "stage": "rows", "run_id": "r2", "key": "k" * 64, "digest": "d" * 64}
+        | {"seconds": 2.0, "tokens_per_second": None, "parent": "before"},
+    ]
+    assert card.cost["lineage"] == {"git_commit": "abc"}
+    assert "reused" not in card.html.partition("<h2>Cost")[2]  # unknown without a run of its own
+    card.cost["parent"] = "now"
+    text = as_markdown(card.report, card.cost)
+    assert "| base | pretrain | 1 min 01 s | 14.5 k tokens/s | r1 |" in text
+    assert "| rows | rows | 2.0 s | reused | r2 |" in text
+    assert "1 min 03 s together, 2.0 s of it in earlier runs" in text
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: its elements, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_needs_nothing_else(outputs, tmp_path):
+    url = "http://127.0.0.1:4200/runs/1"
+    card = Card(outputs, tmp_path, lineage={"touchstone.prefect_flow_run_url": url})
+    elements = Page(card.html).elements
+    assert {tag for tag, _ in elements}.isdisjoint({"script", "link", "img", "iframe", "object", "base"})
+    for tag, attributes in elements:
+        assert not {"src", "srcset", "action", "xlink:href"} & set(attributes)
+        assert not any(name.startswith("on") for name in attributes)
+        assert tag == "a" or "href" not in attributes
+    assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [url]
+    assert "url(" not in card.html
+    assert "@import" not in card.html
+    assert card.html.count("http") == 3  # the link, its words, and http-equiv of the content policy
+
+
+def test_a_flow_address_that_is_none_is_no_link(outputs, tmp_path):
+    card = Card(outputs, tmp_path, lineage={"touchstone.prefect_flow_run_url": "javascript:alert(1)"})
+    assert "a" not in {tag for tag, _ in Page(card.html).elements}
+
+
+def hostile(outputs, text):
+    outputs.judged().reason = text
+    outputs.rows = [
+        row | {"instruction": text, "input": text, "output": text, "category": text} for row in outputs.rows
+    ]
+    outputs.responses = {"base": [text, text], "tuned": [text, text]}
+    outputs.promotion |= {"name": text, "reason": text}
+    return outputs
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_becomes_markup_of_the_page(outputs, tmp_path, text):
+    calm = Page(Card(hostile(outputs, "calm"), tmp_path / "calm").html)
+    page = Page(Card(hostile(outputs, text), tmp_path / "hostile").html)
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in calm.elements]
+    assert visible(text) in page.text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_acts_on_the_terminal(outputs, tmp_path, text):
+    card = Card(hostile(outputs, text), tmp_path)
+    shown = card.terminal(width=400)
+    assert all(character == "\n" or character.isprintable() for character in shown)
+    assert " ".join(visible(text).split()) in shown
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_becomes_markup_of_the_artifact(outputs, tmp_path, text):
+    def tokens(markdown):
+        flat = MarkdownIt("commonmark").enable("table").parse(markdown)
+        inside = [child for token in flat for child in token.children or ()]
+        return [token.type for token in flat], {child.type for child in inside}, flat
+
+    calm, _, _ = tokens(Card(hostile(outputs, "calm"), tmp_path / "calm").markdown)
+    card = Card(hostile(outputs, text), tmp_path / "hostile")
+    blocks, spans, flat = tokens(card.markdown)
+    assert blocks == calm
+    assert spans <= {"text", "strong_open", "strong_close"}
+    assert "http://" not in "".join(token.content for token in flat if token.type == "inline")
+    for fence in (token.content for token in flat if token.type == "fence"):
+        labels = [line.partition(":")[0] for line in fence.split("\n") if line and not line.startswith(" ")]
+        assert [label.partition(" ")[0] for label in labels] == ["prompt", "base", "fine-tuned", "reference"]
+
+
+def test_text_is_escaped_for_markdown_on_one_line():
+    assert escaped("a|b\n<i> www.x.y http://z @me 5.0") == r"a\|b \<i\> www\.x.y http\://z \@me 5.0"
+    assert [escaped(text) for text in ("- a", "+ a", "1. a", "a - b")] == [
+        r"\- a",
+        r"\+ a",
+        r"1\. a",
+        "a - b",
+    ]
+
+
+def test_a_mean_that_is_not_there_is_never_a_number(outputs, tmp_path):
+    card = Card(outputs.judged(), tmp_path)
+    entry = card.report["scores"][1]
+    assert (entry["model"], entry["scorer"], entry["mean"]) == ("base", JUDGE, None)
+    assert card.report["differences"][1] == {
+        "scorer": JUDGE,
+        "kind": "judge",
+        "difference": None,
+        "low": None,
+        "high": None,
+        "rows": 1,
+    }
+    for name, text in card.all().items():
+        text = " ".join(text.split())
+        assert "no mean: too many missing" in text, name
+        assert "1 of 2 rows scored, 1 missing: over all rows between 12.5 and 62.5" in text, name
+        assert "Whether fine-tuning helped is not known" in text, name
+    row = score_rows(card.report)[1]
+    assert (row["mean"], row["95% interval"], row["missing"]) == ("no mean: too many missing", "", 1)
+    assert card.report["samples"]["rows"][1]["base"]["score"] is None
+    assert "| talk | 1 | no mean | 100.0 |" in card.markdown
+
+
+def test_a_judge_that_failed_its_audit_has_no_mean_to_show():
+    entry = summary_of(JUDGE, [50.0]) | {"status": "judge_failed_audit"}
+    assert mean_text(entry) == "no mean: the judge failed its audit"
+
+
+def test_metric_and_judge_are_told_apart(outputs, tmp_path):
+    outputs.judged().reason = "It names another number."
+    card = Card(outputs, tmp_path)
+    assert [(row["scorer"], row["kind"]) for row in score_rows(card.report)] == [
+        (METRIC, "metric"),
+        (JUDGE, "judge"),
+    ] * 2
+    assert card.report["judge"]["digest"] == "a80c4f"
+    for name, text in card.all().items():
+        assert "chrF++, a metric" in text or name == "markdown"
+        assert "llama3.2:3b, a judge" in text, name
+        assert "chrF++, a judge" not in text, name
+    assert card.html.index("llama3.2:3b, a judge</h3>") < card.html.index("chrF++, a metric</h3>")
+    assert "Reason: It names another number." in card.html
+
+
+@pytest.mark.parametrize(
+    ("interval", "sentence", "number"),
+    [
+        ((2.0, 1.0, 3.0), "Fine-tuning helped", "+2.0"),
+        ((-2.0, -3.0, -1.0), "Fine-tuning made it worse", "−2.0"),
+        ((2.0, -1.0, 5.0), "No difference can be shown", "+2.0"),
+        ((0.0, 0.0, 0.0), "No difference can be shown", "+0.0"),
+    ],
+)
+def test_the_verdict_is_the_intervals(interval, sentence, number):
+    difference = dict(zip(("difference", "low", "high"), interval, strict=True))
+    entry = {"scorer": METRIC, "kind": "metric", "rows": 9} | difference
+    found = verdict({"headline": METRIC, "differences": [entry], "scores": []})
+    assert (found.sentence, found.number) == (sentence, number)
+
+
+def test_rows_without_categories(outputs, tmp_path):
+    for row in outputs.rows:
+        del row["category"]
+    card = Card(outputs, tmp_path)
+    assert card.report["categories"] == []
+    for text in card.all().values():
+        assert "By category" not in text
+
+
+def test_without_a_validation_split_there_is_no_validation_loss(outputs, tmp_path):
+    outputs.validation = None
+    card = Card(outputs, tmp_path)
+    for found in card.report["curves"].values():
+        assert found["kept"] is None
+        assert [line["name"] for line in found["lines"]] == ["train"]
+    for text in card.all().values():
+        assert "validation split" in " ".join(text.split())
+    assert "kept model" not in card.html
+
+
+def test_models_scored_by_different_scorers_are_not_compared(outputs, tmp_path):
+    folders = outputs.write()
+    outputs.judged().write_answers("tuned")
+    run = StageRun(out=tmp_path / "o", aside=tmp_path / "a", checkpoint=tmp_path / "c")
+    with pytest.raises(StageError, match=r"scored by metric:chrf .* by ollama"):
+        report(ReportConfig(), run, **folders)
+
+
+def test_scores_of_other_rows_are_not_compared(outputs, tmp_path):
+    folders = outputs.write()
+    outputs.rows[0]["id"] = 99
+    outputs.write_answers("tuned")
+    run = StageRun(out=tmp_path / "o", aside=tmp_path / "a", checkpoint=tmp_path / "c")
+    with pytest.raises(StageError, match="not of the same rows"):
+        report(ReportConfig(), run, **folders)
+
+
+def test_of_many_files_some_are_named_and_all_are_in_the_digest(outputs, tmp_path):
+    for index in range(60):
+        (outputs.folder("corpus") / f"{index:03}.txt").write_text(str(index))
+    card = Card(outputs, tmp_path)
+    assert (card.report["corpus"]["files"], len(card.report["corpus"]["listed"])) == (61, 50)
+    assert "and 11 more; over all of them" in card.html
+
+
+def test_thinned_points_are_means_with_their_range():
+    points = [(1, 4.0), (2, 2.0), (3, 9.0), (4, 1.0), (5, 1.0)]
+    assert thin(points, 2) == [[2, 3.0, 2.0, 4.0], [5, pytest.approx(11 / 3, abs=1e-5), 1.0, 9.0]]
+    assert thin(points[:2], 300) == [[1, 4.0, 4.0, 4.0], [2, 2.0, 2.0, 2.0]]
+
+
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=1000), st.integers(1, 300))
+def test_thinning_keeps_the_ends_and_every_spike(losses, limit):
+    thinned = thin(list(enumerate(losses)), limit)
+    assert len(thinned) == min(limit, len(losses))
+    assert thinned[-1][0] == len(losses) - 1
+    assert max(high for *_, high in thinned) == pytest.approx(max(losses), rel=1e-5)
+
+
+def test_a_long_curve_is_thinned_and_says_so(outputs, tmp_path):
+    outputs.history = [{"step": n, "tokens": 64 * n, "train_loss": 2.0 + n % 2} for n in range(1, 1001)]
+    card = Card(outputs, tmp_path)
+    line = card.report["curves"]["pretraining"]["lines"][0]
+    assert (line["measured"], len(line["points"])) == (1000, 300)
+    assert "1,000 training\n        losses in 300 points" in card.html
+
+
+def test_a_chart_has_round_ticks_and_marks_the_kept_model():
+    history = [{"step": n, "train_loss": loss} for n, loss in ((1, 7.6), (100, 4.0), (200, 3.0))]
+    chart = loss_chart(curve(history, "step", {"best_step": 100}))
+    assert [label for _, label in chart.y_ticks] == ["0", "2", "4", "6", "8"]
+    assert [label for _, label in chart.x_ticks] == ["0", "50", "100", "150", "200"]
+    assert chart.kept == 50.0
+    assert chart.lines[0].path == "M0.50 5.00L50.00 50.00L100.00 62.50"
+    assert loss_chart(curve([], "step", {})) is None
+
+
+scored = st.tuples(st.sampled_from([None, "a", "b"]), st.none() | st.floats(0, 100))
+
+
+@given(st.lists(scored, min_size=1, max_size=60), st.integers(1, 20), st.integers(0, 3))
+def test_samples_are_drawn_over_the_whole_range_of_scores(values, count, seed):
+    rows = [(index, category, score) for index, (category, score) in enumerate(values)]
+    drawn = draw(rows, count, seed)
+    assert len(drawn) == len(set(drawn)) == min(count, len(rows))
+    assert drawn == draw(rows, count, seed)
+    ordered = sorted(-1.0 if score is None else score for _, score in values)
+    for place, row in enumerate(drawn):
+        score = -1.0 if values[row][1] is None else values[row][1]
+        part = ordered[len(rows) * place // len(drawn) : len(rows) * (place + 1) // len(drawn)]
+        assert part[0] <= score <= part[-1]
+
+
+def test_samples_are_of_as_many_categories_as_there_is_room_for():
+    rows = [(index, "rare" if index % 10 == 0 else "common", 50.0) for index in range(100)]
+    drawn = draw(rows, 4, 123)
+    assert sum(row % 10 == 0 for row in drawn) == 2
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_nothing_is_cut_in_the_terminal(outputs, tmp_path, width):
+    lineage = {"touchstone.git_commit": "c" * 40, "touchstone.prefect_flow_run": "brave-otter"}
+    names = ("corpus", "instructions", "rows", "tokens", "base", "tuned", "promotion")
+    references = {name: reference(name, "e" * 32) for name in names}
+    card = Card(outputs.judged(), tmp_path, lineage=lineage, references=references)
+    lines = card.terminal(width).rstrip("\n").split("\n")
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= width
+    together = " ".join(" ".join(lines).split())
+    assert "1 of 2 rows scored, 1 missing: over all rows between 12.5 and 62.5" in together
+    assert "c" * 40 in together
+    assert "…" not in together
+
+
+def test_a_sparkline_stands_on_zero():
+    assert sparkline([8.0, 4.0, 0.0], 8) == "█▅▁"
+    assert sparkline([8.0, 8.0, 4.0, 4.0], 2) == "█▅"
+    assert sparkline([], 8) == ""
+
+
+def test_numbers_as_people_read_them():
+    assert [short(n) for n in (0, 999, 1000, 889984, 124439808, 999_600)] == [
+        "0",
+        "999",
+        "1 k",
+        "890 k",
+        "124 M",
+        "1 M",
+    ]
+    assert [duration(s) for s in (None, 0.04, 59.94, 60, 3725)] == [
+        "not recorded",
+        "0.0 s",
+        "59.9 s",
+        "1 min 00 s",
+        "1 h 02 min",
+    ]
+
+
+def test_what_a_cached_run_shows_is_light_to_import():
+    code = (
+        "import sys, tasks.report, tasks.report.terminal, tasks.report.markdown\n"
+        "heavy = {'matplotlib', 'torch', 'transformers', 'pandas', 'mlflow', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

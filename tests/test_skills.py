@@ -1,0 +1,228 @@
+"""The made instruction rows: every prompt new, every answer right, the same rows for the same seed."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tasks import skills
+from tasks.errors import StageError
+from tasks.skills import FAMILIES, make_rows
+
+FIRST = [
+    {
+        "instruction": "Rewrite the phrase with the opposite adjective.",
+        "input": "the small pillow",
+        "output": "the big pillow",
+        "category": "opposite",
+    },
+    {
+        "instruction": "Change the sentence to the past tense.",
+        "input": "They paint the river with David.",
+        "output": "They painted the river with David.",
+        "category": "past tense",
+    },
+    {
+        "instruction": "Is pink a tool or a colour?",
+        "input": "",
+        "output": "It is a colour.",
+        "category": "kind",
+    },
+    {
+        "instruction": "Which number is larger?",
+        "input": "30 or 27",
+        "output": "The larger number is 30.",
+        "category": "larger number",
+    },
+    {
+        "instruction": "On which day does the parcel arrive?",
+        "input": "Karla sends a village to the harbour on Wednesday. It arrives one day later.",
+        "output": "It arrives on Thursday.",
+        "category": "day",
+    },
+    {
+        "instruction": "Where is Anna?",
+        "input": "Anna carries the empty garden to the museum.",
+        "output": "Anna is at the museum.",
+        "category": "where",
+    },
+    {
+        "instruction": "Give the last word of the list.",
+        "input": "winter, orange, cloud, apple",
+        "output": "apple",
+        "category": "last word",
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return make_rows(3000, seed=123)
+
+
+def of(made, category):
+    members = [row for row in made if row["category"] == category]
+    assert len(members) >= 250
+    return members
+
+
+def test_no_two_rows_share_a_prompt_even_in_other_letters(made):
+    prompts = {(row["instruction"].casefold(), row["input"].casefold()) for row in made}
+    assert len(prompts) == len(made) == 3000
+
+
+def test_every_row_has_text_where_text_is_due(made):
+    for row in made:
+        assert set(row) == {"instruction", "input", "output", "category"}
+        assert row["instruction"].strip() == row["instruction"] != ""
+        assert row["output"].strip() == row["output"] != ""
+
+
+def test_the_same_seed_makes_the_same_rows_and_another_seed_others(made):
+    assert make_rows(3000, seed=123) == made
+    assert make_rows(70, seed=123) == made[:70]
+    assert make_rows(70, seed=124) != made[:70]
+
+
+def test_the_first_rows_of_a_seed_are_these_literals(made):
+    assert made[: len(FAMILIES)] == FIRST
+
+
+def test_the_families_take_turns(made):
+    assert [row["category"] for row in made[:700]] == list(FAMILIES) * 100
+
+
+def test_the_categories_stay_balanced_when_one_family_runs_dry(made):
+    counts = Counter(row["category"] for row in made)
+    small = counts.pop("kind")
+    assert 300 <= small <= 320  # 40 words, 4 wrong kinds, 2 orders
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_rows_that_cannot_be_made_are_an_error_not_a_shorter_list(monkeypatch):
+    monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
+    with pytest.raises(ValueError, match=r"the skills have only 3\d\d distinct rows; 400 were asked for"):
+        make_rows(400, seed=1)
+
+
+def test_a_source_that_asks_for_too_many_rows_is_told_so(monkeypatch, stage_run):
+    from tasks.config import DownloadConfig
+    from tasks.download import download
+
+    monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
+    config = DownloadConfig(sources=[{"made": "skills", "count": 400}])
+    with pytest.raises(StageError, match=r"skills\.jsonl: the skills have only 3\d\d .* Ask for fewer"):
+        download(config, stage_run())
+
+
+def test_rows_that_shared_a_prompt_would_not_be_returned(monkeypatch):
+    monkeypatch.setattr(skills, "FAMILIES", {"a": FAMILIES["kind"], "b": FAMILIES["kind"]})
+    with pytest.raises(AssertionError, match="two rows share a prompt"):
+        make_rows(500, seed=1)
+
+
+# Every answer, computed a second time from the prompt alone
+
+OPPOSITE = {}
+for pair in (
+    "hot cold, big small, fast slow, early late, open closed, full empty, light dark, high low, hard soft, "
+    "young old, rich poor, strong weak, wide narrow, happy sad, clean dirty, deep shallow, loud quiet, "
+    "long short, wet dry, near far, sweet bitter, thick thin, true false, first last, smooth rough"
+).split(", "):
+    one, other = pair.split()
+    OPPOSITE |= {one: other, other: one}
+
+PAST = {
+    "walk": "walked",
+    "go": "went",
+    "see": "saw",
+    "buy": "bought",
+    "find": "found",
+    "make": "made",
+    "write": "wrote",
+    "take": "took",
+    "paint": "painted",
+    "open": "opened",
+    "sell": "sold",
+    "bring": "brought",
+    "draw": "drew",
+    "lose": "lost",
+    "clean": "cleaned",
+    "hold": "held",
+}
+
+KIND = {
+    "an animal": {"horse", "tiger", "rabbit", "donkey", "goat", "camel", "wolf", "otter"},
+    "a fruit": {"pear", "plum", "cherry", "banana", "grape", "lemon", "peach", "melon"},
+    "a tool": {"saw", "wrench", "drill", "chisel", "pliers", "shovel", "axe", "file"},
+    "a colour": {"blue", "purple", "yellow", "white", "black", "pink", "brown", "grey"},
+    "a metal": {"iron", "copper", "silver", "tin", "zinc", "lead", "nickel", "gold"},
+}
+
+NEXT_DAY = {
+    "Monday": "Tuesday",
+    "Tuesday": "Wednesday",
+    "Wednesday": "Thursday",
+    "Thursday": "Friday",
+    "Friday": "Saturday",
+    "Saturday": "Sunday",
+    "Sunday": "Monday",
+}
+
+
+def test_opposites(made):
+    for row in of(made, "opposite"):
+        the, adjective, noun = row["input"].split()
+        assert row["instruction"] == "Rewrite the phrase with the opposite adjective."
+        assert row["output"] == f"{the} {OPPOSITE[adjective]} {noun}"
+
+
+def test_past_tense(made):
+    for row in of(made, "past tense"):
+        they, verb, rest = row["input"].split(" ", 2)
+        assert row["instruction"] == "Change the sentence to the past tense."
+        assert row["output"] == f"{they} {PAST[verb]} {rest}"
+
+
+def test_kinds(made):
+    for row in of(made, "kind"):
+        word, *choices = re.fullmatch(r"Is (\w+) (an? \w+) or (an? \w+)\?", row["instruction"]).groups()
+        right = [kind for kind in choices if word in KIND[kind]]
+        assert len(right) == 1
+        assert row["output"] == f"It is {right[0]}."
+
+
+def test_larger_numbers(made):
+    for row in of(made, "larger number"):
+        first, second = sorted(int(number) for number in row["input"].split(" or "))
+        assert first < second
+        assert row["instruction"] == "Which number is larger?"
+        assert row["output"] == f"The larger number is {second}."
+
+
+def test_days(made):
+    for row in of(made, "day"):
+        sent = re.fullmatch(
+            r"\w+ sends an? \w+ to the \w+ on (\w+)\. It arrives one day later\.", row["input"]
+        ).group(1)
+        assert row["instruction"] == "On which day does the parcel arrive?"
+        assert row["output"] == f"It arrives on {NEXT_DAY[sent]}."
+
+
+def test_places(made):
+    for row in of(made, "where"):
+        name, place = re.fullmatch(r"(\w+) carries the \w+ \w+ to the (\w+)\.", row["input"]).groups()
+        assert row["instruction"] == f"Where is {name}?"
+        assert row["output"] == f"{name} is at the {place}."
+
+
+def test_last_words(made):
+    for row in of(made, "last word"):
+        words = row["input"].split(", ")
+        assert len(set(words)) == 4
+        assert row["instruction"] == "Give the last word of the list."
+        assert row["output"] == words[3]
+
+
+def test_every_family_is_recomputed_above():
+    assert set(FAMILIES) == {"opposite", "past tense", "kind", "larger number", "day", "where", "last word"}

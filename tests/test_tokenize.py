@@ -1,0 +1,462 @@
+"""Tokenizers and token files: nothing lost, nothing added but the end token, nothing reused."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import processors
+from transformers import AutoTokenizer
+
+from tasks.config import DownloadConfig, TokenizeConfig
+from tasks.download import fingerprints
+from tasks.errors import StageError
+from tasks.manifest import sha256_of_tree
+from tasks.record import Stage, stage_key
+from tasks.rows import write_rows
+from tasks.tokenize import (
+    END,
+    PAD,
+    characters,
+    encode,
+    load_gpt2,
+    make_tokenizer,
+    read_documents,
+    split_documents,
+    tokenize,
+    train_bpe,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+STORY = "The quick brown fox jumps over the lazy dog. " * 20
+SAMPLES = [
+    "",
+    " ",
+    "fox",
+    "  the\n\tfox ",
+    "naïve 中文 🙂 e\u0301",
+    "a\u2028b\x00c",
+    "\r\n",
+    "don't  . stop !",
+]
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    return train_bpe([STORY, "naïve 中文"], 300)
+
+
+@pytest.fixture(scope="module")
+def gpt2(shared_data):
+    return load_gpt2(shared_data / "gpt2")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    def write(**files):
+        folder = tmp_path / "corpus"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_text(text, encoding="utf-8", newline="")
+        return folder
+
+    return write
+
+
+def tokens_of(run, split):
+    facts = json.loads((run.out / "tokens.json").read_text())
+    return np.fromfile(run.out / f"{split}.bin", dtype=facts["dtype"]).tolist()
+
+
+# Byte-level BPE trained here
+
+
+@given(text=TEXT)
+def test_a_trained_bpe_gives_any_text_back(bpe, text):
+    assert bpe.decode(bpe(text)["input_ids"]) == text
+
+
+@given(texts=st.lists(TEXT, max_size=5))
+def test_pitfall_6_the_end_token_follows_every_document_and_stands_nowhere_else(bpe, texts):
+    tokens = encode(bpe, texts).tolist()
+    ends = [index for index, token in enumerate(tokens) if token == bpe.eos_token_id]
+    assert len(ends) == len(texts)
+    bounds = [-1, *ends]
+    assert [bpe.decode(tokens[start + 1 : end]) for start, end in pairwise(bounds)] == texts
+    assert ends[-1:] == ([len(tokens) - 1] if texts else [])
+
+
+def test_a_trained_bpe_has_the_size_asked_for_and_its_special_tokens_first(bpe):
+    assert len(bpe) == 300
+    assert bpe.convert_tokens_to_ids([END, PAD]) == [0, 1]
+    assert (bpe.eos_token_id, bpe.pad_token_id) == (0, 1)
+
+
+def test_pitfall_7_padding_is_not_the_end_token(bpe):
+    assert bpe.pad_token_id != bpe.eos_token_id
+    letters = characters(["ab"])
+    assert letters.pad_token_id != letters.eos_token_id
+
+
+def test_the_smallest_vocabulary_is_the_bytes_and_the_special_tokens():
+    smallest = TokenizeConfig.model_fields["vocab_size"].metadata[0].ge
+    assert smallest == 258
+    assert len(train_bpe([STORY], smallest)) == smallest
+
+
+def test_training_twice_gives_the_same_bytes(tmp_path):
+    for name in ("one", "other"):
+        train_bpe([STORY, "naïve 中文"], 400).save_pretrained(tmp_path / name)
+    assert sha256_of_tree(tmp_path / "one") == sha256_of_tree(tmp_path / "other")
+
+
+# Characters
+
+
+def test_every_character_of_the_corpus_is_one_token():
+    letters = characters(["hello\n", "o ü\u2028中"])
+    assert len(letters) == 3 + len(set("hello\no ü\u2028中"))
+    ids = letters("hello ü中\u2028\n")["input_ids"]
+    assert len(ids) == 10
+    assert letters.decode(ids) == "hello ü中\u2028\n"
+
+
+@given(text=st.text(alphabet="ab \n\tüé中🙂e\u0301"))
+def test_character_level_gives_any_text_of_its_alphabet_back(letters, text):
+    ids = encode(letters, [text]).tolist()
+    assert ids[-1] == letters.eos_token_id
+    assert len(ids) == len(text) + 1
+    assert letters.decode(ids[:-1]) == text
+
+
+@pytest.fixture(scope="module")
+def letters():
+    return characters(["ab \n\tüé中🙂e\u0301"])
+
+
+def test_a_character_that_did_not_occur_becomes_the_unknown_token():
+    letters = characters(["ab"])
+    assert letters("axb")["input_ids"] == [3, letters.unk_token_id, 4]
+
+
+def test_tinyshakespeare_has_65_characters(shared_data):
+    text = (shared_data / "tinyshakespeare.txt").read_text(encoding="utf-8")
+    letters = characters([text])
+    assert len(letters) == 65 + 3
+    assert letters("First")["input_ids"] == [21, 50, 59, 60, 61]
+
+
+# GPT-2's
+
+
+def test_gpt2_gives_the_ids_that_openai_published(gpt2, shared_data):
+    assert gpt2("Hello, world!")["input_ids"] == [15496, 11, 995, 0]
+    assert gpt2.convert_tokens_to_ids(END) == gpt2(END)["input_ids"][0] == gpt2.eos_token_id == 50256
+    assert len(gpt2) == 50257
+    verdict = (shared_data / "the-verdict.txt").read_text(encoding="utf-8")
+    ids = gpt2(verdict)["input_ids"]
+    assert len(ids) == 5145
+    assert ids[:8] == [40, 367, 2885, 1464, 1807, 3619, 402, 271]
+    assert gpt2.decode(ids) == verdict
+
+
+@given(text=TEXT)
+def test_gpt2_gives_any_text_back(gpt2, text):
+    assert gpt2.decode(gpt2(text)["input_ids"]) == text
+
+
+def test_gpt2_needs_its_two_files(tmp_path):
+    with pytest.raises(StageError, match=r"expected one encoder\.json among the vocabulary sources, found 0"):
+        load_gpt2(tmp_path)
+    with pytest.raises(StageError, match="kind=gpt2 needs vocabulary sources"):
+        make_tokenizer(TokenizeConfig(kind="gpt2"), [])
+
+
+VOCAB = json.dumps({END: 0, "a": 1, "b": 2, "ab": 3})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "merges", "fault"),
+    [
+        (VOCAB[:-4], "#version\na b\n", "Expecting"),
+        ('{"a": 0}', "#version\n", "there is no <|endoftext|>"),
+        (VOCAB, "#version\na x\n", "out of vocabulary"),
+        (VOCAB, "#version\nab\n", ""),
+        ("3", "#version\n", ""),
+    ],
+    ids=[
+        "half a file",
+        "no end token",
+        "a merge of an unknown token",
+        "a merge that is no pair",
+        "no mapping",
+    ],
+)
+def test_files_that_are_not_gpt2s_are_named(tmp_path, encoder, merges, fault):
+    (tmp_path / "encoder.json").write_text(encoder)
+    (tmp_path / "vocab.bpe").write_text(merges)
+    with pytest.raises(StageError, match=rf"encoder\.json and vocab\.bpe are not GPT-2's: .*{fault}"):
+        load_gpt2(tmp_path)
+
+
+# Any Hugging Face tokenizer
+
+
+@pytest.fixture
+def saved(bpe, tmp_path):
+    """A tokenizer folder as others publish them: it puts a token at the beginning of every text."""
+    folder = tmp_path / "saved"
+    bpe.save_pretrained(folder)
+    other = AutoTokenizer.from_pretrained(folder)
+    other.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", special_tokens=[(END, bpe.eos_token_id)]
+    )
+    other.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("fox")["input_ids"][0] == bpe.eos_token_id
+    return folder
+
+
+def test_pitfall_10_no_begin_token_stands_before_a_document(saved, bpe):
+    loaded = make_tokenizer(TokenizeConfig(kind="hf", name=str(saved)), [])
+    assert encode(loaded, ["fox", "dog"]).tolist() == encode(bpe, ["fox", "dog"]).tolist()
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(saved):
+    other = AutoTokenizer.from_pretrained(saved)
+    other.pad_token = None
+    other.save_pretrained(saved)
+    assert make_tokenizer(TokenizeConfig(kind="hf", name=str(saved)), []).pad_token == END
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(saved):
+    other = AutoTokenizer.from_pretrained(saved)
+    other.eos_token = None
+    other.save_pretrained(saved)
+    with pytest.raises(StageError, match="has no end token, so a model could not learn to stop"):
+        make_tokenizer(TokenizeConfig(kind="hf", name=str(saved)), [])
+
+
+def test_a_tokenizer_that_is_nowhere_is_named(tmp_path):
+    with pytest.raises(StageError, match="tokenizer 'nobody/nothing' could not be loaded: "):
+        make_tokenizer(TokenizeConfig(kind="hf", name="nobody/nothing"), [])
+
+
+def test_pitfall_4_code_that_comes_with_a_tokenizer_is_not_run(tmp_path):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "tokenizer_config.json").write_text(
+        '{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}, "tokenizer_class": "Evil"}'
+    )
+    (trap / "config.json").write_text("{}")
+    (trap / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    with pytest.raises(StageError, match="could not be loaded"):
+        make_tokenizer(TokenizeConfig(kind="hf", name=str(trap)), [])
+    assert not (tmp_path / "ran").exists()
+
+
+# What is saved
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char", "gpt2"])
+def test_a_saved_tokenizer_loads_and_gives_the_same_ids(kind, tmp_path, request):
+    if kind == "gpt2":
+        tokenizer = request.getfixturevalue("gpt2")
+    else:
+        tokenizer = make_tokenizer(TokenizeConfig(kind=kind, vocab_size=300), [STORY, *SAMPLES])
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert len(loaded) == len(tokenizer)
+    for text in SAMPLES:
+        ids = tokenizer(text)["input_ids"]
+        assert loaded(text)["input_ids"] == ids
+        assert loaded.decode(ids) == text
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id", "unk_token_id"):
+        assert getattr(loaded, name) == getattr(tokenizer, name)
+
+
+# Splits
+
+
+@given(TEXT.filter(bool))
+def test_a_single_text_is_cut_at_ninety_percent_of_its_characters_and_nothing_is_lost(text):
+    train, validation = split_documents([text], TokenizeConfig(validation=0.1))
+    assert "".join(train + validation) == text
+    assert len("".join(validation)) == len(text) // 10
+
+
+def test_the_verdict_is_cut_at_ninety_percent(shared_data):
+    text = (shared_data / "the-verdict.txt").read_text(encoding="utf-8")
+    train, validation = split_documents([text], TokenizeConfig(validation=0.1))
+    assert (len(train[0]), len(validation[0])) == (18_432, 2_047)
+
+
+@given(st.lists(TEXT.filter(bool), min_size=1, max_size=9), st.floats(0, 0.99))
+def test_few_documents_lose_the_end_of_their_text_and_nothing_else(documents, share):
+    train, validation = split_documents(documents, TokenizeConfig(validation=share))
+    text = "".join(documents)
+    assert "".join(train + validation) == text
+    assert len("".join(validation)) == int(len(text) * share)
+    assert "" not in train + validation
+
+
+@given(st.lists(TEXT.filter(bool), min_size=10, max_size=40, unique=True), st.integers(0, 2**32))
+def test_many_documents_are_held_out_whole_and_in_order(documents, seed):
+    config = TokenizeConfig(validation=0.3, seed=seed)
+    train, validation = split_documents(documents, config)
+    wanted = int(sum(map(len, documents)) * 0.3)
+    assert len("".join(validation)) <= wanted
+    if min(map(len, documents)) > wanted:
+        return  # the test below
+    assert sorted(train + validation) == sorted(documents)
+    assert [text for text in documents if text in set(train)] == train
+    assert [text for text in documents if text in set(validation)] == validation
+    assert wanted - len("".join(validation)) < min(map(len, train))  # no document more would fit
+    assert split_documents(documents, config) == (train, validation)
+
+
+def test_another_seed_holds_out_other_documents():
+    documents = [f"document {number:03}" for number in range(100)]
+    one, other = (split_documents(documents, TokenizeConfig(seed=seed))[1] for seed in (1, 2))
+    assert len(one) == len(other) == 10
+    assert one != other
+
+
+def test_something_is_held_out_even_when_every_document_is_larger_than_the_share():
+    train, validation = split_documents(["x" * 100] * 10, TokenizeConfig(validation=0.05))
+    assert [len(text) for text in train] == [100] * 9 + [50]
+    assert [len(text) for text in validation] == [50]
+
+
+def test_nothing_is_held_out_when_nothing_is_to_be():
+    documents = [f"document {number}" for number in range(20)]
+    assert split_documents(documents, TokenizeConfig(validation=0)) == (documents, [])
+
+
+# The corpus
+
+
+def test_documents_come_in_the_order_of_their_paths_and_rows(corpus):
+    rows = '{"text": "third"}\n{"completion": "fourth"}\n'
+    folder = corpus(b__jsonl=rows, a__txt="first", a__md="zeroth", c="last", b__json='[{"text": "second"}]')
+    assert list(read_documents(folder)) == ["zeroth", "first", "second", "third", "fourth", "last"]
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({}, "the corpus holds no file"),
+        ({"a__txt": " \n"}, r"a\.txt is empty"),
+        ({"a__pdf": "x"}, r"a\.pdf: a corpus is \.txt, \.md, \.json or \.jsonl, found \.pdf"),
+        ({"a__jsonl": '{"text": "x"}\n{"body": "y"}'}, r"a\.jsonl, row 2: no 'text'; its fields are body"),
+        ({"a__jsonl": '{"text": ""}'}, r"a\.jsonl, row 1: 'text' is empty"),
+    ],
+)
+def test_a_corpus_that_cannot_be_read_is_named(corpus, stage_run, files, fault):
+    run = stage_run()
+    with pytest.raises(StageError, match=fault):
+        tokenize(TokenizeConfig(), run, corpus=corpus(**files))
+    assert list(run.out.iterdir()) == []
+
+
+# The stage
+
+
+def test_the_token_files_hold_what_the_facts_say(corpus, stage_run):
+    text = "ä" * 90 + "ö" * 10
+    run = stage_run()
+    tokenize(TokenizeConfig(kind="char"), run, corpus=corpus(a__txt=text))
+    assert json.loads((run.out / "tokens.json").read_text()) == {
+        "dtype": "uint16",
+        "vocab_size": 5,
+        "end_token": 0,
+        "documents": 1,
+        "train": {"tokens": 91, "bytes": 180},
+        "validation": {"tokens": 11, "bytes": 20},
+    }
+    assert (run.out / "train.bin").stat().st_size == 91 * 2
+    assert tokens_of(run, "train") == [3] * 90 + [0]
+    assert tokens_of(run, "validation") == [4] * 10 + [0]
+    assert run.metrics == {"train_tokens": 91, "validation_tokens": 11, "vocab_size": 5}
+
+
+def test_pitfall_20_bytes_are_counted_on_the_text_not_on_its_tokens(corpus, stage_run):
+    run = stage_run()
+    documents = [f"naïve 中文 {number:02} 🙂\u2028" for number in range(20)]
+    rows = "\n".join(json.dumps({"text": text}) for text in documents)
+    tokenize(TokenizeConfig(vocab_size=300, validation=0.25), run, corpus=corpus(a__jsonl=rows))
+    facts = json.loads((run.out / "tokens.json").read_text())
+    assert facts["train"]["bytes"] == 15 * len(documents[0].encode())
+    assert facts["validation"]["bytes"] == 5 * len(documents[0].encode())
+    assert tokens_of(run, "train").count(0) == 15
+    assert tokens_of(run, "validation").count(0) == 5
+    loaded = AutoTokenizer.from_pretrained(run.out / "tokenizer")
+    whole = loaded.decode(tokens_of(run, "train")).split(END) + loaded.decode(
+        tokens_of(run, "validation")
+    ).split(END)
+    assert sorted(filter(None, whole)) == documents
+
+
+def test_a_vocabulary_that_two_bytes_cannot_count_gets_four(corpus, stage_run):
+    run = stage_run()
+    text = "".join(map(chr, range(0x20000, 0x20000 + 2**16)))
+    tokenize(TokenizeConfig(kind="char", validation=0), run, corpus=corpus(a__txt=text))
+    assert json.loads((run.out / "tokens.json").read_text())["dtype"] == "uint32"
+    assert (run.out / "train.bin").stat().st_size == (2**16 + 1) * 4
+    assert tokens_of(run, "train")[-2:] == [2**16 + 2, 0]
+    assert (run.out / "validation.bin").stat().st_size == 0
+
+
+def test_gpt2_stage_counts_the_verdict(shared_data, stage_run, tmp_path, gpt2):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_bytes((shared_data / "the-verdict.txt").read_bytes())
+    run = stage_run()
+    tokenize(TokenizeConfig(kind="gpt2"), run, corpus=tmp_path / "corpus", vocabulary=shared_data / "gpt2")
+    facts = json.loads((run.out / "tokens.json").read_text())
+    assert (facts["dtype"], facts["vocab_size"], facts["end_token"]) == ("uint16", 50257, 50256)
+    assert facts["train"]["bytes"] + facts["validation"]["bytes"] == 20_479
+    train, validation = tokens_of(run, "train"), tokens_of(run, "validation")
+    assert train.count(50256) == validation.count(50256) == 1
+    assert train[-1] == validation[-1] == 50256
+    assert (
+        gpt2.decode(train[:-1]) + gpt2.decode(validation[:-1]) == (tmp_path / "corpus" / "a.txt").read_text()
+    )
+
+
+def test_the_training_rows_teach_the_tokenizer_and_the_test_rows_do_not(corpus, stage_run, tmp_path):
+    (tmp_path / "rows").mkdir()
+    row = {"instruction": "ж", "input": "", "output": "щ"}
+    write_rows(tmp_path / "rows" / "train.jsonl", [row])
+    write_rows(tmp_path / "rows" / "test.jsonl", [row | {"output": "ю"}])
+    run = stage_run()
+    tokenize(TokenizeConfig(kind="char"), run, corpus=corpus(a__txt="a" * 10), rows=tmp_path / "rows")
+    letters = AutoTokenizer.from_pretrained(run.out / "tokenizer")
+    assert letters.unk_token_id not in letters("жщ")["input_ids"]
+    assert letters("ю")["input_ids"] == [letters.unk_token_id]
+    assert set(tokens_of(run, "train")) == {letters("a")["input_ids"][0], letters.eos_token_id}
+
+
+def test_the_same_corpus_and_settings_give_the_same_bytes(corpus, stage_run):
+    folder = corpus(a__txt=STORY, b__jsonl='{"text": "naïve 中文"}')
+    runs = [stage_run(name) for name in ("one", "other")]
+    for run in runs:
+        tokenize(TokenizeConfig(vocab_size=300), run, corpus=folder)
+    assert sha256_of_tree(runs[0].out) == sha256_of_tree(runs[1].out)
+
+
+def test_pitfall_5_another_content_at_the_same_path_gives_another_key(corpus):
+    folder = corpus(a__txt="one")
+    config = DownloadConfig(sources=[{"path": folder}])
+
+    def key():
+        return stage_key(Stage("download", 1, "x:y"), config, fingerprints(config))
+
+    before = key()
+    assert key() == before
+    (folder / "a.txt").write_text("two")
+    assert key() != before
+    (folder / "a.txt").write_text("one")
+    assert key() == before
+    (folder / "a.txt").rename(folder / "b.txt")
+    assert key() != before
