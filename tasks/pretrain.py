@@ -24,6 +24,7 @@ from tasks.device import autocast, pick_device
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
 from tasks.record import StageRun
+from tasks.tokenize import text_ids
 
 KEPT_CHECKPOINTS = 2
 UNTIMED_STEPS = 5  # the first steps allocate, and would make the speed look worse than it is
@@ -208,7 +209,7 @@ class Trainer:
         self._keep_best(loss)
 
     def _sample(self) -> str:
-        start = self.tokenizer(self.config.sample_prompt, add_special_tokens=False)["input_ids"]
+        (start,) = text_ids(self.tokenizer, [self.config.sample_prompt])
         ids = torch.tensor([start or [self.facts["end_token"]]], device=self.device)
         return self.tokenizer.decode(self.model.continue_greedily(ids, 48)[0], skip_special_tokens=True)
 
@@ -265,6 +266,7 @@ class Trainer:
         """Write the outputs: the best model with its tokenizer, the history, and the numbers beside them."""
         self.model.load_state_dict(torch.load(self._best, map_location=self.device, weights_only=True))
         self.model.save(self.run.out / "model")
+        self._check_saved()
         self.tokenizer.save_pretrained(self.run.out / "model")
         history = self.progress.history
         with (self.run.out / "history.jsonl").open("w", encoding="utf-8") as file:
@@ -283,7 +285,7 @@ class Trainer:
             },
         }
         (self.run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        numbers = {name: value for name, value in summary.items() if name not in history[0]}  # each point once
+        numbers = {name: value for name, value in summary.items() if name not in history[0]}  # no point twice
         self.run.log_metrics(numbers, self.progress.step)
         speed = {
             "device": str(self.device),
@@ -298,6 +300,19 @@ class Trainer:
             for name in ("train", "validation")
         }
         draw_losses(self.run.aside / "loss.png", "Pretraining", "tokens", curves)
+
+    @torch.no_grad()
+    def _check_saved(self) -> None:
+        """Refuse a checkpoint that does not compute, bit for bit, what the model in memory does."""
+        inputs = torch.from_numpy(self.blocks.tokens[: self.config.context].astype(np.int64))[None]
+        trained, _ = self.model.cpu().eval()(inputs)
+        loaded, _ = GPT.load(self.run.out / "model").eval()(inputs)
+        if not trained.isfinite().all():
+            raise StageError(
+                "the trained weights give logits that are not finite; lower pretrain.learning_rate"
+            )
+        if not torch.equal(trained, loaded):
+            raise StageError("the checkpoint that was written does not compute what the trained model does")
 
 
 def make_optimizer(model: GPT, config: PretrainConfig) -> torch.optim.AdamW:

@@ -13,7 +13,7 @@ from mlflow.models import infer_signature
 from tasks.config import PromoteConfig
 from tasks.judge.statistics import paired_interval
 from tasks.models import load_model
-from tasks.record import OUTPUT, Reference, StageRun, fetch
+from tasks.record import OUTPUT, Reference, StageRun, fault, fetch
 from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES
@@ -95,14 +95,21 @@ def decide(
             against,
         )
     reference = Reference.model_validate_json(present.tags["touchstone.scores"])
+    if lost := fault(tracking, reference):
+        return Decision(False, f"kept as candidate: the scores of {against} are lost ({lost})", against)
     _, _, theirs = read_scores(fetch(tracking, reference) / OUTPUT)
     pairs = [
         (score, theirs[row])
         for row, score in scores.items()
         if score is not None and theirs.get(row) is not None
     ]
-    if not pairs:
-        return Decision(False, f"kept as candidate: no row has a score of both it and {against}", against)
+    if len(pairs) < config.min_rows:
+        return Decision(
+            False,
+            f"kept as candidate: {len(pairs)} rows have a score of both it and {against}; "
+            f"a comparison needs {config.min_rows}",
+            against,
+        )
     ours, other = zip(*pairs, strict=True)
     difference, low, high = paired_interval(ours, other, config.resamples, config.seed)
     better = low > config.margin

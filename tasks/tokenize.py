@@ -120,9 +120,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> np.n
     parts: list[np.ndarray] = []
     for start in range(0, len(documents), DOCUMENTS_PER_BATCH):
         batch = list(documents[start : start + DOCUMENTS_PER_BATCH])
-        for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
+        for ids in text_ids(tokenizer, batch):
             parts.append(np.array([*ids, tokenizer.eos_token_id], dtype=np.int64))
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Tokens of texts as text: nothing is put before or after, and "<|endoftext|>" in one ends nothing."""
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
 def make_tokenizer(

@@ -12,7 +12,6 @@ from mlflow.exceptions import MlflowException
 
 from tasks import promote as room
 from tasks.config import JudgeConfig, PromoteConfig, StageConfig
-from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
 from tasks.promote import read_scores
 from tasks.record import OUTPUT, Stage, execute, fetch, find
@@ -231,7 +230,9 @@ def test_models_without_a_row_in_common_are_not_compared(promoted):
     promoted([90.0] * 15 + [None] * 15)
     promotion = promoted([None] * 15 + [99.0] * 15)
     assert not promotion["champion"]
-    assert promotion["reason"] == "kept as candidate: no row has a score of both it and version 1"
+    assert promotion["reason"] == (
+        "kept as candidate: 0 rows have a score of both it and version 1; a comparison needs 5"
+    )
 
 
 def test_after_the_champion_was_deleted_the_next_model_is_the_first(tracking, promoted):
@@ -244,9 +245,10 @@ def test_after_the_champion_was_deleted_the_next_model_is_the_first(tracking, pr
 def test_a_champion_whose_scores_are_gone_is_not_beaten(tracking, promoted):
     promoted(around(40))
     (fetch(tracking, promoted.inputs["scores"]) / OUTPUT / "scores.jsonl").unlink()
-    with pytest.raises(StageError, match=r"scores\.jsonl is missing"):
-        promoted(around(90))
-    assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
+    promotion = promoted(around(90))
+    assert not promotion["champion"]
+    assert "the scores of version 1 are lost" in promotion["reason"]
+    assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 1}
 
 
 def test_the_scores_of_the_judge_are_those_that_are_read(tracking):

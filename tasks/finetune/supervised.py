@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.errors import StageError
 from tasks.templates import Template
+from tasks.tokenize import text_ids
 
 IGNORED = -100  # the label that a cross-entropy leaves out
 
@@ -22,7 +23,7 @@ class Example:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, template: Template, row: Mapping[str, str]) -> list[int]:
     """The tokens a response continues: the same for training and for generation, with no special token."""
-    return tokenizer(template.prompt(row), add_special_tokens=False)["input_ids"]
+    return text_ids(tokenizer, [template.prompt(row)])[0]
 
 
 def supervise(
@@ -34,7 +35,7 @@ def supervise(
     StageError when the prompt leaves no room for a single token of it.
     """
     prompt = prompt_ids(tokenizer, template, row)
-    completion = tokenizer(str(row["output"]), add_special_tokens=False)["input_ids"]
+    completion = text_ids(tokenizer, [str(row["output"])])[0]
     room = max_length - len(prompt) - 1
     if room < 1:
         raise StageError(

@@ -148,7 +148,7 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
     names = {entry.path for entry in tracking.client.list_artifacts(pretrain.info.run_id, "aside")}
     assert "aside/loss.png" in names
     for label, table in (("generate fine-tuned", "responses.json"), ("judge fine-tuned", "scores.json")):
-        rows = mlflow.load_table(table, run_ids=[by_name[label].info.run_id])
+        rows = tracking.client.load_table(tracking.experiment_id, table, [by_name[label].info.run_id])
         assert len(rows) == 6
 
 
