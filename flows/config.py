@@ -91,12 +91,13 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     path = _find(name)
     raw = _read_yaml(path)
     raw.setdefault("name", path.stem)
-    _anchor(raw, path.parent)
+    _spell_out(raw, path.parent)
     for override in overrides:
         _apply(raw, override)
+    _spell_out(raw, Path.cwd())
     for download in DOWNLOADS:
-        if mirror and raw.get(download) is not None:
-            raw[download] = _with_mirror(raw[download], mirror)
+        if mirror and isinstance(raw.get(download), dict):
+            raw[download]["mirror"] = mirror
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
@@ -121,7 +122,7 @@ def _find(name: str) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
@@ -129,17 +130,33 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _anchor(raw: dict[str, Any], folder: Path) -> None:
-    """Make the relative paths of a profile file relative to the file, wherever the command is started."""
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error; PyYAML takes the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _spell_out(raw: dict[str, Any], folder: Path) -> None:
+    """Write downloads that are a single string in full, and anchor relative paths to the profile's folder.
+
+    Paths are then right wherever the command is started, and `--set corpus.timeout=5` keeps the path.
+    """
     for name in DOWNLOADS:
-        download = raw.get(name)
-        if isinstance(download, str) and not download.startswith(("http://", "https://", "hf:")):
-            raw[name] = str(folder / download)
-        elif isinstance(download, dict):
-            sources = download.get("sources")
-            for source in sources if isinstance(sources, list) else ():
-                if isinstance(source, dict) and source.get("path"):
-                    source["path"] = str(folder / str(source["path"]))
+        if isinstance(raw.get(name), str):
+            raw[name] = {"sources": [source_from_text(raw[name])]}
+        sources = raw[name].get("sources") if isinstance(raw.get(name), dict) else None
+        for source in sources if isinstance(sources, list) else ():
+            if isinstance(source, dict) and source.get("path"):
+                source["path"] = str(folder / str(source["path"]))
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -175,12 +192,6 @@ def _item(items: list[Any], index: str, name: str) -> Any:
             f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
         )
     return items[int(index)]
-
-
-def _with_mirror(download: Any, mirror: str) -> Any:
-    if isinstance(download, str):
-        download = {"sources": [source_from_text(download)]}
-    return download | {"mirror": mirror} if isinstance(download, dict) else download
 
 
 def _explain(error: ValidationError) -> str:

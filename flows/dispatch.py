@@ -15,7 +15,8 @@ from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
 from flows.states import error_in
 from tasks.config import StageConfig
 from tasks.errors import RefusedError, StageError, TouchstoneError
-from tasks.record import Reference, find, flat, stage_key
+from tasks.outputs import Reference
+from tasks.record import find, flat, stage_key
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
 
 PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run

@@ -13,7 +13,7 @@ from flows.config import Profile
 from flows.dispatch import Chain, pipeline_run
 from flows.states import failed
 from tasks.errors import TouchstoneError
-from tasks.record import ASIDE, OUTPUT, Reference, fetch
+from tasks.outputs import ASIDE, OUTPUT, Reference, fetch
 from tasks.registry import PROMOTION
 from tasks.report.markdown import as_markdown, score_rows
 

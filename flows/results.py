@@ -9,8 +9,8 @@ from mlflow.exceptions import MlflowException
 
 from flows.dispatch import PIPELINE
 from tasks.errors import UsageError
-from tasks.record import ASIDE, OUTPUT, Reference, fetch
-from tasks.tracking import Tracking, open_tracking
+from tasks.outputs import ASIDE, OUTPUT, Reference, fetch
+from tasks.tracking import Tracking, open_tracking, without_password
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ def _pipeline_run(tracking: Tracking, run_id: str | None) -> Run:
         try:
             return tracking.client.get_run(run_id)
         except MlflowException as error:
-            raise UsageError(f"there is no MLflow run {run_id} in {tracking.uri}") from error
+            raise UsageError(
+                f"there is no MLflow run {run_id} in {without_password(tracking.uri)}"
+            ) from error
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
         f"tags.`touchstone.kind` = '{PIPELINE}' AND attributes.status = 'FINISHED'",

@@ -5,6 +5,7 @@ which is not imported before there is work to do.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,9 @@ from tasks.config import (
 )
 from tasks.download import fingerprints
 from tasks.errors import TouchstoneError, UnreachableError
-from tasks.record import Reference, Stage, execute
+from tasks.manifest import sha256_of_tree
+from tasks.outputs import Reference
+from tasks.record import Stage, execute
 from tasks.tracking import open_tracking
 
 Inputs = dict[str, Reference]
@@ -55,7 +58,11 @@ RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each reques
 
 def stage_fingerprints(config: StageConfig) -> dict[str, str]:
     """Digests of what a config only points to (local files), so that the key follows their content."""
-    return fingerprints(config) if isinstance(config, DownloadConfig) else {}
+    if isinstance(config, DownloadConfig):
+        return fingerprints(config)
+    if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
+        return {"tokenizer": sha256_of_tree(Path(config.name))}
+    return {}
 
 
 def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:

@@ -13,7 +13,8 @@ from mlflow.models import infer_signature
 from tasks.config import PromoteConfig
 from tasks.judge.statistics import paired_interval
 from tasks.models import load_model
-from tasks.record import OUTPUT, Reference, StageRun, fault, fetch
+from tasks.outputs import OUTPUT, Reference, fault, fetch
+from tasks.record import StageRun
 from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES

@@ -35,8 +35,8 @@ KINDS = {
     "animal": "horse tiger rabbit donkey goat camel wolf otter".split(),
     "fruit": "pear plum cherry banana grape lemon peach melon".split(),
     "tool": "saw wrench drill chisel pliers shovel axe file".split(),
-    "colour": "blue purple yellow white black pink brown grey".split(),
-    "metal": "iron copper silver tin zinc lead nickel gold".split(),
+    "country": "Spain Norway Japan Brazil Kenya Canada Chile Poland".split(),
+    "metal": "copper silver tin zinc lead nickel gold cobalt".split(),
 }
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
@@ -92,7 +92,7 @@ def _day(draw: random.Random) -> Row:
     noun, place = draw.choice(NOUNS), draw.choice(PLACES)
     return {
         "instruction": "On which day does the parcel arrive?",
-        "input": f"{name} sends a {noun} to the {place} on {DAYS[index]}. It arrives one day later.",
+        "input": f"{name} sends {_article(noun)} to the {place} on {DAYS[index]}. It arrives one day later.",
         "output": f"It arrives on {DAYS[(index + 1) % 7]}.",
     }
 

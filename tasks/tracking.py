@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import httpx
 from filelock import FileLock
 from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
@@ -63,20 +65,32 @@ def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
         with FileLock(root / "work" / "open.lock"):
+            _check_answers(uri)
             set_tracking_uri(uri)
             client = MlflowClient(tracking_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT) or _create_experiment(client, root, uri)
     except Exception as error:  # each store fails in its own way; the address is what a person can mend
         raise UsageError(
-            f"the MLflow store {uri} could not be opened: {_first_line(error)}. "
+            f"the MLflow store {without_password(uri)} could not be opened: {_first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, or unset it to keep everything in mlruns/."
         ) from error
     if experiment.lifecycle_stage == "deleted":
         raise UsageError(
-            f"the MLflow experiment {EXPERIMENT!r} in {uri} was deleted; restore it with: "
+            f"the MLflow experiment {EXPERIMENT!r} in {without_password(uri)} was deleted; restore it with: "
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
     return Tracking(client, uri, experiment.experiment_id, root)
+
+
+def _check_answers(uri: str) -> None:
+    """Ask a server for any answer first: MLflow's own client retries a dead one for minutes."""
+    if uri.startswith(("http://", "https://")):
+        httpx.get(f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True)
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown: `postgresql://user:secret@host/db` keeps only the user."""
+    return re.sub(r"(//[^/:@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def _create_experiment(client: MlflowClient, root: Path, uri: str) -> Experiment:

@@ -13,8 +13,9 @@ from mlflow.exceptions import MlflowException
 from tasks import promote as room
 from tasks.config import JudgeConfig, PromoteConfig, StageConfig
 from tasks.gpt import GPT, GPTConfig
+from tasks.outputs import OUTPUT, fetch
 from tasks.promote import read_scores
-from tasks.record import OUTPUT, Stage, execute, fetch, find
+from tasks.record import Stage, execute, find
 from tasks.registry import champion_of, still_registered
 from tasks.rows import write_rows
 from tasks.templates import PHI3

@@ -29,7 +29,8 @@ from tasks.config import (
 )
 from tasks.curves import draw_losses
 from tasks.errors import RefusedError, StageError
-from tasks.record import Reference, Stage, StageRun, execute, fault, fetch, find, flat, stage_key
+from tasks.outputs import Reference, fault, fetch
+from tasks.record import Stage, StageRun, execute, find, flat, stage_key
 from tasks.registry import PROMOTION
 from tasks.tracking import local_folder, open_tracking
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from tasks.config import ReportConfig
 from tasks.errors import StageError
 from tasks.manifest import canonical_json, digest_of
-from tasks.record import Reference, StageRun
+from tasks.outputs import Reference
+from tasks.record import StageRun
 from tasks.report import report
 from tasks.report.charts import loss_chart
 from tasks.report.curves import curve, thin

@@ -23,9 +23,9 @@ FIRST = [
         "category": "past tense",
     },
     {
-        "instruction": "Is pink a tool or a colour?",
+        "instruction": "Is Canada a tool or a country?",
         "input": "",
-        "output": "It is a colour.",
+        "output": "It is a country.",
         "category": "kind",
     },
     {
@@ -155,8 +155,8 @@ KIND = {
     "an animal": {"horse", "tiger", "rabbit", "donkey", "goat", "camel", "wolf", "otter"},
     "a fruit": {"pear", "plum", "cherry", "banana", "grape", "lemon", "peach", "melon"},
     "a tool": {"saw", "wrench", "drill", "chisel", "pliers", "shovel", "axe", "file"},
-    "a colour": {"blue", "purple", "yellow", "white", "black", "pink", "brown", "grey"},
-    "a metal": {"iron", "copper", "silver", "tin", "zinc", "lead", "nickel", "gold"},
+    "a country": {"Spain", "Norway", "Japan", "Brazil", "Kenya", "Canada", "Chile", "Poland"},
+    "a metal": {"copper", "silver", "tin", "zinc", "lead", "nickel", "gold", "cobalt"},
 }
 
 NEXT_DAY = {
