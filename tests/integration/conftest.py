@@ -77,6 +77,11 @@ class Workplace:
 
 
 @pytest.fixture(scope="session")
+def command() -> list[str]:
+    return COMMAND
+
+
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
     """A server that all tests share: each command would else start and stop one, in seven seconds."""
     home = tmp_path_factory.mktemp("prefect")
