@@ -23,7 +23,7 @@ from tasks.config import (
     source_from_text,
 )
 from tasks.errors import UsageError
-from tasks.tracking import home
+from tasks.home import home
 
 DOWNLOADS = ("corpus", "instructions", "vocabulary")
 

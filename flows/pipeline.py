@@ -13,7 +13,7 @@ from flows.config import Profile
 from flows.dispatch import Chain, pipeline_run
 from flows.states import failed
 from tasks.errors import TouchstoneError
-from tasks.outputs import ASIDE, OUTPUT, Reference, fetch
+from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
 from tasks.registry import PROMOTION
 from tasks.report.markdown import as_markdown, score_rows
 
@@ -94,9 +94,8 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
             name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}.mean"
             client.log_metric(chain.run_id, name, entry["mean"])
     client.log_dict(chain.run_id, summary, "summary.json")
-    folder = fetch(chain.tracking, made["report"])
-    report = json.loads((folder / OUTPUT / "report.json").read_text(encoding="utf-8"))
-    cost = json.loads((folder / ASIDE / "cost.json").read_text(encoding="utf-8"))
+    report = _read(chain, made["report"], "report.json")
+    cost = json.loads(read_aside(made["report"], "cost.json"))
     create_markdown_artifact(
         as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
     )

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from flows.dispatch import PIPELINE
 from tasks.errors import UsageError
-from tasks.outputs import ASIDE, OUTPUT, Reference, fetch
+from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
 from tasks.tracking import Tracking, open_tracking, without_password
 
 
@@ -42,11 +42,9 @@ def load_report(run_id: str | None = None) -> Card:
         digest=stage.data.tags["touchstone.digest"],
         uri=stage.info.artifact_uri,
     )
-    folder = fetch(tracking, reference)
-    report, cost = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in (f"{OUTPUT}/report.json", f"{ASIDE}/cost.json")
-    )
+    path = fetch(tracking, reference) / OUTPUT / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    cost = json.loads(read_aside(reference, "cost.json"))
     return Card(report, cost, f"{reference.uri}/{ASIDE}/report.html")
 
 

@@ -101,6 +101,13 @@ def fetch(tracking: Tracking, reference: Reference) -> Path:
     return folder
 
 
+def read_aside(reference: Reference, name: str) -> str:
+    """A text file from beside an output, which `fetch` does not bring along."""
+    if folder := local_folder(reference.uri):
+        return (folder / ASIDE / name).read_text(encoding="utf-8")
+    return mlflow.artifacts.load_text(f"{reference.uri}/{ASIDE}/{name}")
+
+
 def publish(tracking: Tracking, run: Run, work: Path) -> str:
     """Put the files where the run's artifacts are, the manifest last, and return its digest."""
     listing = manifest.describe_files(work, OUTPUT)

@@ -15,6 +15,7 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 
 from tasks.errors import UsageError
+from tasks.home import home
 
 # MLflow announces each registered model and looks for a card on the hub of models that come from no hub.
 logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -24,11 +25,6 @@ PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
 TAG_NAME_LIMIT = 250  # characters
-
-
-def home() -> Path:
-    """The folder that holds `mlruns/` and `deployments/`: TOUCHSTONE_HOME, else this checkout."""
-    return Path(os.environ.get("TOUCHSTONE_HOME") or Path(__file__).parent.parent).resolve()
 
 
 @dataclass(frozen=True)

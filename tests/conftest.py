@@ -7,9 +7,15 @@ checkout's `mlruns/` or to `~/.prefect`. Processes that tests start inherit it.
 
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
@@ -93,3 +99,43 @@ def stage_run(tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def mlflow_server(tmp_path):
+    """The address of an MLflow server that keeps the artifacts, and the folder that it keeps them in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "server"
+    folder.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 120
+        while not _answers(uri):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)  # a server gives no event
+        yield uri, folder / "artifacts"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)  # its own group: the workers too
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _answers(uri):
+    try:
+        return httpx.get(f"{uri}/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False

@@ -6,15 +6,12 @@ import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import mlflow
 import pytest
 
@@ -723,46 +720,6 @@ def test_curves_are_drawn_even_when_one_has_no_point(tmp_path):
 # A server elsewhere
 
 
-@pytest.fixture
-def server(tmp_path):
-    """The address of an MLflow server that keeps the artifacts, and the folder that it keeps them in."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path / "server"
-    folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
-        while not _answers(uri):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)  # a server gives no event
-        yield uri, folder / "artifacts"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its own group: the workers too
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _answers(uri):
-    try:
-        return httpx.get(f"{uri}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
 def _on_server(folder, name):
     (found,) = folder.rglob(name)
     return found
@@ -770,9 +727,9 @@ def _on_server(folder, name):
 
 @pytest.mark.slow
 def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_damaged(
-    server, config, tmp_path, monkeypatch
+    mlflow_server, config, tmp_path, monkeypatch
 ):
-    uri, folder = server
+    uri, folder = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", uri)
     monkeypatch.setattr(
         mlflow.artifacts, "download_artifacts", _counting(mlflow.artifacts.download_artifacts)
@@ -837,8 +794,8 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
 
 
 @pytest.mark.slow
-def test_with_a_server_a_record_whose_effect_cannot_be_looked_up_is_a_miss(server, config, tmp_path):
-    uri, folder = server
+def test_with_a_server_a_record_whose_effect_cannot_be_looked_up_is_a_miss(mlflow_server, config, tmp_path):
+    uri, folder = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", uri)
     stage = Stage("write", 1, WRITE.entry, holds=f"{__name__}:wanted")
     (tracking.root / f"effect-{config.text}").touch()

@@ -9,8 +9,9 @@ from mlflow import MlflowClient
 
 import tasks.tracking
 from tasks.errors import UsageError
+from tasks.home import home
 from tasks.registry import champion_of
-from tasks.tracking import EXPERIMENT, MetricBuffer, home, local_folder, log_params, open_tracking, set_tags
+from tasks.tracking import EXPERIMENT, MetricBuffer, local_folder, log_params, open_tracking, set_tags
 
 SPAWN = multiprocessing.get_context("spawn")  # real processes, which share nothing with this one
 

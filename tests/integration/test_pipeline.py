@@ -305,3 +305,17 @@ def test_without_a_server_prefect_brings_its_own(finished):
     result = workplace("run", "tiny.yaml", "--json", PREFECT_API_URL="")
     assert result.status == 0, result.err
     assert digests(result) == digests(first)
+
+
+@pytest.mark.slow
+def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, mlflow_server, finished):
+    _, embedded = finished
+    address, _ = mlflow_server
+    workplace = make_workplace("remote")
+    first = workplace("run", "tiny.yaml", "--json", MLFLOW_TRACKING_URI=address)
+    assert first.status == 0, first.err
+    assert digests(first)["finetune"] == digests(embedded)["finetune"]
+    second = workplace("run", "tiny.yaml", "--json", MLFLOW_TRACKING_URI=address)
+    assert all(second.cached.values())
+    assert "touchstone-tiny" in workplace("report", MLFLOW_TRACKING_URI=address).out
+    assert not (workplace.mlruns / "mlflow.db").exists()
