@@ -7,11 +7,14 @@ import sys
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 
 from flows.config import load_profile, profile_names
 from flows.console import console, print_result
+from tasks.download import fingerprints
 from tasks.errors import TouchstoneError, UsageError
+from tasks.home import without_password
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -31,6 +34,8 @@ STAGE_NAMES = (
     "promote",
     "report",
 )
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
 Verbose = Annotated[
@@ -66,8 +71,12 @@ def run(
     stages = _stages_to_refresh(refresh or ())
     if verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+    for download in (loaded.corpus, loaded.instructions, loaded.vocabulary):
+        if download:
+            fingerprints(download)  # a missing file is told before Prefect has started
+    _check_prefect_answers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
-    from flows.pipeline import pipeline  # after the checks above: a wrong key need not wait for Prefect
+    from flows.pipeline import pipeline  # after the checks above, which need not wait for it
     from flows.states import error_in
 
     state = pipeline(loaded, stages, return_state=True)
@@ -78,6 +87,19 @@ def run(
         print_result(json.dumps(summary, ensure_ascii=False))
     else:
         _show_report(summary["run_id"])
+
+
+def _check_prefect_answers() -> None:
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        return  # Prefect brings a server of its own
+    try:
+        httpx.get(f"{address.rstrip('/')}/health", timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UsageError(
+            f"no Prefect server answers at {without_password(address)} ({error}). "
+            "Check PREFECT_API_URL, or unset it to run without a server."
+        ) from error
 
 
 def _stages_to_refresh(names: Any) -> list[str]:
@@ -129,15 +151,16 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     wants_json = "--json" in sys.argv[1:]
     try:
-        app(standalone_mode=False)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
+        status = app(standalone_mode=False)  # Typer turns an interruption into a returned 130
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(status)
     except typer.TyperException as error:
         _fail(error.format_message(), 2, wants_json)
     except TouchstoneError as error:
         _fail(str(error), error.exit_status, wants_json)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command continues where it stopped", 130, wants_json)
+        _fail("interrupted; the same command continues where it stopped", INTERRUPTED, wants_json)
     except Exception as error:
         if "--verbose" in sys.argv[1:]:
             raise

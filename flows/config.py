@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -94,7 +94,7 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     _spell_out(raw, path.parent)
     for override in overrides:
         _apply(raw, override)
-    _spell_out(raw, Path.cwd())
+        _spell_out(raw, Path.cwd())
     for download in DOWNLOADS:
         if mirror and isinstance(raw.get(download), dict):
             raw[download]["mirror"] = mirror
@@ -137,11 +137,12 @@ class _OnceLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"{key!r} stands twice", problem_mark=key_node.start_mark
                 )
-            seen.add(key)
+            if isinstance(key, Hashable):
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 

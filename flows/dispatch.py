@@ -3,7 +3,6 @@
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from prefect import task
 from pydantic import BaseModel
@@ -14,9 +13,10 @@ from flows.lineage import lineage
 from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
 from flows.states import error_in
 from tasks.config import StageConfig
+from tasks.disk import explained
 from tasks.errors import RefusedError, StageError, TouchstoneError
 from tasks.outputs import Reference
-from tasks.record import find, flat, stage_key
+from tasks.record import end_badly, find, flat, stage_key
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
 
 PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run
@@ -96,6 +96,12 @@ class Chain:
         finally:
             console.end(label, outcome, time.monotonic() - started, style)
 
+    def link(self) -> None:
+        """Name on the pipeline's run the runs that its stages are found in."""
+        links = {f"touchstone.stage.{outcome.name}": outcome.run_id for outcome in self.outcomes}
+        if links:
+            set_tags(self.tracking.client, self.run_id, links)
+
     def _remember(self, label: str, reference: Reference, cached: bool, seconds: float) -> None:
         run = self.tracking.client.get_run(reference.run_id)
         self.outcomes.append(
@@ -127,12 +133,11 @@ def pipeline_run(profile: Profile, refresh: Collection[str]) -> Iterator[Chain]:
     try:
         log_params(client, run_id, flat(profile.model_dump(mode="json")))
         yield chain
+        chain.link()
     except BaseException as error:
-        set_tags(client, run_id, {"touchstone.error": str(error)[:5000] or type(error).__name__})
-        client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    finally:
-        links: dict[str, Any] = {f"touchstone.stage.{o.name}": o.run_id for o in chain.outcomes}
-        if links:
-            set_tags(client, run_id, links)
+        told = explained(error, tracking.root)
+        end_badly(tracking, run_id, told, chain.link)
+        if told is error:
+            raise
+        raise told from error
     client.set_terminated(run_id, "FINISHED")

@@ -35,4 +35,5 @@ def lineage() -> dict[str, str]:
         "touchstone.git_commit": code_commit(),
         "touchstone.prefect_flow_run_id": str(flow_run.id),
         "touchstone.prefect_flow_run": str(flow_run.name),
+        "touchstone.prefect_pipeline_run_id": str(flow_run.root_flow_run_id),
     }

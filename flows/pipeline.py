@@ -14,7 +14,7 @@ from flows.dispatch import Chain, pipeline_run
 from flows.states import failed
 from tasks.errors import TouchstoneError
 from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
-from tasks.registry import PROMOTION
+from tasks.registry import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
 
 
@@ -53,7 +53,8 @@ def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:
     tuned_responses = chain.run("generate", profile.generate, "generate fine-tuned", model=tuned, rows=rows)
     base_scores = chain.run("judge", profile.judge, "judge base", responses=base_responses)
     tuned_scores = chain.run("judge", profile.judge, "judge fine-tuned", responses=tuned_responses)
-    promotion = chain.run("promote", profile.promote, model=tuned, rows=rows, scores=tuned_scores)
+    origin = {"corpus": corpus, "tokens": tokens, "base": base}
+    promotion = chain.run("promote", profile.promote, model=tuned, rows=rows, scores=tuned_scores, **origin)
     made = {
         "corpus": corpus,
         "instructions": instructions,
@@ -78,6 +79,8 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
         for entry in _read(chain, made[stage], "scores.json")["scores"]
     ]
     promotion = _read(chain, made["promotion"], PROMOTION)
+    champion = champion_of(chain.tracking, promotion["name"])
+    is_champion = champion is not None and int(champion.version) == promotion["version"]
     summary = {
         "status": "completed",
         "run_id": chain.run_id,
@@ -85,7 +88,12 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
         "seconds": round(time.monotonic() - started, 3),
         "stages": [outcome.model_dump() for outcome in chain.outcomes],
         "scores": scores,
-        "model": {name: promotion[name] for name in ("name", "version", "champion", "reason")},
+        "model": {
+            "name": promotion["name"],
+            "version": promotion["version"],
+            "champion": is_champion,  # now: another version may have taken its place since
+            "decision": promotion["reason"],
+        },
         "report": made["report"].uri + f"/{ASIDE}/report.html",
     }
     client = chain.tracking.client

@@ -9,8 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from flows.dispatch import PIPELINE
 from tasks.errors import UsageError
+from tasks.home import without_password
 from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
-from tasks.tracking import Tracking, open_tracking, without_password
+from tasks.tracking import Tracking, open_tracking
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def load_report(run_id: str | None = None) -> Card:
 def _pipeline_run(tracking: Tracking, run_id: str | None) -> Run:
     if run_id is not None:
         try:
-            return tracking.client.get_run(run_id)
+            run = tracking.client.get_run(run_id)
+            parent = run.data.tags.get("mlflow.parentRunId")  # a stage's run stands for its pipeline's
+            return tracking.client.get_run(parent) if parent else run
         except MlflowException as error:
             raise UsageError(
                 f"there is no MLflow run {run_id} in {without_password(tracking.uri)}"

@@ -18,13 +18,14 @@ Device = Annotated[
 ]
 TemplateName = Literal["alpaca", "phi3"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**53)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class StageConfig(BaseModel):
     """Base of every stage's configuration: frozen, and a wrong key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -62,7 +63,7 @@ class Source(StageConfig):
     split: str = "train"
     revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
     made: Literal["python-reference", "skills"] | None = None
-    seed: int = 123
+    seed: Seed = 123
     count: Annotated[int, Field(gt=0, description="rows to make, for made: skills")] = 1000
     sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
     size: Annotated[int | None, Field(ge=0, description="bytes")] = None
@@ -73,7 +74,13 @@ class Source(StageConfig):
     def _name_from_origin(cls, raw: Any) -> Any:
         if not isinstance(raw, dict) or raw.get("name"):
             return raw
-        origins = [*raw.get("urls", ())[:1], raw.get("path"), raw.get("dataset"), raw.get("made")]
+        urls = raw.get("urls")
+        origins = [
+            *(urls[:1] if isinstance(urls, list | tuple) else ()),
+            raw.get("path"),
+            raw.get("dataset"),
+            raw.get("made"),
+        ]
         origin = next((str(value) for value in origins if value), "")
         suffix = ".jsonl" if raw.get("dataset") or raw.get("made") else ""
         return raw | {"name": PurePosixPath(origin.partition("?")[0].rstrip("/")).name + suffix}
@@ -130,7 +137,7 @@ class RowsConfig(StageConfig):
     train: Fraction = 0.85
     validation: Fraction = 0.05
     shuffle: bool = True
-    seed: int = 123
+    seed: Seed = 123
 
     @model_validator(mode="after")
     def _leaves_a_test_split(self) -> Self:
@@ -158,7 +165,7 @@ class TokenizeConfig(StageConfig):
     include_rows: Annotated[
         bool, Field(description="a tokenizer trained here also learns from the training rows")
     ] = False
-    seed: int = 123
+    seed: Seed = 123
 
     @model_validator(mode="after")
     def _hf_needs_a_name(self) -> Self:
@@ -169,7 +176,7 @@ class TokenizeConfig(StageConfig):
 
 # Layers, heads, width: the four of the GPT-2 paper (table 2), nanoGPT's setting for a CPU, and a tiny one.
 SIZES: dict[str, tuple[int, int, int]] = {
-    "quickstart": (4, 4, 192),
+    "quickstart": (3, 4, 128),
     "cpu": (4, 4, 128),
     "124M": (12, 12, 768),
     "355M": (24, 16, 1024),
@@ -202,7 +209,7 @@ class PretrainConfig(StageConfig):
         100
     )
     sample_prompt: str = ""
-    seed: int = 123
+    seed: Seed = 123
     device: Device = "auto"
 
     @model_validator(mode="after")
@@ -238,7 +245,7 @@ class FinetuneConfig(StageConfig):
     max_length: Annotated[Positive, Field(description="tokens of prompt and completion together")] = 256
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluations: Annotated[Positive, Field(description="evaluations and checkpoints over the training")] = 4
-    seed: int = 123
+    seed: Seed = 123
     device: Device = "auto"
 
 
@@ -262,7 +269,7 @@ class JudgeConfig(StageConfig):
     ] = None
     context: Annotated[Positive, Field(description="num_ctx sent with every call, tokens")] = 4096
     max_tokens: Annotated[Positive, Field(description="tokens of the judge's answer")] = 256
-    seed: int = 123
+    seed: Seed = 123
     concurrency: Annotated[Positive, Field(description="requests in flight"), OUTSIDE_KEY] = 2
     timeout: Annotated[
         float, Field(gt=0, description="seconds for one answer, queueing included"), OUTSIDE_KEY
@@ -282,15 +289,15 @@ class PromoteConfig(StageConfig):
     name: Annotated[
         str, Field(pattern=r"^[^/:]+$", description="registered model; {profile} is filled in")
     ] = "touchstone-{profile}"
-    min_score: Annotated[float, Field(ge=0, le=100, description="mean that the first champion needs")] = 0.0
+    min_score: Annotated[float, Field(ge=0, le=100, description="mean that the first champion needs")] = 10.0
     min_rows: Annotated[Positive, Field(description="rows scored for both that a comparison needs")] = 5
     margin: Annotated[float, Field(ge=0, description="points that the paired interval must lie above")] = 0.0
     resamples: Positive = 10_000
-    seed: int = 123
+    seed: Seed = 123
 
 
 class ReportConfig(StageConfig):
     """The report card."""
 
     samples: Annotated[Positive, Field(description="responses shown side by side")] = 12
-    seed: int = 123
+    seed: Seed = 123

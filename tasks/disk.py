@@ -9,6 +9,12 @@ from pathlib import Path
 from tasks.errors import StageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
+    "database or disk is full",
+    "No space left on device",
+    "PytorchStreamWriter failed",
+    "iostream error",
+)
 
 
 def require_space(folder: Path, needed: int, name: str) -> None:
@@ -33,3 +39,18 @@ def writing(name: str, folder: Path) -> Iterator[None]:
                 "Make space and run again."
             ) from error
         raise StageError(f"{name} cannot be brought into {folder}: {error}") from error
+
+
+def explained(error: BaseException, folder: Path) -> BaseException:
+    """A StageError about the disk of `folder` when that is what `error` came from, else `error` itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        in_words = isinstance(cause, Exception) and any(words in str(cause) for words in FULL_IN_WORDS)
+        if in_words or (isinstance(cause, OSError) and cause.errno in FULL):
+            free = shutil.disk_usage(folder).free
+            return StageError(
+                f"the disk of {folder} is full: {free} bytes are free. Make space and run again; unfinished "
+                f"stages wait in {folder / 'work'}, and what is there may be deleted."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -1,9 +1,15 @@
-"""Where a checkout's folders are; on its own, so that a wrong option is told before MLflow is loaded."""
+"""Where things are, and addresses as they may be shown; read before MLflow is loaded."""
 
 import os
+import re
 from pathlib import Path
 
 
 def home() -> Path:
     """The folder that holds `mlruns/` and `deployments/`: TOUCHSTONE_HOME, else this checkout."""
     return Path(os.environ.get("TOUCHSTONE_HOME") or Path(__file__).parent.parent).resolve()
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown: `postgresql://user:secret@host/db` keeps only the user."""
+    return re.sub(r"(//[^/:@]*):[^@/]*@", r"\1:***@", uri)

@@ -5,7 +5,10 @@ states), so a run that was killed ends with the same bits as one that was not.
 """
 
 import json
+import logging
 import math
+import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,6 +28,8 @@ from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
 from tasks.record import StageRun
 from tasks.tokenize import text_ids
+
+log = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
 UNTIMED_STEPS = 5  # the first steps allocate, and would make the speed look worse than it is
@@ -240,9 +245,8 @@ class Trainer:
 
     def resume(self) -> None:
         """Continue from the newest checkpoint of an earlier attempt at the same key, if there is one."""
-        if not (checkpoints := self._checkpoints()):
+        if (state := self._newest_state()) is None:
             return
-        state = torch.load(checkpoints[-1], map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"].cpu())
@@ -261,6 +265,20 @@ class Trainer:
                 {name: value for name, value in entry.items() if name != "step"}, entry["step"]
             )
         self.run.progress(self.progress.step, self.config.steps, "steps", "continuing from a checkpoint")
+
+    def _newest_state(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read; damaged ones (a power cut, a full disk) are removed."""
+        for path in reversed(self._checkpoints()):
+            try:
+                torch.load(
+                    self._best, map_location="cpu", weights_only=True
+                )  # no use without the best weights
+                return torch.load(path, map_location=self.device, weights_only=True)
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                log.warning("the checkpoint %s cannot be read and is left out: %s", path, error)
+                path.unlink()
+        self._best.unlink(missing_ok=True)
+        return None
 
     def write(self) -> None:
         """Write the outputs: the best model with its tokenizer, the history, and the numbers beside them."""
@@ -367,4 +385,6 @@ def _save(state: Any, path: Path) -> None:
     """Write whole or not at all: a kill in the middle leaves the previous checkpoint as it was."""
     part = path.with_suffix(".part")
     torch.save(state, part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # the bytes before the name, even across a power cut
     part.replace(path)

@@ -12,10 +12,11 @@ from mlflow.models import infer_signature
 
 from tasks.config import PromoteConfig
 from tasks.judge.statistics import paired_interval
+from tasks.manifest import sha256_of
 from tasks.models import load_model
 from tasks.outputs import OUTPUT, Reference, fault, fetch
 from tasks.record import StageRun
-from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing
+from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing, registered_files
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES
 from tasks.tracking import Tracking
@@ -35,22 +36,27 @@ class Decision:
     high: float | None = None
 
 
-def promote(config: PromoteConfig, run: StageRun, *, model: Path, rows: Path, scores: Path) -> None:
+def promote(
+    config: PromoteConfig, run: StageRun, *, model: Path, rows: Path, scores: Path, **_origin: Path
+) -> None:
     """Register `model/model`, name it the candidate, and the champion if its scores earn that.
 
     Writes `promotion.json`. The first champion needs `config.min_score`; a later one needs the paired
     interval against the present champion, on the same rows by the same scorer, to lie above the margin.
+    Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
     """
     headline, mean, per_row = read_scores(scores)
     decision = decide(config, run.tracking, run.references["rows"], headline, mean, per_row)
     number = _register(config, run, model, rows)
     client = run.tracking.client
-    for name, value in _lineage_tags(run, headline, mean, decision).items():
+    for name, value in _lineage_tags(run, model, headline, mean, decision).items():
         client.set_model_version_tag(config.name, number, name, value)
     client.set_registered_model_alias(config.name, CANDIDATE, number)
     if decision.champion:
         client.set_registered_model_alias(config.name, CHAMPION, number)
+    source = client.get_model_version(config.name, number).source
     promotion = {"name": config.name, "version": int(number), **vars(decision)}
+    promotion["files"] = registered_files(source)
     (run.out / PROMOTION).write_text(json.dumps(promotion, indent=2) + "\n", encoding="utf-8")
     run.log_metrics({"champion": float(decision.champion)})
     run.progress(1, 1, "model", f"{config.name} version {number}: {decision.reason}")
@@ -149,13 +155,16 @@ def _register(config: PromoteConfig, run: StageRun, model: Path, rows: Path) -> 
     )
 
 
-def _lineage_tags(run: StageRun, headline: str, mean: float | None, decision: Decision) -> dict[str, Any]:
+def _lineage_tags(
+    run: StageRun, model: Path, headline: str, mean: float | None, decision: Decision
+) -> dict[str, Any]:
     """Enough to walk from a version to the bytes, the code and the flow run that made it."""
     stages = {f"touchstone.{name}.digest": reference.digest for name, reference in run.references.items()}
     return {
         **run.lineage,
         **stages,
         "touchstone.rows": run.references["rows"].digest,
+        "touchstone.tokenizer": sha256_of(model / "model" / "tokenizer.json"),
         "touchstone.scores": run.references["scores"].model_dump_json(),
         "touchstone.scorer": headline,
         "touchstone.mean": "missing" if mean is None else f"{mean:.4f}",

@@ -48,6 +48,8 @@ def _json_list(path: Path) -> Iterator[Record]:
             f"{path.name} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
             f" (in row {row + 1}). If every line is an object of its own, name the file .jsonl"
         ) from error
+    except (RecursionError, ValueError) as error:  # nested beyond reason, or a number of thousands of digits
+        raise StageError(f"{path.name} cannot be read as rows: {error}") from error
     if not isinstance(value, list):
         raise StageError(f"{path.name}: expected a list of objects, found {_json_type(value)}")
     if not value:
@@ -82,6 +84,8 @@ def _json_lines(path: Path) -> Iterator[Record]:
             raise StageError(
                 f"{path.name}, row {number}: not valid JSON ({error.msg}): {_short(line)}"
             ) from error
+        except (RecursionError, ValueError) as error:
+            raise StageError(f"{path.name}, row {number} cannot be read: {error}") from error
         yield _checked(f"{path.name}, row {number}", value)
 
 

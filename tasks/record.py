@@ -13,11 +13,12 @@ A finished run with the same key whose files are all there, unaltered, is a hit.
 """
 
 import json
+import logging
 import re
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +31,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 
 from tasks import manifest
 from tasks.config import StageConfig
+from tasks.disk import explained
 from tasks.errors import StageError, TouchstoneError
 from tasks.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
 from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,13 @@ class StageRun:
         if self.tracking and self.run_id and rows:
             columns = {column: [row.get(column) for row in rows] for column in rows[0]}
             self.tracking.client.log_table(self.run_id, columns, name)
+
+    def log_traceback(self) -> None:
+        """Keep the traceback of a defect with the run, where it can be looked for."""
+        try:
+            self.tracking.client.log_text(self.run_id, traceback.format_exc(), "traceback.txt")
+        except Exception as second:
+            log.warning("the traceback of run %s could not be kept: %s", self.run_id, second)
 
     def flush(self) -> None:
         if self._buffer:
@@ -287,14 +298,32 @@ def _ending(tracking: Tracking, run: StageRun) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        run.flush()
-        set_tags(tracking.client, run.run_id, {"touchstone.error": str(error)[:5000] or type(error).__name__})
-        if isinstance(error, Exception) and not isinstance(error, TouchstoneError):
-            tracking.client.log_text(run.run_id, traceback.format_exc(), "traceback.txt")
-        tracking.client.set_terminated(run.run_id, status)
-        raise
+        told = explained(error, tracking.root)
+        if isinstance(told, Exception) and not isinstance(told, TouchstoneError):
+            run.log_traceback()
+        end_badly(tracking, run.run_id, told, run.flush)
+        if told is error:
+            raise
+        raise told from error
     tracking.client.set_terminated(run.run_id, "FINISHED")
+
+
+def end_badly(
+    tracking: Tracking, run_id: str, error: BaseException, flush: Callable[[], None] | None = None
+) -> None:
+    """End an MLflow run FAILED, or KILLED for an interruption, with the reason as a tag.
+
+    What goes wrong here is only logged: it must not take the place of the error that is being told.
+    """
+    try:
+        if flush:
+            flush()
+        reason = str(error)[:5000] or type(error).__name__
+        set_tags(tracking.client, run_id, {"touchstone.error": reason})
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        tracking.client.set_terminated(run_id, status)
+    except Exception as second:
+        log.warning("the MLflow run %s could not be ended: %s", run_id, second)
 
 
 def _write_json(path: Path, value: Any) -> None:

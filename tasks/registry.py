@@ -6,7 +6,8 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tasks.tracking import Tracking
+from tasks.manifest import files_under, sha256_of
+from tasks.tracking import Tracking, local_folder
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 PROMOTION = "promotion.json"
@@ -31,13 +32,25 @@ def create_if_missing(tracking: Tracking, name: str) -> None:
             raise
 
 
+def registered_files(source: str) -> dict[str, str]:
+    """SHA-256 of every file of a registered model that is kept on this machine, by name; else nothing.
+
+    MLflow's own `MLmodel` carries times, so only its presence is noted.
+    """
+    folder = local_folder(source)
+    return {
+        name: "present" if name == "MLmodel" else sha256_of(folder / name)
+        for name in (files_under(folder) if folder else ())
+    }
+
+
 def still_registered(tracking: Tracking, output: Path) -> bool:
-    """Whether the version that a promote stage registered is still in the registry."""
+    """Whether the version that a promote stage registered is in the registry, its files unaltered."""
     promotion = json.loads((output / PROMOTION).read_text(encoding="utf-8"))
     try:
-        tracking.client.get_model_version(promotion["name"], str(promotion["version"]))
+        found = tracking.client.get_model_version(promotion["name"], str(promotion["version"]))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
-    return True
+    return registered_files(found.source) == promotion["files"]

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,13 @@ from filelock import FileLock
 from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 
+from tasks.disk import explained
 from tasks.errors import UsageError
-from tasks.home import home
+from tasks.home import home, without_password
 
-# MLflow announces each registered model and looks for a card on the hub of models that come from no hub.
-logging.getLogger("mlflow").setLevel(logging.ERROR)
+# MLflow looks on the hub for a card of models that come from no hub, and prints the traceback of errors that
+# it also raises.
+logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 
 EXPERIMENT = "touchstone"
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
@@ -66,6 +67,8 @@ def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
             client = MlflowClient(tracking_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT) or _create_experiment(client, root, uri)
     except Exception as error:  # each store fails in its own way; the address is what a person can mend
+        if (told := explained(error, root)) is not error:
+            raise told from error
         raise UsageError(
             f"the MLflow store {without_password(uri)} could not be opened: {_first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, or unset it to keep everything in mlruns/."
@@ -82,11 +85,6 @@ def _check_answers(uri: str) -> None:
     """Ask a server for any answer first: MLflow's own client retries a dead one for minutes."""
     if uri.startswith(("http://", "https://")):
         httpx.get(f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True)
-
-
-def without_password(uri: str) -> str:
-    """An address as it may be shown: `postgresql://user:secret@host/db` keeps only the user."""
-    return re.sub(r"(//[^/:@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def _create_experiment(client: MlflowClient, root: Path, uri: str) -> Experiment:

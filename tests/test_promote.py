@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from tasks import promote as room
 from tasks.config import JudgeConfig, PromoteConfig, StageConfig
 from tasks.gpt import GPT, GPTConfig
+from tasks.manifest import sha256_of
 from tasks.outputs import OUTPUT, fetch
 from tasks.promote import read_scores
 from tasks.record import Stage, execute, find
@@ -20,6 +21,7 @@ from tasks.registry import champion_of, still_registered
 from tasks.rows import write_rows
 from tasks.templates import PHI3
 from tasks.tokenize import train_bpe
+from tasks.tracking import local_folder
 
 SCORER = "metric:chrf"
 QUESTIONS = [
@@ -131,11 +133,13 @@ def versions_named(tracking, name):
 
 def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real):
     promotion = promoted(around(40))
+    files = promotion.pop("files")
+    assert "model/model.safetensors" in files
     assert promotion == {
         "name": promoted.name,
         "version": 1,
         "champion": True,
-        "reason": "the first champion: its mean 40.0 reaches the least score 0",
+        "reason": "the first champion: its mean 40.0 reaches the least score 10",
         "against": None,
         "difference": None,
         "low": None,
@@ -278,10 +282,13 @@ def test_a_version_says_what_it_was_made_from(tracking, promoted, for_real):
         "touchstone.rows.digest": promoted.inputs["rows"].digest,
         "touchstone.scores.digest": promoted.inputs["scores"].digest,
         "touchstone.rows": promoted.inputs["rows"].digest,
+        "touchstone.tokenizer": sha256_of(
+            fetch(tracking, promoted.inputs["model"]) / OUTPUT / "model" / "tokenizer.json"
+        ),
         "touchstone.scores": promoted.inputs["scores"].model_dump_json(),
         "touchstone.scorer": SCORER,
         "touchstone.mean": "40.0000",
-        "touchstone.decision": "the first champion: its mean 40.0 reaches the least score 0",
+        "touchstone.decision": "the first champion: its mean 40.0 reaches the least score 10",
     }
     run = tracking.client.get_run(promoted.reference.run_id)
     assert version.run_id == run.info.run_id
@@ -326,7 +333,15 @@ def test_the_model_has_a_signature_an_example_and_its_template(tracking, promote
 # The record of a promotion
 
 
-def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted):
+def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, promoted, for_real):
+    promoted(around(40))
+    assert find(tracking, PROMOTE, promoted.reference.key) == promoted.reference
+    folder = local_folder(tracking.client.get_model_version(promoted.name, "1").source)
+    (folder / "model" / "model.safetensors").unlink()
+    assert find(tracking, PROMOTE, promoted.reference.key) is None
+
+
+def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted, for_real):
     promotion = promoted(around(40))
     output = fetch(tracking, promoted.reference) / OUTPUT
     assert still_registered(tracking, output)

@@ -441,7 +441,7 @@ def test_an_effect_beyond_the_files_that_is_gone_makes_a_miss(tracking, config):
 
 def promote(config, run):
     version = run.tracking.client.create_model_version(config.text, source="file:///x").version
-    (run.out / PROMOTION).write_text(json.dumps({"name": config.text, "version": int(version)}))
+    (run.out / PROMOTION).write_text(json.dumps({"name": config.text, "version": int(version), "files": {}}))
 
 
 def test_a_model_version_deleted_from_the_registry_is_registered_again(tracking, config):

@@ -319,3 +319,44 @@ def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplac
     assert all(second.cached.values())
     assert "touchstone-tiny" in workplace("report", MLFLOW_TRACKING_URI=address).out
     assert not (workplace.mlruns / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_so_with_status_130_and_the_run_is_not_left_running(make_workplace, ending):
+    workplace = make_workplace(f"interrupted-{ending.name.lower()}")
+    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
+    deadline = time.monotonic() + 120
+    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "Traceback" not in err
+    tracking = store(workplace)
+    runs = tracking.client.search_runs([tracking.experiment_id])
+    assert {run.info.run_name for run in runs if run.info.status == "KILLED"} == {"pretrain", "tiny"}
+    assert not [run for run in runs if run.info.status == "RUNNING"]
+
+
+def test_a_full_disk_is_one_message(make_workplace, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        workplace = make_workplace("full")
+        arguments = ("run", str(workplace.folder / "tiny.yaml"), "--json", "--set", "pretrain.size=4x4x256")
+        result = workplace(*arguments, TOUCHSTONE_HOME=str(small))
+        assert result.status == 1, result.err
+        assert "is full" in result.json["error"]
+        assert "Make space" in result.json["error"]
+        assert "Traceback" not in result.err
+        assert not list(small.glob("mlruns/artifacts/*/artifacts/output/model"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
