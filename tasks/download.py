@@ -68,8 +68,8 @@ def fingerprints(config: DownloadConfig) -> dict[str, str]:
 def _fingerprint(source: Source, mirror: Path | None) -> str | None:
     if source.path is not None:
         return sha256_of_tree(_checked_path(source))
-    if source.made == "python-reference":
-        return digest_of(b"".join(_json_lines(_python_reference(), source.name)))
+    if source.made:
+        return digest_of(b"".join(_json_lines(_made(source), source.name)))
     if source.urls and source.sha256 is None:
         file = _file_in(mirror, source.name)
         return sha256_of(file) if file else f"address:{source.urls[0]}"
@@ -252,10 +252,8 @@ def _from_here(source: Source, part: Path, run: "StageRun") -> str:
     if source.dataset is not None:
         rows = _dataset_rows(source)
         origin = f"hf:{source.dataset}" + (f"@{source.revision}" if source.revision else "")
-    elif source.made == "python-reference":
-        rows, origin = _python_reference(), "made:python-reference"
     else:
-        rows, origin = _skills(source), "made:skills"
+        rows, origin = _made(source), f"made:{source.made}"
     meter, done = Meter(run.progress, source.name), 0
     with part.open("wb") as file:
         for line in _json_lines(rows, source.name):
@@ -308,6 +306,10 @@ def _json_date(value: Any) -> str:
     if isinstance(value, date):  # and datetime
         return value.isoformat()
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _made(source: Source) -> list[dict[str, str]]:
+    return _python_reference() if source.made == "python-reference" else _skills(source)
 
 
 def _python_reference() -> list[dict[str, str]]:

@@ -97,12 +97,11 @@ def split_rows(found: list[Row], config: RowsConfig) -> tuple[dict[str, list[Row
     occurrences = Counter(map(prompt_of, found))
     spare = [row for row in splits["train"] if occurrences[prompt_of(row)] == 1]
     moved = {name: _move_leaks(splits, name, spare) for name in ("test", "validation")}
-    if not splits["test"] and not moved["test"]:
-        raise StageError(f"{len(found)} rows are too few to split: none is left to test on")
     if not splits["test"]:
+        leaks = f": {moved['test']} were moved out because their prompts are also in another split"
         raise RefusedError(
-            f"of {len(found)} rows none is left to test on: {moved['test']} were moved out of the test split "
-            "because their prompts are also in another split. Give more distinct rows or a larger test share."
+            f"of {len(found)} rows none is left to test on{leaks if moved['test'] else ''}. "
+            "Give more distinct rows or a larger test share."
         )
     if not splits["train"]:
         raise StageError(f"{len(found)} rows are too few to split: none is left to train on")
