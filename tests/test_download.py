@@ -849,8 +849,15 @@ def test_addresses_are_fingerprinted_by_what_is_known_of_their_content(tmp_path)
     assert fingerprints(config(fixed, loose, mirror=str(tmp_path))) == {"loose.bin": sha(OTHER)}
 
 
-def test_datasets_and_skills_are_decided_by_the_configuration():
-    assert fingerprints(config({"dataset": "owner/poems"}, {"made": "skills"})) == {}
+def test_a_dataset_is_decided_by_the_configuration():
+    assert fingerprints(config({"dataset": "owner/poems"})) == {}
+
+
+def test_made_rows_are_decided_by_their_content_so_that_another_generator_is_a_miss(monkeypatch):
+    before = fingerprints(config({"made": "skills", "count": 20}))
+    assert before == fingerprints(config({"made": "skills", "count": 20}))
+    monkeypatch.setattr("tasks.skills.NAMES", ["Quentin"])
+    assert fingerprints(config({"made": "skills", "count": 20})) != before
 
 
 def test_fingerprints_import_nothing_heavy():
