@@ -23,6 +23,7 @@ from tasks.config import PretrainConfig, TokenizeConfig
 from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.gpt import GPT
+from tasks.manifest import sha256_of
 from tasks.pretrain import Blocks, Trainer, evaluate, learning_rate, make_optimizer, pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
@@ -370,8 +371,9 @@ def test_a_gpu_that_is_there_is_taken_unless_the_cpu_is_asked_for(monkeypatch):
 
 
 def assert_same_outputs(one, other):
+    """Compared by digest: of two large files that differ, pytest would spend minutes to show where."""
     for name in ("model/model.safetensors", "history.jsonl", "summary.json"):
-        assert (one.out / name).read_bytes() == (other.out / name).read_bytes(), name
+        assert sha256_of(one.out / name) == sha256_of(other.out / name), name
 
 
 class Stopped(Exception):  # noqa: N818
