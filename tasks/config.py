@@ -16,6 +16,11 @@ Device = Annotated[
     Field(description="auto: the first CUDA device when there is one, else the CPU"),
     OUTSIDE_KEY,
 ]
+PreflightMode = Annotated[
+    Literal["refuse", "warn"],
+    Field(description="what a failed proof does before training: refuse it, or only say so"),
+    OUTSIDE_KEY,
+]
 TemplateName = Literal["alpaca", "phi3"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0, lt=2**53)]
@@ -63,6 +68,7 @@ class Source(StageConfig):
     split: str = "train"
     revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
     made: Literal["python-reference", "skills"] | None = None
+    rows: Annotated[Positive | None, Field(description="of a dataset: only so many rows, the first")] = None
     seed: Seed = 123
     count: Annotated[int, Field(gt=0, description="rows to make, for made: skills")] = 1000
     sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
@@ -161,6 +167,10 @@ class TokenizeConfig(StageConfig):
     vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
     revision: str | None = None
+    training_bytes: Annotated[
+        Positive,
+        Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
+    ] = 100_000_000
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
     include_rows: Annotated[
         bool, Field(description="a tokenizer trained here also learns from the training rows")
@@ -186,35 +196,104 @@ SIZES: dict[str, tuple[int, int, int]] = {
 
 
 class PretrainConfig(StageConfig):
-    """A GPT's shape and its training."""
+    """A causal language model's shape and its training on a stream of tokens."""
 
     size: Annotated[str, Field(description=f"one of {', '.join(SIZES)}, or LAYERSxHEADSxWIDTH")] = (
         "quickstart"
     )
+    model: Annotated[
+        str | None,
+        Field(description="instead of a GPT of that size: any Hugging Face causal model, by name or folder"),
+    ] = None
+    revision: Annotated[str | None, Field(description="commit or tag of that model")] = None
+    weights: Annotated[
+        Literal["random", "pretrained"],
+        Field(description="of that model: random, from its config alone; pretrained, training is continued"),
+    ] = "random"
     context: Annotated[Positive, Field(description="tokens")] = 256
+    documents: Annotated[
+        Literal["joined", "apart"],
+        Field(
+            description="joined: a block is plain text, and attention crosses the ends of documents; apart: "
+            "no document sees another, positions restart, and no document is predicted from another"
+        ),
+    ] = "joined"
     dropout: Fraction = 0.0
     steps: Annotated[Positive, Field(description="optimizer steps")] = 600
     batch_size: Annotated[Positive, Field(description="sequences per micro-batch")] = 16
-    accumulation: Annotated[Positive, Field(description="micro-batches per optimizer step")] = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    min_learning_rate: Annotated[float, Field(ge=0)] = 1e-4
+    accumulation: Annotated[
+        Positive, Field(description="micro-batches per optimizer step, shared out among the processes")
+    ] = 1
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
+    ] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-3
+    muon_learning_rate: Annotated[float, Field(gt=0, description="of the matrices that Muon updates")] = 0.02
+    min_learning_rate: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="of AdamW at the last step, a tenth of learning_rate if left out; "
+            "Muon's falls by the same share",
+        ),
+    ] = None
+    schedule: Annotated[
+        Literal["cosine", "wsd"], Field(description="wsd: warm up, stay, and fall linearly at the end")
+    ] = "cosine"
     warmup: Annotated[int, Field(ge=0, description="steps")] = 50
+    decay: Annotated[
+        float, Field(gt=0, le=1, description="for wsd: the share of the steps in which the rate falls")
+    ] = 0.2
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.95
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 1.0
     precision: Annotated[
-        Literal["float32", "bfloat16"], Field(description="bfloat16: autocast; weights stay float32")
-    ] = "float32"
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="bfloat16: autocast, weights stay float32; auto: where it is faster"),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "always", "never"],
+        Field(description="torch.compile; auto: where the time it takes comes back"),
+        OUTSIDE_KEY,
+    ] = "auto"
     eval_every: Annotated[Positive, Field(description="steps; a checkpoint and a sample are written too")] = (
         100
     )
+    patience: Annotated[
+        Positive | None, Field(description="stop after so many evaluations without a new best; null: never")
+    ] = None
     sample_prompt: str = ""
     seed: Seed = 123
+    preflight: PreflightMode = "refuse"
     device: Device = "auto"
+    processes: Annotated[
+        Positive, Field(description="on this machine, started by torchrun; one a GPU"), OUTSIDE_KEY
+    ] = 1
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Field(description="of several processes: none, each holds the model (DDP); fsdp, each holds a part"),
+        OUTSIDE_KEY,
+    ] = "none"
 
     @model_validator(mode="after")
-    def _shape_is_known(self) -> Self:
+    def _fits_together(self) -> Self:
         self.shape()
+        if self.model is None and (self.weights == "pretrained" or self.revision):
+            raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
+        if self.batch_size * self.accumulation < self.processes:
+            raise ValueError(
+                f"{self.processes} processes need a sequence each; batch_size x accumulation is "
+                f"{self.batch_size * self.accumulation}"
+            )
+        if self.sharding == "fsdp" and self.optimizer == "muon":
+            raise ValueError(
+                "muon orthogonalises whole matrices, which sharding: fsdp cuts; choose adamw or none"
+            )
+        if (self.min_learning_rate or 0) > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}"
+            )
         return self
 
     def shape(self) -> tuple[int, int, int]:
@@ -246,6 +325,7 @@ class FinetuneConfig(StageConfig):
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluations: Annotated[Positive, Field(description="evaluations and checkpoints over the training")] = 4
     seed: Seed = 123
+    preflight: PreflightMode = "refuse"
     device: Device = "auto"
 
 

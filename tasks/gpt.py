@@ -15,11 +15,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationConfig, GPT2Config
 
+from tasks.tokens import IGNORED
+
 WEIGHTS = "model.safetensors"
 HEAD = "lm_head.weight"
 
-Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, both (batch, heads, time, head width)."""
+
+class Cache:
+    """Keys and values of the positions seen so far, by layer, both (batch, heads, time, head width)."""
+
+    def __init__(self) -> None:
+        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return self.layers[0][0].shape[2] if self.layers else 0
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new positions to a layer; returns all of its keys and values."""
+        if layer in self.layers:
+            past_key, past_value = self.layers[layer]
+            key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
+        self.layers[layer] = key, value
+        return key, value
 
 
 @dataclass(frozen=True)
@@ -77,35 +94,36 @@ class Projection(nn.Module):
 class Attention(nn.Module):
     """Causal multi-head self-attention: position t sees positions up to t."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
+        self.layer = layer
         self.heads = config.heads
         self.dropout = config.dropout
         self.c_attn = Projection(config.width, 3 * config.width)
         self.c_proj = Projection(config.width, config.width)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """`x` (batch, time, width); with `past`, `x` holds only the positions after it."""
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        """`x` (batch, time, width), only the new positions when there is a cache.
+
+        `mask` is True where a query may look at a key; None is the causal triangle.
+        """
         batch, time, width = x.shape
         query, key, value = (
             part.view(batch, time, self.heads, width // self.heads).transpose(1, 2)
             for part in self.c_attn(x).split(width, dim=2)
         )
-        if past is not None:
-            key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        mask = None
-        if past is not None and time > 1:  # is_causal would align the mask to the first key, not to the last
-            mask = torch.ones(time, key.shape[2], dtype=torch.bool, device=x.device).tril(past[0].shape[2])
+        if cache is not None:
+            key, value = cache.extend(self.layer, key, value)
         mixed = F.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=past is None,
+            is_causal=mask is None,
         )
         joined = mixed.transpose(1, 2).reshape(batch, time, width)
-        return F.dropout(self.c_proj(joined), self.dropout, self.training), (key, value)
+        return F.dropout(self.c_proj(joined), self.dropout, self.training)
 
 
 class MLP(nn.Module):
@@ -125,17 +143,16 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm: each sublayer reads a normalised copy and adds to the residual stream."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.width)
-        self.attn = Attention(config)
+        self.attn = Attention(config, layer)
         self.ln_2 = nn.LayerNorm(config.width)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        attended, present = self.attn(self.ln_1(x), past)
-        x = x + attended
-        return x + self.mlp(self.ln_2(x)), present
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), mask, cache)
+        return x + self.mlp(self.ln_2(x))
 
 
 class GPT(nn.Module):
@@ -148,7 +165,7 @@ class GPT(nn.Module):
             {
                 "wte": nn.Embedding(config.vocab_size, config.width),
                 "wpe": nn.Embedding(config.context, config.width),
-                "h": nn.ModuleList(Block(config) for _ in range(config.layers)),
+                "h": nn.ModuleList(Block(config, layer) for layer in range(config.layers)),
                 "ln_f": nn.LayerNorm(config.width),
             }
         )
@@ -163,27 +180,57 @@ class GPT(nn.Module):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
 
-    def forward(self, input_ids: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Logits (batch, time, vocab_size) for `input_ids` (batch, time), and the cache that now holds them.
+    def forward(
+        self,
+        input_ids: Tensor,
+        labels: Tensor | None = None,
+        *,
+        documents: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Logits (batch, time, vocab_size) for `input_ids` (batch, time).
 
-        With a `cache` of earlier positions, `input_ids` are only the new ones. Raises ValueError when the
-        sequence would be longer than the context.
+        With `labels` (batch, time; what follows each position, or IGNORED) their cross-entropy instead: a
+        scalar in nats, summed. With `documents` (batch, time; a number for each document) no document sees
+        another, and each has positions from 0. With a `cache`, `input_ids` are only the positions after
+        those it holds, and are added to it. Raises ValueError when the sequence would be longer than the
+        context, and for a cache together with documents.
         """
-        start = cache[0][0].shape[2] if cache else 0
-        end = start + input_ids.shape[1]
-        if end > self.config.context:
-            raise ValueError(f"{end} tokens do not fit the context of {self.config.context}")
-        positions = torch.arange(start, end, device=input_ids.device)
+        if cache is not None and documents is not None:
+            raise ValueError("a cache holds one document: give documents or a cache, not both")
+        start = len(cache) if cache is not None else 0
+        time = input_ids.shape[1]
+        if start + time > self.config.context:
+            raise ValueError(f"{start + time} tokens do not fit the context of {self.config.context}")
+        if documents is not None:
+            positions, mask = positions_within(documents), mask_between(documents)
+        else:
+            positions = torch.arange(start, start + time, device=input_ids.device)
+            mask = None
+            if start:  # the causal triangle of scaled_dot_product_attention begins at the first key
+                mask = torch.ones(time, start + time, dtype=torch.bool, device=input_ids.device).tril(start)
         x = self.transformer["wte"](input_ids) + self.transformer["wpe"](positions)
         x = F.dropout(x, self.config.dropout, self.training)
-        present: Cache = []
-        for layer, block in enumerate(self.transformer["h"]):
-            x, kept = block(x, cache[layer] if cache else None)
-            present.append(kept)
-        return F.linear(self.transformer["ln_f"](x), self.transformer["wte"].weight), present
+        for block in self.transformer["h"]:
+            x = block(x, mask, cache)
+        logits = F.linear(self.transformer["ln_f"](x), self.transformer["wte"].weight)
+        if labels is None:
+            return logits
+        return F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops_per_token(self, time: int) -> int:
+        """Of a training step, forward and backward: 6 a weight that is multiplied by, and the attention.
+
+        As PaLM counts (Chowdhery et al. 2022, appendix B): every query sees `time` keys, and neither the
+        causal half nor a second forward is taken off. Position embeddings are looked up, not multiplied.
+        """
+        weights = self.parameter_count() - self.transformer["wpe"].weight.numel()
+        return 6 * weights + 12 * self.config.layers * self.config.width * time
 
     @torch.no_grad()
     def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor:
@@ -191,9 +238,9 @@ class GPT(nn.Module):
         was_training = self.training
         self.eval()
         room = min(new_tokens, self.config.context - input_ids.shape[1])
-        latest, cache = input_ids, None
+        latest, cache = input_ids, Cache()
         for _ in range(room):
-            logits, cache = self(latest, cache)
+            logits = self(latest, cache=cache)
             latest = logits[:, -1:].argmax(dim=-1)
             input_ids = torch.cat([input_ids, latest], dim=1)
             if latest.item() == self.config.end_token:
@@ -230,6 +277,20 @@ class GPT(nn.Module):
             raise ValueError(f"{folder / WEIGHTS}: {HEAD} is not the token embedding, as GPT-2's is")
         model.load_state_dict(found)
         return model
+
+
+def positions_within(documents: Tensor) -> Tensor:
+    """Each position counted from the start of its document; `documents` and the result (batch, time)."""
+    places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return places - torch.where(begins, places, 0).cummax(dim=1).values
+
+
+def mask_between(documents: Tensor) -> Tensor:
+    """(batch, 1, time, time), True where a query may look at a key: not later, and in its own document."""
+    same = documents[:, None, :, None] == documents[:, None, None, :]
+    return same & torch.ones(same.shape[-2:], dtype=torch.bool, device=documents.device).tril()
 
 
 def _our_name(name: str) -> str:

@@ -153,12 +153,12 @@ def leaks(model):
     """Every (perturbed, moved) pair of positions at which a later token moved an earlier logit."""
     ids = random_ids(batch=1)
     with torch.no_grad():
-        before = model(ids)[0]
+        before = model(ids)
         found = []
         for position in range(CONTEXT):
             changed = ids.clone()
             changed[0, position] = (changed[0, position] + 1) % VOCAB
-            moved = (model(changed)[0] != before).any(dim=-1)[0]
+            moved = (model(changed) != before).any(dim=-1)[0]
             assert moved[position], "the perturbation itself must be seen"
             found += [(position, earlier) for earlier in range(position) if moved[earlier]]
     return found
@@ -191,7 +191,7 @@ def test_cached_decoding_equals_full_decoding(chunks):
             parts.append(logits)
             start += size
         assert [keys.shape for keys, _ in cache] == [(3, 2, CONTEXT, 16)] * 2
-        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids)[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), atol=1e-5, rtol=0)
 
 
 def test_a_cached_chunk_does_not_see_its_own_future():
@@ -247,7 +247,7 @@ def test_the_initial_loss_is_that_of_a_uniform_guess():
     torch.manual_seed(0)
     model, ids = GPT(CONFIG).eval(), random_ids(batch=32)
     with torch.no_grad():
-        loss = F.cross_entropy(model(ids)[0][:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        loss = F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     assert loss.item() == pytest.approx(math.log(VOCAB), abs=0.05)
 
 
@@ -276,6 +276,6 @@ def test_dropout_acts_in_training_only():
     plain = random_gpt()
     ids = random_ids()
     with torch.no_grad():
-        assert torch.equal(model(ids)[0], plain(ids)[0])
+        assert torch.equal(model(ids), plain(ids))
         model.train()
-        assert not torch.equal(model(ids)[0], model(ids)[0])
+        assert not torch.equal(model(ids), model(ids))

@@ -26,12 +26,13 @@ from tasks.config import FinetuneConfig
 from tasks.curves import draw_losses
 from tasks.device import pick_device
 from tasks.errors import StageError
-from tasks.finetune.supervised import IGNORED, Example, supervise_all
+from tasks.finetune.supervised import Example, supervise_all
 from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.models import load_model
 from tasks.record import StageRun
 from tasks.rows import load_split
 from tasks.templates import TEMPLATES
+from tasks.tokens import IGNORED
 
 COMPLETE = (
     "complete.json"  # sizes of a checkpoint's files, written last: without it the folder is half-written

@@ -8,8 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.errors import StageError
 from tasks.templates import Template
 from tasks.tokenize import text_ids
-
-IGNORED = -100  # the label that a cross-entropy leaves out
+from tasks.tokens import IGNORED
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""Checkpoints on the disk: written whole or not at all, the last two kept, damaged ones left out."""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+
+
+class Checkpoints:
+    """What a later attempt continues from: a state for each of the last steps, and the best weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best = folder / "best.pt"
+
+    def keep_best(self, weights: dict[str, Any]) -> None:
+        _save(weights, self.best)
+
+    def best_weights(self) -> dict[str, Any]:
+        return torch.load(self.best, map_location="cpu", weights_only=True)
+
+    def keep(self, step: int, state: dict[str, Any]) -> None:
+        """Add the state after a step, and remove what is older than the one before it."""
+        _save(state, self.folder / f"step-{step:09d}.pt")
+        for old in self._all()[:-KEPT]:
+            old.unlink()
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt"))
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest state that can be read; damaged ones (a power cut, a full disk) are removed.
+
+        Without the best weights no state is of use.
+        """
+        for path in reversed(self._all()):
+            try:
+                self.best_weights()
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                log.warning("the checkpoint %s cannot be read and is left out: %s", path, error)
+                path.unlink()
+        self.best.unlink(missing_ok=True)
+        return None
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Write whole or not at all: a kill in the middle leaves the previous checkpoint as it was."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # the bytes before the name, even across a power cut
+    part.replace(path)

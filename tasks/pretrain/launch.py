@@ -1,0 +1,102 @@
+"""Training on several processes: torchrun starts them, and what the first one tells is told on here."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import errors
+from tasks.config import PretrainConfig
+from tasks.errors import StageError
+from tasks.record import StageRun
+
+MARK = "\x1e"  # before a line of ours among what workers print
+LAST_LINES = 30
+
+
+def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
+    """Run `tasks.pretrain.worker` as `config.processes` processes and wait for them.
+
+    Raises the error that a worker raised; StageError with the last lines printed when one died.
+    """
+    job = {
+        "config": config.model_dump(mode="json"),
+        "out": str(run.out),
+        "aside": str(run.aside),
+        "checkpoint": str(run.checkpoint),
+        "tokens": str(tokens),
+    }
+    path = run.checkpoint / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *("--standalone", "--nproc-per-node", str(config.processes)),
+        *("-m", "tasks.pretrain.worker", str(path)),
+    ]
+    root = Path(__file__).resolve().parents[2]
+    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,  # nothing is sent: its end tells workers that this process is gone
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            failure, printed = _listen(process, run)
+        except BaseException:
+            process.terminate()  # torchrun ends its workers
+            raise
+    if failure is not None:
+        raise failure
+    if process.returncode:
+        raise StageError(
+            f"a training process ended with status {process.returncode}; the last it printed: "
+            + " | ".join(printed)
+        )
+
+
+def _listen(process: subprocess.Popen[str], run: StageRun) -> tuple[Exception | None, deque[str]]:
+    """Pass numbers and progress on to the run; returns the error a worker told of, and the last lines."""
+    failure: Exception | None = None
+    printed: deque[str] = deque(maxlen=LAST_LINES)
+    for line in process.stdout or ():
+        if not line.startswith(MARK):
+            if line.strip():
+                printed.append(line.strip())
+            continue
+        event: dict[str, Any] = json.loads(line.removeprefix(MARK))
+        if event["kind"] == "metrics":
+            run.log_metrics(event["values"], event["step"])
+        elif event["kind"] == "progress":
+            run.progress(event["done"], event["total"], event["unit"], event["note"])
+        elif event["kind"] == "error":
+            failure = failure or getattr(errors, event["type"])(event["message"])
+        elif failure is None:
+            failure = RuntimeError(event["message"])
+            failure.__cause__ = WorkerTraceback("\n" + event["traceback"])
+    return failure, printed
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - it is text, shown as the cause of what it is the trace of
+    """Where a worker's error was raised."""
+
+
+class RelayedRun(StageRun):
+    """A run in a worker: files are written here, numbers and progress go to the process that launched it."""
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        tell("metrics", values=dict(values), step=step)
+
+
+def tell(kind: str, **event: Any) -> None:
+    """One line to the launching process; whole, since processes share the pipe."""
+    sys.stdout.write(f"{MARK}{json.dumps({'kind': kind, **event})}\n")
+    sys.stdout.flush()

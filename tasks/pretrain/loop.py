@@ -1,0 +1,358 @@
+"""The one training loop we own, on Accelerate: resumed exactly where it died, on one process or more.
+
+Its checkpoint holds everything the next step depends on (weights, optimizers, data position, random
+states), so a run that was killed ends with the same bits as one that was not.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from tasks.config import PretrainConfig
+from tasks.curves import draw_losses
+from tasks.device import autocast
+from tasks.errors import StageError
+from tasks.pretrain.blocks import Batch, Blocks, batch_at, validation_batches
+from tasks.pretrain.checkpoints import Checkpoints
+from tasks.pretrain.models import build_model
+from tasks.pretrain.optimizers import decoder_blocks, make_optimizers
+from tasks.pretrain.processes import Processes
+from tasks.pretrain.schedule import rate_share
+from tasks.pretrain.speed import UNTIMED_STEPS, Clock, matrix_rate, pick_compile, pick_precision
+from tasks.record import StageRun
+from tasks.tokenize import text_ids
+from tasks.tokens import load_tokens
+
+SAMPLE_TOKENS = 48
+
+
+@dataclass
+class Progress:
+    """Where training stands; what a checkpoint keeps beside tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    taken: int = 0
+    best_loss: float = math.inf
+    without_best: int = 0
+    """Evaluations since the best one."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
+    """Train as one process, or as one of those that torchrun started, and write the outputs once."""
+    trainer = Trainer(config, run, tokens)
+    trainer.prepare()
+    trainer.resume()
+    trainer.fit()
+    if trainer.processes.is_first:
+        trainer.write()
+    trainer.processes.end()
+
+
+class Trainer:
+    """Model, optimizers and data of one training, with what it takes to continue it."""
+
+    def __init__(self, config: PretrainConfig, run: StageRun, tokens: Path) -> None:
+        self.config = config
+        self.run = run
+        self.processes = Processes(config)
+        self.device = self.processes.device
+        self.files = load_tokens(tokens)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
+        self.apart = config.documents == "apart"
+        self.blocks = Blocks(self.files.train, config.context, config.seed, self.apart)
+        self.plain = build_model(config, self.files)
+        width = next(decoder_blocks(self.plain)[1].parameters()).shape[0]  # of the first norm
+        self.precision = pick_precision(config, self.device, width)
+        self.compiled = pick_compile(config, self.device)
+        self.progress = Progress()
+        self.checkpoints = Checkpoints(run.checkpoint)
+
+    @property
+    def sequences(self) -> int:
+        """Of one optimizer step, over all processes."""
+        return self.config.batch_size * self.config.accumulation
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.sequences * self.config.context
+
+    def prepare(self) -> None:
+        """Put the model on its device, and make what steps it."""
+        torch.manual_seed(self.config.seed + self.processes.rank)
+        self.plain.to(self.device)
+        self.model = self.processes.prepare(self.plain)
+        self.optimizers = make_optimizers(self.plain, self.config)  # of the parameters as they are now
+        self.step_model = torch.compile(self.model) if self.compiled else self.model
+
+    def fit(self) -> None:
+        """Step until `config.steps` or early stopping, with a checkpoint at every evaluation."""
+        self.clock = Clock(self.progress.step + UNTIMED_STEPS)
+        while self.progress.step < self.config.steps and not self._is_stale():
+            started = time.perf_counter()
+            self._step()
+            self.clock.count(self.progress.step, time.perf_counter() - started, self.tokens_per_step)
+            self._report()
+            if self.progress.step % self.config.eval_every == 0 or self.progress.step == self.config.steps:
+                self._evaluate()
+                self._save_checkpoint()
+
+    def _is_stale(self) -> bool:
+        return self.config.patience is not None and self.progress.without_best >= self.config.patience
+
+    def _step(self) -> None:
+        self.model.train()
+        share = rate_share(self.config, self.progress.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["highest_rate"] * share
+        batch = self.blocks.batch(self.sequences, self.processes.share(self.sequences))
+        # Each label weighs the same, however rows and labels fall to micro-batches and processes.
+        supervised = self.processes.sum(batch.supervised())
+        if not supervised:
+            raise StageError("a batch has no token to predict: every document in it is one token long")
+        total = torch.zeros((), device=self.device)
+        pieces = list(micro_batches(batch, self.config.batch_size))
+        for piece in pieces:
+            last = piece is pieces[-1]
+            with nullcontext() if last else self.processes.without_sync(self.model):
+                loss = self._loss_sum(self.step_model, piece) / supervised
+                self.processes.backward(loss)
+                total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        value = self.processes.sum(total.item())
+        self._require_finite("training", value)
+        rate = self.config.learning_rate * share
+        self._remember({"train_loss": value, "learning_rate": rate, "gradient_norm": _number(norm)})
+
+    def _loss_sum(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
+        with autocast(self.device, self.precision):
+            return model(batch.inputs, batch.labels, documents=batch.documents)
+
+    def _require_finite(self, name: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise StageError(
+                f"the {name} loss became {loss} at step {self.progress.step}. "
+                "Lower pretrain.learning_rate, or raise pretrain.warmup"
+            )
+
+    def _remember(self, values: dict[str, float]) -> None:
+        step = self.progress.step
+        entry = {"step": step, "tokens": step * self.tokens_per_step, **values}
+        self.progress.history.append(entry)
+        self._log(entry)
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        self.run.log_metrics({name: value for name, value in entry.items() if name != "step"}, entry["step"])
+
+    def _report(self) -> None:
+        entry = self.progress.history[-1]
+        note = f"loss {entry['train_loss']:.3f}"
+        if speed := self.clock.tokens_per_second():
+            note += f", {speed:,.0f} tokens/s"
+        self.run.progress(self.progress.step, self.config.steps, "steps", note)
+
+    # Evaluation
+
+    def _evaluate(self) -> None:
+        if len(self.files.validation) < 2:
+            self._keep_best()  # nothing to choose by: the last is the best
+            return
+        loss, predicted = self.validation_loss()
+        self._require_finite("validation", loss)
+        per_byte = loss * predicted / math.log(2) / self.files.facts["validation"]["bytes"]
+        self._remember(
+            {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
+        )
+        if speed := self.clock.tokens_per_second():
+            self.run.log_metrics({"tokens_per_second": speed}, self.progress.step)
+        sample = self._sample()
+        if self.processes.is_first:
+            with (self.run.aside / "samples.txt").open("a", encoding="utf-8") as file:
+                file.write(f"--- step {self.progress.step}, validation loss {loss:.4f}\n{sample}\n")
+        self.progress.without_best += 1
+        if loss < self.progress.best_loss or not self.checkpoints.best.exists():
+            if loss < self.progress.best_loss:
+                self.progress.without_best = 0
+            self.progress.best_loss = min(loss, self.progress.best_loss)
+            self._keep_best()
+
+    @torch.no_grad()
+    def validation_loss(self) -> tuple[float, int]:
+        """Mean loss over every predicted token of the split, in nats, and how many those are.
+
+        The sum over tokens is divided once: a mean of batch means would weigh the short last block too much.
+        """
+        self.model.eval()
+        total, predicted = 0.0, 0
+        batches = validation_batches(
+            self.files.validation, self.config.context, self.config.batch_size, self.apart
+        )
+        for batch, counts in self.processes.shared_out(batches):
+            # Not the compiled model: the last, shorter block would be compiled for anew.
+            loss = self._loss_sum(self.model, batch).item()
+            if counts:
+                total += loss
+                predicted += batch.supervised()
+        total, predicted = self.processes.sum(total), int(self.processes.sum(predicted))
+        if not predicted:
+            raise StageError("the validation split has no token to predict: its documents are one token long")
+        return total / predicted, predicted
+
+    def _sample(self) -> str:
+        (start,) = text_ids(self.tokenizer, [self.config.sample_prompt])
+        ids = torch.tensor([start or [self.files.end_token]], device=self.device)
+        with autocast(self.device, self.precision):
+            continued = self.plain.continue_greedily(ids, SAMPLE_TOKENS)
+        return self.tokenizer.decode(continued[0], skip_special_tokens=True)
+
+    # Keeping and continuing
+
+    def _keep_best(self) -> None:
+        weights = self.processes.weights(self.model)
+        if self.processes.is_first:
+            self.checkpoints.keep_best(weights)
+
+    def _save_checkpoint(self) -> None:
+        self.progress.epoch, self.progress.taken = self.blocks.epoch, self.blocks.taken
+        state = {
+            **self.processes.state(self.model, self.optimizers),
+            "progress": asdict(self.progress),
+            "precision": self.precision,
+        }
+        if self.processes.is_first:
+            self.checkpoints.keep(self.progress.step, state)
+        self.processes.wait()
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint of an earlier attempt at the same key, if there is one."""
+        state = self.checkpoints.newest() if self.processes.is_first else None
+        self.processes.wait()  # damaged ones are gone now
+        if not self.processes.is_first:
+            state = self.checkpoints.newest()
+        if state is None:
+            return
+        self.processes.restore(self.model, self.optimizers, state)
+        self.precision = state["precision"]
+        self.progress = Progress(**state["progress"])
+        self.blocks = Blocks(
+            self.files.train,
+            self.config.context,
+            self.config.seed,
+            self.apart,
+            self.progress.epoch,
+            self.progress.taken,
+        )
+        for entry in self.progress.history:  # the new MLflow run shows the whole curve
+            self._log(entry)
+        self.run.progress(self.progress.step, self.config.steps, "steps", "continuing from a checkpoint")
+
+    # The result
+
+    def write(self) -> None:
+        """Write the outputs: the best model with its tokenizer, the history, and the numbers beside them."""
+        sharded = self.config.sharding == "fsdp"
+        best = build_model(self.config, self.files) if sharded else self.plain.cpu()
+        best.load_state_dict(self.checkpoints.best_weights())
+        best.save(self.run.out / "model")
+        self._check_saved(best)
+        self.tokenizer.save_pretrained(self.run.out / "model")
+        history = self.progress.history
+        with (self.run.out / "history.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in history)
+        summary = self._summary()
+        (self.run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        numbers = {
+            name: value
+            for name, value in summary.items()
+            if name not in history[0] and not isinstance(value, str | bool)
+        }
+        self.run.log_metrics(numbers, self.progress.step)
+        self._write_speed()
+        curves = {
+            name: [(entry["tokens"], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
+            for name in ("train", "validation")
+        }
+        draw_losses(
+            self.run.aside / "loss.png", "Pretraining", "tokens", curves, ("steps", self.tokens_per_step)
+        )
+
+    def _summary(self) -> dict[str, Any]:
+        history = self.progress.history
+        evaluations = [entry for entry in history if "validation_loss" in entry]
+        best = min(evaluations, key=lambda entry: entry["validation_loss"]) if evaluations else {}
+        return {
+            "parameters": self.plain.parameter_count(),
+            "optimizer": self.config.optimizer,
+            "steps": self.progress.step,
+            "tokens": self.progress.step * self.tokens_per_step,
+            "stopped_early": self.progress.step < self.config.steps,
+            "train_loss": [entry for entry in history if "train_loss" in entry][-1]["train_loss"],
+            **{
+                f"best_{name}": best[name]
+                for name in ("step", "validation_loss", "perplexity", "bits_per_byte")
+                if best
+            },
+        }
+
+    def _write_speed(self) -> None:
+        """Speeds of this attempt. Utilisation is against the matrix products of this very machine."""
+        flops = self.plain.flops_per_token(self.config.context)
+        steady = self.clock.tokens_per_second()
+        rate = matrix_rate(self.device, self.precision) * self.processes.count
+        speed = {
+            "device": self.processes.device_name,
+            "processes": self.processes.count,
+            "threads": torch.get_num_threads(),
+            "precision": self.precision,
+            "compiled": self.compiled,
+            "tokens_per_second": steady,
+            "tokens_per_second_all_told": self.clock.tokens_per_second_all_told(),
+            "flops_per_token": flops,
+            "matrix_flops_per_second": rate,
+            "utilisation": steady * flops / rate if steady else None,
+        }
+        (self.run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
+        if steady:
+            self.run.log_metrics(
+                {name: speed[name] for name in ("tokens_per_second", "utilisation")}, self.progress.step
+            )
+
+    @torch.no_grad()
+    def _check_saved(self, best: torch.nn.Module) -> None:
+        """Refuse a checkpoint that does not compute, bit for bit, what the model in memory does."""
+        inputs = batch_at(self.files.train, torch.zeros(1, dtype=int).numpy(), self.config.context, False)
+        trained = best.eval()(inputs.inputs)
+        loaded = type(best).load(self.run.out / "model").eval()(inputs.inputs)
+        if not trained.isfinite().all():
+            raise StageError(
+                "the trained weights give logits that are not finite; lower pretrain.learning_rate"
+            )
+        if not torch.equal(trained, loaded):
+            raise StageError("the checkpoint that was written does not compute what the trained model does")
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch in pieces of `size` rows, the last with what is left."""
+    for start in range(0, len(batch), size):
+        yield batch.rows(start, start + size)
+
+
+def _number(norm: Tensor) -> float:
+    """A norm as a number, also of gradients that are sharded over processes."""
+    return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()

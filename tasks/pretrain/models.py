@@ -1,0 +1,156 @@
+"""The model that is pretrained: our GPT, or any causal model of Hugging Face behind the same signature."""
+
+import inspect
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from tasks.config import PretrainConfig
+from tasks.errors import StageError
+from tasks.gpt import GPT, GPTConfig, mask_between, positions_within
+from tasks.tokens import IGNORED, TokenFiles
+
+
+class CausalModel(Protocol):
+    """What the loop needs of a model; it is a module whose call has the signature of `GPT.forward`."""
+
+    def __call__(
+        self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
+    ) -> Tensor: ...
+
+    def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+    def parameter_count(self) -> int: ...
+
+    def flops_per_token(self, time: int) -> int: ...
+
+
+def build_model(config: PretrainConfig, tokens: TokenFiles) -> "GPT | HuggingFaceCausal":
+    """A model on the CPU in float32, its random weights drawn by `config.seed`.
+
+    Raises StageError when it cannot be loaded, does not know all tokens, or has a shorter context.
+    """
+    torch.manual_seed(config.seed)
+    if config.model is None:
+        layers, heads, width = config.shape()
+        return GPT(
+            GPTConfig(
+                vocab_size=tokens.vocab_size,
+                context=config.context,
+                layers=layers,
+                heads=heads,
+                width=width,
+                dropout=config.dropout,
+                end_token=tokens.end_token,
+            )
+        )
+    try:
+        model = _random(config, tokens) if config.weights == "random" else _pretrained(config)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(f"pretrain.model {config.model!r} could not be loaded: {reason}") from error
+    _require_fit(config, model, tokens)
+    return HuggingFaceCausal(model)
+
+
+def _random(config: PretrainConfig, tokens: TokenFiles) -> PreTrainedModel:
+    shape = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+    shape.vocab_size = tokens.vocab_size
+    shape.bos_token_id = shape.eos_token_id = tokens.end_token
+    return AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
+
+
+def _pretrained(config: PretrainConfig) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(
+        config.model,
+        revision=config.revision,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+
+
+def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
+    known = model.get_input_embeddings().num_embeddings
+    if tokens.vocab_size > known:
+        raise StageError(
+            f"pretrain.model {config.model!r} knows {known} tokens, the tokenizer has {tokens.vocab_size}: "
+            f"it is another model's. Set tokenize.kind=hf and tokenize.name={config.model}"
+        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and longest < config.context:
+        raise StageError(
+            f"pretrain.model {config.model!r} has a context of {longest} tokens; pretrain.context is "
+            f"{config.context}. Lower it"
+        )
+
+
+class HuggingFaceCausal(nn.Module):
+    """A causal model of Hugging Face with the signature of `GPT`."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def forward(
+        self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
+    ) -> Tensor:
+        """As `GPT.forward`. Whether the model keeps documents apart as asked, the preflight proves."""
+        apart = {}
+        if documents is not None:
+            lowest = torch.finfo(torch.float32).min
+            apart["attention_mask"] = torch.where(mask_between(documents), 0.0, lowest)
+            if self._takes_positions:
+                apart["position_ids"] = positions_within(documents)
+        logits = self.model(input_ids=input_ids, use_cache=False, **apart).logits
+        if labels is None:
+            return logits
+        return F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+
+    @torch.no_grad()
+    def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor:
+        was_training = self.training
+        self.eval()
+        continued = self.model.generate(
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+        )
+        self.train(was_training)
+        return continued
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls(
+            AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
+        )
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops_per_token(self, time: int) -> int:
+        """As `GPT.flops_per_token`; an input embedding that is not the head too is only looked up."""
+        weights = self.parameter_count()
+        inputs, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
+        if inputs is not head:
+            weights -= inputs.numel()
+        shape: PreTrainedConfig = self.model.config.get_text_config()
+        return 6 * weights + 12 * shape.num_hidden_layers * shape.hidden_size * time

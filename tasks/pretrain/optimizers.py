@@ -1,0 +1,139 @@
+"""Optimizers: fused AdamW, and Muon for the matrices inside the blocks."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasks.config import PretrainConfig
+
+# Coefficients of the quintic iteration (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
+# networks"): they drive every singular value to about 1 within five rounds, most of the way in the first.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+ROUNDS = 5
+MOMENTUM = 0.95
+
+
+def make_optimizers(model: nn.Module, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest.
+
+    Matrices and embeddings decay; biases and norms do not. Each group keeps its highest rate as
+    `highest_rate`, from which the schedule sets `lr`.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    hidden = hidden_matrices(model) if config.optimizer == "muon" else {}
+    rest = [p for name, p in parameters.items() if name not in hidden]
+    groups = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        fused=True,
+    )
+    optimizers: list[torch.optim.Optimizer] = [adamw]
+    if hidden:
+        muon_groups = [
+            {"params": [p for name, p in hidden.items() if parts_of(name) == parts], "parts": parts}
+            for parts in sorted({parts_of(name) for name in hidden})
+        ]
+        optimizers.append(Muon(muon_groups, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["highest_rate"] = group["lr"]
+    return optimizers
+
+
+def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices inside the decoder's blocks."""
+    name, blocks = decoder_blocks(model)
+    return {f"{name}.{inner}": p for inner, p in blocks.named_parameters() if p.dim() == 2}
+
+
+def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The name and the list of the decoder's blocks: the list of modules that holds most parameters."""
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=lambda found: sum(p.numel() for p in found[1].parameters()))
+
+
+def parts_of(name: str) -> int:
+    """How many matrices stand side by side in one: GPT-2 keeps query, key and value in `c_attn`."""
+    return 3 if name.endswith(".c_attn.weight") else 1
+
+
+@dataclass
+class _Piece:
+    """A matrix to orthogonalise: where its update goes, and its momentum, oriented rows <= columns."""
+
+    target: Tensor
+    update: Tensor
+    turned: bool
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every matrix is replaced by the nearest orthogonal one (Jordan et al. 2024).
+
+    The update of a matrix is scaled by 0.2 sqrt(its longer side), so that its elements are as large as
+    AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"). Matrices of one shape are
+    orthogonalised as one batch, in bfloat16. A group's `parts` matrices stand side by side in the second
+    dimension of each of its parameters.
+    """
+
+    def __init__(
+        self, params: Iterable[dict[str, Any]], lr: float, weight_decay: float, momentum: float = MOMENTUM
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of Optimizer
+        for group in self.param_groups:
+            moving = [p for p in group["params"] if p.grad is not None]
+            by_shape: dict[torch.Size, list[_Piece]] = defaultdict(list)
+            for parameter, update in zip(moving, self._updates(group, moving), strict=True):
+                pieces = zip(
+                    parameter.chunk(group["parts"], dim=1), update.chunk(group["parts"], dim=1), strict=True
+                )
+                for target, part in pieces:
+                    turned = part.shape[0] > part.shape[1]
+                    oriented = part.t() if turned else part
+                    by_shape[oriented.shape].append(_Piece(target, oriented, turned))
+            if moving:
+                torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
+            for shape, pieces in by_shape.items():
+                step = -group["lr"] * 0.2 * max(shape) ** 0.5
+                orthogonal = orthogonalised(torch.stack([piece.update for piece in pieces]))
+                for piece, direction in zip(pieces, orthogonal, strict=True):
+                    piece.target.add_(direction.t() if piece.turned else direction, alpha=step)
+
+    def _updates(self, group: dict[str, Any], moving: list[nn.Parameter]) -> list[Tensor]:
+        """Nesterov momentum of every parameter, in bfloat16."""
+        for parameter in moving:
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients = [p.grad for p in moving]
+        buffers = [self.state[p]["momentum"] for p in moving]
+        if not moving:
+            return []
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        return [update.bfloat16() for update in ahead]
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """The orthogonal factor of each matrix, roughly: (count, rows, columns) with rows <= columns.
+
+    Newton and Schulz's iteration with coefficients that trade exactness for speed: singular values end
+    between about 0.7 and 1.2.
+    """
+    a, b, c = QUINTIC
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        mixed = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, mixed, x, beta=a)
+    return x

@@ -1,0 +1,74 @@
+"""How fast a training is, and what makes it faster on this machine."""
+
+import shutil
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from tasks.config import PretrainConfig
+
+UNTIMED_STEPS = 5  # the first steps allocate and compile, and would make the speed look worse than it is
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass
+class Clock:
+    """Time spent in training steps, and all told since training began."""
+
+    warm_at: int
+    seconds: float = 0.0
+    tokens: int = 0
+    all_tokens: int = 0
+    _began: float = field(default_factory=time.perf_counter)
+
+    def count(self, step: int, seconds: float, tokens: int) -> None:
+        """A step took so long: data, forward, backward, all micro-batches and the optimizer."""
+        self.all_tokens += tokens
+        if step > self.warm_at:
+            self.seconds += seconds
+            self.tokens += tokens
+
+    def tokens_per_second(self) -> float | None:
+        """Of the steps after the first few; None before there are any."""
+        return self.tokens / self.seconds if self.seconds else None
+
+    def tokens_per_second_all_told(self) -> float:
+        """With compilation, evaluations, samples and checkpoints."""
+        return self.all_tokens / (time.perf_counter() - self._began)
+
+
+def pick_precision(config: PretrainConfig, device: torch.device, width: int) -> str:
+    """`auto` is bfloat16 where the hardware multiplies in it and matrices are wide enough to gain."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    has = torch.cpu.get_capabilities()
+    multiplies = has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")
+    return "bfloat16" if multiplies and width >= 256 else "float32"
+
+
+def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
+    """`auto` compiles for a GPU, when the steps are enough to win back the minute that it takes.
+
+    A CPU takes longer to compile for and gains less (tests/benchmarks/README.md): there it is by choice.
+    """
+    if config.compile != "auto":
+        return config.compile == "always"
+    return device.type == "cuda" and config.steps >= 500 and shutil.which("cc") is not None
+
+
+@torch.no_grad()
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """Floating point operations a second of a large square matrix product, measured here and now."""
+    side = MATRIX_SIDE[device.type]
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        (one @ other).flatten()[0].item()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / statistics.median(seconds[1:])

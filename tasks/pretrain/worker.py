@@ -1,0 +1,50 @@
+"""One of several training processes: `torchrun -m tasks.pretrain.worker JOB.json` (tasks/pretrain/launch.py)."""
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from tasks.config import PretrainConfig
+from tasks.errors import TouchstoneError
+from tasks.pretrain.launch import RelayedRun, tell
+from tasks.pretrain.loop import train
+from tasks.record import StageRun, no_progress
+
+
+def main(job_file: str) -> None:
+    """Train as this process's part of the job; only the first one tells how it goes."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    first = os.environ["RANK"] == "0"
+    run = (RelayedRun if first else StageRun)(
+        out=Path(job["out"]),
+        aside=Path(job["aside"]),
+        checkpoint=Path(job["checkpoint"]),
+        progress=_tell_progress if first else no_progress,
+    )
+    try:
+        train(PretrainConfig.model_validate(job["config"]), run, Path(job["tokens"]))
+    except TouchstoneError as error:
+        tell("error", type=type(error).__name__, message=str(error))
+        sys.exit(error.exit_status)
+    except Exception as error:
+        reason = f"{type(error).__name__} in a training process: {error}"
+        tell("defect", message=reason, traceback=traceback.format_exc())
+        sys.exit(1)
+
+
+def _tell_progress(done: float, total: float, unit: str, note: str) -> None:
+    tell("progress", done=done, total=total, unit=unit, note=note)
+
+
+def _end_with_the_launcher() -> None:
+    """Standard input ends when the process that launched the training is gone, however that died."""
+    os.read(0, 1)  # not through sys.stdin, whose lock this thread would hold when Python ends
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

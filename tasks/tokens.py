@@ -1,0 +1,64 @@
+"""The token files: what the tokenize stage writes and training reads, mapped and never loaded whole."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FACTS = "tokens.json"
+END_OFFSET = np.dtype("<u8")
+IGNORED = -100  # the label that a cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class Split:
+    """A stream of documents, each followed by its end token.
+
+    `tokens` (tokens,) are unsigned integers; `ends` (documents,) are the offsets just past each document's
+    end token, ascending; the last is the number of tokens.
+    """
+
+    tokens: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class TokenFiles:
+    """What `tokens.json` says of the tokenizer and the splits, and the two splits."""
+
+    vocab_size: int
+    end_token: int
+    facts: dict[str, Any]
+    train: Split
+    validation: Split
+
+
+def token_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.bin"
+
+
+def ends_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.ends.bin"
+
+
+def load_tokens(folder: Path) -> TokenFiles:
+    """Map the files of one tokenize output."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    train, validation = (
+        Split(
+            _mapped(token_path(folder, name), np.dtype(facts["dtype"])),
+            _mapped(ends_path(folder, name), END_OFFSET),
+        )
+        for name in ("train", "validation")
+    )
+    return TokenFiles(facts["vocab_size"], facts["end_token"], facts, train, validation)
+
+
+def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
+    """The file as an array; an empty file cannot be mapped."""
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
