@@ -50,6 +50,7 @@ HOME = Path(tempfile.mkdtemp(prefix="touchstone-tests-"))
 _isolate(HOME)
 
 import mlflow  # noqa: E402
+import torch  # noqa: E402
 
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
@@ -64,6 +65,15 @@ def _no_store_of_another_test():
     """MLflow keeps the store that was opened last in the environment, where the next test would find it."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Two threads that wait for each other take many times as long on a machine that does other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
