@@ -4,24 +4,21 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tasks.config import SIZES
-from tasks.gpt import GPT, WEIGHTS, GPTConfig
+from tasks.gpt import GPT, WEIGHTS, Cache, GPTConfig, mask_between, positions_within
+from tasks.tokens import IGNORED
 
 VOCAB, CONTEXT, END = 300, 16, 0
 CONFIG = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=2, heads=2, width=32, end_token=END)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads that wait for each other take many times as long on a machine that does other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_gpt(config=CONFIG, seed=1):
@@ -50,7 +47,7 @@ def random_ids(batch=3, time=CONTEXT, seed=3):
 def assert_same_logits(ours, theirs):
     ids = random_ids()
     with torch.no_grad():
-        torch.testing.assert_close(ours(ids)[0], theirs(input_ids=ids).logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours(ids), theirs(input_ids=ids).logits, atol=1e-5, rtol=0)
 
 
 # The same function as Hugging Face's GPT-2 (pitfall 14)
@@ -176,6 +173,85 @@ def test_a_leak_would_be_caught(monkeypatch):
     assert len(leaks(random_gpt())) == CONTEXT * (CONTEXT - 1) / 2
 
 
+# Packed documents (pitfall 13)
+
+ROWS_OF_DOCUMENTS = st.lists(
+    st.lists(st.integers(1, CONTEXT), min_size=1).filter(lambda lengths: sum(lengths) >= CONTEXT),
+    min_size=1,
+    max_size=3,
+).map(lambda rows: [_filling(lengths, CONTEXT) for lengths in rows])
+
+
+def _filling(lengths, time):
+    """As many of the lengths as fill a row, the last cut off."""
+    kept = []
+    while sum(kept) < time:
+        kept.append(min(lengths[len(kept)], time - sum(kept)))
+    return kept
+
+
+def numbered(rows, first=7):
+    """Document numbers of shape (rows, time), as a stream gives them: ascending and from anywhere."""
+    return torch.stack(
+        [torch.repeat_interleave(torch.arange(first, first + len(row)), torch.tensor(row)) for row in rows]
+    )
+
+
+@settings(deadline=None)
+@given(rows=ROWS_OF_DOCUMENTS)
+def test_packed_documents_equal_the_same_documents_apart(rows):
+    model, ids = random_gpt(), random_ids(batch=len(rows))
+    with torch.no_grad():
+        packed = model(ids, documents=numbered(rows))
+        for row, (lengths, tokens) in enumerate(zip(rows, ids, strict=True)):
+            apart = torch.cat([model(piece[None])[0] for piece in tokens.split(lengths)])
+            torch.testing.assert_close(packed[row], apart, atol=1e-5, rtol=0)
+
+
+def test_documents_that_are_joined_see_each_other():
+    """Else the test above would hold of a model that sees nothing."""
+    model, ids, documents = random_gpt(), random_ids(batch=1), numbered([[9, 7]])
+    with torch.no_grad():
+        joined, packed = model(ids), model(ids, documents=documents)
+    torch.testing.assert_close(joined[:, :9], packed[:, :9], atol=1e-5, rtol=0)
+    assert not (joined[:, 9:] - packed[:, 9:]).abs().amax(dim=-1).lt(0.1).any()
+
+
+def test_the_mask_of_packed_documents():
+    documents = torch.tensor([[4, 4, 5, 5, 5, 6], [0, 1, 2, 2, 3, 3]])
+    assert positions_within(documents).tolist() == [[0, 1, 0, 1, 2, 0], [0, 0, 0, 1, 0, 1]]
+    drawn = """
+        x . . . . .    x . . . . .
+        x x . . . .    . x . . . .
+        . . x . . .    . . x . . .
+        . . x x . .    . . x x . .
+        . . x x x .    . . . . x .
+        . . . . . x    . . . . x x
+    """
+    expected = torch.tensor([[mark == "x" for mark in line.split()] for line in drawn.strip().splitlines()])
+    assert torch.equal(mask_between(documents)[:, 0], torch.stack(expected.split(6, dim=1)))
+
+
+def test_a_cache_holds_one_document():
+    with pytest.raises(ValueError, match="documents or a cache, not both"):
+        random_gpt()(random_ids(batch=1), documents=numbered([[9, 7]]), cache=Cache())
+
+
+def test_the_loss_is_a_sum_that_leaves_ignored_labels_out():
+    model, ids, labels = random_gpt(), random_ids(seed=4), random_ids(seed=5)
+    labels[0, 3:9] = labels[2] = IGNORED
+    with torch.no_grad():
+        logits = model(ids).log_softmax(dim=-1)
+        losses = [
+            -logits[row, time, labels[row, time]].item()
+            for row in range(3)
+            for time in range(CONTEXT)
+            if labels[row, time] != IGNORED
+        ]
+        assert len(losses) == 2 * CONTEXT - 6
+        assert model(ids, labels).item() == pytest.approx(sum(losses), rel=1e-5)
+
+
 # Decoding with a cache
 
 
@@ -184,14 +260,19 @@ def test_a_leak_would_be_caught(monkeypatch):
 )
 def test_cached_decoding_equals_full_decoding(chunks):
     model, ids = random_gpt(), random_ids()
-    cache, parts, start = None, [], 0
+    cache, parts = Cache(), []
     with torch.no_grad():
-        for size in chunks:
-            logits, cache = model(ids[:, start : start + size], cache)
-            parts.append(logits)
-            start += size
-        assert [keys.shape for keys, _ in cache] == [(3, 2, CONTEXT, 16)] * 2
+        for chunk in ids.split(chunks, dim=1):
+            parts.append(model(chunk, cache=cache))
+        assert [keys.shape for keys, _ in cache.layers.values()] == [(3, 2, CONTEXT, 16)] * 2
+        assert len(cache) == CONTEXT
         torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), atol=1e-5, rtol=0)
+
+
+def filled(model, ids):
+    cache = Cache()
+    model(ids, cache=cache)
+    return cache
 
 
 def test_a_cached_chunk_does_not_see_its_own_future():
@@ -200,8 +281,7 @@ def test_a_cached_chunk_does_not_see_its_own_future():
     changed = ids.clone()
     changed[0, -1] = (changed[0, -1] + 1) % VOCAB
     with torch.no_grad():
-        _, cache = model(ids[:, :6])
-        before, after = (model(new[:, 6:], cache)[0] for new in (ids, changed))
+        before, after = (model(new[:, 6:], cache=filled(model, ids[:, :6])) for new in (ids, changed))
     assert torch.equal(before[:, :-1], after[:, :-1])
     assert not torch.equal(before[:, -1], after[:, -1])
 
@@ -235,9 +315,8 @@ def test_a_sequence_longer_than_the_context_is_refused():
     model = random_gpt()
     with pytest.raises(ValueError, match="17 tokens do not fit the context of 16"):
         model(random_ids(time=CONTEXT + 1))
-    _, cache = model(random_ids())
     with pytest.raises(ValueError, match="17 tokens do not fit the context of 16"):
-        model(random_ids(time=1), cache)
+        model(random_ids(time=1), cache=filled(model, random_ids()))
 
 
 # Initialisation, size, dropout
@@ -279,3 +358,12 @@ def test_dropout_acts_in_training_only():
         assert torch.equal(model(ids), plain(ids))
         model.train()
         assert not torch.equal(model(ids), model(ids))
+
+
+def test_operations_a_token_are_those_counted_by_hand():
+    """GPT-2 124M over 1024 tokens, as PaLM counts them (appendix B)."""
+    layers, heads, width = SIZES["124M"]
+    with torch.device("meta"):
+        model = GPT(GPTConfig(vocab_size=50257, context=1024, layers=layers, heads=heads, width=width))
+    # 124,439,808 weights less 1024 x 768 positions; 12 layers x 768 wide x 1024 keys
+    assert model.flops_per_token(1024) == 6 * 123_653_376 + 12 * 12 * 768 * 1024 == 855_166_464
