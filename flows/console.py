@@ -5,6 +5,7 @@ Everything goes to standard error; standard output belongs to results.
 
 import sys
 import time
+from datetime import timedelta
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +22,7 @@ class Console:
         self._task: TaskID | None = None
         self._printed = time.monotonic()
         self._note = ""
+        self._first: tuple[float, float] | None = None  # the first progress told of a stage, and when
 
     def say(self, text: str, style: str | None = None) -> None:
         self.rich.print(text, style=style, markup=False)
@@ -28,6 +30,7 @@ class Console:
     def begin(self, label: str) -> None:
         """A stage has started."""
         self._note = ""
+        self._first = None
         self._printed = time.monotonic()
         if not self.rich.is_terminal:
             return
@@ -48,12 +51,22 @@ class Console:
     def progress(self, label: str, done: float, total: float, unit: str, note: str) -> None:
         """A stage has come this far; `total` is 0 where it is not known."""
         self._note = note
+        if self._first is None:
+            self._first = done, time.monotonic()
         count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total or None, count=count, note=note)
         elif time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
-            self.say(f"  {label}: {count} {note}")
+            self.say(f"  {label}: {count} {note}{self._left(done, total)}")
+
+    def _left(self, done: float, total: float) -> str:
+        """About how long it will take yet, at the speed since it was first heard of."""
+        before, since = self._first or (done, 0.0)
+        if not total or done <= before:
+            return ""
+        seconds = (total - done) * (time.monotonic() - since) / (done - before)
+        return f", about {timedelta(seconds=round(seconds))} left"
 
     def end(self, label: str, outcome: str, seconds: float, style: str) -> None:
         """A stage has ended, well or not."""

@@ -27,7 +27,14 @@ from tasks.pretrain.models import build_model
 from tasks.pretrain.optimizers import decoder_blocks, make_optimizers
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.schedule import rate_share
-from tasks.pretrain.speed import UNTIMED_STEPS, Clock, matrix_rate, pick_compile, pick_precision
+from tasks.pretrain.speed import (
+    UNTIMED_STEPS,
+    Clock,
+    attention_kernel,
+    matrix_rate,
+    pick_compile,
+    pick_precision,
+)
 from tasks.record import StageRun
 from tasks.tokenize import text_ids
 from tasks.tokens import load_tokens
@@ -141,7 +148,8 @@ class Trainer:
 
     def _loss_sum(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.device)
-        with autocast(self.device, self.precision):
+        kernel = attention_kernel(self.device, self.precision, self.config.context)
+        with autocast(self.device, self.precision), kernel:
             return model(batch.inputs, batch.labels, documents=batch.documents)
 
     def _require_finite(self, name: str, loss: float) -> None:
@@ -310,12 +318,12 @@ class Trainer:
             },
         }
 
-    def _write_speed(self) -> None:
+    def speed(self) -> dict[str, Any]:
         """Speeds of this attempt. Utilisation is against the matrix products of this very machine."""
         flops = self.plain.flops_per_token(self.config.context)
         steady = self.clock.tokens_per_second()
         rate = matrix_rate(self.device, self.precision) * self.processes.count
-        speed = {
+        return {
             "device": self.processes.device_name,
             "processes": self.processes.count,
             "threads": torch.get_num_threads(),
@@ -327,8 +335,11 @@ class Trainer:
             "matrix_flops_per_second": rate,
             "utilisation": steady * flops / rate if steady else None,
         }
+
+    def _write_speed(self) -> None:
+        speed = self.speed()
         (self.run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
-        if steady:
+        if speed["tokens_per_second"]:
             self.run.log_metrics(
                 {name: speed[name] for name in ("tokens_per_second", "utilisation")}, self.progress.step
             )

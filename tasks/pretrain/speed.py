@@ -3,9 +3,11 @@
 import shutil
 import statistics
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.config import PretrainConfig
 
@@ -58,6 +60,17 @@ def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
     if config.compile != "auto":
         return config.compile == "always"
     return device.type == "cuda" and config.steps >= 500 and shutil.which("cc") is not None
+
+
+def attention_kernel(device: torch.device, precision: str, context: int) -> AbstractContextManager[None]:
+    """Within it, attention is computed by the faster kernel.
+
+    The flash kernel for CPUs takes over twice as long as plain matrix products for short sequences in
+    bfloat16 (tests/benchmarks/README.md).
+    """
+    if device.type == "cpu" and precision == "bfloat16" and context <= 128:
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One of several training processes: `torchrun -m tasks.pretrain.worker JOB.json` (tasks/pretrain/launch.py)."""
+"""One of several training processes: `torchrun -m tasks.pretrain.worker JOB` (see launch.py)."""
 
 import json
 import os

@@ -1,0 +1,28 @@
+"""Made-up inputs for benchmarks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tasks.tokenize import train_bpe
+from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
+
+
+def random_tokens(folder: Path, vocab_size: int, count: int) -> None:
+    """What the tokenize stage writes, of `count` random tokens a split; the last of the vocabulary ends."""
+    tokens = np.random.default_rng(1).integers(0, vocab_size - 1, count).astype(np.uint16)
+    tokens[-1] = vocab_size - 1
+    split = {"tokens": count, "bytes": 4 * count, "documents": 1}
+    facts = {
+        "dtype": "uint16",
+        "vocab_size": vocab_size,
+        "end_token": vocab_size - 1,
+        "train": split,
+        "validation": split,
+    }
+    for name in ("train", "validation"):
+        tokens.tofile(token_path(folder, name))
+        np.array([count], dtype=END_OFFSET).tofile(ends_path(folder, name))
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    train_bpe(["any tokenizer will do"], 300).save_pretrained(folder / "tokenizer")
