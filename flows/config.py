@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tasks.config import (
     DownloadConfig,
@@ -26,6 +33,7 @@ from tasks.errors import UsageError
 from tasks.home import home
 
 DOWNLOADS = ("corpus", "instructions", "vocabulary")
+OF_INSTRUCTIONS = ("rows", "finetune", "generate", "judge", "promote")  # stages that run only with them
 
 
 class Profile(StageConfig):
@@ -34,7 +42,9 @@ class Profile(StageConfig):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str = ""
     corpus: DownloadConfig
-    instructions: DownloadConfig
+    instructions: Annotated[
+        DownloadConfig | None, Field(description="left out: the pipeline ends after pretraining")
+    ] = None
     vocabulary: Annotated[
         DownloadConfig | None, Field(description="encoder.json and vocab.bpe, for tokenize.kind=gpt2")
     ] = None
@@ -51,7 +61,7 @@ class Profile(StageConfig):
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
         """The model is named after the profile; responses are asked for with the template trained on."""
-        if not isinstance(raw, dict):
+        if not isinstance(raw, dict) or raw.get("instructions") is None:
             return raw
         raw = dict(raw)
         finetune, generate, promote = (raw.get(stage) for stage in ("finetune", "generate", "promote"))
@@ -63,6 +73,25 @@ class Profile(StageConfig):
         return raw
 
     @model_validator(mode="after")
+    def _sets_what_runs(self) -> Self:
+        if self.instructions:
+            return self
+        idle = [
+            f"{stage}.{name}"
+            for stage in OF_INSTRUCTIONS
+            if stage in self.model_fields_set
+            for name in sorted(getattr(self, stage).model_fields_set)
+        ]
+        if self.tokenize.include_rows:
+            idle.append("tokenize.include_rows")
+        if idle:
+            raise ValueError(
+                f"{', '.join(idle)}: set, but there are no instructions, so no rows, fine-tuning, judging or "
+                "promotion. Add instructions, or leave these out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.generate.template != self.finetune.template:
             raise ValueError(
@@ -72,6 +101,12 @@ class Profile(StageConfig):
         if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
             raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
         return self
+
+    @model_serializer(mode="wrap")
+    def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the stages that do not run: no parameter is recorded that nothing was done with."""
+        fields = dump(self)
+        return fields if self.instructions else {k: v for k, v in fields.items() if k not in OF_INSTRUCTIONS}
 
 
 def profiles_folder() -> Path:

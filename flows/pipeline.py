@@ -1,4 +1,7 @@
-"""The whole road, from text and instruction rows to a judged model in the registry."""
+"""The whole road, from text and instruction rows to a judged model in the registry.
+
+Without instruction rows it ends after pretraining, with a report.
+"""
 
 import json
 import time
@@ -40,27 +43,41 @@ def pipeline(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str,
 
 def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:
     """The DAG, in the order in which things happen; returns what the report card was made from, and it."""
-    corpus = chain.run("download", profile.corpus, "download corpus")
-    instructions = chain.run("download", profile.instructions, "download rows")
-    rows = chain.run("rows", profile.rows, instructions=instructions)
-    words = {"rows": rows} if profile.tokenize.include_rows else {}
+    made = prepare(chain, profile)
+    made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
+    if profile.instructions:
+        made |= tune_and_judge(chain, profile, made["base"], made)
+    return made | {"report": chain.run("report", profile.report, **made)}
+
+
+def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
+    """Every stage before training; returns corpus, tokens and, where there are any, instructions and rows."""
+    made = {"corpus": chain.run("download", profile.corpus, "download corpus")}
+    words = {}
+    if profile.instructions:
+        made["instructions"] = chain.run("download", profile.instructions, "download rows")
+        made["rows"] = chain.run("rows", profile.rows, instructions=made["instructions"])
+    if profile.tokenize.include_rows:
+        words["rows"] = made["rows"]
     if profile.vocabulary:
         words["vocabulary"] = chain.run("download", profile.vocabulary, "download vocabulary")
-    tokens = chain.run("tokenize", profile.tokenize, corpus=corpus, **words)
-    base = chain.run("pretrain", profile.pretrain, tokens=tokens)
+    made["tokens"] = chain.run("tokenize", profile.tokenize, corpus=made["corpus"], **words)
+    return made
+
+
+def tune_and_judge(
+    chain: Chain, profile: Profile, base: Reference, made: dict[str, Reference]
+) -> dict[str, Reference]:
+    """What instruction rows are for: a fine-tuned model, both models' responses and scores, a promotion."""
+    rows = made["rows"]
     tuned = chain.run("finetune", profile.finetune, base=base, rows=rows)
     base_responses = chain.run("generate", profile.generate, "generate base", model=base, rows=rows)
     tuned_responses = chain.run("generate", profile.generate, "generate fine-tuned", model=tuned, rows=rows)
     base_scores = chain.run("judge", profile.judge, "judge base", responses=base_responses)
     tuned_scores = chain.run("judge", profile.judge, "judge fine-tuned", responses=tuned_responses)
-    origin = {"corpus": corpus, "tokens": tokens, "base": base}
+    origin = {"corpus": made["corpus"], "tokens": made["tokens"], "base": base}
     promotion = chain.run("promote", profile.promote, model=tuned, rows=rows, scores=tuned_scores, **origin)
-    made = {
-        "corpus": corpus,
-        "instructions": instructions,
-        "rows": rows,
-        "tokens": tokens,
-        "base": base,
+    return {
         "tuned": tuned,
         "base_responses": base_responses,
         "tuned_responses": tuned_responses,
@@ -68,19 +85,11 @@ def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:
         "tuned_scores": tuned_scores,
         "promotion": promotion,
     }
-    return made | {"report": chain.run("report", profile.report, **made)}
 
 
 def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started: float) -> dict[str, Any]:
     """Put the scores on the pipeline's run and the card into Prefect; returns the summary."""
-    scores = [
-        {"model": model, **{name: entry[name] for name in SCORE_FIELDS}}
-        for model, stage in (("base", "base_scores"), ("fine-tuned", "tuned_scores"))
-        for entry in _read(chain, made[stage], "scores.json")["scores"]
-    ]
-    promotion = _read(chain, made["promotion"], PROMOTION)
-    champion = champion_of(chain.tracking, promotion["name"])
-    is_champion = champion is not None and int(champion.version) == promotion["version"]
+    scores = _scores(chain, made)
     summary = {
         "status": "completed",
         "run_id": chain.run_id,
@@ -88,12 +97,7 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
         "seconds": round(time.monotonic() - started, 3),
         "stages": [outcome.model_dump() for outcome in chain.outcomes],
         "scores": scores,
-        "model": {
-            "name": promotion["name"],
-            "version": promotion["version"],
-            "champion": is_champion,  # now: another version may have taken its place since
-            "decision": promotion["reason"],
-        },
+        "model": _model(chain, made["promotion"]) if "promotion" in made else None,
         "report": made["report"].uri + f"/{ASIDE}/report.html",
     }
     client = chain.tracking.client
@@ -107,11 +111,33 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
     create_markdown_artifact(
         as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
     )
-    create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
+    if scores:
+        create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
     return summary
 
 
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
+
+
+def _scores(chain: Chain, made: dict[str, Reference]) -> list[dict[str, Any]]:
+    return [
+        {"model": model, **{name: entry[name] for name in SCORE_FIELDS}}
+        for model, stage in (("base", "base_scores"), ("fine-tuned", "tuned_scores"))
+        if stage in made
+        for entry in _read(chain, made[stage], "scores.json")["scores"]
+    ]
+
+
+def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:
+    """The registered version; `champion` is as of now: another may have taken its place since."""
+    made = _read(chain, promotion, PROMOTION)
+    champion = champion_of(chain.tracking, made["name"])
+    return {
+        "name": made["name"],
+        "version": made["version"],
+        "champion": champion is not None and int(champion.version) == made["version"],
+        "decision": made["reason"],
+    }
 
 
 def _read(chain: Chain, reference: Reference, name: str) -> Any:

@@ -41,12 +41,17 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "DownloadConfig.mirror",
         "DownloadConfig.timeout",
         "FinetuneConfig.device",
+        "FinetuneConfig.preflight",
         "GenerateConfig.device",
         "JudgeConfig.attempts",
         "JudgeConfig.concurrency",
         "JudgeConfig.host",
         "JudgeConfig.timeout",
+        "PretrainConfig.compile",
         "PretrainConfig.device",
+        "PretrainConfig.preflight",
+        "PretrainConfig.processes",
+        "PretrainConfig.sharding",
         "Source.path",
         "Source.urls",
     }
@@ -68,6 +73,7 @@ def test_fields_outside_the_key_of_a_source_inside_are_left_out_too():
                 "split": "train",
                 "revision": None,
                 "made": None,
+                "rows": None,
                 "seed": 123,
                 "count": 1000,
                 "sha256": "0" * 64,
@@ -178,8 +184,9 @@ def test_there_are_profiles():
 def test_every_profile_loads_and_is_named_after_its_file(name):
     profile = load_profile(name)
     assert profile.name == name
-    assert profile.promote.name == f"touchstone-{name}"
     assert profile.description
+    if profile.instructions:
+        assert profile.promote.name == f"touchstone-{name}"
 
 
 @pytest.fixture
@@ -336,6 +343,48 @@ def test_a_corpus_that_is_none_is_named_and_never_a_crash(write, corpus, expecte
 def test_an_address_that_names_no_file_is_an_error_with_a_mirror_too(write):
     path = write(corpus="corpus: 'hf:'")
     assert message_of(path) == message_of(path, mirror="/mirror")
+
+
+# Without instructions
+
+ONLY = {"instructions": ""}
+
+
+def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(write):
+    profile = load_profile(write(**ONLY))
+    assert profile.instructions is None
+    assert set(profile.model_dump(mode="json")) == {
+        *("name", "description", "corpus", "instructions", "vocabulary", "tokenize", "pretrain", "report")
+    }
+    assert {"judge", "promote"} <= set(load_profile(write()).model_dump())
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_a_profile_that_was_written_out_is_the_same_when_read_again(write, only):
+    profile = load_profile(write(**ONLY if only else {}))
+    assert Profile.model_validate(profile.model_dump(mode="json")) == profile
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "named"),
+    [
+        ("finetune: {template: phi3, epochs: 3}", (), "finetune.epochs, finetune.template"),
+        ("", ("judge.scorer=ollama:llama3.2",), "judge.scorer"),
+        ("promote: {name: mine}", (), "promote.name"),
+        ("tokenize: {include_rows: true}", (), "tokenize.include_rows"),
+        ("rows: {train: 0.8}\ngenerate: {batch_size: 3}", (), "rows.train, generate.batch_size"),
+    ],
+)
+def test_settings_of_stages_that_do_not_run_are_refused(write, text, overrides, named):
+    path = write(text, **ONLY)
+    assert message_of(path, *overrides).startswith(
+        f"profile {path}: {named}: set, but there are no instructions, "
+    )
+
+
+def test_a_misspelt_instructions_is_told_as_that(write):
+    message = message_of(write("finetune: {epochs: 3}", instructions="instrutions: b.json"))
+    assert message.endswith("there is no setting instrutions; did you mean instructions?")
 
 
 # What fits together
