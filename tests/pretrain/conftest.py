@@ -1,0 +1,34 @@
+"""What the tests of pretraining share: tokens to train on."""
+
+import multiprocessing
+from pydoc_data.topics import topics
+
+import pytest
+
+from tests.pretrain.training import tokens_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread(one_thread):
+    """Every test here trains."""
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory):
+    """One document, cut into a training and a validation split."""
+    return tokens_of(topics["assignment"][:6000], tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="session")
+def documents(tmp_path_factory):
+    """Many documents, from a few tokens to more than a context."""
+    texts = [line for line in topics["assignment"].splitlines() if line.strip()][:120]
+    return tokens_of(texts, tmp_path_factory.mktemp("documents"))
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Real processes, forked from a server that has already imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.pretrain.training"])
+    return context

@@ -1,0 +1,118 @@
+"""Trainings small enough for a test, and what they leave behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file
+
+from tasks.config import PretrainConfig, TokenizeConfig
+from tasks.manifest import sha256_of
+from tasks.pretrain import pretrain
+from tasks.record import StageRun
+from tasks.tokenize import tokenize
+from tasks.tokens import END_OFFSET, ends_path, load_tokens
+
+# Dropout is on, so that a lost random state shows (pitfall 18).
+SMALL = PretrainConfig(
+    size="2x2x16",
+    context=16,
+    dropout=0.1,
+    steps=9,
+    batch_size=2,
+    accumulation=2,
+    learning_rate=1e-2,
+    min_learning_rate=1e-3,
+    warmup=3,
+    eval_every=2,
+    sample_prompt="The",
+    preflight="warn",
+    device="cpu",
+)
+MUON_APART = PretrainConfig(**SMALL.model_dump() | {"optimizer": "muon", "documents": "apart"})
+
+
+def changed(**fields):
+    return PretrainConfig(**SMALL.model_dump() | fields)
+
+
+def stage_run_in(folder, **watching):
+    return StageRun(
+        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
+    )
+
+
+def tokens_of(text, folder, **config):
+    """The tokens of one text, or of a list of documents."""
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True)
+    if isinstance(text, str):
+        (corpus / "text.txt").write_text(text, encoding="utf-8")
+    else:
+        rows = [json.dumps({"completion": document}, ensure_ascii=False) for document in text]
+        (corpus / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    run = stage_run_in(folder)
+    tokenize(TokenizeConfig(**{"vocab_size": 300} | config), run, corpus=corpus)
+    write_ends(run.out)
+    return run.out
+
+
+def write_ends(folder):
+    facts = json.loads((folder / "tokens.json").read_text())
+    for name in ("train", "validation"):
+        if not ends_path(folder, name).exists():
+            tokens = np.fromfile(folder / f"{name}.bin", dtype=facts["dtype"])
+            ends = np.flatnonzero(tokens == facts["end_token"]) + 1
+            ends.astype(END_OFFSET).tofile(ends_path(folder, name))
+    load_tokens(folder)
+
+
+def trained(config, tokens, folder, **watching):
+    run = stage_run_in(folder, **watching)
+    pretrain(config, run, tokens=tokens)
+    return run
+
+
+def weights_in(run):
+    return load_file(run.out / "model" / "model.safetensors")
+
+
+def history_in(run, name="train_loss"):
+    lines = (run.out / "history.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if name in entry]
+
+
+def curve(run, name="train_loss"):
+    return [entry[name] for entry in history_in(run, name)]
+
+
+def summary_of(run):
+    return json.loads((run.out / "summary.json").read_text())
+
+
+def run_checkpoints(folder):
+    return sorted(path.name for path in (folder / "checkpoint").glob("step-*"))
+
+
+def same_outputs(one, other):
+    """By digest: of two large files that differ, pytest would spend minutes to show where."""
+    return all(
+        sha256_of(one.out / name) == sha256_of(other.out / name)
+        for name in ("model/model.safetensors", "history.jsonl", "summary.json")
+    )
+
+
+class Stopped(Exception):  # noqa: N818
+    """What stops a training in these tests."""
+
+
+def stopping_after(last):
+    def stop(done, *_):
+        if done == last:
+            raise Stopped
+
+    return stop
+
+
+def checkout() -> Path:
+    return Path(__file__).resolve().parents[2]
