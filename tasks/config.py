@@ -97,6 +97,8 @@ class Source(StageConfig):
         if len(given) != 1:
             found = ", ".join(given) or "none"
             raise ValueError(f"a source needs exactly one of urls, path, dataset, made; found {found}")
+        if self.rows is not None and self.dataset is None:
+            raise ValueError(f"rows goes with dataset, not with {given[0]}; leave it out")
         parts = PurePosixPath(self.name).parts
         if not parts or ".." in parts or PurePosixPath(self.name).is_absolute() or "\\" in self.name:
             raise ValueError(f"a source's name must stay inside its folder; found {self.name!r}")

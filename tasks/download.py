@@ -4,25 +4,27 @@ A source is brought into a part in the checkpoint folder first, so that a later 
 once all of them are there, each is renamed into the output.
 """
 
-import json
-import re
+import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from datetime import date
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tasks.config import DownloadConfig, Source
 from tasks.disk import FULL, require_space, writing
 from tasks.errors import StageError, UnreachableError, UsageError
 from tasks.fetch import AddressError, Part, fault_in, fetch
+from tasks.jsonl import dataset_rows, json_lines, made_rows, written_lines
 from tasks.manifest import digest_of, files_under, sha256_of, sha256_of_tree
 from tasks.unzip import unzip
 
 if TYPE_CHECKING:  # MLflow takes a second to import, and fingerprints are asked for without it
     from tasks.record import Progress, StageRun
+
+log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # seconds
 
@@ -47,9 +49,9 @@ class Meter:
 def fingerprints(config: DownloadConfig) -> dict[str, str]:
     """Digests, by source name, of the content that `config` points to but does not fix.
 
-    A file or folder of this machine and made text give their SHA-256; an address without a `sha256` gives
-    that of the mirror folder's file, else the address itself. Raises UsageError when a path or the mirror
-    folder is not there or cannot be read.
+    A file or folder of this machine and made text give their SHA-256; an address or a data set without a
+    `sha256` gives that of the mirror folder's file, else an address gives itself. Raises UsageError when a
+    path or the mirror folder is not there or cannot be read.
     """
     mirror = _mirror_folder(config)
     found = {}
@@ -69,11 +71,12 @@ def _fingerprint(source: Source, mirror: Path | None) -> str | None:
     if source.path is not None:
         return sha256_of_tree(_checked_path(source))
     if source.made:
-        return digest_of(b"".join(_json_lines(_made(source), source.name)))
-    if source.urls and source.sha256 is None:
-        file = _file_in(mirror, source.name)
-        return sha256_of(file) if file else f"address:{source.urls[0]}"
-    return None
+        return digest_of(b"".join(json_lines(made_rows(source), source.name)))
+    if source.sha256 is not None:
+        return None
+    if file := _file_in(mirror, source.name):
+        return sha256_of(file)
+    return f"address:{source.urls[0]}" if source.urls else None
 
 
 def _mirror_folder(config: DownloadConfig) -> Path | None:
@@ -162,7 +165,9 @@ def _bring(source: Source, config: DownloadConfig, mirror: Path | None, run: "St
             if source.urls:
                 return _from_addresses(source, config, mirror, part, Meter(run.progress, source.name))
             part.discard()
-            return _from_here(source, part.path, run)
+            if source.path is not None:
+                return _from_path(source, part.path, run)
+            return _from_rows(source, config, mirror, part.path, run)
     except StageError:
         if not source.urls or not part.resumable(source):
             part.discard()
@@ -243,24 +248,7 @@ def _copy_from_mirror(file: Path, part: Part, source: Source) -> str | None:
     return fault
 
 
-# From this machine, and from Hugging Face
-
-
-def _from_here(source: Source, part: Path, run: "StageRun") -> str:
-    if source.path is not None:
-        return _from_path(source, part, run)
-    if source.dataset is not None:
-        rows = _dataset_rows(source)
-        origin = f"hf:{source.dataset}" + (f"@{source.revision}" if source.revision else "")
-    else:
-        rows, origin = _made(source), f"made:{source.made}"
-    meter, done = Meter(run.progress, source.name), 0
-    with part.open("wb") as file:
-        for line in _json_lines(rows, source.name):
-            done += file.write(line)
-            meter(done, source.size)
-    _verify(part, source, origin)
-    return origin
+# From this machine
 
 
 def _from_path(source: Source, part: Path, run: "StageRun") -> str:
@@ -290,75 +278,44 @@ def _verify(part: Path, source: Source, origin: str) -> None:
         raise StageError(f"{source.name} from {origin} {fault}. Correct the source, or what it expects.")
 
 
-def _json_lines(rows: Iterable[Any], name: str) -> Iterator[bytes]:
-    """Each row as a line of JSON, its characters as they are; raises StageError for a row that is none."""
-    for number, row in enumerate(rows, start=1):
+# Rows: made here, or of a Hugging Face data set
+
+
+def _from_rows(
+    source: Source, config: DownloadConfig, mirror: Path | None, part: Path, run: "StageRun"
+) -> str:
+    """Write the rows, or the first `source.rows` of them, as JSON Lines; fewer are taken with a warning."""
+    meter, done, count = Meter(run.progress, source.name), 0, 0
+    lines, origin = _lines(source, config, mirror, run)
+    with part.open("wb") as file:
+        for line in islice(lines, source.rows):
+            done += file.write(line)
+            count += 1
+            meter(done, source.size)
+    _verify(part, source, origin)
+    if source.rows is not None and count < source.rows:
+        log.warning("%s from %s has %d rows; %d were asked for", source.name, origin, count, source.rows)
+    return origin
+
+
+def _lines(
+    source: Source, config: DownloadConfig, mirror: Path | None, run: "StageRun"
+) -> tuple[Iterator[bytes], str]:
+    """The lines of JSON, as they are asked for, and where they come from."""
+    if source.made:
+        return json_lines(made_rows(source), source.name), f"made:{source.made}"
+    if file := _file_in(mirror, source.name):
+        return written_lines(file), file.absolute().as_uri()
+    if config.mirror and not mirror:
+        (address,) = _addresses(source, config, mirror)
+        whole = Part(run.checkpoint / f"{_part(source, run).path.name}.mirror")
+        bare = source.model_copy(update={"sha256": None, "size": None})  # those are of the rows taken from it
+        meter = Meter(run.progress, source.name)
         try:
-            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_json_date)
-        except (TypeError, ValueError) as error:
-            raise StageError(
-                f"{name}: row {number} cannot be written as JSON: {error}. Use a data set of plain values."
-            ) from error
-        yield f"{line}\n".encode()
-
-
-def _json_date(value: Any) -> str:
-    if isinstance(value, date):  # and datetime
-        return value.isoformat()
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
-
-
-def _made(source: Source) -> list[dict[str, str]]:
-    return _python_reference() if source.made == "python-reference" else _skills(source)
-
-
-def _python_reference() -> list[dict[str, str]]:
-    """The Python language reference, by topic: real English that every CPython ships.
-
-    Its paragraphs are wrapped and indented for a terminal; each becomes one line again, or a model would
-    learn little but line ends and spaces.
-    """
-    from pydoc_data.topics import topics
-
-    return [{"text": _unwrapped(topics[name])} for name in sorted(topics)]
-
-
-def _unwrapped(text: str) -> str:
-    paragraphs = re.split(r"\n\s*\n", text.strip())
-    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-def _skills(source: Source) -> list[dict[str, str]]:
-    from tasks.skills import make_rows
-
-    try:
-        return make_rows(source.count, source.seed)
-    except ValueError as error:
-        raise StageError(f"{source.name}: {error}. Ask for fewer rows with count.") from error
-
-
-def _dataset_rows(source: Source) -> Iterable[Any]:
-    """The rows of one split; raises StageError that names the data set and the endpoint asked."""
-    import datasets
-    from huggingface_hub.constants import ENDPOINT
-
-    if Path(source.dataset).exists():  # which `load_dataset` would prefer, whatever the Hub has
-        raise UsageError(
-            f"source {source.name!r}: the data set {source.dataset} is a path of this machine too. "
-            "Name it as a path, or run elsewhere."
-        )
-    try:
-        return datasets.load_dataset(
-            source.dataset,
-            source.subset,
-            split=source.split,
-            revision=source.revision,
-            token=False,  # a stored token would go to whatever HF_ENDPOINT names
-        )
-    except Exception as error:  # of datasets, huggingface_hub, httpx, pyarrow: each has its own
-        wanted = f"subset {source.subset or 'default'}, split {source.split}, {source.revision or 'main'}"
-        raise StageError(
-            f"the data set {source.dataset} ({wanted}) could not be had from {ENDPOINT}: "
-            f"{type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT to a mirror, "
-            "or download its files by hand and name them as a path; one that needs a login is not asked for."
-        ) from error
+            fetch(address, whole, bare, timeout=config.timeout, attempts=config.attempts, report=meter)
+        except AddressError as error:
+            log.warning("%s: %s; the Hugging Face Hub is asked instead", address, error)
+        else:
+            return written_lines(whole.path), address
+    origin = f"hf:{source.dataset}" + (f"@{source.revision}" if source.revision else "")
+    return json_lines(dataset_rows(source), source.name), origin

@@ -123,6 +123,12 @@ def test_a_source_has_exactly_one_origin(source, found):
         Source(**source)
 
 
+@pytest.mark.parametrize("origin", [{"path": "a"}, {"made": "skills"}, {"urls": ["https://x/a"]}])
+def test_rows_are_of_a_dataset(origin):
+    with pytest.raises(ValidationError, match=f"rows goes with dataset, not with {next(iter(origin))}"):
+        Source(**origin, rows=5)
+
+
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/../../b", "a\\b", "."])
 def test_pitfall_4_a_source_stays_inside_its_folder(name):
     with pytest.raises(ValidationError, match="must stay inside its folder"):

@@ -753,7 +753,81 @@ def test_a_dataset_is_written_as_json_lines_with_its_characters(run, monkeypatch
     assert (run.out / "poems.jsonl").read_text(encoding="utf-8") == (
         '{"text": "汉字", "when": "2020-01-02T00:00:00"}\n{"text": null, "when": null}\n'
     )
-    assert asked == [(("owner/poems", "zh"), {"split": "test", "revision": "v2", "token": False})]
+    options = {"split": "test", "revision": "v2", "streaming": False, "token": False}
+    assert asked == [(("owner/poems", "zh"), options)]
+
+
+POEMS = "".join(f'{{"text": "{n}"}}\n' for n in range(5)).encode()
+
+
+def test_of_a_dataset_no_more_than_the_rows_asked_for_are_downloaded(run, monkeypatch):
+    import datasets
+
+    read, asked = [], []
+
+    def rows():
+        for number in range(5):
+            read.append(number)
+            yield {"text": str(number)}
+
+    def load_dataset(*args, **options):
+        asked.append(options["streaming"])
+        return datasets.IterableDataset.from_generator(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    download(config({"dataset": "owner/poems", "rows": 2}), run)
+    assert contents(run.out) == {"poems.jsonl": b"".join(POEMS.splitlines(keepends=True)[:2])}
+    assert asked == [True]
+    assert len(read) <= 3
+
+
+def test_fewer_rows_than_asked_for_are_taken_and_told(run, monkeypatch, caplog):
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: [{"text": "0"}])
+    download(config({"dataset": "owner/poems", "rows": 2}), run)
+    assert contents(run.out) == {"poems.jsonl": b'{"text": "0"}\n'}
+    assert "poems.jsonl from hf:owner/poems has 1 rows; 2 were asked for" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+@pytest.mark.parametrize("kind", ["folder", "address"])
+def test_a_dataset_is_looked_for_in_the_mirror_and_cut_to_the_rows_asked_for(
+    server, run, tmp_path, monkeypatch, kind, rows
+):
+    import datasets
+
+    monkeypatch.delattr(datasets, "load_dataset")
+    (tmp_path / "poems.jsonl").write_bytes(b"\n" + POEMS.rstrip())
+    server.on("/poems.jsonl", Reply(POEMS))
+    kept = b"".join(POEMS.splitlines(keepends=True)[:rows])
+    mirror = str(tmp_path) if kind == "folder" else server.url
+    download(config({"dataset": "owner/poems", "rows": rows, "sha256": sha(kept)}, mirror=mirror), run)
+    assert contents(run.out) == {"poems.jsonl": kept}
+
+
+def test_a_dataset_that_the_mirror_does_not_have_is_asked_of_the_hub(server, run, monkeypatch, caplog):
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: [{"text": "0"}])
+    server.on("/poems.jsonl", Reply(b"", status=404))
+    download(config({"dataset": "owner/poems"}, mirror=server.url), run)
+    assert contents(run.out) == {"poems.jsonl": b'{"text": "0"}\n'}
+    assert "status 404" in caplog.text
+
+
+def test_a_dataset_that_breaks_off_is_an_error_that_names_it(run, monkeypatch):
+    import datasets
+
+    def rows():
+        yield {"text": "0"}
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: rows())
+    message = failure(config({"dataset": "owner/poems", "rows": 2}), run)
+    assert "owner/poems (subset default, split train, main) could not be had" in message
+    assert "ConnectionError: gone" in message
+    assert contents(run.out) == contents(run.checkpoint) == {}
 
 
 @pytest.mark.parametrize(("rows", "words"), [([], "is empty"), ([{"x": 1}, {"x": b"1"}], "row 2 cannot be")])
@@ -849,8 +923,12 @@ def test_addresses_are_fingerprinted_by_what_is_known_of_their_content(tmp_path)
     assert fingerprints(config(fixed, loose, mirror=str(tmp_path))) == {"loose.bin": sha(OTHER)}
 
 
-def test_a_dataset_is_decided_by_the_configuration():
-    assert fingerprints(config({"dataset": "owner/poems"})) == {}
+def test_a_dataset_is_decided_by_the_configuration_or_the_mirrors_file(tmp_path):
+    source = {"dataset": "owner/poems", "rows": 2}
+    assert fingerprints(config(source)) == fingerprints(config(source, mirror=str(tmp_path))) == {}
+    (tmp_path / "poems.jsonl").write_bytes(OTHER)
+    assert fingerprints(config(source, mirror=str(tmp_path))) == {"poems.jsonl": sha(OTHER)}
+    assert fingerprints(config(source | {"sha256": sha(BODY)}, mirror=str(tmp_path))) == {}
 
 
 def test_made_rows_are_decided_by_their_content_so_that_another_generator_is_a_miss(monkeypatch):
