@@ -1,0 +1,105 @@
+"""The `shakespeare` profile against plain AdamW in nanoGPT's CPU setting: losses, and wall-clock as a ratio.
+
+    python -m tests.benchmarks.shakespeare tinyshakespeare.txt
+
+Plain: a lean GPT of 4 layers, 4 heads, 128 wide, 12 x 64 characters, 2,000 steps of AdamW in float32, its
+batches drawn at random; only its steps are timed. Ours: the whole pretraining stage as the profile has it,
+with preflight, evaluations, samples, checkpoints and the written model. Both are evaluated on the full
+validation split. It asserts nothing; the last table is in README.md beside it.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from flows.config import load_profile
+from tasks.pretrain import pretrain
+from tasks.pretrain.blocks import batch_at, validation_batches
+from tasks.record import StageRun
+from tasks.tokenize import tokenize
+from tasks.tokens import TokenFiles, load_tokens
+from tests.benchmarks.baselines import LeanGPT, Shape
+
+STEPS, WARM_UP, BATCH, CONTEXT, RATE = 2000, 100, 12, 64, 1e-3
+
+
+def plain(files: TokenFiles) -> tuple[float, float]:
+    """Seconds in steps, and the loss by the full validation split, of nanoGPT's setting."""
+    torch.manual_seed(1337)
+    model = LeanGPT(Shape(files.vocab_size, CONTEXT, 4, 4, 128))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1)
+    seconds = 0.0
+    for step in range(STEPS):
+        started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step)
+        starts = torch.randint(len(files.train) - CONTEXT, (BATCH,)).numpy()
+        batch = batch_at(files.train, starts, CONTEXT, apart=False)
+        loss = F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.labels.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        seconds += time.perf_counter() - started
+    return seconds, _validation_loss(model, files)
+
+
+def _rate(step: int) -> float:
+    """Warm-up, then a cosine to a tenth."""
+    if step < WARM_UP:
+        return RATE * (step + 1) / WARM_UP
+    through = (step - WARM_UP) / (STEPS - WARM_UP)
+    return RATE * (0.1 + 0.45 * (1 + math.cos(math.pi * through)))
+
+
+@torch.no_grad()
+def _validation_loss(model: LeanGPT, files: TokenFiles) -> float:
+    model.eval()
+    losses: list[Tensor] = []
+    for batch in validation_batches(files.validation, CONTEXT, 64, apart=False):
+        logits = model(batch.inputs).flatten(0, 1)
+        losses.append(F.cross_entropy(logits, batch.labels.flatten(), reduction="none"))
+    return torch.cat(losses).mean().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    profile = load_profile("shakespeare", ["pretrain.device=cpu"])
+    print("| round | plain: steps | plain: loss | ours: the whole stage | ours: loss | ours / plain, time |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "corpus").mkdir()
+        shutil.copy(arguments.corpus, folder / "corpus" / "text.txt")
+        tokens = _run(folder / "tokens")
+        tokenize(profile.tokenize, tokens, corpus=folder / "corpus")
+        for number in range(1, arguments.rounds + 1):
+            seconds, loss = plain(load_tokens(tokens.out))
+            run = _run(folder / f"ours-{number}")
+            started = time.perf_counter()
+            pretrain(profile.pretrain, run, tokens=tokens.out)
+            our_seconds = time.perf_counter() - started
+            ours = json.loads((run.out / "summary.json").read_text(encoding="utf-8"))
+            print(
+                f"| {number} | {seconds:.1f} s | {loss:.3f} | {our_seconds:.1f} s "
+                f"| {ours['best_validation_loss']:.3f} | {our_seconds / seconds:.2f} |"
+            )
+
+
+def _run(folder: Path) -> StageRun:
+    return StageRun(folder / "out", folder / "aside", folder / "checkpoint")
+
+
+if __name__ == "__main__":
+    main()
