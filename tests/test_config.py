@@ -18,6 +18,7 @@ from tasks.config import (
     TokenizeConfig,
 )
 from tasks.errors import UsageError
+from tasks.manifest import sha256_of
 
 CONFIGS = sorted(
     (found for found in vars(tasks.config).values() if isinstance(found, type) and found is not StageConfig),
@@ -183,7 +184,7 @@ def test_a_tokenizers_name_goes_with_its_kind(settings):
 
 
 def test_there_are_profiles():
-    assert {"book", "quickstart"} <= set(profile_names())
+    assert {"book", "gpt2-124m", "quickstart", "shakespeare", "wiki-zh"} <= set(profile_names())
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -193,6 +194,40 @@ def test_every_profile_loads_and_is_named_after_its_file(name):
     assert profile.description
     if profile.instructions:
         assert profile.promote.name == f"touchstone-{name}"
+
+
+def test_shakespeare_is_nanogpts_setting_for_a_cpu_on_the_shared_text(shared_data):
+    profile = load_profile("shakespeare", mirror=str(shared_data))
+    (source,) = profile.corpus.sources
+    file = shared_data / source.name
+    assert (source.sha256, source.size) == (sha256_of(file), file.stat().st_size)
+    assert (profile.tokenize.kind, profile.tokenize.validation) == ("char", 0.1)
+    train = profile.pretrain
+    assert (train.shape(), train.context, train.batch_size, train.steps) == ((4, 4, 128), 64, 12, 2000)
+    assert (train.dropout, train.accumulation, train.optimizer) == (0, 1, "muon")
+
+
+def test_wiki_zh_continues_the_model_whose_tokens_it_makes():
+    profile = load_profile("wiki-zh")
+    (source,) = profile.corpus.sources
+    assert (source.dataset, source.rows) == ("pleisto/wikipedia-cn-20230720-filtered", 10_000)
+    assert source.name == "wikipedia-cn-20230720-filtered.jsonl"
+    assert (profile.tokenize.kind, profile.tokenize.name) == ("hf", "Langboat/bloom-389m-zh")
+    train = profile.pretrain
+    assert (train.model, train.weights) == (profile.tokenize.name, "pretrained")
+    assert train.revision == profile.tokenize.revision
+    assert (train.context, train.batch_size, train.accumulation) == (384, 16, 4)
+    assert (train.precision, train.schedule, train.learning_rate) == ("bfloat16", "cosine", 5e-5)
+
+
+def test_gpt2_124m_sees_20_tokens_a_parameter_none_of_them_twice():
+    profile = load_profile("gpt2-124m")
+    assert profile.vocabulary == load_profile("book").vocabulary
+    train = profile.pretrain
+    assert (train.shape(), train.context, train.device) == ((12, 12, 768), 1024, "cuda")
+    a_step = train.batch_size * train.accumulation * train.context
+    assert a_step == 2**19
+    assert 20 * 124e6 < a_step * train.steps < 1000 * profile.corpus.sources[0].rows
 
 
 @pytest.fixture
