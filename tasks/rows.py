@@ -3,10 +3,11 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tasks.config import RowsConfig
+from tasks.duplicates import groups_of, near_duplicates
 from tasks.errors import RefusedError, StageError
 from tasks.reading import read_records, text_field
 from tasks.record import StageRun
@@ -18,11 +19,12 @@ Row = dict[str, str | int]
 def rows(config: RowsConfig, run: StageRun, *, instructions: Path) -> None:
     """Read every file of `instructions` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
 
-    `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved.
+    `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved,
+    near duplicates (`near`) among it.
     Raises StageError for a malformed row, RefusedError when leaks leave no row to test on.
     """
     found = read_rows(instructions)
-    splits, moved = split_rows(found, config)
+    splits, moved, near = split_rows(found, config)
     for name, members in splits.items():
         write_rows(run.out / f"{name}.jsonl", members)
     sizes = {name: len(members) for name, members in splits.items()}
@@ -31,6 +33,7 @@ def rows(config: RowsConfig, run: StageRun, *, instructions: Path) -> None:
         "distinct_prompts": len({prompt_of(row) for row in found}),
         "splits": sizes,
         "moved": moved,
+        "near": near,
     }
     (run.out / "rows.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     run.log_metrics({"rows": len(found), **{f"{name}_rows": size for name, size in sizes.items()}})
@@ -77,13 +80,22 @@ def prompt_of(row: Row) -> tuple[str, str]:
     return tuple(" ".join(str(row[name]).split()).casefold() for name in ("instruction", "input"))
 
 
-def split_rows(found: list[Row], config: RowsConfig) -> tuple[dict[str, list[Row]], dict[str, int]]:
-    """Seeded splits that share no prompt, and how many rows had to leave each for that.
+def prompts_alike(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Pairs of places whose prompts are the same or nearly, as `near_duplicates` gives them."""
+    return near_duplicates([(str(row["instruction"]), str(row["input"])) for row in rows])
 
-    A row of the test or validation split whose prompt stands in another split is moved to train. Its place
-    is taken by a training row whose prompt occurs once, as long as there are any, so that the splits keep
-    their sizes. Raises RefusedError when no test row is left.
+
+def split_rows(
+    found: list[Row], config: RowsConfig
+) -> tuple[dict[str, list[Row]], dict[str, int], dict[str, int]]:
+    """Seeded splits that share no prompt, how many rows had to leave each, and how many for a near duplicate.
+
+    A row of the test or validation split whose prompt stands in another split, exactly or nearly, is moved
+    to train. Its place is taken by a training row whose prompt occurs once, as long as there are any, so
+    that the splits keep their sizes. Raises RefusedError when no test row is left.
     """
+    groups = groups_of(len(found), prompts_alike(found))
+    group = {row["id"]: number for row, number in zip(found, groups, strict=True)}
     shuffled = list(found)
     if config.shuffle:
         random.Random(config.seed).shuffle(shuffled)
@@ -94,25 +106,32 @@ def split_rows(found: list[Row], config: RowsConfig) -> tuple[dict[str, list[Row
         "test": shuffled[train_size : len(found) - validation_size],
         "validation": shuffled[len(found) - validation_size :],
     }
-    occurrences = Counter(map(prompt_of, found))
-    spare = [row for row in splits["train"] if occurrences[prompt_of(row)] == 1]
-    moved = {name: _move_leaks(splits, name, spare) for name in ("test", "validation")}
+    occurrences = Counter(groups)
+    spare = [row for row in splits["train"] if occurrences[group[row["id"]]] == 1]
+    leaks = {name: _move_leaks(splits, name, spare, group) for name in ("test", "validation")}
+    moved = {name: exact + near for name, (exact, near) in leaks.items()}
     if not splits["test"]:
-        leaks = f": {moved['test']} were moved out because their prompts are also in another split"
+        why = f": {moved['test']} were moved out because their prompts are also in another split"
         raise RefusedError(
-            f"of {len(found)} rows none is left to test on{leaks if moved['test'] else ''}. "
+            f"of {len(found)} rows none is left to test on{why if moved['test'] else ''}. "
             "Give more distinct rows or a larger test share."
         )
     if not splits["train"]:
         raise StageError(f"{len(found)} rows are too few to split: none is left to train on")
-    return {name: splits[name] for name in SPLITS}, moved
+    near = {name: near for name, (_, near) in leaks.items()}
+    return {name: splits[name] for name in SPLITS}, moved, near
 
 
-def _move_leaks(splits: dict[str, list[Row]], name: str, spare: list[Row]) -> int:
-    others = {prompt_of(row) for other in splits if other != name for row in splits[other]}
-    leaks = [row for row in splits[name] if prompt_of(row) in others]
+def _move_leaks(
+    splits: dict[str, list[Row]], name: str, spare: list[Row], group: dict[str | int, int]
+) -> tuple[int, int]:
+    """How many rows left the split for an exact duplicate elsewhere, and how many for a near one."""
+    elsewhere = [row for other in splits if other != name for row in splits[other]]
+    groups, prompts = {group[row["id"]] for row in elsewhere}, set(map(prompt_of, elsewhere))
+    leaks = [row for row in splits[name] if group[row["id"]] in groups]
+    exact = sum(prompt_of(row) in prompts for row in leaks)
     replacements = [spare.pop() for _ in leaks if spare]
     leaving, coming = ({row["id"] for row in rows} for rows in (leaks, replacements))
     splits[name] = [row for row in splits[name] if row["id"] not in leaving] + replacements
     splits["train"] = [row for row in splits["train"] if row["id"] not in coming] + leaks
-    return len(leaks)
+    return exact, len(leaks) - exact
