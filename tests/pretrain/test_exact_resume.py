@@ -1,0 +1,217 @@
+"""A training that was killed ends with the same bits as one that was not (pitfall 18)."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.gpt import GPT
+from tasks.pretrain import loop
+from tasks.pretrain.loop import Trainer
+from tests.pretrain.training import (
+    MUON_APART,
+    SMALL,
+    Stopped,
+    changed,
+    curve,
+    run_checkpoints,
+    same_outputs,
+    stage_run_in,
+    stopping_after,
+    trained,
+)
+
+# Of each kind of training: the options, and the tokens that it is given.
+KINDS = {"adamw": SMALL, "muon": MUON_APART}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(documents, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return {kind: trained(config, documents, folder / kind) for kind, config in KINDS.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stop"),
+    [("adamw", stop) for stop in (1, 2, 3, 6, 8, 9)] + [("muon", stop) for stop in (1, 3, 8)],
+)
+def test_a_stopped_training_ends_with_the_same_bits(uninterrupted, documents, tmp_path, kind, stop):
+    config = KINDS[kind]
+    with pytest.raises(Stopped):
+        trained(config, documents, tmp_path, progress=stopping_after(stop))
+    steps = []
+    run = trained(config, documents, tmp_path, progress=lambda done, *_: steps.append(done))
+    assert same_outputs(run, uninterrupted[kind])
+    kept = (stop - 1) // config.eval_every * config.eval_every
+    assert steps == list(range(kept if kept else 1, 10)), "it continued from its last checkpoint"
+    assert run.metrics.keys() >= uninterrupted[kind].metrics.keys() - {"tokens_per_second", "utilisation"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_stopped_again_and_again_ends_with_the_same_bits(uninterrupted, documents, tmp_path, kind):
+    for stop in (3, 5, 7, 9):
+        with pytest.raises(Stopped):
+            trained(KINDS[kind], documents, tmp_path, progress=stopping_after(stop))
+    assert same_outputs(trained(KINDS[kind], documents, tmp_path), uninterrupted[kind])
+
+
+def test_a_lost_random_state_would_be_caught(uninterrupted, documents, tmp_path, monkeypatch):
+    with pytest.raises(Stopped):
+        trained(SMALL, documents, tmp_path, progress=stopping_after(5))
+    monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
+    assert not same_outputs(trained(SMALL, documents, tmp_path), uninterrupted["adamw"])
+
+
+def test_a_lost_momentum_would_be_caught(uninterrupted, documents, tmp_path):
+    with pytest.raises(Stopped):
+        trained(MUON_APART, documents, tmp_path, progress=stopping_after(5))
+    for path in (tmp_path / "checkpoint").glob("step-*"):
+        state = torch.load(path, weights_only=True)
+        for moments in state["optimizer"]["state"].values():
+            if "momentum" in moments:
+                moments["momentum"].zero_()
+        torch.save(state, path)
+    assert not same_outputs(trained(MUON_APART, documents, tmp_path), uninterrupted["muon"])
+
+
+def test_the_precision_of_the_first_attempt_is_kept(documents, tmp_path, monkeypatch):
+    """`auto` may choose another one on the machine where the training is continued."""
+    config = changed(precision="auto")
+    monkeypatch.setattr(loop, "pick_precision", lambda *_: "bfloat16")
+    whole = trained(config, documents, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        trained(config, documents, tmp_path / "stopped", progress=stopping_after(5))
+    monkeypatch.setattr(loop, "pick_precision", lambda *_: "float32")
+    assert same_outputs(trained(config, documents, tmp_path / "stopped"), whole)
+
+
+def test_two_checkpoints_are_kept_at_most(documents, tmp_path):
+    kept = []
+    trained(SMALL, documents, tmp_path, progress=lambda *_: kept.append(len(run_checkpoints(tmp_path))))
+    assert max(kept) == 2
+    assert run_checkpoints(tmp_path) == ["step-000000008.pt", "step-000000009.pt"]
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "continued"),
+    [
+        (["step-000000006.pt"], 4),
+        (["step-000000006.pt", "step-000000004.pt"], 0),
+        (["best.pt"], 0),
+    ],
+    ids=str,
+)
+def test_a_damaged_checkpoint_is_left_out(uninterrupted, documents, tmp_path, caplog, damaged, continued):
+    with pytest.raises(Stopped):
+        trained(SMALL, documents, tmp_path, progress=stopping_after(7))
+    assert run_checkpoints(tmp_path) == ["step-000000004.pt", "step-000000006.pt"]
+    for name in damaged:
+        damage(tmp_path / "checkpoint" / name)
+    steps = []
+    run = trained(SMALL, documents, tmp_path, progress=lambda done, *_: steps.append(done))
+    assert steps[0] == (continued or 1)
+    assert "cannot be read and is left out" in caplog.text
+    assert same_outputs(run, uninterrupted["adamw"])
+
+
+def test_what_was_learnt_before_is_shown_again(uninterrupted, documents, tmp_path):
+    """The MLflow run of the attempt that ends it has the whole curve."""
+    with pytest.raises(Stopped):
+        trained(SMALL, documents, tmp_path, progress=stopping_after(7))
+    logged = []
+    run = stage_run_in(tmp_path)
+    run.log_metrics = lambda values, step=0: logged.append((step, values.get("train_loss")))
+    trainer = Trainer(SMALL, run, documents)
+    trainer.prepare()
+    trainer.resume()
+    losses = curve(uninterrupted["adamw"])[:6]
+    assert [(step, loss) for step, loss in logged if loss is not None] == list(enumerate(losses, start=1))
+
+
+# Real processes
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def when_saving(name, share):
+    """A `torch.save` that dies with `share` of the file called `name` on the disk."""
+    save = torch.save
+
+    def dying(state, path):
+        save(state, path)
+        if path.name == name:
+            os.truncate(path, int(path.stat().st_size * share))
+            die()
+
+    torch.save = dying
+
+
+def when_called(owner, method, name):
+    """A method of paths that dies instead of doing its work on the path called `name`."""
+    original = getattr(owner, method)
+
+    def dying(path, *args, **kwargs):
+        if path.name == name:
+            die()
+        return original(path, *args, **kwargs)
+
+    setattr(owner, method, dying)
+
+
+def when_writing_the_model():
+    save = GPT.save
+
+    def dying(model, folder):
+        save(model, folder)
+        os.truncate(folder / "model.safetensors", 1000)
+        die()
+
+    GPT.save = dying
+
+
+# In the child alone: each replaces something in the process that is then killed.
+MOMENTS = {
+    "in the first step": lambda: setattr(loop, "rate_share", lambda *_: die()),
+    "half of the first best model is written": lambda: when_saving("best.part", 0.5),
+    "half of the first checkpoint is written": lambda: when_saving("step-000000002.part", 0.5),
+    "a checkpoint is begun": lambda: when_saving("step-000000004.part", 0.0),
+    "a checkpoint is whole but not in place": lambda: when_called(Path, "replace", "step-000000006.part"),
+    "an old checkpoint is to be removed": lambda: when_called(Path, "unlink", "step-000000002.pt"),
+    "half of the last checkpoint is written": lambda: when_saving("step-000000009.part", 0.9),
+    "the outputs are being written": when_writing_the_model,
+}
+MUON_MOMENTS = (
+    "half of the first checkpoint is written",
+    "a checkpoint is whole but not in place",
+    "the outputs are being written",
+)
+
+
+def train_until(moment, kind, tokens, folder):
+    torch.set_num_threads(1)
+    MOMENTS[moment]()
+    trained(KINDS[kind], tokens, folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment"),
+    [("adamw", moment) for moment in MOMENTS] + [("muon", moment) for moment in MUON_MOMENTS],
+)
+def test_a_killed_process_is_continued_to_the_same_bits(
+    uninterrupted, documents, tmp_path, forked, kind, moment
+):
+    process = forked.Process(target=train_until, args=(moment, kind, documents, tmp_path))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert same_outputs(trained(KINDS[kind], documents, tmp_path), uninterrupted[kind])
+    assert len(run_checkpoints(tmp_path)) <= 2
+    assert not list((tmp_path / "checkpoint").glob("*.part")), "what the kill left half-written is gone"
