@@ -66,6 +66,7 @@ def _random(config: PretrainConfig, tokens: TokenFiles) -> PreTrainedModel:
     shape = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
     shape.vocab_size = tokens.vocab_size
     shape.bos_token_id = shape.eos_token_id = tokens.end_token
+    shape.pad_token_id = None  # of another tokenizer; the embedding of that id would not be trained
     return AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
 
 
