@@ -1,6 +1,7 @@
 """The model that is pretrained: our GPT, or any causal model of Hugging Face behind the same signature."""
 
 import inspect
+import math
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -87,12 +88,17 @@ def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFi
             f"pretrain.model {config.model!r} knows {known} tokens, the tokenizer has {tokens.vocab_size}: "
             f"it is another model's. Set tokenize.kind=hf and tokenize.name={config.model}"
         )
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and longest < config.context:
+    longest = _longest(model)
+    if longest < config.context:
         raise StageError(
             f"pretrain.model {config.model!r} has a context of {longest} tokens; pretrain.context is "
             f"{config.context}. Lower it"
         )
+
+
+def _longest(model: PreTrainedModel) -> float:
+    """The longest sequence in tokens; infinite for positions that are not learnt, as Bloom's."""
+    return getattr(model.config, "max_position_embeddings", None) or math.inf
 
 
 class HuggingFaceCausal(nn.Module):
@@ -122,12 +128,16 @@ class HuggingFaceCausal(nn.Module):
 
     @torch.no_grad()
     def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor:
+        """As `GPT.continue_greedily`."""
+        room = min(new_tokens, _longest(self.model) - input_ids.shape[1])
+        if room <= 0:
+            return input_ids
         was_training = self.training
         self.eval()
         continued = self.model.generate(
             input_ids=input_ids,
             attention_mask=torch.ones_like(input_ids),
-            max_new_tokens=new_tokens,
+            max_new_tokens=room,
             do_sample=False,
         )
         self.train(was_training)
