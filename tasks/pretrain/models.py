@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -56,7 +57,7 @@ def build_model(config: PretrainConfig, tokens: TokenFiles) -> "GPT | HuggingFac
         )
     try:
         model = _random(config, tokens) if config.weights == "random" else _pretrained(config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StageError(f"pretrain.model {config.model!r} could not be loaded: {reason}") from error
     _require_fit(config, model, tokens)
