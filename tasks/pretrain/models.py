@@ -83,6 +83,11 @@ def _pretrained(config: PretrainConfig) -> PreTrainedModel:
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
+    if config.documents == "apart" and "position_ids" not in inspect.signature(model.forward).parameters:
+        raise StageError(
+            f"pretrain.model {config.model!r} cannot be told where a document begins (its forward takes no "
+            "position_ids), so documents cannot be kept apart. Set pretrain.documents=joined"
+        )
     known = model.get_input_embeddings().num_embeddings
     if tokens.vocab_size > known:
         raise StageError(
@@ -108,7 +113,6 @@ class HuggingFaceCausal(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     def forward(
         self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
@@ -118,8 +122,7 @@ class HuggingFaceCausal(nn.Module):
         if documents is not None:
             lowest = torch.finfo(torch.float32).min
             apart["attention_mask"] = torch.where(mask_between(documents), 0.0, lowest)
-            if self._takes_positions:
-                apart["position_ids"] = positions_within(documents)
+            apart["position_ids"] = positions_within(documents)
         logits = self.model(input_ids=input_ids, use_cache=False, **apart).logits
         if labels is None:
             return logits
