@@ -53,7 +53,29 @@ TOKENS = {
     "train": {"tokens": 90, "bytes": 270},
     "validation": {"tokens": 10, "bytes": 30},
 }
-MODEL = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 32, "vocab_size": 300, "other": 1}
+MODEL = {
+    "model_type": "gpt2",
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 8,
+    "n_positions": 32,
+    "vocab_size": 300,
+    "other": 1,
+}
+
+ONLY = {"optimizer": "muon", "stopped_early": False}
+SPEED = {
+    "device": "cpu",
+    "processes": 1,
+    "threads": 2,
+    "precision": "float32",
+    "compiled": False,
+    "tokens_per_second": 14490.0,
+    "tokens_per_second_all_told": 9000.0,
+    "flops_per_token": 1,
+    "matrix_flops_per_second": 1.0,
+    "utilisation": 0.41,
+}
 
 
 def summary_of(scorer, scores, status="ok"):
@@ -105,6 +127,25 @@ class Outputs:
             "low": None,
             "high": None,
         }
+
+    def only_pretrained(self, texts=("One.",)):
+        """The outputs of a pipeline that ends there, and the record behind them."""
+        self.history += [self.validation] * bool(self.validation)
+        folders = self.write()
+        self.json("base/summary.json", json.loads((self.root / "base" / "summary.json").read_text()) | ONLY)
+        self.lines("base/history.jsonl", self.history)
+        return {name: folders[name] for name in ("corpus", "tokens", "base")}, {"base": self.record(texts)}
+
+    def record(self, texts=(), run_id="r1"):
+        """Of pretraining: its speed, and the texts of the last evaluations."""
+        evaluations = [entry for entry in self.history if "validation_loss" in entry]
+        written = [
+            f"--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n{text}\n"
+            for entry, text in zip(evaluations[len(evaluations) - len(texts) :], texts, strict=True)
+        ]
+        (self.folder("record/aside") / "samples.txt").write_text("".join(written), encoding="utf-8")
+        self.json("record/aside/speed.json", SPEED)
+        return reference("pretrain", run_id).model_copy(update={"uri": (self.root / "record").as_uri()})
 
     def folder(self, name):
         folder = self.root / name
@@ -192,9 +233,9 @@ def outputs(tmp_path):
 class Card:
     """A card that was made, in all its forms."""
 
-    def __init__(self, outputs, folder, config=None, **run):
+    def __init__(self, outputs, folder, config=None, folders=None, **run):
         self.run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "c", **run)
-        report(config or ReportConfig(), self.run, **outputs.write())
+        report(config or ReportConfig(), self.run, **(folders or outputs.write()))
         self.bytes = (self.run.out / "report.json").read_bytes()
         self.report = json.loads(self.bytes)
         self.cost = json.loads((self.run.aside / "cost.json").read_bytes())
@@ -208,6 +249,11 @@ class Card:
 
     def all(self):
         return {"html": self.html, "markdown": self.markdown, "terminal": self.terminal()}
+
+
+def pretrained(outputs, folder, config=None, **options):
+    folders, references = outputs.only_pretrained(**options)
+    return Card(outputs, folder, config, folders, references=references)
 
 
 def sha256(text):
@@ -237,7 +283,8 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
         "corpus": file_facts("a.txt", "abc")
         | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
         "instructions": file_facts("rows.json", "[]") | COUNTS,
-        "model": {"layers": 1, "heads": 2, "width": 8, "context": 32, "vocab_size": 300},
+        "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
+        | {"vocab_size": 300},
         "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
         | best
         | {"best_perplexity": 7.4, "best_bits_per_byte": 1.2},
@@ -321,7 +368,7 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
         outputs,
         tmp_path,
         tracking=SimpleNamespace(client=Client(runs)),
-        references={"base": reference("pretrain", "r1"), "rows": reference("rows", "r2")},
+        references={"base": outputs.record(), "rows": reference("rows", "r2")},
         lineage={"touchstone.git_commit": "abc", "touchstone.prefect_flow_run_id": ""},
     )
     assert card.cost["stages"] == [
@@ -509,6 +556,124 @@ def test_without_a_validation_split_there_is_no_validation_loss(outputs, tmp_pat
     assert "kept model" not in card.html
 
 
+# Of a pipeline that ends after pretraining
+
+
+def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
+    card = pretrained(outputs, tmp_path)
+    assert card.report == {
+        "title": "GPT-2 on a.txt",
+        "corpus": {
+            "files": 1,
+            "bytes": 3,
+            "sha256": digest_of(canonical_json({"a.txt": sha256("abc")})),
+            "listed": [{"name": "a.txt", "bytes": 3, "sha256": sha256("abc")}],
+        }
+        | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
+        "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
+        | {"vocab_size": 300},
+        "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
+        | {"best_step": 2, "best_validation_loss": 2.0, "best_perplexity": 7.4, "best_bits_per_byte": 1.2}
+        | ONLY,
+        "curves": {
+            "pretraining": {
+                "x": "tokens",
+                "kept": 128,
+                "lines": [
+                    {"name": "train", "measured": 2, "points": [[64, 2.5, 2.5, 2.5], [128, 1.5, 1.5, 1.5]]},
+                    {"name": "validation", "measured": 1, "points": [[128, 2.0, 2.0, 2.0]]},
+                ],
+            }
+        },
+    }
+    assert card.cost["speed"] == SPEED
+    text = {"step": 2, "validation_loss": 2.0, "text": "One."}
+    assert card.cost["texts"] == {"of": 1, "kept": 1, "rows": [text]}
+
+
+def test_every_form_of_it_shows_the_losses_the_texts_and_the_speed_and_nothing_of_judging(outputs, tmp_path):
+    for name, text in pretrained(outputs, tmp_path).all().items():
+        shown = " ".join((Page(text.partition("</style>")[2]).text if name == "html" else text).split())
+        for part in ("GPT-2 on a", "Best validation loss", "2.000", "step 2 of 2", "perplexity 7.4"):
+            assert part in shown, (name, part)
+        for part in (
+            "1.200 bits per byte",
+            "One.",
+            "14.5 k tokens/s in steps",
+            "41% of what",
+            "1.23 k parameters",
+        ):
+            assert part in shown, (name, part)
+        for part in ("version", "Scores", "ine-tun", "nstruction", "Candidate", "Champion", "udge"):
+            assert part not in shown, (name, part)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_the_model_acts_in_any_form(outputs, tmp_path, text):
+    def blocks(markdown):
+        return [token.type for token in MarkdownIt("commonmark").enable("table").parse(markdown)]
+
+    calm = pretrained(Outputs(tmp_path / "calm"), tmp_path / "1", texts=["calm"])
+    card = pretrained(outputs, tmp_path / "2", texts=[text])
+    page = Page(card.html)
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in Page(calm.html).elements]
+    assert visible(text).replace("\\r", "\n") in page.text  # a file's lines may end in any way
+    assert blocks(card.markdown) == blocks(calm.markdown)
+    assert all(character == "\n" or character.isprintable() for character in card.terminal(width=400))
+
+
+def evaluated(outputs, count):
+    outputs.history = [
+        entry
+        for n in range(1, count + 1)
+        for entry in (
+            {"step": n, "tokens": 64 * n, "train_loss": 2.0},
+            {"step": n, "tokens": 64 * n, "validation_loss": 3.0 - n / 10},
+        )
+    ]
+    outputs.validation = outputs.history.pop()
+    return outputs
+
+
+def test_texts_are_told_apart_by_evaluations_and_shown_from_first_to_last(outputs, tmp_path):
+    texts = ["a\n--- step 2, validation loss 9.9999\nb", "", "c\n", "d", "e"]
+    card = pretrained(evaluated(outputs, 5), tmp_path / "all", texts=texts)
+    assert [row["text"] for row in card.cost["texts"]["rows"]] == texts
+    few = Outputs(tmp_path / "few")
+    card = pretrained(evaluated(few, 5), tmp_path / "3", ReportConfig(samples=3), texts=texts)
+    assert [row["step"] for row in card.cost["texts"]["rows"]] == [1, 3, 5]
+    assert "3 of 5 texts that the model wrote at evaluations, by greedy decoding.\n" in card.markdown
+
+
+def test_a_continued_training_has_only_the_texts_of_its_last_attempt_and_says_so(outputs, tmp_path):
+    card = pretrained(evaluated(outputs, 5), tmp_path, texts=["d", "e"])
+    assert [row["step"] for row in card.cost["texts"]["rows"]] == [4, 5]
+    for text in card.all().values():
+        assert "continued from a checkpoint: earlier ones are not kept" in " ".join(text.split())
+
+
+def test_without_a_validation_split_the_card_has_the_training_loss_and_no_texts(outputs, tmp_path):
+    outputs.validation = None
+    card = pretrained(outputs, tmp_path, texts=[])
+    assert card.cost["texts"] == {"of": 0, "kept": 0, "rows": []}
+    for name, text in card.all().items():
+        shown = " ".join((Page(text.partition("</style>")[2]).text if name == "html" else text).split())
+        assert "Last training loss" in shown, name
+        assert "1.500" in shown, name
+        assert "without a validation split there are no evaluations" in shown, name
+        assert "erplexity" not in shown, name
+
+
+def test_a_model_of_another_family_has_its_shape_as_far_as_it_is_known(outputs, tmp_path, monkeypatch):
+    bloom = {"model_type": "bloom", "n_layer": 24, "n_head": 16, "hidden_size": 1024, "vocab_size": 46145}
+    monkeypatch.setattr(sys.modules[__name__], "MODEL", bloom)
+    card = pretrained(outputs, tmp_path)
+    assert card.report["title"] == "BLOOM on a.txt"
+    assert card.report["model"]["context"] is None
+    for text in card.all().values():
+        assert "24 layers, 16 heads, width 1,024" in " ".join(text.split())
+
+
 def test_models_scored_by_different_scorers_are_not_compared(outputs, tmp_path):
     folders = outputs.write()
     outputs.judged().write_answers("tuned")
@@ -592,7 +757,7 @@ def test_samples_are_of_as_many_categories_as_there_is_room_for():
 def test_nothing_is_cut_in_the_terminal(outputs, tmp_path, width):
     lineage = {"touchstone.git_commit": "c" * 40, "touchstone.prefect_flow_run": "brave-otter"}
     names = ("corpus", "instructions", "rows", "tokens", "base", "tuned", "promotion")
-    references = {name: reference(name, "e" * 32) for name in names}
+    references = {name: reference(name, "e" * 32) for name in names} | {"base": outputs.record((), "e" * 32)}
     card = Card(outputs.judged(), tmp_path, lineage=lineage, references=references)
     lines = card.terminal(width).rstrip("\n").split("\n")
     assert len(lines) <= 60

@@ -17,8 +17,23 @@ from tasks.report.wording import BASE, TUNED
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 RESAMPLES = 10_000
+FAMILIES = {"gpt2": "GPT-2", "bloom": "BLOOM"}
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The outputs of what instruction rows are for."""
+
+    instructions: Path
+    rows: Path
+    tuned: Path
+    base_responses: Path
+    tuned_responses: Path
+    base_scores: Path
+    tuned_scores: Path
+    promotion: Path
 
 
 @dataclass(frozen=True)
@@ -26,16 +41,9 @@ class Folders:
     """The outputs that the card is read from."""
 
     corpus: Path
-    instructions: Path
-    rows: Path
     tokens: Path
     base: Path
-    tuned: Path
-    base_responses: Path
-    tuned_responses: Path
-    base_scores: Path
-    tuned_scores: Path
-    promotion: Path
+    judged: Judged | None
 
 
 @dataclass(frozen=True)
@@ -52,31 +60,42 @@ class Answers:
 
 def card(config: ReportConfig, folders: Folders) -> Json:
     """The report as JSON values. Raises StageError when the two models' scores cannot stand side by side."""
-    tokens = _read(folders.tokens / "tokens.json")
-    rows = _read(folders.rows / "rows.json")
+    tokens = read_json(folders.tokens / "tokens.json")
+    pretraining = read_json(folders.base / "summary.json")
+    corpus = _files(folders.corpus)
+    model = _model(folders.base / "model" / "config.json")
+    found = {
+        "title": f"{model['family']} on {_named(corpus)}",
+        "corpus": corpus
+        | {name: tokens[name] for name in ("documents", "vocab_size", "train", "validation")},
+        "model": model,
+        "pretraining": pretraining,
+        "curves": {"pretraining": curve(read_lines(folders.base / "history.jsonl"), "tokens", pretraining)},
+    }
+    if folders.judged is None:
+        return found
+    judged = _judged(config, folders.judged)
+    curves = found["curves"] | {
+        "finetuning": curve(read_lines(folders.judged.tuned / "history.jsonl"), "step", judged["finetuning"])
+    }
+    return found | judged | {"curves": curves}
+
+
+def _judged(config: ReportConfig, folders: Judged) -> Json:
     answers = {
         BASE: _answers(folders.base_responses, folders.base_scores),
         TUNED: _answers(folders.tuned_responses, folders.tuned_scores),
     }
     _check_comparable(answers)
     headline = answers[TUNED].summary["headline"]
-    promotion = _read(folders.promotion / PROMOTION)
-    pretraining, finetuning = (_read(folder / "summary.json") for folder in (folders.base, folders.tuned))
+    promotion = read_json(folders.promotion / PROMOTION)
     judge = folders.tuned_scores / "judge.json"
     return {
         "title": promotion["name"],
-        "corpus": _files(folders.corpus)
-        | {name: tokens[name] for name in ("documents", "vocab_size", "train", "validation")},
-        "instructions": _files(folders.instructions) | rows,
-        "model": _model(folders.base / "model" / "config.json"),
-        "pretraining": pretraining,
-        "finetuning": finetuning,
-        "curves": {
-            "pretraining": curve(_read_lines(folders.base / "history.jsonl"), "tokens", pretraining),
-            "finetuning": curve(_read_lines(folders.tuned / "history.jsonl"), "step", finetuning),
-        },
+        "instructions": _files(folders.instructions) | read_json(folders.rows / "rows.json"),
+        "finetuning": read_json(folders.tuned / "summary.json"),
         "headline": headline,
-        "judge": _read(judge) if judge.exists() else None,
+        "judge": read_json(judge) if judge.exists() else None,
         "scores": [
             {"model": model} | entry for model, own in answers.items() for entry in own.summary["scores"]
         ],
@@ -97,11 +116,11 @@ def card(config: ReportConfig, folders: Folders) -> Json:
     }
 
 
-def _read(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_lines(path: Path) -> list[Json]:
+def read_lines(path: Path) -> list[Json]:
     lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() cuts at U+2028
     return [json.loads(line) for line in lines if line]
 
@@ -119,24 +138,34 @@ def _files(folder: Path) -> Json:
     }
 
 
+def _named(files: Json) -> str:
+    first = files["listed"][0]["name"]
+    return first if files["files"] == 1 else f"{first} and {files['files'] - 1:,} more"
+
+
+# What the models of Hugging Face call the shape; BLOOM and others have no longest context.
+SHAPE = {
+    "layers": ("n_layer", "num_hidden_layers"),
+    "heads": ("n_head", "num_attention_heads"),
+    "width": ("n_embd", "hidden_size"),
+    "context": ("n_positions", "max_position_embeddings"),
+    "vocab_size": ("vocab_size",),
+}
+
+
 def _model(path: Path) -> Json:
-    """The shape of a GPT-2, in the words of its paper."""
-    config = _read(path)
-    return {
-        "layers": config["n_layer"],
-        "heads": config["n_head"],
-        "width": config["n_embd"],
-        "context": config["n_positions"],
-        "vocab_size": config["vocab_size"],
-    }
+    """The family and the shape of a Hugging Face checkpoint; None for what its configuration does not say."""
+    config = read_json(path)
+    shape = {name: next((config[key] for key in keys if key in config), None) for name, keys in SHAPE.items()}
+    return {"family": FAMILIES.get(config["model_type"], config["model_type"])} | shape
 
 
 def _answers(responses: Path, scores: Path) -> Answers:
     return Answers(
-        responses={row["id"]: row for row in _read_lines(responses / "responses.jsonl")},
-        lines={line["id"]: line for line in _read_lines(scores / "scores.jsonl")},
-        summary=_read(scores / "scores.json"),
-        generated=_read(responses / "summary.json"),
+        responses={row["id"]: row for row in read_lines(responses / "responses.jsonl")},
+        lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
+        summary=read_json(scores / "scores.json"),
+        generated=read_json(responses / "summary.json"),
     )
 
 

@@ -1,14 +1,29 @@
-"""What each stage cost, and what made the card: from MLflow, where the stages recorded it."""
+"""What each stage cost, what made the card, and what stands beside the pretrained model.
 
+All of it is as it was this once: another run of the same work has other times, and a training that was
+continued from a checkpoint has no texts from before.
+"""
+
+import json
 from typing import Any
 
+from tasks.config import ReportConfig
+from tasks.outputs import read_aside
 from tasks.record import StageRun
+from tasks.report.card import Folders, read_lines
+from tasks.report.samples import spread
 
 PREFIX = "touchstone."
 
 
-def cost_of(run: StageRun) -> dict[str, Any]:
+Json = dict[str, Any]
+
+
+def cost_of(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
     """Seconds and ids of every input's stage, and the lineage; without MLflow there are only the ids.
+
+    `speed` is that of pretraining, None without a record of it. `texts` are those that the model wrote at
+    evaluations, `config.samples` of them at most: only of a card that has no responses to show.
 
     `parent` is the pipeline run that a stage was computed in: another one than the card's own says that the
     stage's output was found, not made again. Whether a stage was continued from a checkpoint, so that its
@@ -29,9 +44,39 @@ def cost_of(run: StageRun) -> dict[str, Any]:
     parent = None
     if run.tracking and run.run_id:
         parent = run.tracking.client.get_run(run.run_id).data.tags.get("mlflow.parentRunId")
-    return {
+    beside = {"speed": _speed(run)}
+    if folders.judged is None:
+        beside["texts"] = _texts(config, run, folders)
+    return beside | {
         "stages": stages,
         "run_id": run.run_id,
         "parent": parent,
         "lineage": {name.removeprefix(PREFIX): value for name, value in run.lineage.items() if value},
     }
+
+
+def _speed(run: StageRun) -> Json | None:
+    base = run.references.get("base")
+    return json.loads(read_aside(base, "speed.json")) if base else None
+
+
+def _texts(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
+    """The texts of `samples.txt`, found by the evaluations of the history: none can pose as another one."""
+    evaluations = [
+        entry for entry in read_lines(folders.base / "history.jsonl") if "validation_loss" in entry
+    ]
+    base = run.references.get("base")
+    written = "\n" + read_aside(base, "samples.txt") if base and evaluations else ""
+    found, at = [], 0
+    for entry in evaluations:
+        heading = f"\n--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n"
+        start = written.find(heading, at)
+        if start >= 0:
+            at = start + len(heading)
+            found.append((entry, start, at))
+    ends = [start for _, start, _ in found[1:]] + [len(written) - 1]
+    texts = [
+        {"step": entry["step"], "validation_loss": entry["validation_loss"], "text": written[begin:end]}
+        for (entry, _, begin), end in zip(found, ends, strict=False)
+    ]
+    return {"of": len(evaluations), "kept": len(texts), "rows": spread(texts, config.samples)}

@@ -6,6 +6,7 @@ from typing import Any
 from tasks.report import wording as words
 
 LONGEST = 1200  # characters shown of one response
+MARGIN = 20  # characters, for labels
 
 # Marks of spans, tables, headings and HTML; what starts a link without any mark; what starts a list.
 ACTING = re.compile(r"[\\`*_\[\]<>#|~&$@]|(?<=www)\.|:(?=//)|^[-+]", re.IGNORECASE)
@@ -33,11 +34,25 @@ def score_rows(report: Json) -> list[Json]:
 
 def as_markdown(report: Json, cost: Json) -> str:
     """The card in short. Text from data, models and judges is escaped, or in fences it cannot close."""
-    verdict, promotion = words.verdict(report), report["promotion"]
+    verdict = words.verdict(report)
     parts = [
-        f"# {escaped(report['title'])} version {promotion['version']}: {words.standing(report)}",
+        f"# {escaped(report['title'])} {words.under_title(report)}: {words.standing(report)}",
         f"**{verdict.sentence} {verdict.number}".rstrip() + f"** {escaped(verdict.detail)}",
-        escaped(promotion["reason"]),
+        *(_judged(report) if words.is_judged(report) else ()),
+        "## Training",
+        _training(report, cost),
+        *(() if words.is_judged(report) else _texts(cost)),
+        "## Cost",
+        escaped(words.cost_text(cost)),
+    ]
+    if cost["stages"]:
+        parts.append(_table([_stage(stage, cost) for stage in cost["stages"]]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _judged(report: Json) -> list[str]:
+    parts = [
+        escaped(report["promotion"]["reason"]),
         "## Scores",
         _table([{name: str(value) for name, value in row.items()} for row in score_rows(report)]),
         *_bounds(report),
@@ -45,11 +60,15 @@ def as_markdown(report: Json, cost: Json) -> str:
     if categories := words.of_scorer(report["categories"], report["headline"]):
         parts += ["## By category", _table([_category(row) for row in categories])]
     parts += ["## Samples", escaped(words.sampling_text(report))]
-    parts += [fenced(_sample(row)) for row in report["samples"]["rows"]]
-    parts += ["## Training", _training(report), "## Cost", escaped(words.cost_text(cost))]
-    if cost["stages"]:
-        parts.append(_table([_stage(stage, cost) for stage in cost["stages"]]))
-    return "\n\n".join(parts) + "\n"
+    return parts + [fenced(_sample(row)) for row in report["samples"]["rows"]]
+
+
+def _texts(cost: Json) -> list[str]:
+    parts = ["## Samples", words.texts_text(cost)]
+    for row in cost["texts"]["rows"]:
+        label = f"step {row['step']:,}, loss {row['validation_loss']:.3f}"
+        parts.append(fenced(f"{label}\n{' ' * MARGIN}{_indented(row['text'])}"))
+    return parts
 
 
 def escaped(text: str) -> str:
@@ -92,32 +111,32 @@ def _sample(row: Json) -> str:
         remark = f" [{words.remarks(answer)}]" if words.remarks(answer) else ""
         parts.append((f"{model} ({words.score_text(answer['score'])})", answer["response"] + remark))
     parts.append(("reference", row["reference"]))
-    return "\n".join(f"{label + ':':<20}{_indented(text)}" for label, text in parts)
+    return "\n".join(f"{label + ':':<{MARGIN}}{_indented(text)}" for label, text in parts)
 
 
 def _indented(text: str) -> str:
     shown = words.visible(text)
     cut = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
-    return cut.replace("\n", "\n" + " " * 20)
+    return cut.replace("\n", "\n" + " " * MARGIN)
 
 
-def _training(report: Json) -> str:
-    model = report["model"]
-    shape = (
-        f"{words.short(report['pretraining']['parameters'])} parameters, {model['layers']} layers, "
-        f"{model['heads']} heads, width {model['width']}, context {model['context']:,}"
-    )
-    lines = [("Model", shape)] + [
+def _training(report: Json, cost: Json) -> str:
+    parameters = words.short(report["pretraining"]["parameters"])
+    lines = [("Model", f"{parameters} parameters, {words.shape_text(report['model'])}")]
+    lines += [
         (title, f"{report[name]['steps']:,} steps, {words.losses_text(report[name])}")
         for name, title in (("pretraining", "Pretraining"), ("finetuning", "Fine-tuning"))
+        if name in report
     ]
-    lines.append(
-        ("Corpus", f"{words.files_text(report['corpus'])}, {report['corpus']['documents']:,} documents")
-    )
-    rows = report["instructions"]
-    lines.append(
-        ("Instructions", f"{words.files_text(rows)}, {rows['read']:,} rows, {words.moved_text(rows)}")
-    )
+    if speed := cost.get("speed"):  # cards of before have none
+        lines.append(("Speed", words.speed_text(speed)))
+    corpus = report["corpus"]
+    lines.append(("Corpus", f"{words.files_text(corpus)}, {words.corpus_text(corpus)}"))
+    if words.is_judged(report):
+        rows = report["instructions"]
+        lines.append(
+            ("Instructions", f"{words.files_text(rows)}, {rows['read']:,} rows, {words.moved_text(rows)}")
+        )
     return "\n".join(f"- {name}: {escaped(text)}" for name, text in lines)
 
 

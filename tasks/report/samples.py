@@ -1,11 +1,14 @@
-"""Which rows the card shows: drawn by seed over the whole range of scores, never picked."""
+"""Which rows and texts the card shows: by a rule, over the whole range, never picked."""
 
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 ScoredRow = tuple[int, str | None, float | None]
 """Id, category, and the fine-tuned model's score; None where it is missing."""
+
+Row = TypeVar("Row")
 
 
 def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
@@ -29,3 +32,12 @@ def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
         seen[category] += 1
         drawn.append(row)
     return drawn
+
+
+def spread(rows: Sequence[Row], count: int) -> list[Row]:
+    """At most `count` rows: first, last, and evenly between; the last if it is only one."""
+    if len(rows) <= count:
+        return list(rows)
+    if count == 1:
+        return [rows[-1]]
+    return [rows[(len(rows) - 1) * index // (count - 1)] for index in range(count)]

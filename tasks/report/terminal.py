@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.report import wording as words
+from tasks.report.samples import spread
 
 SAMPLES = 3
 CATEGORIES = 8
@@ -30,11 +31,14 @@ def show(report: Json, cost: Json, console: Console) -> None:
 
 def _card(report: Json, cost: Json, width: int) -> Iterator[RenderableType]:
     yield from _head(report)
-    yield from _section("Scores", *_scores(report))
-    if categories := words.of_scorer(report["categories"], report["headline"]):
-        yield from _section("By category, lowest first", _categories(categories))
-    yield from _section("Samples", *_samples(report, width))
-    yield from _section("Training", *_training(report))
+    if words.is_judged(report):
+        yield from _section("Scores", *_scores(report))
+        if categories := words.of_scorer(report["categories"], report["headline"]):
+            yield from _section("By category, lowest first", _categories(categories))
+        yield from _section("Samples", *_samples(report, width))
+    yield from _section("Training", *_training(report, cost))
+    if not words.is_judged(report):
+        yield from _section("Samples", *_texts(cost, width))
     yield from _section("Data", *_data(report))
     yield from _section("Cost", *_cost(cost))
 
@@ -46,13 +50,14 @@ def _section(title: str, *body: RenderableType) -> Iterator[RenderableType]:
 
 
 def _head(report: Json) -> Iterator[RenderableType]:
-    verdict, promotion = words.verdict(report), report["promotion"]
-    title = f"{words.visible(report['title'])} version {promotion['version']}"
+    verdict = words.verdict(report)
+    title = f"{words.visible(report['title'])} {words.under_title(report)}"
     yield Text.assemble((title, "bold"), "  ", (f" {words.standing(report)} ", "reverse"))
     yield Text.assemble(
         (f"{verdict.sentence} {verdict.number}".rstrip(), TONES[verdict.tone]), " ", verdict.detail
     )
-    yield Text(words.visible(promotion["reason"]), "dim")
+    if words.is_judged(report):
+        yield Text(words.visible(report["promotion"]["reason"]), "dim")
 
 
 def _grid(*widths: int) -> Table:
@@ -105,7 +110,7 @@ def _categories(rows: Sequence[Json]) -> RenderableType:
 
 def _samples(report: Json, width: int) -> Iterator[RenderableType]:
     rows = report["samples"]["rows"]
-    shown = _spread(rows, SAMPLES)
+    shown = spread(rows, SAMPLES)
     if len(shown) < len(rows):
         yield Text(f"{len(shown)} of the page's {len(rows)}: the lowest, the middle, the highest.", "dim")
     room = max(20, width - 24)
@@ -123,29 +128,35 @@ def _samples(report: Json, width: int) -> Iterator[RenderableType]:
         yield grid
 
 
-def _spread(rows: Sequence[Json], count: int) -> list[Json]:
-    """First, last, and evenly between."""
-    if len(rows) <= count:
-        return list(rows)
-    return [rows[(len(rows) - 1) * index // (count - 1)] for index in range(count)]
-
-
-def _training(report: Json) -> Iterator[RenderableType]:
-    model, pretraining, finetuning = report["model"], report["pretraining"], report["finetuning"]
-    yield Text(
-        f"{words.short(pretraining['parameters'])} parameters: {model['layers']} layers, "
-        f"{model['heads']} heads, width {model['width']}, context {model['context']:,}; pretrained on "
-        f"{words.short(pretraining['tokens'])} tokens in {pretraining['steps']:,} steps, fine-tuned in "
-        f"{finetuning['steps']:,}"
-    )
-    grid = _grid(11, SPARK_WIDTH, 0)
-    for name, title in (("pretraining", "pretraining"), ("finetuning", "fine-tuning")):
-        train = [line["points"] for line in report["curves"][name]["lines"] if line["name"] == "train"]
-        spark = sparkline([mean for points in train for _, mean, _, _ in points], SPARK_WIDTH)
-        grid.add_row(
-            Text(title), Text(spark, STYLES[words.BASE]), Text(words.losses_text(report[name]), "dim")
-        )
+def _texts(cost: Json, width: int) -> Iterator[RenderableType]:
+    yield Text(words.texts_text(cost), "dim")
+    grid = _grid(10, 5, 0)
+    for row in spread(cost["texts"]["rows"], SAMPLES):
+        text = words.one_line(row["text"], max(20, width - 34))
+        loss = Text(f"{row['validation_loss']:.3f}", STYLES[words.TUNED], justify="right")
+        grid.add_row(Text(f"step {row['step']:,}", "dim"), loss, Text(text))
     yield grid
+
+
+def _training(report: Json, cost: Json) -> Iterator[RenderableType]:
+    pretraining = report["pretraining"]
+    shape = f"{words.short(pretraining['parameters'])} parameters: {words.shape_text(report['model'])}"
+    how = f"pretrained on {words.short(pretraining['tokens'])} tokens in "
+    if words.is_judged(report):
+        how += f"{pretraining['steps']:,} steps, fine-tuned in {report['finetuning']['steps']:,}"
+    else:
+        how += words.schedule_text(pretraining)
+    yield Text(f"{shape}; {how}")
+    grid = _grid(11, SPARK_WIDTH, 0)
+    for name, curve in report["curves"].items():
+        train = [line["points"] for line in curve["lines"] if line["name"] == "train"]
+        spark = sparkline([mean for points in train for _, mean, _, _ in points], SPARK_WIDTH)
+        title = {"finetuning": "fine-tuning"}.get(name, name)
+        losses = words.losses_text(report[name])
+        grid.add_row(Text(title), Text(spark, STYLES[words.BASE]), Text(losses, "dim"))
+    yield grid
+    if speed := cost.get("speed"):  # cards of before have none
+        yield Text(words.visible(words.speed_text(speed)), "dim")
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -158,12 +169,11 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def _data(report: Json) -> Iterator[RenderableType]:
-    corpus, instructions = report["corpus"], report["instructions"]
-    yield Text(
-        f"corpus: {words.files_text(corpus)}, {corpus['documents']:,} documents, "
-        f"{corpus['train']['tokens']:,} + {corpus['validation']['tokens']:,} tokens "
-        f"(train + validation) of {corpus['vocab_size']:,}"
-    )
+    corpus = report["corpus"]
+    yield Text(f"corpus: {words.files_text(corpus)}, {words.corpus_text(corpus)}")
+    if not words.is_judged(report):
+        return
+    instructions = report["instructions"]
     splits = " + ".join(f"{count:,}" for count in instructions["splits"].values())
     yield Text(
         f"instructions: {words.files_text(instructions)}, {instructions['read']:,} rows, {splits} "

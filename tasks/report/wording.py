@@ -42,6 +42,11 @@ def one_line(text: str, width: int) -> str:
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 
+def is_judged(report: Json) -> bool:
+    """Whether the pipeline went on after pretraining, and the card has responses, scores and a promotion."""
+    return "headline" in report
+
+
 # Scores
 
 
@@ -113,7 +118,12 @@ class Verdict(NamedTuple):
 
 
 def verdict(report: Json) -> Verdict:
-    """Whether fine-tuning helped, by the interval of the paired difference on the headline scorer."""
+    """Whether fine-tuning helped, by the interval of the paired difference on the headline scorer.
+
+    Without fine-tuning, how far pretraining came.
+    """
+    if not is_judged(report):
+        return _reached(report["pretraining"])
     found = scorers(report)[0]
     title = scorer_title(found)
     if found["difference"] is None:
@@ -133,6 +143,29 @@ def verdict(report: Json) -> Verdict:
     return Verdict(tone, sentence, signed(found["difference"]), detail)
 
 
+def _reached(pretraining: Json) -> Verdict:
+    if pretraining.get("best_validation_loss") is None:
+        return Verdict(
+            "none",
+            "Last training loss",
+            f"{pretraining['train_loss']:.3f}",
+            f"nats per token, after {pretraining['steps']:,} steps; no validation split",
+        )
+    return Verdict(
+        "none",
+        "Best validation loss",
+        f"{pretraining['best_validation_loss']:.3f}",
+        f"nats per token, at step {pretraining['best_step']:,} of {pretraining['steps']:,}: "
+        f"{perplexity_text(pretraining)}",
+    )
+
+
+def perplexity_text(pretraining: Json) -> str:
+    """`perplexity 7.4, 1.200 bits per byte`, of the kept model."""
+    perplexity, bits = pretraining["best_perplexity"], pretraining["best_bits_per_byte"]
+    return f"perplexity {perplexity:,.1f}, {bits:.3f} bits per byte"
+
+
 def signed(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
 
@@ -141,7 +174,55 @@ def signed(points: float) -> str:
 
 
 def standing(report: Json) -> str:
+    if not is_judged(report):
+        return "Pretrained"
     return "Champion" if report["promotion"]["champion"] else "Candidate"
+
+
+def under_title(report: Json) -> str:
+    """Which of the models of that title it is."""
+    if not is_judged(report):
+        return f"{short(report['pretraining']['parameters'])} parameters"
+    return f"version {report['promotion']['version']}"
+
+
+def shape_text(model: Json) -> str:
+    """`12 layers, 12 heads, width 768, context 1,024`, as far as the model says."""
+    counts = [f"{model[name]:,} {name}" for name in ("layers", "heads") if model[name] is not None]
+    sizes = [f"{name} {model[name]:,}" for name in ("width", "context") if model[name] is not None]
+    return ", ".join(counts + sizes)
+
+
+def schedule_text(pretraining: Json) -> str:
+    """`2,000 steps by muon`, and whether that was the end that was planned."""
+    text = f"{pretraining['steps']:,} steps by {pretraining['optimizer']}"
+    return text + ", stopped early" * pretraining["stopped_early"]
+
+
+def speed_text(speed: Json) -> str:
+    """Where pretraining ran and how fast, in the steps and all told; utilisation is of measured products."""
+    where = [speed["device"], *([f"{speed['processes']} processes"] if speed["processes"] > 1 else [])]
+    how = [speed["precision"], *(["compiled"] if speed["compiled"] else [])]
+    text = f"{', '.join(where + how)}: "
+    if speed["tokens_per_second"]:
+        text += f"{short(speed['tokens_per_second'])} tokens/s in steps, "
+    text += f"{short(speed['tokens_per_second_all_told'])} tokens/s with everything"
+    if speed["utilisation"]:
+        text += f"; {speed['utilisation']:.0%} of what matrix products reach there"
+    return text
+
+
+def texts_text(cost: Json) -> str:
+    """How many of the texts are shown, and what they are."""
+    texts = cost["texts"]
+    count, of = len(texts["rows"]), texts["of"]
+    if not of:
+        return "None: without a validation split there are no evaluations."
+    text = f"{f'All {of}' if count == of else f'{count} of {of}'} texts that the model wrote at evaluations"
+    text += ", by greedy decoding."
+    if texts["kept"] < of:
+        text += " The training was continued from a checkpoint: earlier ones are not kept."
+    return text
 
 
 def sampling_text(report: Json) -> str:
@@ -178,9 +259,16 @@ def losses_text(summary: Json) -> str:
         return text + "; no validation split"
     text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
     if "best_bits_per_byte" in summary:
-        perplexity, bits = summary["best_perplexity"], summary["best_bits_per_byte"]
-        text += f" (perplexity {perplexity:.1f}, {bits:.3f} bits per byte)"
+        text += f" ({perplexity_text(summary)})"
     return text
+
+
+def corpus_text(corpus: Json) -> str:
+    """Documents, and the tokens of both splits."""
+    return (
+        f"{corpus['documents']:,} documents, {corpus['train']['tokens']:,} + "
+        f"{corpus['validation']['tokens']:,} tokens (train + validation) of {corpus['vocab_size']:,}"
+    )
 
 
 def moved_text(instructions: Json) -> str:
