@@ -231,7 +231,9 @@ class PretrainConfig(StageConfig):
         Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
     ] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-3
-    muon_learning_rate: Annotated[float, Field(gt=0, description="of the matrices that Muon updates")] = 0.02
+    muon_learning_rate: Annotated[
+        float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
+    ] = 5e-3
     min_learning_rate: Annotated[
         float | None,
         Field(
@@ -283,6 +285,8 @@ class PretrainConfig(StageConfig):
         self.shape()
         if self.model is None and (self.weights == "pretrained" or self.revision):
             raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
+        if self.model is not None and self.dropout:
+            raise ValueError("a Hugging Face model has the dropout of its own configuration; leave dropout out")
         if self.batch_size * self.accumulation < self.processes:
             raise ValueError(
                 f"{self.processes} processes need a sequence each; batch_size x accumulation is "
@@ -329,6 +333,13 @@ class FinetuneConfig(StageConfig):
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
     device: Device = "auto"
+
+
+class PreflightConfig(StageConfig):
+    """The proofs before training, without the training: what is to be trained how."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig | None = None
 
 
 class GenerateConfig(StageConfig):

@@ -65,6 +65,16 @@ def no_progress(done: float, total: float, unit: str, note: str) -> None:
     """For callers that do not watch."""
 
 
+class Show(Protocol):
+    """Who wants to show a page that a stage wrote."""
+
+    def __call__(self, key: str, markdown: str, description: str) -> None: ...
+
+
+def no_show(key: str, markdown: str, description: str) -> None:
+    """For callers that show none."""
+
+
 def stage_key(stage: Stage, config: StageConfig, inputs: Mapping[str, str]) -> str:
     """SHA-256 of what decides the stage's result; `inputs` are digests of upstream outputs by name."""
     value = {
@@ -93,6 +103,7 @@ class StageRun:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
+    show: Show = no_show
     metrics: dict[str, float] = field(default_factory=dict)
     _buffer: MetricBuffer | None = None
 
@@ -118,6 +129,12 @@ class StageRun:
         if self.tracking and self.run_id and rows:
             columns = {column: [row.get(column) for row in rows] for column in rows[0]}
             self.tracking.client.log_table(self.run_id, columns, name)
+
+    def log_page(self, key: str, markdown: str, description: str) -> None:
+        """Show a page to people: as `<key>.md` in MLflow, and wherever the caller shows pages."""
+        if self.tracking and self.run_id:
+            self.tracking.client.log_text(self.run_id, markdown, f"{key}.md")
+        self.show(key, markdown, description)
 
     def log_traceback(self) -> None:
         """Keep the traceback of a defect with the run, where it can be looked for."""
@@ -207,6 +224,7 @@ def execute(
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
     progress: Progress = no_progress,
+    show: Show = no_show,
 ) -> Reference:
     """Run a stage inside its own MLflow run and return the reference to its output.
 
@@ -246,6 +264,7 @@ def execute(
             references=inputs,
             lineage=lineage or {},
             progress=progress,
+            show=show,
         )
         with _ending(tracking, run):
             log_params(tracking.client, run.run_id, flat(config.model_dump(mode="json")))

@@ -228,7 +228,8 @@ def recorded_batches(monkeypatch):
     batches, compute = [], SFTTrainer.compute_loss
 
     def recording(trainer, model, inputs, *args, **kwargs):
-        batches.append({name: tensor.clone() for name, tensor in inputs.items()})
+        if model.training:  # the preflight asks for the loss without
+            batches.append({name: tensor.clone() for name, tensor in inputs.items()})
         return compute(trainer, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", recording)

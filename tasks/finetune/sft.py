@@ -4,16 +4,15 @@ import json
 import math
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
     TrainerControl,
@@ -26,12 +25,12 @@ from tasks.config import FinetuneConfig
 from tasks.curves import draw_losses
 from tasks.device import pick_device
 from tasks.errors import StageError
-from tasks.finetune.supervised import Example, supervise_all
+from tasks.finetune.data import TuningData, tuning_data
 from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.models import load_model
+from tasks.preflight import require
+from tasks.preflight.tuning import preflight_finetuning
 from tasks.record import StageRun
-from tasks.rows import load_split
-from tasks.templates import TEMPLATES
 from tasks.tokens import IGNORED
 
 COMPLETE = (
@@ -43,45 +42,45 @@ def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -
     """Train `base/model` on the train split of `rows`; write `model/`, `history.jsonl`, `summary.json`.
 
     `model/` is the checkpoint with the lowest validation loss. Raises StageError for a row whose prompt
-    leaves no room for its completion and for a loss that is not a number.
+    leaves no room for its completion and for a loss that is not a number, RefusedError when a proof of the
+    preflight fails.
     """
     device = pick_device(config.device)
     model, tokenizer = load_model(base / "model")
-    max_length = min(config.max_length, model.config.max_position_embeddings)
-    examples = {
-        split: supervise_all(tokenizer, TEMPLATES[config.template], load_split(rows, split), max_length)
-        for split in ("train", "validation")
-    }
-    trainer = _make_trainer(config, run, model, tokenizer, examples, device)
+    data = tuning_data(config, tokenizer, rows, getattr(model.config, "max_position_embeddings", None))
+    trainer = _make_trainer(config, run, model, data, device)
+    held = {"train": trainer.train_dataset, "validation": trainer.eval_dataset}
+    proved = replace(
+        data,
+        datasets={split: dataset for split, dataset in held.items() if dataset is not None},
+        collator=trainer.data_collator,
+    )
+    require(run, config.preflight, lambda: preflight_finetuning(trainer.model, proved, trainer.compute_loss))
     checkpoint = _newest_complete(run.checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _write(run, trainer, tokenizer, examples, config.template)
-
-
-def _as_dataset(examples: list[Example]) -> Dataset:
-    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+    _write(run, trainer, data)
 
 
 def _make_trainer(
     config: FinetuneConfig,
     run: StageRun,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: dict[str, list[Example]],
+    data: TuningData,
     device: torch.device,
 ) -> SFTTrainer:
-    batches = math.ceil(len(examples["train"]) / config.batch_size)
+    batches = math.ceil(len(data.examples["train"]) / config.batch_size)
     steps = math.ceil(math.ceil(batches / config.accumulation) * config.epochs)  # an epoch ends with a step
-    validated = bool(examples["validation"])
+    validated = "validation" in data.datasets
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TRL's own defaults set a name Transformers retires
         arguments = _arguments(config, run, steps, validated, device)
     trainer = _TokenMeanTrainer(
         model=model,
         args=arguments,
-        train_dataset=_as_dataset(examples["train"]),
-        eval_dataset=_as_dataset(examples["validation"]) if validated else None,
-        processing_class=tokenizer,
+        data_collator=data.collator,
+        train_dataset=data.datasets["train"],
+        eval_dataset=data.datasets.get("validation"),
+        processing_class=data.tokenizer,
         callbacks=[_Reporting(run)],
     )
     trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
@@ -220,15 +219,9 @@ def _is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def _write(
-    run: StageRun,
-    trainer: SFTTrainer,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: dict[str, list[Example]],
-    template: str,
-) -> None:
+def _write(run: StageRun, trainer: SFTTrainer, data: TuningData) -> None:
     trainer.model.to("cpu").save_pretrained(run.out / "model")
-    tokenizer.save_pretrained(run.out / "model")
+    data.tokenizer.save_pretrained(run.out / "model")
     history = [  # in the order of NAMES: a resumed trainer has its own
         {"step": entry["step"], **{ours: entry[name] for name, ours in NAMES.items() if name in entry}}
         for entry in trainer.state.log_history
@@ -242,10 +235,10 @@ def _write(
     )
     best_step, best_loss = min(validation, key=lambda point: point[1], default=(None, None))
     summary = {
-        "template": template,
+        "template": data.template.name,
         "steps": trainer.state.global_step,
-        "supervised_tokens": sum(label != IGNORED for e in examples["train"] for label in e.labels),
-        "rows_cut": sum(e.cut for e in examples["train"]),
+        "supervised_tokens": sum(label != IGNORED for e in data.examples["train"] for label in e.labels),
+        "rows_cut": sum(e.cut for e in data.examples["train"]),
         "train_loss": train[-1][1],
         "best_step": best_step,
         "best_validation_loss": best_loss,

@@ -13,11 +13,15 @@ from tasks.tokens import IGNORED
 
 @dataclass(frozen=True)
 class Example:
-    """`input_ids` and `labels` of one length; `cut` when the completion did not fit."""
+    """`input_ids` and `labels` of one length; of the completion `lost` tokens did not fit."""
 
     input_ids: list[int]
     labels: list[int]
-    cut: bool
+    lost: int
+
+    @property
+    def cut(self) -> bool:
+        return self.lost > 0
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, template: Template, row: Mapping[str, str]) -> list[int]:
@@ -45,7 +49,7 @@ def supervise(
     return Example(
         input_ids=prompt + supervised,
         labels=[IGNORED] * len(prompt) + supervised,
-        cut=len(completion) > room,
+        lost=max(0, len(completion) - room),
     )
 
 

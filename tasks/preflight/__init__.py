@@ -1,0 +1,37 @@
+"""Preflight: proofs that data, labels, masks and model are right, before a GPU-hour is spent on them."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from tasks.manifest import write_atomically
+from tasks.preflight.report import Report, refuse
+from tasks.record import StageRun
+
+log = logging.getLogger(__name__)
+
+FILE = "preflight.json"
+
+
+def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], Report]) -> Report:
+    """Prove before the first step, show what was found, and keep it as `preflight.json` in the output.
+
+    A later attempt at the same key takes over what this one found. Raises RefusedError naming all that
+    failed, unless the mode is only to warn of it.
+    """
+    kept = run.checkpoint / FILE
+    proved_before = kept.exists()
+    report = Report.from_json(json.loads(kept.read_bytes())) if proved_before else prove()
+    failed = len(report.failed)
+    run.log_metrics({"proofs": len(report.proofs), "proofs_failed": failed})
+    run.log_table(report.rows(), FILE)
+    run.log_page("preflight", report.as_markdown(), f"Preflight: {report.verdict}")
+    refuse(report, mode)
+    if failed:
+        log.warning("preflight: %d proofs failed; training goes on because preflight is warn", failed)
+    data = (json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n").encode()
+    if not proved_before:
+        write_atomically(kept, data)
+    (run.out / FILE).write_bytes(data)
+    return report

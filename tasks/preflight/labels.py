@@ -1,0 +1,158 @@
+"""Proofs about fine-tuning rows as the trainer batches them: after the collator, padding and all."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+from tasks.finetune.data import TuningData
+from tasks.preflight.example import decoded
+from tasks.preflight.report import Proof
+from tasks.tokenize import text_ids
+from tasks.tokens import IGNORED
+
+
+@dataclass(frozen=True)
+class Collated:
+    """One row of a batch: its tokens and labels, padding included, and what they should be of."""
+
+    name: str
+    """Split and id, for people."""
+    prompt: list[int]
+    given: list[int]
+    """The row's own tokens, without padding."""
+    input_ids: list[int]
+    labels: list[int]
+    mask: list[int]
+    end_token: int
+
+    @property
+    def padded(self) -> int:
+        return len(self.mask) - sum(self.mask)
+
+
+def collate(data: TuningData) -> Iterator[Collated]:
+    """Every row of every dataset, in batches as they are trained on, in the order of the rows."""
+    for split, dataset in data.datasets.items():
+        for start in range(0, len(dataset), data.batch_size):
+            places = range(start, min(start + data.batch_size, len(dataset)))
+            examples = [dataset[place] for place in places]
+            rows = [data.rows[split][place] for place in places]
+            prompts = text_ids(data.tokenizer, [data.template.prompt(row) for row in rows])
+            batch = data.collator(examples)
+            columns = [batch[name].tolist() for name in ("input_ids", "labels", "attention_mask")]
+            for row, prompt, example, *collated in zip(rows, prompts, examples, *columns, strict=True):
+                name = f"{split} row {row['id']}"
+                yield Collated(name, prompt, example["input_ids"], *collated, data.tokenizer.eos_token_id)
+
+
+def end_fault(row: Collated) -> str | None:
+    """The last token that is no padding is the end token, and a label; padding never is one.
+
+    So it must be even where padding and end token share an id (PITFALLS 7).
+    """
+    real = [place for place, real in enumerate(row.mask) if real]
+    if [row.input_ids[place] for place in real] != row.given:
+        return "the batch holds other tokens than the row"
+    if row.given[-1] != row.end_token:
+        return f"the last token is {row.given[-1]}"
+    if row.labels[real[-1]] != row.end_token:
+        return f"the label of the end token is {row.labels[real[-1]]}"
+    if any(label != IGNORED for label, real in zip(row.labels, row.mask, strict=True) if not real):
+        return "padding is a label"
+    return None
+
+
+def supervised_fault(row: Collated) -> str | None:
+    """The label of the first token counts for nothing: no token stands before it to predict it."""
+    if all(label == IGNORED for label in row.labels[1:]):
+        return "no token is trained on"
+    return None
+
+
+def prompt_fault(row: Collated) -> str | None:
+    """The prompt is that of the template and is not trained on; all that comes after it is."""
+    length = len(row.prompt)
+    if row.given[:length] != row.prompt:
+        return f"it does not begin with the {length} tokens of its prompt"
+    real = [label for label, real in zip(row.labels, row.mask, strict=True) if real]
+    for place, label in enumerate(real):
+        if (label != IGNORED) != (place >= length):
+            what = "masked" if label == IGNORED else "trained on"
+            return f"token {place} is {what}, and the prompt has {length} tokens"
+    return None
+
+
+def shift_fault(row: Collated) -> str | None:
+    """The model shifts, so a label is the very token it stands at."""
+    for place, (token, label) in enumerate(zip(row.input_ids, row.labels, strict=True)):
+        if label not in (IGNORED, token):
+            return f"the label of token {place} is {label}, the token {token}: they are shifted already"
+    return None
+
+
+CHECKS: dict[str, tuple[Callable[[Collated], str | None], str]] = {
+    "end token": (end_fault, "the last token is the end token and a label; padding never is"),
+    "every row is supervised": (supervised_fault, "at least one label a row"),
+    "prompt masked": (prompt_fault, "the prompt is only read, the completion trained on"),
+    "labels shift once: data": (shift_fault, "labels are the input tokens; the model shifts them"),
+}
+
+
+@dataclass
+class _Faults:
+    count: int = 0
+    first: str = ""
+    where: str = ""
+
+
+@dataclass
+class _Seen:
+    rows: int = 0
+    padded: int = 0
+    example: Collated | None = None
+    faults: dict[str, _Faults] = field(default_factory=lambda: {name: _Faults() for name in CHECKS})
+
+
+def prove_labels(data: TuningData) -> tuple[list[Proof], str]:
+    """Every row goes through every check once; returns the proofs, and a row with padding decoded."""
+    seen = _Seen()
+    for row in collate(data):
+        seen.rows += 1
+        seen.padded += bool(row.padded)
+        if seen.example is None or (row.padded and not seen.example.padded):
+            seen.example = row
+        for name, (check, _) in CHECKS.items():
+            if fault := check(row):
+                faults = seen.faults[name]
+                faults.count += 1
+                if faults.count == 1:
+                    faults.first, faults.where = fault, row.name
+    proofs = [_proof(name, expected, seen) for name, (_, expected) in CHECKS.items()]
+    return proofs, _decoded(data.tokenizer, seen.example) if seen.example else "no row"
+
+
+def _proof(name: str, expected: str, seen: _Seen) -> Proof:
+    faults = seen.faults[name]
+    if not seen.rows:
+        return Proof(name, "failed", "no row to train on", expected)
+    if not faults.count:
+        return Proof(name, "passed", f"{seen.rows:,} rows, {seen.padded:,} of them padded", expected)
+    more = f" and {faults.count - 1:,} more" if faults.count > 1 else ""
+    return Proof(name, "failed", faults.first, expected, f"{faults.where}{more}")
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, row: Collated) -> str:
+    real = [place for place, real in enumerate(row.mask) if real]
+    padding = [place for place, real in enumerate(row.mask) if not real]
+    ids = [row.input_ids[place] for place in real + padding]
+    return f"{row.name}\n" + decoded(tokenizer, ids, [row.labels[place] != IGNORED for place in real])
+
+
+def cut_by_context(data: TuningData) -> Proof:
+    """How many completions were cut, and how much of them is lost."""
+    every = [example for split in data.examples.values() for example in split]
+    lost, total = sum(e.lost for e in every), sum(len(e.input_ids) + e.lost for e in every)
+    cut = sum(e.cut for e in every)
+    found = f"{cut:,} of {len(every):,} rows, {lost:,} of {total:,} tokens, all of them of completions"
+    return Proof("cut by the context", "noted", found, f"rows of at most {data.max_length} tokens")

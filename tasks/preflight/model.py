@@ -1,0 +1,249 @@
+"""Proofs about a model: what it may see, what it costs at first, how it counts labels, that it learns.
+
+Every model here has the signature of `tasks.gpt.GPT`: logits for (input_ids, documents=), the summed loss
+with labels. Proofs run in float32 without dropout and leave the model and every random state as they were.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.preflight.report import Proof
+from tasks.pretrain.blocks import Batch
+from tasks.pretrain.optimizers import decoder_blocks
+from tasks.tokens import IGNORED
+
+Weights = Literal["random", "pretrained", "base"]
+"""Where a model's weights are from; base: from the stage before, on other text than it is to learn now."""
+
+# Rows of one batch, and one document in a pack or alone, are summed in another order at most: float32 gives
+# a relative difference of 1e-7 a step. What one token sees of another is of the order of 1/time.
+LEAK = 1e-5  # of the largest logit
+UNEQUAL = 1e-3  # of the largest logit: other kernels, through all layers
+STEPS, FALL = 10, 0.02
+
+
+def causality(model: nn.Module, input_ids: Tensor, documents: Tensor | None = None) -> Proof:
+    """Change a token: no logit before it may move, in no layer, and its own must.
+
+    `input_ids` and `documents` (1, time). The second, the middle and the last token are changed in turn.
+    """
+    time = input_ids.shape[1]
+    expected = "no logit before a changed token moves"
+    if time < 2:
+        return Proof("causality", "skipped", "a sequence of one token has no later one to see", expected)
+    name, blocks = decoder_blocks(model)
+    with still(model), _outputs_of(blocks) as outputs:
+        vocabulary = model(input_ids[:, :1]).shape[-1]
+        outputs.clear()
+        logits = model(input_ids, documents=documents)
+        before = [*outputs]
+        for token in sorted({1, time // 2, time - 1}):
+            changed = input_ids.clone()
+            changed[:, token] = (changed[:, token] + 1) % vocabulary
+            outputs.clear()
+            moved = model(changed, documents=documents)
+            limit = LEAK * logits.abs().max().item()
+            difference = (moved - logits).abs().amax(dim=(0, 2))
+            if difference[:token].max() > limit:
+                position = int(difference[:token].argmax())
+                found = f"logits at token {position} moved by {difference[position]:.2g}"
+                where = f"{_first_moved(name, before, outputs, token)}, token {token} seen from {position}"
+                return Proof("causality", "failed", found, expected, where)
+            if difference[token] <= limit:
+                found = "the logits at a changed token did not move: the model does not read its input"
+                return Proof("causality", "failed", found, expected, f"token {token}")
+    found = f"{time} tokens, {len(blocks)} layers: nothing moved before token 1, {time // 2} or {time - 1}"
+    return Proof("causality", "passed", found, expected)
+
+
+@contextmanager
+def _outputs_of(blocks: nn.ModuleList) -> Iterator[list[Tensor]]:
+    """What goes into the first block, and what comes out of each, in the order in which they are called."""
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        outputs.append(output if isinstance(output, Tensor) else output[0])
+
+    def keep_input(_module: nn.Module, inputs: Any, options: dict[str, Any]) -> None:
+        outputs.append(inputs[0] if inputs else options["hidden_states"])
+
+    hooks = [block.register_forward_hook(keep) for block in blocks]
+    hooks.append(blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True))
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _first_moved(name: str, before: list[Tensor], after: list[Tensor], token: int) -> str:
+    for number, (one, other) in enumerate(zip(before, after, strict=True)):
+        if (one - other)[:, :token].abs().max() > LEAK * one.abs().max():
+            return f"layer {name}.{number - 1}" if number else "the embedding, before the first layer"
+    return "the head, after the last layer"
+
+
+def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
+    """The mean loss before any step, against guessing among all tokens alike: ln(vocabulary).
+
+    Independent logits of variance s² cost ln(vocabulary) + s²/2. GPT-2's own initialisation (0.02) gives
+    s² = 0.0004 width: 0.15 nats at 768, 0.32 at 1600. So much is allowed, and 0.5 beside it: with the
+    weights ten times as large it is 15 nats.
+    """
+    with still(model):
+        logits = model(batch.inputs, documents=batch.documents)
+    vocabulary, width = logits.shape[-1], next(decoder_blocks(model)[1].parameters()).shape[0]
+    loss = mean_loss(logits, batch.labels)
+    guess = math.log(vocabulary)
+    allowed = 0.5 + 0.0002 * width
+    found = f"{loss:.3f} nats a token"
+    if weights == "base":
+        verdict = "noted" if math.isfinite(loss) else "failed"
+        return Proof("initial loss", verdict, found, f"a number; guessing costs {guess:.3f}")
+    if weights == "pretrained":
+        passed = loss < guess + allowed
+        expected = f"pretrained weights: below {guess + allowed:.3f}; guessing costs {guess:.3f}"
+    else:
+        passed = abs(loss - guess) <= allowed
+        expected = f"random weights: ln({vocabulary}) = {guess:.3f}, at most {allowed:.2f} off"
+    return Proof("initial loss", "passed" if passed else "failed", found, expected)
+
+
+def own_loss(model: nn.Module, batch: Batch) -> Proof:
+    """The model's loss of labels that are already shifted is the cross-entropy of its logits with them."""
+    with still(model):
+        logits = model(batch.inputs, documents=batch.documents)
+        own = model(batch.inputs, batch.labels, documents=batch.documents).item() / batch.supervised()
+    plain = mean_loss(logits, batch.labels)
+    return loss_agreement(own, plain)
+
+
+def loss_agreement(own: float, plain: float) -> Proof:
+    """`own` (what the model says) and `plain` (of its logits, computed here): mean nats a token."""
+    agree = math.isclose(own, plain, rel_tol=1e-4, abs_tol=1e-5)
+    found = f"the model's loss is {own:.4f}, that of its logits {plain:.4f}"
+    expected = "the two are one: labels are shifted once, and once only"
+    where = "" if agree else "the model's loss"
+    return Proof("labels shift once: model", "passed" if agree else "failed", found, expected, where)
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> float:
+    """Of logits (batch, time, vocabulary) and shifted labels (batch, time), in nats."""
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED).item()
+
+
+def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tensor) -> Proof:
+    """Documents in one row give the logits that each gives alone; both (1, time)."""
+    expected = "logits as of each document alone"
+    numbers = documents[0].unique_consecutive(return_counts=True)
+    worst, where, limit = 0.0, "", 0.0
+    with still(model):
+        packed = model(input_ids, documents=documents)[0]
+        start = 0
+        for number, length in zip(*(values.tolist() for values in numbers), strict=True):
+            alone = model(input_ids[:, start : start + length])[0]
+            limit = max(limit, UNEQUAL * alone.abs().max().item())
+            difference = (packed[start : start + length] - alone).abs().amax(dim=1)
+            if (largest := difference.max().item()) > worst or not math.isfinite(largest):
+                worst, where = largest, f"document {number}, its token {int(difference.argmax())}"
+            start += length
+    found = f"{len(numbers[0])} documents in {input_ids.shape[1]} tokens: logits differ by up to {worst:.1e}"
+    if worst <= limit:
+        return Proof("packed equals separate", "passed", found, expected)
+    return Proof("packed equals separate", "failed", found, expected, where)
+
+
+def learns_one_batch(model: nn.Module, batch: Batch) -> Proof:
+    """A few steps on one batch, whose loss must fall by a fiftieth at least; the weights are then put back.
+
+    The rate is so that the steps may move a logit by about 2 nats at any width: a model that learns falls
+    by far more, one that does not learn not at all.
+    """
+    name, expected = "learns one batch", f"the loss falls by {FALL:.0%} or more in {STEPS} steps"
+    if reason := _no_room(model):
+        return Proof(name, "skipped", reason, expected)
+    losses, without = _learn(model, batch)
+    if not all(map(math.isfinite, losses)):
+        found = f"the loss became {losses[-1]} at step {len(losses) - 1}"
+    else:
+        found = f"{losses[0]:.3f} to {min(losses):.3f} nats on {batch.supervised()} labels"
+        if min(losses) <= (1 - FALL) * losses[0]:
+            return Proof(name, "passed", found, expected)
+    where = f"without a gradient: {_some(without)}" if without else "every parameter has a gradient"
+    return Proof(name, "failed", found, expected, where)
+
+
+def _learn(model: nn.Module, batch: Batch) -> tuple[list[float], list[str]]:
+    """The loss before each step and after the last, and the parameters that the first gave no gradient.
+
+    In place: trainers patch the forward of a model in ways that no copy of it survives.
+    """
+    parameters = dict(model.named_parameters())
+    width = next(decoder_blocks(model)[1].parameters()).shape[0]
+    trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+    before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    losses: list[float] = []
+    without = list(parameters)
+    try:
+        with still(model, gradients=True):  # without dropout; gradients flow all the same
+            optimizer = (
+                torch.optim.AdamW(trained, lr=min(1e-2, 0.3 / width), weight_decay=0) if trained else None
+            )
+            for step in range(STEPS + 1):
+                loss = model(batch.inputs, batch.labels, documents=batch.documents) / batch.supervised()
+                losses.append(loss.item())
+                if optimizer is None or not loss.requires_grad or not math.isfinite(losses[-1]):
+                    break
+                if step < STEPS:
+                    optimizer.zero_grad()
+                    loss.backward()
+                    if not step:
+                        without = [
+                            name for name, p in parameters.items() if p.grad is None or not p.grad.any()
+                        ]
+                    optimizer.step()
+    finally:
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(before[name])
+        model.zero_grad(set_to_none=True)
+    return losses, without
+
+
+def _no_room(model: nn.Module) -> str | None:
+    """Why there is no memory for the weights once more, gradients and two moments, or None."""
+    needed = 4 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    device = next(model.parameters()).device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed <= 0.9 * free:
+        return None
+    return (
+        f"weights to put back, gradients and moments take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+@contextmanager
+def still(model: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Dropout off and random states restored; without gradients unless asked for."""
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,95 @@
+"""What the proofs found: a table a person can read, kept as JSON, and refused when a proof failed."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from tasks.errors import RefusedError
+
+Verdict = Literal["passed", "failed", "noted", "skipped"]
+COLUMNS = ("training", "proof", "verdict", "found", "expected", "where")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One proof's result. `noted` states a number that nobody has to act on; `skipped` says why in `found`.
+
+    `where` names the row, token or layer at fault.
+    """
+
+    proof: str
+    verdict: Verdict
+    found: str
+    expected: str
+    where: str = ""
+    training: str = ""
+    """Which kind of training it was proved for."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The proofs of a training or of two, and for each a decoded example, by training."""
+
+    proofs: tuple[Proof, ...]
+    examples: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, training: str, proofs: Iterable[Proof], example: str | None = None) -> "Report":
+        examples = {} if example is None else {training: example}
+        return cls(tuple(replace(proof, training=training) for proof in proofs), examples)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Report":
+        """What `as_json` gave."""
+        return cls(tuple(Proof(**proof) for proof in value["proofs"]), value["examples"])
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(self.proofs + other.proofs, self.examples | other.examples)
+
+    @property
+    def failed(self) -> list[Proof]:
+        return [proof for proof in self.proofs if proof.verdict == "failed"]
+
+    @property
+    def verdict(self) -> Literal["passed", "failed"]:
+        return "failed" if self.failed else "passed"
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table, a row a proof, columns in reading order."""
+        return [{column: asdict(proof)[column] for column in COLUMNS} for proof in self.proofs]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "proofs": self.rows(), "examples": self.examples}
+
+    def as_markdown(self) -> str:
+        return "\n".join(self._markdown_lines()) + "\n"
+
+    def _markdown_lines(self) -> Iterator[str]:
+        failed = len(self.failed)
+        yield f"# Preflight: {f'{failed} of {len(self.proofs)} proofs failed' if failed else 'passed'}"
+        yield ""
+        yield f"| {' | '.join(COLUMNS)} |"
+        yield "|" + " --- |" * len(COLUMNS)
+        for row in self.rows():
+            yield f"| {' | '.join(_cell(text) for text in row.values())} |"
+        for training, example in self.examples.items():
+            yield from ("", f"## What is trained on: {training}", "", "```", example, "```")
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def refuse(report: Report, mode: Literal["refuse", "warn"]) -> None:
+    """Raise RefusedError naming every proof that failed, unless the mode is only to warn of it."""
+    if not report.failed or mode == "warn":
+        return
+    told = "; ".join(
+        f"{proof.training}, {proof.proof}{f' ({proof.where})' if proof.where else ''}: "
+        f"found {proof.found}, expected {proof.expected}"
+        for proof in report.failed
+    )
+    raise RefusedError(
+        f"{len(report.failed)} of {len(report.proofs)} proofs failed. {told}. Mend it, or train all the same "
+        "with the stage's preflight=warn"
+    )
