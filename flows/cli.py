@@ -4,16 +4,17 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
 
-from flows.config import load_profile, profile_names
+from flows.config import Profile, load_profile, profile_names
 from flows.console import console, print_result
 from tasks.download import fingerprints
-from tasks.errors import TouchstoneError, UsageError
+from tasks.errors import RefusedError, TouchstoneError, UsageError
 from tasks.home import without_password
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ STAGE_NAMES = (
     "download",
     "rows",
     "tokenize",
+    "preflight",
     "pretrain",
     "finetune",
     "generate",
@@ -42,22 +44,25 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")
 ]
 
+ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated")
+]
+Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
+Refresh = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STAGE", help=f"Do a stage again ({', '.join(STAGE_NAMES)}, or all); may be repeated"
+    ),
+]
+
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated")
-    ] = None,
-    mirror: Annotated[
-        str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")
-    ] = None,
-    refresh: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STAGE", help=f"Do a stage again ({', '.join(STAGE_NAMES)}, or all); may be repeated"
-        ),
-    ] = None,
+    profile: ProfileName,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    refresh: Refresh = None,
     judge: Annotated[
         str | None,
         typer.Option(metavar="SCORER", help="metric:chrf, or ollama:MODEL; short for --set judge.scorer="),
@@ -67,15 +72,8 @@ def run(
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     overrides = [*(set_ or ()), *([f"judge.scorer={judge}"] if judge else [])]
-    loaded = load_profile(profile, overrides, mirror)
     stages = _stages_to_refresh(refresh or ())
-    if verbose:
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
-    for download in (loaded.corpus, loaded.instructions, loaded.vocabulary):
-        if download:
-            fingerprints(download)  # a missing file is told before Prefect has started
-    _check_prefect_answers()
-    console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
+    loaded = _ready(profile, overrides, mirror, verbose)
     from flows.pipeline import pipeline  # after the checks above, which need not wait for it
     from flows.states import error_in
 
@@ -87,6 +85,42 @@ def run(
         print_result(json.dumps(summary, ensure_ascii=False))
     else:
         _show_report(summary["run_id"])
+
+
+@app.command()
+def preflight(
+    profile: ProfileName,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Prove that data, labels, masks and model of a profile are right, without training anything."""
+    stages = _stages_to_refresh(refresh or ())
+    loaded = _ready(profile, set_ or (), mirror, verbose)
+    from flows.preflight import prove, show
+
+    outcome = prove(loaded, stages)
+    show(outcome)
+    if json_:
+        print_result(json.dumps(outcome, ensure_ascii=False))
+    if outcome["status"] == "refused":
+        console.say(f"error: {outcome['error']}", style="red")
+        raise typer.Exit(RefusedError.exit_status)
+
+
+def _ready(profile: str, overrides: Iterable[str], mirror: str | None, verbose: bool) -> Profile:
+    """The profile, once what can be told before Prefect has started is found to be right."""
+    loaded = load_profile(profile, overrides, mirror)
+    if verbose:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+    for download in (loaded.corpus, loaded.instructions, loaded.vocabulary):
+        if download:
+            fingerprints(download)  # a file that is missing
+    _check_prefect_answers()
+    console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
+    return loaded
 
 
 def _check_prefect_answers() -> None:

@@ -5,12 +5,13 @@ which is not imported before there is work to do.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect import State, Task, flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
 
 from flows.console import console
@@ -21,6 +22,7 @@ from tasks.config import (
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
+    PreflightConfig,
     PretrainConfig,
     PromoteConfig,
     ReportConfig,
@@ -41,11 +43,12 @@ Inputs = dict[str, Reference]
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("download", 1, "tasks.download:download"),
-        Stage("rows", 1, "tasks.rows:rows"),
-        Stage("tokenize", 1, "tasks.tokenize:tokenize"),
-        Stage("pretrain", 1, "tasks.pretrain:pretrain"),
-        Stage("finetune", 1, "tasks.finetune.sft:finetune"),
+        Stage("download", 2, "tasks.download:download"),
+        Stage("rows", 2, "tasks.rows:rows"),
+        Stage("tokenize", 2, "tasks.tokenize:tokenize"),
+        Stage("preflight", 1, "tasks.preflight.stage:preflight"),
+        Stage("pretrain", 2, "tasks.pretrain:pretrain"),
+        Stage("finetune", 2, "tasks.finetune.sft:finetune"),
         Stage("generate", 1, "tasks.generate:generate"),
         Stage("judge", 1, "tasks.judge:judge"),
         Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered"),
@@ -62,6 +65,10 @@ def stage_fingerprints(config: StageConfig) -> dict[str, str]:
         return fingerprints(config)
     if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
         return {"tokenizer": sha256_of_tree(Path(config.name))}
+    if isinstance(config, PreflightConfig):
+        return stage_fingerprints(config.pretrain)
+    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
+        return {"model": sha256_of_tree(Path(config.model))}
     return {}
 
 
@@ -95,7 +102,14 @@ def run_recorded(
         lineage=lineage(),
         refresh=refresh,
         progress=ProgressArtifact(label),
+        show=partial(_show_page, label),
     )
+
+
+def _show_page(label: str, key: str, markdown: str, description: str) -> None:
+    """A page of a stage in Prefect's UI; a stage that is called as its page is shows it under one name."""
+    name = key if key == label else f"{key}-{label.replace(' ', '-')}"
+    create_markdown_artifact(markdown, key=name, description=f"{label}: {description}")
 
 
 class ProgressArtifact:
@@ -156,6 +170,13 @@ def tokenize(
     return _perform("tokenize", config, inputs, label, parent, refresh)
 
 
+@flow(name="preflight", description="The proofs before training, without the training", **_named)
+def preflight(
+    config: PreflightConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("preflight", config, inputs, label, parent, refresh)
+
+
 @flow(name="pretrain", description="A GPT trained from random weights on the tokens", **_named)
 def pretrain(
     config: PretrainConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
@@ -202,5 +223,5 @@ def report(
 
 FLOWS = {
     flow.name: flow
-    for flow in (download, rows, tokenize, pretrain, finetune, generate, judge, promote, report)
+    for flow in (download, rows, tokenize, preflight, pretrain, finetune, generate, judge, promote, report)
 }

@@ -1,0 +1,103 @@
+"""The proofs of a profile without its training: everything up to the tokens and rows, then the preflight."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import mlflow.artifacts
+from prefect import State, flow
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from flows.config import Profile
+from flows.console import console
+from flows.dispatch import pipeline_run
+from flows.pipeline import prepare
+from flows.states import error_in, failed
+from tasks.config import PreflightConfig
+from tasks.errors import RefusedError, TouchstoneError
+from tasks.outputs import OUTPUT, fetch
+from tasks.tracking import open_tracking, set_tags
+
+
+@flow(
+    name="touchstone-preflight",
+    flow_run_name="{profile.name} preflight",
+    description="Download, tokenize, and prove what training would begin with",
+    persist_result=False,
+)
+def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
+    """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""
+    started = time.monotonic()
+    try:
+        with pipeline_run(profile, refresh) as chain:
+            set_tags(chain.tracking.client, chain.run_id, {"touchstone.kind": "preflight"})
+            made = prepare(chain, profile)
+            inputs = {name: made[name] for name in ("tokens", "rows") if name in made}
+            finetune = profile.finetune if "rows" in made else None
+            config = PreflightConfig(pretrain=profile.pretrain, finetune=finetune)
+            reference = chain.run("preflight", config, **inputs)
+            path = fetch(chain.tracking, reference) / OUTPUT / "preflight.json"
+            return {
+                "status": "completed",
+                "run_id": chain.run_id,
+                "profile": profile.name,
+                "seconds": round(time.monotonic() - started, 3),
+                "stages": [outcome.model_dump() for outcome in chain.outcomes],
+                **json.loads(path.read_text(encoding="utf-8")),
+            }
+    except TouchstoneError as error:
+        return failed(error)
+
+
+def prove(profile: Profile, refresh: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the flow. A refusal comes back with its proofs, as `status: refused` and the `error`.
+
+    Raises the error that ended the flow when it was another, or came before any proof.
+    """
+    state = proofs(profile, refresh, return_state=True)
+    if state.is_completed():
+        return state.result()
+    error = error_in(state)
+    found = _refused(str(state.state_details.flow_run_id)) if isinstance(error, RefusedError) else None
+    if found is None:
+        raise error
+    return {
+        "status": "refused",
+        "profile": profile.name,
+        "error": str(error),
+        "verdict": "failed",
+        "proofs": found,
+    }
+
+
+STYLES = {"passed": "green", "failed": "bold red", "noted": "", "skipped": "dim"}
+
+
+def show(outcome: dict[str, Any]) -> None:
+    """Print what `prove` returned to standard error: a table, and the decoded examples."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("training", "proof", "verdict", "found", "where"):
+        table.add_column(column, overflow="fold")
+    for proof in outcome["proofs"]:
+        cells = [Text(proof[column.header]) for column in table.columns]
+        table.add_row(*cells, style=STYLES[proof["verdict"]])
+    console.rich.print(table)
+    for training, example in outcome.get("examples", {}).items():
+        console.say(f"What is trained on: {training}", style="bold")
+        console.say(example + "\n")
+
+
+def _refused(flow_run: str) -> list[dict[str, str]] | None:
+    """The proofs that a preflight of this flow run logged before it refused."""
+    tracking = open_tracking()
+    runs = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.prefect_pipeline_run_id` = '{flow_run}' AND tags.`touchstone.stage` = 'preflight'",
+    )
+    if not runs:
+        return None
+    table = mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/preflight.json")
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
