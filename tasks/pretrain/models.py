@@ -73,13 +73,17 @@ def _random(config: PretrainConfig, tokens: TokenFiles) -> PreTrainedModel:
 
 
 def _pretrained(config: PretrainConfig) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(
+    model, found = AutoModelForCausalLM.from_pretrained(
         config.model,
         revision=config.revision,
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
     )
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise ValueError(f"its weights lack {missing[0]}")
+    return model
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
