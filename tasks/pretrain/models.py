@@ -166,10 +166,9 @@ class HuggingFaceCausal(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def flops_per_token(self, time: int) -> int:
-        """As `GPT.flops_per_token`; an input embedding that is not the head too is only looked up."""
-        weights = self.parameter_count()
-        inputs, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
-        if inputs is not head:
-            weights -= inputs.numel()
+        """As `GPT.flops_per_token`; an embedding that is not the head too is only looked up."""
+        head = self.model.get_output_embeddings().weight
+        embeddings = [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
+        weights = self.parameter_count() - sum(looked.numel() for looked in embeddings if looked is not head)
         shape: PreTrainedConfig = self.model.config.get_text_config()
         return 6 * weights + 12 * shape.num_hidden_layers * shape.hidden_size * time
