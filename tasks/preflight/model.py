@@ -5,7 +5,7 @@ with labels. Proofs run in float32 without dropout and leave the model and every
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -90,6 +90,22 @@ def _first_moved(name: str, before: list[Tensor], after: list[Tensor], token: in
     return "the head, after the last layer"
 
 
+def loss_proofs(
+    model: nn.Module, batch: Batch, weights: Weights, own: Callable[[], float] | None = None
+) -> list[Proof]:
+    """The proofs that need labels: the first loss, the model's own loss, and that it falls.
+
+    `own` computes the mean loss of a model that has another way to it than `GPT`.
+    """
+    if not batch.supervised():
+        names = ("initial loss", "labels shift once: model", "learns one batch")
+        return [
+            Proof(name, "skipped", "no token of the first rows is trained on", "a label") for name in names
+        ]
+    agreement = own_loss(model, batch, own)
+    return [initial_loss(model, batch, weights), agreement, learns_one_batch(model, batch)]
+
+
 def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
     """The mean loss before any step, against guessing among all tokens alike: ln(vocabulary).
 
@@ -116,19 +132,17 @@ def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
     return Proof("initial loss", "passed" if passed else "failed", found, expected)
 
 
-def own_loss(model: nn.Module, batch: Batch) -> Proof:
-    """The model's loss of labels that are already shifted is the cross-entropy of its logits with them."""
+def own_loss(model: nn.Module, batch: Batch, own: Callable[[], float] | None = None) -> Proof:
+    """The loss that is minimised is the cross-entropy of the model's logits with labels shifted once."""
     with still(model):
-        logits = model(batch.inputs, documents=batch.documents)
-        own = model(batch.inputs, batch.labels, documents=batch.documents).item() / batch.supervised()
-    plain = mean_loss(logits, batch.labels)
-    return loss_agreement(own, plain)
-
-
-def loss_agreement(own: float, plain: float) -> Proof:
-    """`own` (what the model says) and `plain` (of its logits, computed here): mean nats a token."""
-    agree = math.isclose(own, plain, rel_tol=1e-4, abs_tol=1e-5)
-    found = f"the model's loss is {own:.4f}, that of its logits {plain:.4f}"
+        plain = mean_loss(model(batch.inputs, documents=batch.documents), batch.labels)
+        if own is None:
+            total = model(batch.inputs, batch.labels, documents=batch.documents).item()
+            said = total / batch.supervised()
+        else:
+            said = own()
+    agree = math.isclose(said, plain, rel_tol=1e-4, abs_tol=1e-5)
+    found = f"the model's loss is {said:.4f}, that of its logits {plain:.4f}"
     expected = "the two are one: labels are shifted once, and once only"
     where = "" if agree else "the model's loss"
     return Proof("labels shift once: model", "passed" if agree else "failed", found, expected, where)

@@ -6,14 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.config import PretrainConfig
 from tasks.preflight import stream
-from tasks.preflight.model import (
-    Weights,
-    causality,
-    initial_loss,
-    learns_one_batch,
-    own_loss,
-    packed_equals_separate,
-)
+from tasks.preflight.model import Weights, causality, loss_proofs, packed_equals_separate
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import documents_apart
 from tasks.pretrain.blocks import Batch, Blocks, batch_at
@@ -44,16 +37,14 @@ def preflight_pretraining(
     weights: Weights = "pretrained" if config.weights == "pretrained" else "random"
     proofs = [
         causality(model, probe.inputs[:1], None if probe.documents is None else probe.documents[:1]),
-        initial_loss(model, _part(first, LEARNED).to(device), weights),
+        *loss_proofs(model, _part(first, LEARNED).to(device), weights),
         stream.every_document_ends(tokens, tokenizer),
         stream.ends_are_labels(split, starts, sampled, tokens.end_token),
         stream.blocks_supervised(first),
         stream.labels_follow(split, starts, sampled),
-        own_loss(model, probe),
         _packed(model, tokens, config, device),
         *documents_apart(split, tokens.validation),
         stream.waiting(split, context),
-        learns_one_batch(model, _part(first, LEARNED).to(device)),
     ]
     return Report.of(PRETRAINING, proofs, stream.example(split, starts, sampled, tokenizer))
 

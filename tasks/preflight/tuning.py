@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from tasks.finetune.data import TuningData
 from tasks.preflight.labels import cut_by_context, prove_labels
-from tasks.preflight.model import causality, initial_loss, learns_one_batch, loss_agreement, mean_loss, still
+from tasks.preflight.model import causality, loss_proofs
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
 from tasks.pretrain.blocks import Batch
@@ -39,13 +39,7 @@ def _model_proofs(model: PreTrainedModel, data: TuningData, loss: Loss) -> Itera
     causal = HuggingFaceCausal(model)
     yield causality(causal, torch.tensor([rows[0]["input_ids"]], device=model.device))
     shifted = Batch(batch["input_ids"][:, :-1], batch["labels"][:, 1:])
-    if shifted.supervised():
-        yield initial_loss(causal, shifted, "base")
-        yield _trainers_loss(model, batch, loss)
-        yield learns_one_batch(causal, shifted)
-    else:
-        for name in ("initial loss", "labels shift once: model", "learns one batch"):
-            yield Proof(name, "skipped", "no token of the first rows is trained on", "a label")
+    yield from loss_proofs(causal, shifted, "base", lambda: loss(model, dict(batch)).item())
 
 
 def _first_rows(data: TuningData) -> list[dict[str, list[int]]]:
@@ -55,11 +49,3 @@ def _first_rows(data: TuningData) -> list[dict[str, list[int]]]:
         rows.append({name: row[name] for name in ("input_ids", "labels")})
         tokens += len(row["input_ids"])
     return rows
-
-
-def _trainers_loss(model: PreTrainedModel, batch: dict[str, Tensor], loss: Loss) -> Proof:
-    """Against the cross-entropy of the model's logits with labels that are shifted here."""
-    with still(model):
-        own = loss(model, dict(batch)).item()
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return loss_agreement(own, mean_loss(logits[:, :-1], batch["labels"][:, 1:]))
