@@ -47,7 +47,7 @@ STAGES = {
         Stage("rows", 2, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
         Stage("preflight", 1, "tasks.preflight.stage:preflight"),
-        Stage("pretrain", 2, "tasks.pretrain:pretrain"),
+        Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 2, "tasks.finetune.sft:finetune"),
         Stage("generate", 1, "tasks.generate:generate"),
         Stage("judge", 1, "tasks.judge:judge"),

@@ -502,7 +502,7 @@ def tune_until(moment, base, rows, folder):
 def processes():
     """Real processes, forked from a server that has already imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain", "tasks.finetune.sft"])
+    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
     return context
 
 

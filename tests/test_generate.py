@@ -234,7 +234,7 @@ def respond_until(rows_done, model, rows, folder):
 def killed(model, rows, tmp_path):
     """A generation whose process was killed after two of its batches; the file of what it had done."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain", "tasks.finetune.sft"])
+    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
     process = context.Process(target=respond_until, args=(8, model, rows, tmp_path))
     process.start()
     process.join(120)

@@ -37,6 +37,9 @@ class Batch:
         documents = None if self.documents is None else self.documents[start:stop]
         return Batch(self.inputs[start:stop], self.labels[start:stop], documents)
 
+    def without_labels(self) -> "Batch":
+        return Batch(self.inputs, torch.full_like(self.labels, IGNORED), self.documents)
+
     def __len__(self) -> int:
         return len(self.inputs)
 

@@ -77,6 +77,10 @@ def _listen(process: subprocess.Popen[str], run: StageRun) -> tuple[Exception | 
             run.log_metrics(event["values"], event["step"])
         elif event["kind"] == "progress":
             run.progress(event["done"], event["total"], event["unit"], event["note"])
+        elif event["kind"] == "page":
+            run.log_page(event["key"], event["markdown"], event["description"])
+        elif event["kind"] == "table":
+            run.log_table(event["rows"], event["name"])
         elif event["kind"] == "error":
             failure = failure or getattr(errors, event["type"])(event["message"])
         elif failure is None:
@@ -94,6 +98,12 @@ class RelayedRun(StageRun):
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         tell("metrics", values=dict(values), step=step)
+
+    def log_table(self, rows: list[dict[str, Any]], name: str) -> None:
+        tell("table", rows=rows, name=name)
+
+    def log_page(self, key: str, markdown: str, description: str) -> None:
+        tell("page", key=key, markdown=markdown, description=description)
 
 
 def tell(kind: str, **event: Any) -> None:

@@ -7,7 +7,6 @@ states), so a run that was killed ends with the same bits as one that was not.
 import json
 import math
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,8 @@ from tasks.config import PretrainConfig
 from tasks.curves import draw_losses
 from tasks.device import autocast
 from tasks.errors import StageError
+from tasks.preflight import require
+from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.blocks import Batch, Blocks, batch_at, validation_batches
 from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.models import build_model
@@ -56,8 +57,9 @@ class Progress:
 
 
 def train(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
-    """Train as one process, or as one of those that torchrun started, and write the outputs once."""
+    """Prove, train and write the outputs, as one process or as one of those that torchrun started."""
     trainer = Trainer(config, run, tokens)
+    trainer.require_proofs()
     trainer.prepare()
     trainer.resume()
     trainer.fit()
@@ -94,6 +96,19 @@ class Trainer:
     def tokens_per_step(self) -> int:
         return self.sequences * self.config.context
 
+    def require_proofs(self) -> None:
+        """Refuse to train what the preflight finds fault with; the first process proves for all."""
+        self.plain.to(self.device)
+        if self.processes.is_first:
+            require(
+                self.run,
+                self.config.preflight,
+                lambda: preflight_pretraining(
+                    self.plain, self.tokenizer, self.files, self.config, self.device
+                ),
+            )
+        self.processes.wait()
+
     def prepare(self) -> None:
         """Put the model on its device, and make what steps it."""
         torch.manual_seed(self.config.seed + self.processes.rank)
@@ -129,7 +144,8 @@ class Trainer:
         if not supervised:
             raise StageError("a batch has no token to predict: every document in it is one token long")
         total = torch.zeros((), device=self.device)
-        pieces = list(micro_batches(batch, self.config.batch_size))
+        largest = self.processes.largest_share(self.sequences)
+        pieces = micro_batches(batch, self.config.batch_size, math.ceil(largest / self.config.batch_size))
         for piece in pieces:
             last = piece is pieces[-1]
             with nullcontext() if last else self.processes.without_sync(self.model):
@@ -358,10 +374,16 @@ class Trainer:
             raise StageError("the checkpoint that was written does not compute what the trained model does")
 
 
-def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
-    """The batch in pieces of `size` rows, the last with what is left."""
-    for start in range(0, len(batch), size):
-        yield batch.rows(start, start + size)
+def micro_batches(batch: Batch, size: int, count: int) -> list[Batch]:
+    """The batch in `count` pieces of up to `size` rows, the last with what is left.
+
+    Of processes whose shares differ by a row, one may need a piece less. Its last predicts nothing: sharded
+    models need every process in every forward.
+    """
+    pieces = [batch.rows(start, start + size) for start in range(0, len(batch), size)]
+    if len(pieces) < count:
+        pieces.append(batch.rows(0, 1).without_labels())
+    return pieces
 
 
 def _number(norm: Tensor) -> float:

@@ -4,6 +4,7 @@ Several are started by torchrun (tasks/pretrain/launch.py). With one, everything
 would do.
 """
 
+import math
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,9 @@ class Processes:
     def share(self, rows: int) -> slice:
         """The rows of a batch that this process reads: as many as the others do, or one less."""
         return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
+
+    def largest_share(self, rows: int) -> int:
+        return math.ceil(rows / self.count)
 
     def shared_out(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
         """Every batch for one of the processes, as many for each; False marks one that does not count.

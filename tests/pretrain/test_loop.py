@@ -77,13 +77,13 @@ def test_accumulation_changes_neither_losses_nor_weights(documents, tmp_path, mo
     runs, order, pieces = {}, {}, []
 
     def recording_pieces(batch, size):
-        pieces.append([piece.supervised() for piece in micro_batches(batch, size)])
-        return micro_batches(batch, size)
+        pieces.append([piece.supervised() for piece in micro_batches(batch, size, 0)])
+        return micro_batches(batch, size, 0)
 
     for rows, accumulation, cut in ((8, 1, 8), (2, 4, 2), (4, 2, 4), (4, 2, 3)):
         with monkeypatch.context() as patch:
             drawn = recording_batches(patch)
-            patch.setattr(loop, "micro_batches", lambda batch, _, cut=cut: recording_pieces(batch, cut))
+            patch.setattr(loop, "micro_batches", lambda batch, *_, cut=cut: recording_pieces(batch, cut))
             config = changed(
                 dropout=0, batch_size=rows, accumulation=accumulation, learning_rate=1e-3, documents=kept
             )

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
 from tasks.manifest import sha256_of
-from tasks.pretrain import pretrain
+from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
 from tasks.tokens import END_OFFSET, ends_path, load_tokens

@@ -1,0 +1,21 @@
+"""The pretrain stage: one process here, or several."""
+
+from pathlib import Path
+
+from tasks.config import PretrainConfig
+from tasks.pretrain.launch import launch
+from tasks.pretrain.loop import train
+from tasks.record import StageRun
+
+
+def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
+    """Train on `tokens` (from the tokenize stage) and write `model/`, `history.jsonl`, `summary.json`.
+
+    `model/` is the checkpoint with the lowest validation loss, with its tokenizer; it loads with
+    `AutoModelForCausalLM`. Raises StageError for a corpus shorter than the context and for a loss that is
+    not a number, RefusedError when a proof of the preflight fails.
+    """
+    if config.processes == 1:
+        train(config, run, tokens)
+    else:
+        launch(config, run, tokens)
