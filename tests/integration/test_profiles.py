@@ -66,3 +66,15 @@ def test_book_runs_on_the_real_data_from_a_mirror(make_workplace, shared_data):
     assert all(entry["rows"] == entry["scored"] == 110 for entry in first.json["scores"])
     second = workplace(*arguments, *short)
     assert all(second.cached.values())
+
+
+def test_shakespeare_learns_to_spell_on_two_cores(make_workplace, shared_data):
+    workplace = make_workplace("shakespeare")
+    (workplace.folder / "deployments").symlink_to(os.environ["TOUCHSTONE_HOME"] + "/deployments")
+    arguments = ("run", "shakespeare", "--mirror", str(shared_data), "--json")
+    first = workplace(*arguments)
+    assert first.status == 0, first.err
+    metrics = {stage["name"]: stage["metrics"] for stage in first.json["stages"]}
+    print(f"shakespeare: validation loss {metrics['pretrain']['best_validation_loss']:.3f}")
+    assert metrics["pretrain"]["best_validation_loss"] < 1.9  # nanoGPT's README tells 1.88 of AdamW
+    assert all(workplace(*arguments).cached.values())
