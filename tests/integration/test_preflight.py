@@ -1,0 +1,59 @@
+"""`touchstone preflight` as a user meets it: what it shows and refuses, and that it is not done twice."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def workplace(make_workplace):
+    return make_workplace("preflight")
+
+
+def proofs(result):
+    return {(proof["training"], proof["proof"]): proof["verdict"] for proof in result.json["proofs"]}
+
+
+def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
+    first = workplace("preflight", "tiny.yaml", "--json")
+    assert first.status == 0, first.err
+    assert (first.json["status"], first.json["verdict"]) == ("completed", "passed")
+    assert proofs(first)["pretraining", "causality"] == "passed"
+    assert proofs(first)["fine-tuning", "prompt masked"] == "passed"
+    assert "pretrain" not in first.cached
+    assert "trained on │" in first.err
+    second = workplace("preflight", "tiny.yaml", "--json")
+    assert second.cached == dict.fromkeys(first.cached, True)
+    assert second.json["proofs"] == first.json["proofs"]
+
+
+def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
+    """One of ten documents is another's copy; with a tenth held out some seed holds one of them out."""
+    text = (
+        "The keeper of the {} lighthouse climbed its stairs each evening and lit the {} lamp for the ships. "
+    )
+    words = "red old tall cold far near dark grey wide".split()
+    documents = [text.format(word, other) * 2 for word, other in zip(words, reversed(words), strict=True)]
+    (workplace.folder / "copies.jsonl").write_text(
+        "".join(json.dumps({"text": document}) + "\n" for document in documents * 2), encoding="utf-8"
+    )
+    broken = ("--set", "corpus=copies.jsonl", "--set", "tokenize.validation=0.2")
+    result = workplace("preflight", "tiny.yaml", "--json", *broken)
+    assert result.status == 3, result.err
+    assert (result.json["status"], result.json["verdict"]) == ("refused", "failed")
+    assert proofs(result)["pretraining", "splits share no row"] == "failed"
+    assert proofs(result)["fine-tuning", "prompt masked"] == "passed"
+    assert "validation document" in result.json["error"]
+    assert "Traceback" not in result.err
+
+    trained = workplace("run", "tiny.yaml", "--json", *broken)
+    assert trained.status == 3
+    assert trained.json["status"] == "refused"
+    assert trained.json["error"].startswith("pretrain: ")
+    assert "splits share no row" in trained.json["error"]
+
+
+def test_a_wrong_profile_is_told_before_anything_runs(workplace):
+    result = workplace("preflight", "tiny.yaml", "--set", "pretrain.contxt=3", "--json")
+    assert (result.status, result.json["status"]) == (2, "usage")
+    assert "did you mean pretrain.context?" in result.json["error"]
