@@ -1,5 +1,7 @@
 """Reading records from files, with the row at fault named when one is wrong."""
 
+import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -8,28 +10,51 @@ from typing import Any
 
 from tasks.errors import StageError
 
+BLOCK = 2**20  # bytes
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can escape a lone surrogate; UTF-8 cannot hold it
 
 Record = tuple[str, dict[str, Any]]
 """Where a record stands (`file.json, row 12`), and the record."""
 
 
-def read_text(path: Path) -> str:
-    """A text file, which must be UTF-8 and not empty. Raises StageError naming file and byte."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StageError(
-            f"{path.name} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}. "
-            "Convert it first, for example: iconv -f latin1 -t utf-8"
-        ) from error
-    if not text.strip():
+def text_pieces(path: Path) -> Iterator[str]:
+    """The text of a file, a block of `BLOCK` bytes at a time, without byte order mark, every newline as \\n.
+
+    Raises StageError naming the file and the byte when it is not UTF-8, and at its end when it is empty.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+    read, blank = 0, True
+    with path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK)
+            read += len(block)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:  # its object ends where the block does
+                position = read - len(error.object) + error.start
+                raise StageError(
+                    f"{path.name} is not UTF-8: byte {position} is 0x{error.object[error.start]:02x}. "
+                    "Convert it first, for example: iconv -f latin1 -t utf-8"
+                ) from error
+            blank = blank and (not text or text.isspace())
+            if text:
+                yield text
+            if not block:
+                break
+    if blank:
         raise StageError(f"{path.name} is empty")
-    return text
+
+
+def read_text(path: Path) -> str:
+    """A whole text file, which must be UTF-8 and not empty. Raises StageError naming file and byte."""
+    return "".join(text_pieces(path))
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Objects of a JSON list or a JSON Lines file. Raises StageError naming the row that is no object."""
+    """Objects of a JSON list or a JSON Lines file. Raises StageError naming the row that is no object.
+
+    A list is read whole, at several times its size in memory; of JSON Lines one row is held at a time.
+    """
     if path.suffix == ".json":
         yield from _json_list(path)
     elif path.suffix in (".jsonl", ".ndjson"):
@@ -74,8 +99,19 @@ def _rows_before(text: str, position: int) -> int:
     return rows
 
 
+def _lines(path: Path) -> Iterator[str]:
+    begun: list[str] = []  # a row may span many blocks; joined once, at its end
+    for text in text_pieces(path):
+        first, *others = text.split("\n")
+        begun.append(first)
+        for line in others:
+            yield "".join(begun)
+            begun = [line]
+    yield "".join(begun)
+
+
 def _json_lines(path: Path) -> Iterator[Record]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:

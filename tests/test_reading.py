@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import reading
 from tasks.errors import StageError
-from tasks.reading import read_records, read_text, text_field
+from tasks.reading import read_records, read_text, text_field, text_pieces
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -56,6 +57,25 @@ def test_a_byte_order_mark_is_no_part_of_the_text(file):
     assert read_text(file("a.txt", b"\xef\xbb\xbftext")) == "text"
 
 
+@given(text=TEXT.filter(str.strip) | st.text("\r\na é🙂", min_size=9).filter(str.strip))
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 2**20])
+def test_blocks_of_any_size_give_the_text_that_reading_at_once_gives(tmp_path_factory, block, mark, text):
+    path = tmp_path_factory.mktemp("text") / "a.txt"
+    path.write_bytes(mark + text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "BLOCK", block)
+        assert "".join(text_pieces(path)) == path.read_text(encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_a_row_may_span_blocks_and_a_block_may_hold_rows(file, monkeypatch, block):
+    monkeypatch.setattr(reading, "BLOCK", block)
+    rows = [{"t": "é" * n} for n in (0, 40, 1, 2, 3)]
+    path = file("a.jsonl", "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    assert [row for _, row in read_records(path)] == rows
+
+
 # What is refused
 
 
@@ -70,6 +90,25 @@ def test_text_that_is_not_utf8_is_named_with_its_byte_and_a_way_out(file):
     message = message_of(file("a.jsonl", '{"t": "schön"}'.encode("latin1")))
     assert message.startswith("a.jsonl is not UTF-8: byte 10 is 0xf6.")
     assert "iconv" in message
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 2**20])
+@pytest.mark.parametrize(
+    ("content", "position"),
+    [
+        (b"\xef\xbb\xbfab\xffcd", 5),
+        (b"abcdefg\xe4\xb8", 7),
+        ("\u4e2d\u6587".encode() + b"\xf0\x9f\x99!", 6),
+        (b"\x80", 0),
+    ],
+    ids=["behind a mark", "half a character at the end", "half a character", "the first"],
+)
+def test_the_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(
+    file, monkeypatch, block, content, position
+):
+    monkeypatch.setattr(reading, "BLOCK", block)
+    with pytest.raises(StageError, match=f"byte {position} is 0x{content[position]:02x}\\."):
+        read_text(file("a.txt", content))
 
 
 @pytest.mark.parametrize(
