@@ -4,25 +4,48 @@ Whatever the kind, what is saved is a Hugging Face tokenizer folder that `AutoTo
 """
 
 import json
-import math
-import random
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.config import TokenizeConfig
+from tasks.corpus import (
+    ANYWHERE,
+    BETWEEN_WORDS,
+    NOWHERE,
+    Measures,
+    Part,
+    cut,
+    measure,
+    read_pieces,
+    sample,
+    split_parts,
+    training_lengths,
+)
 from tasks.errors import StageError
-from tasks.reading import read_records, read_text, text_field
+from tasks.reading import read_text
 from tasks.record import StageRun
 from tasks.rows import load_split
+from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
 UNKNOWN = "<|unk|>"
-DOCUMENTS_PER_BATCH = 256
+EVERY_CHARACTER = r"[\s\S]"
+
+PART = 2**14  # characters; dozens go into a batch, so that every core has some
+BATCH = 2**19  # characters; a token being encoded takes some hundred bytes
+PART_COST = 256  # characters that a part's own memory amounts to
+IN_FLIGHT = 2  # batches
 
 
 def tokenize(
@@ -33,96 +56,152 @@ def tokenize(
     vocabulary: Path | None = None,
     rows: Path | None = None,
 ) -> None:
-    """Write `tokenizer/`, `train.bin`, `validation.bin` (one unsigned integer a token) and `tokens.json`.
+    """Write `tokenizer/`, `tokens.json`, and the token files of both splits as `tasks.tokens` reads them.
 
     `vocabulary` holds `encoder.json` and `vocab.bpe` for kind gpt2. A tokenizer that is trained here also
     reads the training split of `rows`, so that the words of the instructions get tokens. Every document is
-    followed by the end token. Raises StageError for an empty or malformed corpus.
+    followed by the end token. The corpus is read three times (a trained tokenizer reads its sample between
+    the measuring and the encoding) and is never in memory: that holds some batches of text and tokens, eight
+    bytes a document, and the largest row (the whole file for `.json`). A tokenizer that may not cut a
+    document (see `cuts`) holds the largest document. Raises StageError for an empty or malformed corpus.
     """
-    documents = list(read_documents(corpus))
-    tokenizer = make_tokenizer(config, [*documents, *_training_texts(rows)], vocabulary)
+    measures = measure(
+        read_pieces(corpus), lambda done: run.progress(done, 0, "bytes", "measuring the corpus")
+    )
+    tokenizer = make_tokenizer(config, _texts_to_learn(config, run, corpus, measures, rows), vocabulary)
     tokenizer.save_pretrained(run.out / "tokenizer")
-    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    run.log_metrics({"vocab_size": len(tokenizer)})
+    training = training_lengths(measures.lengths, config)
+    parts = split_parts(read_pieces(corpus), measures.lengths, training)
     facts: dict[str, object] = {
-        "dtype": np.dtype(kind).name,
+        "dtype": np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32).name,
         "vocab_size": len(tokenizer),
         "end_token": tokenizer.eos_token_id,
-        "documents": len(documents),
+        "documents": len(measures.lengths),
     }
-    for name, texts in zip(("train", "validation"), split_documents(documents, config), strict=True):
-        tokens = encode(tokenizer, texts)
-        tokens.astype(kind).tofile(run.out / f"{name}.bin")
-        facts[name] = {"tokens": len(tokens), "bytes": sum(len(text.encode()) for text in texts)}
-        run.log_metrics({f"{name}_tokens": len(tokens)})
-        run.progress(len(tokens), len(tokens), "tokens", f"{name} split")
-    run.log_metrics({"vocab_size": len(tokenizer)})
-    (run.out / "tokens.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    done, started = 0, time.monotonic()
+    with ExitStack() as files:
+        splits = {
+            name: files.enter_context(SplitWriter(run.out, name, facts["dtype"], facts["end_token"]))
+            for name in ("train", "validation")
+        }
+        for batch in encode(tokenizer, parts):
+            for part, ids in batch:
+                size = len(part.text.encode())
+                splits[part.split].add(ids, size, part.ends)
+                done += size
+            rate = done / max(time.monotonic() - started, 1e-9) / 1e6
+            run.progress(done, measures.bytes, "bytes", f"encoding, {rate:.1f} MB/s")
+    for name, split in splits.items():
+        facts[name] = {"tokens": split.tokens, "bytes": split.bytes, "documents": split.documents}
+        run.log_metrics({f"{name}_tokens": split.tokens})
+    (run.out / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def read_documents(corpus: Path) -> Iterator[str]:
-    """Documents below a folder, in the order of their paths: a text file, or a JSON row's `text`."""
-    paths = sorted(p for p in corpus.rglob("*") if p.is_file())
-    if not paths:
-        raise StageError("the corpus holds no file")
-    for path in paths:
-        if path.suffix in (".json", ".jsonl", ".ndjson"):
-            for record in read_records(path):
-                yield text_field(record, "text", "completion")
-        elif path.suffix in (".txt", ".md", ""):
-            yield read_text(path)
-        else:
-            raise StageError(f"{path.name}: a corpus is .txt, .md, .json or .jsonl, found {path.suffix}")
+def _texts_to_learn(
+    config: TokenizeConfig, run: StageRun, corpus: Path, measures: Measures, rows: Path | None
+) -> Iterator[str]:
+    """What a tokenizer that is trained here reads: words of a share of the corpus, characters of it all."""
+    run.progress(0, measures.bytes, "bytes", "training the tokenizer")
+    if config.kind == "char":
+        yield from (text for _, text in read_pieces(corpus))
+    else:
+        whole = split_parts(read_pieces(corpus), measures.lengths, measures.lengths)
+        yield from sample(whole, measures.bytes, config.training_bytes)
+    for row in load_split(rows, "train") if rows else ():
+        yield "\n".join(str(row[name]) for name in ("instruction", "input", "output"))
 
 
-def _training_texts(rows: Path | None) -> list[str]:
-    if rows is None:
-        return []
-    return [
-        "\n".join(str(row[name]) for name in ("instruction", "input", "output"))
-        for row in load_split(rows, "train")
-    ]
+class SplitWriter:
+    """Appends a split's tokens to its file, and the offset behind each end token to the file beside it."""
+
+    def __init__(self, folder: Path, split: str, dtype: str, end_token: int) -> None:
+        self._files = [path(folder, split).open("wb") for path in (token_path, ends_path)]
+        self._dtype = np.dtype(dtype)
+        self._end_token = end_token
+        self.tokens = self.bytes = self.documents = 0
+
+    def add(self, ids: Sequence[int], size: int, ends: bool) -> None:
+        """`ids` of `size` bytes of text; `ends`: the end token follows."""
+        tokens, offsets = self._files
+        tokens.write(np.array([*ids, self._end_token] if ends else ids, dtype=self._dtype).tobytes())
+        self.tokens += len(ids) + ends
+        self.bytes += size
+        self.documents += ends
+        if ends:
+            offsets.write(np.array(self.tokens, dtype=END_OFFSET).tobytes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
 
 
-def split_documents(documents: Sequence[str], config: TokenizeConfig) -> tuple[list[str], list[str]]:
-    """Training and validation documents, the latter with `config.validation` of the characters.
+def encode(
+    tokenizer: PreTrainedTokenizerBase, parts: Iterable[Part]
+) -> Iterator[list[tuple[Part, Sequence[int]]]]:
+    """Batches of the parts, cut to a size that bounds memory, each with its tokens.
 
-    Of many documents whole ones are held out, drawn by seed; of fewer than ten, or when none is as small as
-    that, the end of their text is.
+    Put together, the tokens of a document are those of its whole text. The tokenizers library encodes the
+    parts of a batch on every core; while the caller writes one batch the next are being encoded.
     """
-    total = sum(map(len, documents))
-    wanted = math.floor(total * config.validation)
-    if len(documents) < 10:
-        return _cut(documents, total - wanted)
-    order = list(range(len(documents)))
-    random.Random(config.seed).shuffle(order)
-    held_out: set[int] = set()
-    for index in order:
-        if len(documents[index]) <= wanted:
-            held_out.add(index)
-            wanted -= len(documents[index])
-    if not held_out and wanted:  # every document is larger than the share
-        return _cut(documents, total - wanted)
-    train = [text for index, text in enumerate(documents) if index not in held_out]
-    return train, [documents[index] for index in sorted(held_out)]
+    encode_batch = _batch_encoder(tokenizer)
+    coming: deque[tuple[list[Part], Future]] = deque()
+    with ThreadPoolExecutor(IN_FLIGHT) as threads:
+        for batch in _batches(cut(parts, cuts(tokenizer), PART)):
+            coming.append((batch, threads.submit(encode_batch, [part.text for part in batch])))
+            if len(coming) > IN_FLIGHT:
+                batch, ids = coming.popleft()
+                yield list(zip(batch, ids.result(), strict=True))
+        for batch, ids in coming:
+            yield list(zip(batch, ids.result(), strict=True))
 
 
-def _cut(documents: Sequence[str], characters: int) -> tuple[list[str], list[str]]:
-    before, after = [], []
-    for text in documents:
-        before.append(text[:characters])
-        after.append(text[characters:])
-        characters = max(0, characters - len(text))
-    return [text for text in before if text], [text for text in after if text]
+def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    batch: list[Part] = []
+    cost = 0
+    for part in parts:
+        batch.append(part)
+        cost += len(part.text) + PART_COST
+        if cost >= BATCH:
+            yield batch
+            batch, cost = [], 0
+    if batch:
+        yield batch
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> np.ndarray:
-    """Tokens of all documents as int64, each document followed by the end token and preceded by nothing."""
-    parts: list[np.ndarray] = []
-    for start in range(0, len(documents), DOCUMENTS_PER_BATCH):
-        batch = list(documents[start : start + DOCUMENTS_PER_BATCH])
-        for ids in text_ids(tokenizer, batch):
-            parts.append(np.array([*ids, tokenizer.eos_token_id], dtype=np.int64))
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+def _batch_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[list[int]]]:
+    """As `text_ids`, but of a fast tokenizer the library underneath, in two thirds of the time."""
+    if not tokenizer.is_fast:
+        return lambda texts: text_ids(tokenizer, texts)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return lambda texts: [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def cuts(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+    """Where a text may be cut so that the tokens of the parts are those of the whole.
+
+    Anywhere for one token a character. For a byte-level BPE with GPT-2's pattern, between its words: a run
+    of one kind (whitespace, letters, digits, marks) is one word, of whatever length, and stays whole. Nowhere
+    when anything else is known of the tokenizer (a normalizer, added tokens that are not special, another
+    pattern), or nothing.
+    """
+    if not tokenizer.is_fast or (backend := tokenizer.backend_tokenizer).pre_tokenizer is None:
+        return NOWHERE
+    added = backend.get_added_tokens_decoder().values()
+    if backend.normalizer is not None or not all(token.special for token in added):
+        return NOWHERE
+    match json.loads(backend.pre_tokenizer.__getstate__()):
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
+            return BETWEEN_WORDS
+        case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
+            return ANYWHERE if pattern == EVERY_CHARACTER else NOWHERE
+    return NOWHERE
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
@@ -187,10 +266,13 @@ def _one_file(folder: Path, name: str) -> Path:
 
 def characters(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """One token for each character that occurs; others become the unknown token."""
-    alphabet = sorted(set().union(*texts))
+    seen = np.zeros(0x110000, dtype=bool)  # a code point; a set of characters would take ten times as long
+    for text in texts:
+        seen[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
+    alphabet = map(chr, np.flatnonzero(seen))
     vocab = {token: index for index, token in enumerate([END, PAD, UNKNOWN, *alphabet])}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return _wrapped(tokenizer, pad_token=PAD, unk_token=UNKNOWN)
 

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
-from transformers import AutoTokenizer
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, ByT5Tokenizer
 
+import tasks.reading
+import tasks.tokenize
 from tasks.config import DownloadConfig, TokenizeConfig
+from tasks.corpus import ANYWHERE, BETWEEN_WORDS, NOWHERE, Part
 from tasks.download import fingerprints
 from tasks.errors import StageError
 from tasks.manifest import sha256_of_tree
@@ -19,15 +22,17 @@ from tasks.rows import write_rows
 from tasks.tokenize import (
     END,
     PAD,
+    SplitWriter,
     characters,
+    cuts,
     encode,
     load_gpt2,
     make_tokenizer,
-    read_documents,
-    split_documents,
+    text_ids,
     tokenize,
     train_bpe,
 )
+from tasks.tokens import load_tokens
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 STORY = "The quick brown fox jumps over the lazy dog. " * 20
@@ -65,6 +70,17 @@ def corpus(tmp_path):
     return write
 
 
+def tokens_in(tokenizer, documents):
+    """The ids of documents, each given at once, without the end tokens."""
+    found = [[] for _ in documents]
+    number = 0
+    for batch in encode(tokenizer, [Part("train", text, True) for text in documents]):
+        for part, ids in batch:
+            found[number] += ids
+            number += part.ends
+    return found
+
+
 def tokens_of(run, split):
     facts = json.loads((run.out / "tokens.json").read_text())
     return np.fromfile(run.out / f"{split}.bin", dtype=facts["dtype"]).tolist()
@@ -78,14 +94,17 @@ def test_a_trained_bpe_gives_any_text_back(bpe, text):
     assert bpe.decode(bpe(text)["input_ids"]) == text
 
 
-@given(texts=st.lists(TEXT, max_size=5))
-def test_pitfall_6_the_end_token_follows_every_document_and_stands_nowhere_else(bpe, texts):
-    tokens = encode(bpe, texts).tolist()
+@given(texts=st.lists(TEXT.filter(str.strip), min_size=1, max_size=5))
+def test_pitfall_6_the_end_token_follows_every_document_and_stands_nowhere_else(bpe, texts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("split")
+    with SplitWriter(folder, "train", "uint16", bpe.eos_token_id) as split:
+        for ids in tokens_in(bpe, texts):
+            split.add(ids, 1, True)
+    tokens = np.fromfile(folder / "train.bin", dtype=np.uint16).tolist()
     ends = [index for index, token in enumerate(tokens) if token == bpe.eos_token_id]
-    assert len(ends) == len(texts)
-    bounds = [-1, *ends]
-    assert [bpe.decode(tokens[start + 1 : end]) for start, end in pairwise(bounds)] == texts
-    assert ends[-1:] == ([len(tokens) - 1] if texts else [])
+    assert [bpe.decode(tokens[start + 1 : end]) for start, end in pairwise([-1, *ends])] == texts
+    assert ends[-1] == len(tokens) - 1
+    assert np.fromfile(folder / "train.ends.bin", dtype="<u8").tolist() == [end + 1 for end in ends]
 
 
 def test_a_trained_bpe_has_the_size_asked_for_and_its_special_tokens_first(bpe):
@@ -125,10 +144,9 @@ def test_every_character_of_the_corpus_is_one_token():
 
 @given(text=st.text(alphabet="ab \n\tüé中🙂e\u0301"))
 def test_character_level_gives_any_text_of_its_alphabet_back(letters, text):
-    ids = encode(letters, [text]).tolist()
-    assert ids[-1] == letters.eos_token_id
-    assert len(ids) == len(text) + 1
-    assert letters.decode(ids[:-1]) == text
+    [ids] = tokens_in(letters, [text])
+    assert len(ids) == len(text)
+    assert letters.decode(ids) == text
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +238,54 @@ def saved(bpe, tmp_path):
 
 def test_pitfall_10_no_begin_token_stands_before_a_document(saved, bpe):
     loaded = make_tokenizer(TokenizeConfig(kind="hf", name=str(saved)), [])
-    assert encode(loaded, ["fox", "dog"]).tolist() == encode(bpe, ["fox", "dog"]).tolist()
+    assert (
+        tokens_in(loaded, ["fox", "dog"]) == tokens_in(bpe, ["fox", "dog"]) == text_ids(bpe, ["fox", "dog"])
+    )
+
+
+def test_only_a_tokenizer_that_is_known_to_allow_it_has_its_documents_cut(saved, bpe, letters):
+    def changed(**parts):
+        other = AutoTokenizer.from_pretrained(saved)
+        for name, value in parts.items():
+            setattr(other.backend_tokenizer, name, value)
+        return other
+
+    assert cuts(bpe) is cuts(changed()) is BETWEEN_WORDS
+    assert cuts(letters) is ANYWHERE
+    assert cuts(changed(normalizer=normalizers.NFC())) is NOWHERE
+    assert cuts(changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True))) is NOWHERE
+    assert cuts(changed(pre_tokenizer=pre_tokenizers.ByteLevel(False, use_regex=False))) is NOWHERE
+    assert cuts(changed(pre_tokenizer=pre_tokenizers.Split(Regex(r"\S"), "isolated"))) is NOWHERE
+    assert cuts(changed(pre_tokenizer=None)) is NOWHERE
+    more = changed()
+    more.add_tokens(["fox jumps"])
+    assert cuts(more) is NOWHERE
+    assert cuts(ByT5Tokenizer()) is NOWHERE
+
+
+@pytest.mark.parametrize("part", [1, 100])
+def test_a_tokenizer_that_must_see_a_whole_document_does(saved, part, monkeypatch):
+    monkeypatch.setattr(tasks.tokenize, "PART", part)
+    other = AutoTokenizer.from_pretrained(saved)
+    other.backend_tokenizer.normalizer = normalizers.Replace(Regex("fox jumps"), "naïve")
+    assert tokens_in(other, [STORY]) == text_ids(other, [STORY])
+    assert "naïve over" in other.decode(text_ids(other, [STORY])[0])
+
+
+def test_truncation_that_comes_with_a_tokenizer_cuts_no_document(saved):
+    other = AutoTokenizer.from_pretrained(saved)
+    other.backend_tokenizer.enable_truncation(3)
+    other.backend_tokenizer.enable_padding(length=1000)
+    assert tokens_in(other, [STORY]) == text_ids(other, [STORY])
+
+
+def test_a_tokenizer_written_in_python_works_too(corpus, stage_run, tmp_path):
+    ByT5Tokenizer().save_pretrained(tmp_path / "bytes")
+    assert not AutoTokenizer.from_pretrained(tmp_path / "bytes").is_fast
+    run = stage_run()
+    config = TokenizeConfig(kind="hf", name=str(tmp_path / "bytes"), validation=0)
+    tokenize(config, run, corpus=corpus(a__txt="aé</s>"))
+    assert tokens_of(run, "train") == [byte + 3 for byte in "aé</s>".encode()] + [1]
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end_token(saved):
@@ -276,71 +341,7 @@ def test_a_saved_tokenizer_loads_and_gives_the_same_ids(kind, tmp_path, request)
         assert getattr(loaded, name) == getattr(tokenizer, name)
 
 
-# Splits
-
-
-@given(TEXT.filter(bool))
-def test_a_single_text_is_cut_at_ninety_percent_of_its_characters_and_nothing_is_lost(text):
-    train, validation = split_documents([text], TokenizeConfig(validation=0.1))
-    assert "".join(train + validation) == text
-    assert len("".join(validation)) == len(text) // 10
-
-
-def test_the_verdict_is_cut_at_ninety_percent(shared_data):
-    text = (shared_data / "the-verdict.txt").read_text(encoding="utf-8")
-    train, validation = split_documents([text], TokenizeConfig(validation=0.1))
-    assert (len(train[0]), len(validation[0])) == (18_432, 2_047)
-
-
-@given(st.lists(TEXT.filter(bool), min_size=1, max_size=9), st.floats(0, 0.99))
-def test_few_documents_lose_the_end_of_their_text_and_nothing_else(documents, share):
-    train, validation = split_documents(documents, TokenizeConfig(validation=share))
-    text = "".join(documents)
-    assert "".join(train + validation) == text
-    assert len("".join(validation)) == int(len(text) * share)
-    assert "" not in train + validation
-
-
-@given(st.lists(TEXT.filter(bool), min_size=10, max_size=40, unique=True), st.integers(0, 2**32 - 1))
-def test_many_documents_are_held_out_whole_and_in_order(documents, seed):
-    config = TokenizeConfig(validation=0.3, seed=seed)
-    train, validation = split_documents(documents, config)
-    wanted = int(sum(map(len, documents)) * 0.3)
-    assert len("".join(validation)) <= wanted
-    if min(map(len, documents)) > wanted:
-        return  # the test below
-    assert sorted(train + validation) == sorted(documents)
-    assert [text for text in documents if text in set(train)] == train
-    assert [text for text in documents if text in set(validation)] == validation
-    assert wanted - len("".join(validation)) < min(map(len, train))  # no document more would fit
-    assert split_documents(documents, config) == (train, validation)
-
-
-def test_another_seed_holds_out_other_documents():
-    documents = [f"document {number:03}" for number in range(100)]
-    one, other = (split_documents(documents, TokenizeConfig(seed=seed))[1] for seed in (1, 2))
-    assert len(one) == len(other) == 10
-    assert one != other
-
-
-def test_something_is_held_out_even_when_every_document_is_larger_than_the_share():
-    train, validation = split_documents(["x" * 100] * 10, TokenizeConfig(validation=0.05))
-    assert [len(text) for text in train] == [100] * 9 + [50]
-    assert [len(text) for text in validation] == [50]
-
-
-def test_nothing_is_held_out_when_nothing_is_to_be():
-    documents = [f"document {number}" for number in range(20)]
-    assert split_documents(documents, TokenizeConfig(validation=0)) == (documents, [])
-
-
 # The corpus
-
-
-def test_documents_come_in_the_order_of_their_paths_and_rows(corpus):
-    rows = '{"text": "third"}\n{"completion": "fourth"}\n'
-    folder = corpus(b__jsonl=rows, a__txt="first", a__md="zeroth", c="last", b__json='[{"text": "second"}]')
-    assert list(read_documents(folder)) == ["zeroth", "first", "second", "third", "fourth", "last"]
 
 
 @pytest.mark.parametrize(
@@ -372,8 +373,8 @@ def test_the_token_files_hold_what_the_facts_say(corpus, stage_run):
         "vocab_size": 5,
         "end_token": 0,
         "documents": 1,
-        "train": {"tokens": 91, "bytes": 180},
-        "validation": {"tokens": 11, "bytes": 20},
+        "train": {"tokens": 91, "bytes": 180, "documents": 1},
+        "validation": {"tokens": 11, "bytes": 20, "documents": 1},
     }
     assert (run.out / "train.bin").stat().st_size == 91 * 2
     assert tokens_of(run, "train") == [3] * 90 + [0]
@@ -389,8 +390,8 @@ def test_pitfall_20_bytes_are_counted_on_the_text_not_on_its_tokens(corpus, stag
     facts = json.loads((run.out / "tokens.json").read_text())
     assert facts["train"]["bytes"] == 15 * len(documents[0].encode())
     assert facts["validation"]["bytes"] == 5 * len(documents[0].encode())
-    assert tokens_of(run, "train").count(0) == 15
-    assert tokens_of(run, "validation").count(0) == 5
+    assert tokens_of(run, "train").count(0) == facts["train"]["documents"] == 15
+    assert tokens_of(run, "validation").count(0) == facts["validation"]["documents"] == 5
     loaded = AutoTokenizer.from_pretrained(run.out / "tokenizer")
     whole = loaded.decode(tokens_of(run, "train")).split(END) + loaded.decode(
         tokens_of(run, "validation")
@@ -435,6 +436,74 @@ def test_the_training_rows_teach_the_tokenizer_and_the_test_rows_do_not(corpus, 
     assert letters.unk_token_id not in letters("жщ")["input_ids"]
     assert letters("ю")["input_ids"] == [letters.unk_token_id]
     assert set(tokens_of(run, "train")) == {letters("a")["input_ids"][0], letters.eos_token_id}
+
+
+ROWS = [f"row {n}: don't  stop\n\n \tназад 中文。{'x' * n}" for n in range(30)]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char", "hf"])
+@pytest.mark.parametrize("documents", ["one text", "rows", "both"])
+def test_no_size_of_block_part_or_batch_changes_the_result(
+    kind, documents, corpus, stage_run, monkeypatch, request
+):
+    files = {
+        "a__jsonl": "\n".join(json.dumps({"text": row}) for row in ROWS),
+        "b__txt": STORY + " ".join(ROWS),
+    }
+    names = {"one text": ["b__txt"], "rows": ["a__jsonl"], "both": ["a__jsonl", "b__txt"]}[documents]
+    folder = corpus(**{name: files[name] for name in names})
+    more = {"name": str(request.getfixturevalue("saved"))} if kind == "hf" else {}
+    config = TokenizeConfig(kind=kind, vocab_size=300, validation=0.2, training_bytes=1500, **more)
+    digests = set()
+    for number, (block, part, batch) in enumerate([(2**20, 2**14, 2**19), (7, 1, 1), (64, 50, 600)]):
+        monkeypatch.setattr(tasks.reading, "BLOCK", block)
+        monkeypatch.setattr(tasks.tokenize, "PART", part)
+        monkeypatch.setattr(tasks.tokenize, "BATCH", batch)
+        run = stage_run(f"run-{number}")
+        tokenize(config, run, corpus=folder)
+        digests.add(sha256_of_tree(run.out))
+    assert len(digests) == 1
+
+
+def test_the_text_of_the_end_token_is_text(corpus, stage_run):
+    run = stage_run()
+    text = f"one{END}two"
+    tokenize(TokenizeConfig(vocab_size=258, validation=0), run, corpus=corpus(a__txt=text))
+    assert len(tokens_of(run, "train")) == len(text) + 1
+    assert tokens_of(run, "train").index(0) == len(text)
+
+
+def test_the_ends_of_documents_are_where_the_reader_looks_for_them(corpus, stage_run):
+    run = stage_run()
+    folder = corpus(a__jsonl="\n".join(json.dumps({"text": "ab" * n}) for n in range(1, 11)))
+    tokenize(TokenizeConfig(kind="char", validation=0.3), run, corpus=folder)
+    found = load_tokens(run.out)
+    lengths = sorted(
+        len_ - 1
+        for split in (found.train, found.validation)
+        for len_ in np.diff(split.ends, prepend=0).tolist()
+    )
+    assert lengths == [2 * n for n in range(1, 11)]
+    for split in (found.train, found.validation):
+        assert split.tokens[split.ends.astype(int) - 1].tolist() == [0] * len(split.ends)
+        assert split.ends[-1] == len(split)
+
+
+def test_progress_is_told_in_bytes_up_to_the_last(corpus, stage_run):
+    told = []
+    run = stage_run(progress=lambda *news: told.append(news))
+    tokenize(TokenizeConfig(vocab_size=300), run, corpus=corpus(a__txt="ä" * 100))
+    assert told[0] == (0, 200, "bytes", "training the tokenizer")
+    assert told[-1][:3] == (200, 200, "bytes")
+    assert told[-1][3].endswith(" MB/s")
+
+
+def test_a_sample_that_holds_nothing_is_refused(corpus, stage_run):
+    config = TokenizeConfig(vocab_size=300, training_bytes=4)
+    with pytest.raises(
+        StageError, match=r"tokenize\.training_bytes=4 holds no block of the corpus; allow more"
+    ):
+        tokenize(config, stage_run(), corpus=corpus(a__txt="x" * 100))
 
 
 def test_the_same_corpus_and_settings_give_the_same_bytes(corpus, stage_run):
