@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -56,39 +57,27 @@ def test_labels_are_shifted_once(tmp_path):
     assert len(sample) == config.context
 
 
-def recording_batches(patch):
-    drawn, draw = [], Blocks.batch
-
-    def recording(blocks, *args):
-        batch = draw(blocks, *args)
-        drawn.extend(batch.inputs.tolist())
-        return batch
-
-    patch.setattr(Blocks, "batch", recording)
-    return drawn
-
-
 @pytest.mark.parametrize("kept", ["joined", "apart"])
 def test_accumulation_changes_neither_losses_nor_weights(documents, tmp_path, monkeypatch, kept):
     """Pitfall 17: 8x1, 2x4, 4x2 and a ragged 3+3+2 see the same blocks and make the same steps.
 
     With documents apart, micro-batches have different numbers of labels.
     """
-    runs, order, pieces = {}, {}, []
+    runs, order, pieces = {}, defaultdict(list), []
 
-    def recording_pieces(batch, size):
-        pieces.append([piece.supervised() for piece in micro_batches(batch, size, 0)])
-        return micro_batches(batch, size, 0)
+    def cut_into(batch, rows):
+        order[rows] += batch.inputs.tolist()
+        cut = micro_batches(batch, rows, 0)
+        pieces.append([piece.supervised() for piece in cut])
+        return cut
 
     for rows, accumulation, cut in ((8, 1, 8), (2, 4, 2), (4, 2, 4), (4, 2, 3)):
         with monkeypatch.context() as patch:
-            drawn = recording_batches(patch)
-            patch.setattr(loop, "micro_batches", lambda batch, *_, cut=cut: recording_pieces(batch, cut))
+            patch.setattr(loop, "micro_batches", lambda batch, *_, cut=cut: cut_into(batch, cut))
             config = changed(
                 dropout=0, batch_size=rows, accumulation=accumulation, learning_rate=1e-3, documents=kept
             )
             runs[cut] = trained(config, documents, tmp_path / str(cut))
-            order[cut] = drawn
     assert order[8] == order[2] == order[4] == order[3]
     assert len(order[8]) == 8 * SMALL.steps
     assert {len(step) for step in pieces} == {1, 4, 2, 3}

@@ -9,10 +9,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.config import PretrainConfig
 from tasks.gpt import GPT, GPTConfig
+from tasks.pretrain.loop import Trainer
 from tasks.pretrain.models import HuggingFaceCausal
 from tasks.pretrain.optimizers import MOMENTUM, hidden_matrices, make_optimizers, orthogonalised
 from tasks.pretrain.schedule import rate_share
-from tests.pretrain.training import MUON_APART, SMALL, changed, curve, trained
+from tests.pretrain.training import MUON_APART, SMALL, changed, curve, stage_run_in, trained
 
 WIDTH = 32
 
@@ -210,18 +211,20 @@ def test_a_warm_up_longer_than_the_training_only_warms_up(schedule):
 
 def test_the_rates_of_the_schedule_are_those_that_were_stepped_with(tokens, tmp_path):
     """Muon's falls by the same share as AdamW's."""
-    stepped = []
+    config, stepped = changed(optimizer="muon", muon_learning_rate=0.05), []
 
     def recording(optimizer, *_):
         stepped.append((type(optimizer).__name__, optimizer.param_groups[0]["lr"]))
 
-    handle = register_optimizer_step_pre_hook(recording)
+    trainer = Trainer(config, stage_run_in(tmp_path), tokens)
+    trainer.prepare()
+    hook = register_optimizer_step_pre_hook(recording)
     try:
-        config = changed(optimizer="muon", muon_learning_rate=0.05)
-        run = trained(config, tokens, tmp_path)
+        trainer.fit()
     finally:
-        handle.remove()
+        hook.remove()
+    trainer.write()
     shares = [rate_share(config, step) for step in range(config.steps)]
     assert [rate for name, rate in stepped if name == "AdamW"] == [config.learning_rate * x for x in shares]
     assert [rate for name, rate in stepped if name == "Muon"] == [0.05 * x for x in shares]
-    assert curve(run, "learning_rate") == [config.learning_rate * x for x in shares]
+    assert curve(trainer.run, "learning_rate") == [config.learning_rate * x for x in shares]

@@ -1,0 +1,147 @@
+"""Several processes: the same steps as one, the same bits after a kill, errors as they were raised."""
+
+import os
+import signal
+import socket
+
+import pytest
+import torch
+
+from tasks.pretrain import speed
+from tasks.pretrain.blocks import Batch
+from tasks.pretrain.loop import micro_batches, train
+from tasks.pretrain.models import build_model
+from tasks.tokens import load_tokens
+from tests.pretrain.training import (
+    changed,
+    curve,
+    same_outputs,
+    stage_run_in,
+    summary_of,
+    trained,
+    weights_in,
+)
+
+WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart"}
+
+
+def part(rank, count, port, config, tokens, folder, last_step):
+    """What torchrun would have one of its processes do."""
+    torch.set_num_threads(1)
+    speed.MATRIX_SIDE["cpu"] = 64
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+    def until(done, *_):
+        if done == last_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(config, stage_run_in(folder, progress=until), tokens)
+
+
+@pytest.fixture
+def together(forked):
+    """A function that trains in several processes, and returns the run and their exit statuses."""
+    started = []
+
+    def run(config, tokens, folder, last_step=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for rank in range(config.processes):
+            arguments = (rank, config.processes, port, config, tokens, folder, last_step)
+            started.append(forked.Process(target=part, args=arguments))
+            started[-1].start()
+        for process in started[-config.processes :]:
+            process.join(60)
+        return stage_run_in(folder), [process.exitcode for process in started[-config.processes :]]
+
+    yield run
+    for process in started:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def assert_same_training(several, one):
+    for name in ("train_loss", "validation_loss", "gradient_norm"):
+        assert curve(several, name) == pytest.approx(curve(one, name), rel=1e-5)
+    for name, weight in weights_in(one).items():
+        torch.testing.assert_close(weights_in(several)[name], weight, atol=1e-5, rtol=0)
+    assert summary_of(several).keys() == summary_of(one).keys()
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize(("rows", "accumulation"), [(3, 1), (1, 3), (2, 4)])
+def test_two_processes_make_the_steps_of_one(documents, tmp_path, together, sharding, rows, accumulation):
+    """Of three sequences one process has one and the other two, in as many micro-batches or in more."""
+    fields = WITHOUT_DROPOUT | {"batch_size": rows, "accumulation": accumulation}
+    one = trained(changed(**fields), documents, tmp_path / "one")
+    config = changed(**fields, processes=2, sharding=sharding)
+    several, statuses = together(config, documents, tmp_path / "several")
+    assert statuses == [0, 0]
+    assert_same_training(several, one)
+
+
+def test_a_process_with_a_row_less_takes_part_in_every_micro_batch():
+    """It would be waited for without end: sharded parameters are put together in every forward."""
+    batch = Batch(torch.arange(6).view(3, 2), torch.arange(1, 7).view(3, 2), torch.zeros(3, 2).long())
+    assert [len(piece) for piece in micro_batches(batch, 2, 2)] == [2, 1]
+    *whole, idle = micro_batches(batch, 1, 4)
+    assert [piece.supervised() for piece in (*whole, idle)] == [2, 2, 2, 0]
+    assert len(idle) == 1
+
+
+def test_muon_steps_the_same_in_two_processes(documents, tmp_path, together):
+    """To the bfloat16 that it computes in."""
+    fields = WITHOUT_DROPOUT | {"optimizer": "muon", "batch_size": 3, "accumulation": 1}
+    one = trained(changed(**fields), documents, tmp_path / "one")
+    several, statuses = together(changed(**fields, processes=2), documents, tmp_path / "several")
+    assert statuses == [0, 0]
+    assert curve(several) == pytest.approx(curve(one), rel=1e-3)
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_a_model_of_hugging_face_trains_in_two_processes(documents, tmp_path, together, sharding):
+    """Its samples too, which transformers decodes without the wrapper that the loop calls."""
+    fields = WITHOUT_DROPOUT | {"steps": 4}
+    build_model(changed(**fields), load_tokens(documents)).save(tmp_path / "start")
+    fields |= {"model": str(tmp_path / "start"), "weights": "pretrained"}
+    one = trained(changed(**fields), documents, tmp_path / "one")
+    config = changed(**fields, processes=2, sharding=sharding)
+    several, statuses = together(config, documents, tmp_path / "several")
+    assert statuses == [0, 0]
+    assert_same_training(several, one)
+    samples = [(run.aside / "samples.txt").read_text() for run in (several, one)]
+    assert samples[0] == samples[1]
+
+
+# Exact resume (pitfall 18)
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_two_killed_processes_are_continued_to_the_same_bits(documents, tmp_path, together, sharding):
+    """With dropout: each process has random numbers of its own."""
+    config = changed(documents="apart", processes=2, sharding=sharding)
+    whole, _ = together(config, documents, tmp_path / "whole")
+    _, killed = together(config, documents, tmp_path / "killed", last_step=5)
+    assert killed == [-signal.SIGKILL] * 2
+    again, statuses = together(config, documents, tmp_path / "killed")
+    assert statuses == [0, 0]
+    assert same_outputs(again, whole)
+
+
+def test_what_two_processes_began_one_can_end(documents, tmp_path, together):
+    config = changed(**WITHOUT_DROPOUT, processes=2)
+    together(config, documents, tmp_path, last_step=5)
+    steps = []
+    watched = {"progress": lambda done, *_: steps.append(done)}
+    alone = trained(changed(**WITHOUT_DROPOUT), documents, tmp_path, **watched)
+    assert steps == [4, 5, 6, 7, 8, 9]
+    assert_same_training(alone, trained(changed(**WITHOUT_DROPOUT), documents, tmp_path / "one"))
