@@ -22,7 +22,7 @@ Pieces = Iterable[tuple[int, str]]
 """Texts with the number of their document, from 0; those of a document follow each other."""
 
 PROGRESS_EVERY = 2**24  # bytes
-SAMPLE_BLOCK = 2**16  # characters: small enough to spread, large enough that its cut ends do not count
+SAMPLE_BLOCK = 2**14  # characters; the tokenizers library reads 256 of them at a time
 
 # Where a text may be cut without changing its pre-tokens under GPT-2's pattern,
 #   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+

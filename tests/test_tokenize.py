@@ -1,10 +1,16 @@
 """Tokenizers and token files: nothing lost, nothing added but the end token, nothing reused."""
 
 import json
+import subprocess
+import sys
+from functools import cache
 from itertools import pairwise
+from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, normalizers, pre_tokenizers, processors
@@ -131,6 +137,41 @@ def test_training_twice_gives_the_same_bytes(tmp_path):
     assert sha256_of_tree(tmp_path / "one") == sha256_of_tree(tmp_path / "other")
 
 
+# Memory
+
+TOKENIZE_IN_A_PROCESS_OF_ITS_OWN = """
+import sys
+from pathlib import Path
+from pydoc_data.topics import topics
+from tasks.config import TokenizeConfig
+from tasks.record import StageRun
+from tasks.tokenize import tokenize
+
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+(folder / "corpus").mkdir()
+text = "".join(topics.values())[:500_000]
+with (folder / "corpus" / "a.txt").open("w", encoding="utf-8") as file:
+    for _ in range(size // len(text)):
+        file.write(text)
+run = StageRun(out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint")
+config = TokenizeConfig(vocab_size=2000, training_bytes=1_000_000)
+tokenize(config, run, corpus=folder / "corpus")
+[peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(peak.split()[1])
+"""  # not resource.getrusage: its maximum is never below that of the process that started this one
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    peaks = {}
+    for megabytes in (4, 24):
+        folder = tmp_path / str(megabytes)
+        folder.mkdir()
+        command = [sys.executable, "-c", TOKENIZE_IN_A_PROCESS_OF_ITS_OWN, str(folder), f"{megabytes}000000"]
+        peaks[megabytes] = int(subprocess.check_output(command, cwd=Path(__file__).parent.parent)) // 1024
+    assert peaks[24] - peaks[4] < 60, f"{peaks} MB"  # 2,260 when documents are encoded whole
+
+
 # Characters
 
 
@@ -183,6 +224,82 @@ def test_gpt2_gives_the_ids_that_openai_published(gpt2, shared_data):
 @given(text=TEXT)
 def test_gpt2_gives_any_text_back(gpt2, text):
     assert gpt2.decode(gpt2(text)["input_ids"]) == text
+
+
+REAL_TEXT = {
+    "English": "It's what they'd said: we'll see, won't we? I'm sure you've 1,024 \"reasons\" -- or 3.14...",
+    "German": "Fünf größere Straßen führen über den Fluß; »Wohin?«, fragte er. 12.345,67 €",
+    "Russian": "Мы шли по берегу реки, и дождь всё не кончался. Что же дальше?",
+    "Greek": "Ο ήλιος ανέτειλε πάνω από τη θάλασσα· κανείς δεν μίλησε.",
+    "Chinese": "春天来了，河边的柳树都绿了。一九八四年，他们三个人住在北京。",
+    "Japanese": "雨が降っているので、今日は家で本を読みます。カタカナも「少し」。",
+    "Korean": "오늘은 비가 와서 집에서 책을 읽습니다. 내일은 갈까요?",
+    "Arabic": "ذهب الولد إلى المدرسة صباحًا، ثم عاد إلى البيت. ١٢٣٤٥",
+    "Hebrew": "הילד הלך לבית הספר בבוקר, ואחר כך חזר הביתה.",
+    "Hindi": "लड़का सुबह स्कूल गया और शाम को घर लौट आया। क्या हुआ? १२३",
+    "Thai": "วันนี้ฝนตกหนักมาก เราจึงอยู่บ้านอ่านหนังสือ",
+    "emoji": "👩\u200d👩\u200d👧\u200d👦 family 🙂🙂🙃 👍🏽 flags 🇫🇷🇯🇵 ❤\ufe0f\u200d🔥!",
+    "code": "def f(x: int) -> int:\n\tif x_1 != 0:\n        return {'a': [x**2, ~x]}  # it's\n\n\nclass A:",
+    "whitespace": " a  b   c\t\td \n \n\n e\r\n f\u00a0g\u2003 h\u3000i\u2028j\u0085k\u200bl   ",
+    "contractions": "'S 's's ''t 'll'LL he'd've y'all'd 1's 'm9 '' '",
+    "marks": "e\u0301 a\u0308\u0323 \u00bd \u2167 x\u00b2 \u00ad\x00\x1c\ufeff\ufffd",
+}
+
+
+@pytest.fixture(scope="module")
+def published(shared_data):
+    """Text to ids as OpenAI's encoder.py does it, from their two files and by their rules alone."""
+    vocab = json.loads((shared_data / "gpt2" / "encoder.json").read_text(encoding="utf-8"))
+    lines = (shared_data / "gpt2" / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:]
+    ranks = {tuple(line.split()): rank for rank, line in enumerate(filter(None, lines))}
+    pattern = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    others = [byte for byte in range(256) if byte not in printable]
+    alphabet = {byte: chr(byte) for byte in printable} | {b: chr(256 + n) for n, b in enumerate(others)}
+
+    @cache
+    def merged(word):
+        symbols = [alphabet[byte] for byte in word.encode()]
+        while len(symbols) > 1:
+            best = min(pairwise(symbols), key=lambda pair: ranks.get(pair, inf))
+            if best not in ranks:
+                break
+            joined = []
+            for symbol in symbols:  # a symbol that was joined is longer than a half, so none joins twice
+                if joined and (joined[-1], symbol) == best:
+                    joined[-1] += symbol
+                else:
+                    joined.append(symbol)
+            symbols = joined
+        return [vocab[symbol] for symbol in symbols]
+
+    return lambda text: [token for word in pattern.findall(text) for token in merged(word)]
+
+
+@pytest.mark.parametrize("name", REAL_TEXT)
+@pytest.mark.parametrize("part", [1, 2**14])
+def test_gpt2_equals_the_published_algorithm_on_text_of_many_scripts(
+    gpt2, published, name, part, monkeypatch
+):
+    monkeypatch.setattr(tasks.tokenize, "PART", part)
+    assert tokens_in(gpt2, [REAL_TEXT[name]]) == [published(REAL_TEXT[name])]
+
+
+def test_gpt2_equals_the_published_algorithm_on_all_of_them_together_and_on_a_story(
+    gpt2, published, shared_data
+):
+    story = (shared_data / "the-verdict.txt").read_text(encoding="utf-8")
+    for text in ("".join(REAL_TEXT.values()), story):
+        assert tokens_in(gpt2, [text]) == [published(text)]
+
+
+@given(TEXT | st.text(" \n\t'stredvmlazé中1²٣.,🙂\u0301\u00a0"))
+def test_gpt2_equals_the_published_algorithm_on_any_text(gpt2, published, text):
+    assert tokens_in(gpt2, [text]) == [published(text)]
 
 
 def test_gpt2_needs_its_two_files(tmp_path):
