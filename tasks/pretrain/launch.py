@@ -46,7 +46,8 @@ def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
         stdin=subprocess.PIPE,  # nothing is sent: its end tells workers that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # libraries may print anything
         env=environment,
     ) as process:
         try:
@@ -68,25 +69,36 @@ def _listen(process: subprocess.Popen[str], run: StageRun) -> tuple[Exception | 
     failure: Exception | None = None
     printed: deque[str] = deque(maxlen=LAST_LINES)
     for line in process.stdout or ():
-        if not line.startswith(MARK):
-            if line.strip():
-                printed.append(line.strip())
-            continue
-        event: dict[str, Any] = json.loads(line.removeprefix(MARK))
-        if event["kind"] == "metrics":
+        noise, event = _parsed(line)
+        if noise:
+            printed.append(noise)
+        kind = event.get("kind")
+        if kind == "metrics":
             run.log_metrics(event["values"], event["step"])
-        elif event["kind"] == "progress":
+        elif kind == "progress":
             run.progress(event["done"], event["total"], event["unit"], event["note"])
-        elif event["kind"] == "page":
+        elif kind == "page":
             run.log_page(event["key"], event["markdown"], event["description"])
-        elif event["kind"] == "table":
+        elif kind == "table":
             run.log_table(event["rows"], event["name"])
-        elif event["kind"] == "error":
+        elif kind == "error":
             failure = failure or getattr(errors, event["type"])(event["message"])
-        elif failure is None:
+        elif kind == "defect" and failure is None:
             failure = RuntimeError(event["message"])
             failure.__cause__ = WorkerTraceback("\n" + event["traceback"])
     return failure, printed
+
+
+def _parsed(line: str) -> tuple[str, dict[str, Any]]:
+    """What a library printed, and what a worker told after it.
+
+    All of it is noise when another process wrote into the middle, as it may beyond the pipe's 4 KiB.
+    """
+    noise, _, told = line.partition(MARK)
+    try:
+        return noise.strip(), json.loads(told) if told else {}
+    except json.JSONDecodeError:
+        return line.replace(MARK, "").strip(), {}
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - it is text, shown as the cause of what it is the trace of
@@ -107,6 +119,6 @@ class RelayedRun(StageRun):
 
 
 def tell(kind: str, **event: Any) -> None:
-    """One line to the launching process; whole, since processes share the pipe."""
+    """One line to the launching process; in one write, since processes share the pipe."""
     sys.stdout.write(f"{MARK}{json.dumps({'kind': kind, **event})}\n")
     sys.stdout.flush()
