@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import deque
@@ -16,6 +17,8 @@ from tasks.record import StageRun
 
 MARK = "\x1e"  # before a line of ours among what workers print
 LAST_LINES = 30
+# Of what torchrun prints at the end: the signal that ended the first process to fail.
+FIRST_SIGNAL = re.compile(r"Root Cause.*exitcode *: -\d+ \(pid: \d+\) +\((\w+)\)", re.DOTALL)
 
 
 def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
@@ -55,6 +58,11 @@ def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
         except BaseException:
             process.terminate()  # torchrun ends its workers
             raise
+    if killed := FIRST_SIGNAL.search("\n".join(printed)):
+        raise StageError(
+            f"a training process was ended by {killed[1]}. The kernel sends SIGKILL when memory runs out: if "
+            "nobody did, lower pretrain.batch_size"
+        ) from failure  # what the others told of is that it was gone
     if failure is not None:
         raise failure
     if process.returncode:
