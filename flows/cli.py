@@ -4,14 +4,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
 
-from flows.config import Profile, load_profile, profile_names
+from flows.config import OF_INSTRUCTIONS, Profile, load_profile, profile_names
 from flows.console import console, print_result
 from tasks.download import fingerprints
 from tasks.errors import RefusedError, TouchstoneError, UsageError
@@ -24,18 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-STAGE_NAMES = (
-    "download",
-    "rows",
-    "tokenize",
-    "preflight",
-    "pretrain",
-    "finetune",
-    "generate",
-    "judge",
-    "promote",
-    "report",
-)
+# The stages that each command runs, which `flows.stages` has as flows and need not be imported to refuse one.
+BEFORE_TRAINING = ("download", "rows", "tokenize")
+PREFLIGHT_STAGES = (*BEFORE_TRAINING, "preflight")
+RUN_STAGES = (*BEFORE_TRAINING, "pretrain", "finetune", "generate", "judge", "promote", "report")
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -52,7 +44,7 @@ Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where ev
 Refresh = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="STAGE", help=f"Do a stage again ({', '.join(STAGE_NAMES)}, or all); may be repeated"
+        metavar="STAGE", help=f"Do a stage again ({', '.join(RUN_STAGES)}, or all); may be repeated"
     ),
 ]
 
@@ -72,8 +64,8 @@ def run(
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     overrides = [*(set_ or ()), *([f"judge.scorer={judge}"] if judge else [])]
-    stages = _stages_to_refresh(refresh or ())
     loaded = _ready(profile, overrides, mirror, verbose)
+    stages = _stages_to_refresh(refresh or (), RUN_STAGES, loaded)
     from flows.pipeline import pipeline  # after the checks above, which need not wait for it
     from flows.states import error_in
 
@@ -97,8 +89,8 @@ def preflight(
     verbose: Verbose = False,
 ) -> None:
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
-    stages = _stages_to_refresh(refresh or ())
     loaded = _ready(profile, set_ or (), mirror, verbose)
+    stages = _stages_to_refresh(refresh or (), PREFLIGHT_STAGES, loaded)
     from flows.preflight import prove, show
 
     outcome = prove(loaded, stages)
@@ -136,13 +128,16 @@ def _check_prefect_answers() -> None:
         ) from error
 
 
-def _stages_to_refresh(names: Any) -> list[str]:
+def _stages_to_refresh(names: Iterable[str], stages: Sequence[str], profile: Profile) -> list[str]:
+    """The named ones of the stages that the command runs for the profile."""
+    if profile.instructions is None:
+        stages = [stage for stage in stages if stage not in OF_INSTRUCTIONS]
     for name in names:
-        if name not in (*STAGE_NAMES, "all"):
+        if name not in (*stages, "all"):
             raise UsageError(
-                f"--refresh {name}: there is no such stage; there are {', '.join(STAGE_NAMES)}, and all"
+                f"--refresh {name}: there is no such stage in this; there are {', '.join(stages)}, and all"
             )
-    return list(STAGE_NAMES) if "all" in names else list(names)
+    return list(stages) if "all" in names else list(names)
 
 
 @app.command()

@@ -52,7 +52,7 @@ STAGES = {
         Stage("generate", 1, "tasks.generate:generate"),
         Stage("judge", 1, "tasks.judge:judge"),
         Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 1, "tasks.report:report"),
+        Stage("report", 2, "tasks.report:report"),
     )
 }
 

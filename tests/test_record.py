@@ -188,6 +188,7 @@ def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
         "template": "phi3",
         "precision": "bfloat16",
         "scorer": "ollama:x",
+        "preflight": "warn",
         "device": "cpu",
         "host": "elsewhere",
     }
