@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import httpx
 import typer

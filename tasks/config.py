@@ -286,7 +286,7 @@ class PretrainConfig(StageConfig):
         if self.model is None and (self.weights == "pretrained" or self.revision):
             raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
         if self.model is not None and self.dropout:
-            raise ValueError("a Hugging Face model has the dropout of its own configuration; leave dropout out")
+            raise ValueError("a Hugging Face model has its own dropout, in its configuration; leave it out")
         if self.batch_size * self.accumulation < self.processes:
             raise ValueError(
                 f"{self.processes} processes need a sequence each; batch_size x accumulation is "

@@ -1,9 +1,7 @@
 """Trainings small enough for a test, and what they leave behind."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
@@ -11,7 +9,6 @@ from tasks.manifest import sha256_of
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
-from tasks.tokens import END_OFFSET, ends_path, load_tokens
 
 # Dropout is on, so that a lost random state shows (pitfall 18).
 SMALL = PretrainConfig(
@@ -53,18 +50,7 @@ def tokens_of(text, folder, **config):
         (corpus / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
     run = stage_run_in(folder)
     tokenize(TokenizeConfig(**{"vocab_size": 300} | config), run, corpus=corpus)
-    write_ends(run.out)
     return run.out
-
-
-def write_ends(folder):
-    facts = json.loads((folder / "tokens.json").read_text())
-    for name in ("train", "validation"):
-        if not ends_path(folder, name).exists():
-            tokens = np.fromfile(folder / f"{name}.bin", dtype=facts["dtype"])
-            ends = np.flatnonzero(tokens == facts["end_token"]) + 1
-            ends.astype(END_OFFSET).tofile(ends_path(folder, name))
-    load_tokens(folder)
 
 
 def trained(config, tokens, folder, **watching):
@@ -112,7 +98,3 @@ def stopping_after(last):
             raise Stopped
 
     return stop
-
-
-def checkout() -> Path:
-    return Path(__file__).resolve().parents[2]
