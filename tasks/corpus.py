@@ -4,6 +4,7 @@ A document arrives in pieces, here as (number of the document, text). Two passes
 the second encodes what the measures assign to each split.
 """
 
+import hashlib
 import math
 import random
 import re
@@ -46,10 +47,14 @@ class Part(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """`lengths` (documents,) in characters, and the bytes of the whole text in UTF-8."""
+    """`lengths` (documents,) in characters, and the bytes of the whole text in UTF-8.
+
+    `kinds` (documents,) numbers the texts: equal ones have one number.
+    """
 
     lengths: np.ndarray
     bytes: int
+    kinds: np.ndarray
 
 
 def read_pieces(corpus: Path) -> Iterator[tuple[int, str]]:
@@ -78,37 +83,50 @@ def _documents(corpus: Path) -> Iterator[Iterable[str]]:
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:
     """Read everything once; `progress` is told the bytes so far, now and then."""
-    lengths, size, told = array("q"), 0, 0
+    lengths, digests, size, told = array("q"), array("Q"), 0, 0
     for number, text in pieces:
         if number == len(lengths):
             lengths.append(0)
+            digests.append(0)
+            digest = hashlib.blake2b(digest_size=8)
+        encoded = text.encode()
         lengths[number] += len(text)
-        size += len(text.encode())
+        size += len(encoded)
+        digest.update(encoded)
+        digests[number] = int.from_bytes(digest.digest())
         if size - told >= PROGRESS_EVERY:
             told = size
             progress(size)
-    return Measures(np.array(lengths, dtype=np.int64), size)
+    _, kinds = np.unique(np.array(digests, dtype=np.uint64), return_inverse=True)
+    return Measures(np.array(lengths, dtype=np.int64), size, kinds)
 
 
-def training_lengths(lengths: np.ndarray, config: TokenizeConfig) -> np.ndarray:
+def training_lengths(measures: Measures, config: TokenizeConfig) -> np.ndarray:
     """How many characters of each document (documents,) are trained on; what follows them is validation.
 
     Validation gets `config.validation` of the characters. Of many documents whole ones are held out, drawn
-    by seed; of fewer than ten, or when none is as small as that, the end of their text is.
+    by seed, equal ones together; of fewer than ten, or when none is as small as that, the end of their text
+    is.
     """
+    lengths = measures.lengths
     total = int(lengths.sum())
     wanted = math.floor(total * config.validation)
     at_the_end = np.clip(total - wanted - (np.cumsum(lengths) - lengths), 0, lengths)
     if len(lengths) < 10:
         return at_the_end
-    order = list(range(len(lengths)))
+    of_kind = np.zeros(measures.kinds.max() + 1, dtype=np.int64)
+    np.add.at(of_kind, measures.kinds, lengths)
+    _, order = np.unique(measures.kinds, return_index=True)
+    order = np.sort(order).tolist()  # the first document of each kind, as they come in the corpus
     random.Random(config.seed).shuffle(order)
-    kept = lengths.copy()
-    for index in order:
-        if (length := int(lengths[index])) <= wanted:
-            kept[index] = 0
+    held_out = np.zeros(len(of_kind), dtype=bool)
+    for kind in measures.kinds[order].tolist():
+        if (length := int(of_kind[kind])) <= wanted:
+            held_out[kind] = True
             wanted -= length
-    return at_the_end if wanted and (kept == lengths).all() else kept
+    if wanted and not held_out.any():
+        return at_the_end
+    return np.where(held_out[measures.kinds], 0, lengths)
 
 
 def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> Iterator[Part]:

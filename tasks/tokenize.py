@@ -71,7 +71,7 @@ def tokenize(
     tokenizer = make_tokenizer(config, _texts_to_learn(config, run, corpus, measures, rows), vocabulary)
     tokenizer.save_pretrained(run.out / "tokenizer")
     run.log_metrics({"vocab_size": len(tokenizer)})
-    training = training_lengths(measures.lengths, config)
+    training = training_lengths(measures, config)
     parts = split_parts(read_pieces(corpus), measures.lengths, training)
     facts: dict[str, object] = {
         "dtype": np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32).name,

@@ -60,7 +60,7 @@ def test_documents_come_in_the_order_of_their_paths_and_rows(tmp_path):
 
 @given(st.lists(TEXT.filter(bool), min_size=1), st.integers(1, 9))
 def test_measures_are_characters_a_document_and_bytes_of_all(documents, size):
-    lengths, total = measure(pieces_of(documents, size), lambda done: None)
+    lengths, total, _ = measure(pieces_of(documents, size), lambda done: None)
     assert lengths.tolist() == [len(text) for text in documents]
     assert total == len("".join(documents).encode())
 
@@ -145,15 +145,25 @@ def test_a_run_of_one_kind_is_one_word_and_stays_whole(text):
 
 
 def split(documents, config):
-    lengths = np.array([len(text) for text in documents])
+    measures = measure(pieces_of(documents), lambda done: None)
+    training = training_lengths(measures, config)
     found = {"train": [""], "validation": [""]}
-    for part in split_parts(pieces_of(documents), lengths, training_lengths(lengths, config)):
+    for part in split_parts(pieces_of(documents), measures.lengths, training):
         assert part.text
         found[part.split][-1] += part.text
         if part.ends:
             found[part.split].append("")
     assert found["train"].pop() == found["validation"].pop() == ""  # every document has ended
     return found["train"], found["validation"]
+
+
+def test_equal_documents_go_to_one_split():
+    """Else what is held out would have been trained on."""
+    documents = [f"document {number} of the lot" for number in range(30)] * 3
+    train, validation = split(documents, TokenizeConfig(validation=0.2))
+    assert set(train).isdisjoint(validation)
+    assert sorted(train + validation) == sorted(documents)
+    assert len(validation) == 18
 
 
 @given(TEXT.filter(bool))
@@ -215,7 +225,7 @@ def test_nothing_is_held_out_when_nothing_is_to_be():
 
 
 def sampled(documents, wanted):
-    lengths, size = measure(pieces_of(documents), lambda done: None)
+    lengths, size, _ = measure(pieces_of(documents), lambda done: None)
     return list(sample(split_parts(pieces_of(documents), lengths, lengths), size, wanted))
 
 
