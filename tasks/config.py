@@ -172,7 +172,7 @@ class TokenizeConfig(StageConfig):
     training_bytes: Annotated[
         Positive,
         Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
-    ] = 100_000_000
+    ] = 50_000_000
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
     include_rows: Annotated[
         bool, Field(description="a tokenizer trained here also learns from the training rows")
