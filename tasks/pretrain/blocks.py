@@ -107,6 +107,14 @@ class Blocks:
         return batch_at(self.split, np.concatenate(taken)[share], self.context, self.apart)
 
 
+LOGITS = 2**25  # of one batch of an evaluation; in float32 they take 128 MiB
+
+
+def evaluation_rows(context: int, vocab_size: int) -> int:
+    """Blocks in a batch of an evaluation: as many as keep a processor busy, and memory in bounds."""
+    return max(1, min(LOGITS // vocab_size, 8192) // context)
+
+
 def validation_batches(split: Split, context: int, size: int, apart: bool) -> Iterator[Batch]:
     """The whole split in order, `size` blocks a batch; the last block holds what is left.
 

@@ -22,7 +22,7 @@ from tasks.device import autocast
 from tasks.errors import StageError
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
-from tasks.pretrain.blocks import Batch, Blocks, batch_at, validation_batches
+from tasks.pretrain.blocks import Batch, Blocks, batch_at, evaluation_rows, validation_batches
 from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.models import build_model
 from tasks.pretrain.optimizers import decoder_blocks, make_optimizers
@@ -224,9 +224,9 @@ class Trainer:
         """
         self.model.eval()
         total, predicted = 0.0, 0
-        batches = validation_batches(
-            self.files.validation, self.config.context, self.config.batch_size, self.apart
-        )
+        context = self.config.context
+        rows = evaluation_rows(context, self.files.vocab_size)
+        batches = validation_batches(self.files.validation, context, rows, self.apart)
         for batch, counts in self.processes.shared_out(batches):
             # Not the compiled model: the last, shorter block would be compiled for anew.
             loss = self._loss_sum(self.model, batch).item()

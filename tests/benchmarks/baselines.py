@@ -187,7 +187,7 @@ def _step(
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Step:
     model.train()
-    run = forward or model
+    run = model if forward is None else forward
 
     def step(inputs: Tensor, labels: Tensor) -> float:
         optimizer.zero_grad(set_to_none=True)
