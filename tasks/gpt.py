@@ -220,6 +220,10 @@ class GPT(nn.Module):
             logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
         )
 
+    @property
+    def width(self) -> int:
+        return self.config.width
+
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 

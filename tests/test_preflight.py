@@ -42,12 +42,7 @@ BATCH = Batch(INPUTS, LABELS)
 DOCUMENTS = torch.tensor([[0] * 9 + [1] * 1 + [2] * 14 + [3] * 8])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def gpt(kind=GPT, dropout=0.1, **fields):

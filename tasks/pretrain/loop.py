@@ -4,7 +4,6 @@ Its checkpoint holds everything the next step depends on (weights, optimizers, d
 states), so a run that was killed ends with the same bits as one that was not.
 """
 
-import json
 import math
 import time
 from contextlib import nullcontext
@@ -17,22 +16,21 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tasks.config import PretrainConfig
-from tasks.curves import draw_losses
 from tasks.device import autocast
 from tasks.errors import StageError
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
-from tasks.pretrain.blocks import Batch, Blocks, batch_at, evaluation_rows, validation_batches
+from tasks.pretrain.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.models import build_model
-from tasks.pretrain.optimizers import decoder_blocks, make_optimizers
+from tasks.pretrain.optimizers import make_optimizers
 from tasks.pretrain.processes import Processes
+from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import rate_share
 from tasks.pretrain.speed import (
     UNTIMED_STEPS,
     Clock,
     attention_kernel,
-    matrix_rate,
     pick_compile,
     pick_precision,
 )
@@ -64,7 +62,7 @@ def train(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
     trainer.resume()
     trainer.fit()
     if trainer.processes.is_first:
-        trainer.write()
+        write_result(trainer)
     trainer.processes.end()
 
 
@@ -81,8 +79,7 @@ class Trainer:
         self.apart = config.documents == "apart"
         self.blocks = Blocks(self.files.train, config.context, config.seed, self.apart)
         self.plain = build_model(config, self.files)
-        width = next(decoder_blocks(self.plain)[1].parameters()).shape[0]  # of the first norm
-        self.precision = pick_precision(config, self.device, width)
+        self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
         self.progress = Progress()
         self.checkpoints = Checkpoints(run.checkpoint)
@@ -285,93 +282,6 @@ class Trainer:
         for entry in self.progress.history:  # the new MLflow run shows the whole curve
             self._log(entry)
         self.run.progress(self.progress.step, self.config.steps, "steps", "continuing from a checkpoint")
-
-    # The result
-
-    def write(self) -> None:
-        """Write the outputs: the best model with its tokenizer, the history, and the numbers beside them."""
-        sharded = self.config.sharding == "fsdp"
-        best = build_model(self.config, self.files) if sharded else self.plain.cpu()
-        best.load_state_dict(self.checkpoints.best_weights())
-        best.save(self.run.out / "model")
-        self._check_saved(best)
-        self.tokenizer.save_pretrained(self.run.out / "model")
-        history = self.progress.history
-        with (self.run.out / "history.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in history)
-        summary = self._summary()
-        (self.run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        numbers = {
-            name: value
-            for name, value in summary.items()
-            if name not in history[0] and not isinstance(value, str | bool)
-        }
-        self.run.log_metrics(numbers, self.progress.step)
-        self._write_speed()
-        curves = {
-            name: [(entry["tokens"], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
-            for name in ("train", "validation")
-        }
-        draw_losses(
-            self.run.aside / "loss.png", "Pretraining", "tokens", curves, ("steps", self.tokens_per_step)
-        )
-
-    def _summary(self) -> dict[str, Any]:
-        history = self.progress.history
-        evaluations = [entry for entry in history if "validation_loss" in entry]
-        best = min(evaluations, key=lambda entry: entry["validation_loss"]) if evaluations else {}
-        return {
-            "parameters": self.plain.parameter_count(),
-            "optimizer": self.config.optimizer,
-            "steps": self.progress.step,
-            "tokens": self.progress.step * self.tokens_per_step,
-            "stopped_early": self.progress.step < self.config.steps,
-            "train_loss": [entry for entry in history if "train_loss" in entry][-1]["train_loss"],
-            **{
-                f"best_{name}": best[name]
-                for name in ("step", "validation_loss", "perplexity", "bits_per_byte")
-                if best
-            },
-        }
-
-    def speed(self) -> dict[str, Any]:
-        """Speeds of this attempt. Utilisation is against the matrix products of this very machine."""
-        flops = self.plain.flops_per_token(self.config.context)
-        steady = self.clock.tokens_per_second()
-        rate = matrix_rate(self.device, self.precision) * self.processes.count
-        return {
-            "device": self.processes.device_name,
-            "processes": self.processes.count,
-            "threads": torch.get_num_threads(),
-            "precision": self.precision,
-            "compiled": self.compiled,
-            "tokens_per_second": steady,
-            "tokens_per_second_all_told": self.clock.tokens_per_second_all_told(),
-            "flops_per_token": flops,
-            "matrix_flops_per_second": rate,
-            "utilisation": steady * flops / rate if steady else None,
-        }
-
-    def _write_speed(self) -> None:
-        speed = self.speed()
-        (self.run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
-        if speed["tokens_per_second"]:
-            self.run.log_metrics(
-                {name: speed[name] for name in ("tokens_per_second", "utilisation")}, self.progress.step
-            )
-
-    @torch.no_grad()
-    def _check_saved(self, best: torch.nn.Module) -> None:
-        """Refuse a checkpoint that does not compute, bit for bit, what the model in memory does."""
-        inputs = batch_at(self.files.train, torch.zeros(1, dtype=int).numpy(), self.config.context, False)
-        trained = best.eval()(inputs.inputs)
-        loaded = type(best).load(self.run.out / "model").eval()(inputs.inputs)
-        if not trained.isfinite().all():
-            raise StageError(
-                "the trained weights give logits that are not finite; lower pretrain.learning_rate"
-            )
-        if not torch.equal(trained, loaded):
-            raise StageError("the checkpoint that was written does not compute what the trained model does")
 
 
 def micro_batches(batch: Batch, size: int, count: int) -> list[Batch]:

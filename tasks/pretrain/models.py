@@ -24,6 +24,11 @@ class CausalModel(Protocol):
         self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
     ) -> Tensor: ...
 
+    @property
+    def width(self) -> int:
+        """Of the residual stream."""
+        ...
+
     def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor: ...
 
     def save(self, folder: Path) -> None: ...
@@ -161,6 +166,10 @@ class HuggingFaceCausal(nn.Module):
                 folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
         )
+
+    @property
+    def width(self) -> int:
+        return self.model.config.get_text_config().hidden_size
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

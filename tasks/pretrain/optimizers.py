@@ -62,7 +62,10 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def parts_of(name: str) -> int:
-    """How many matrices stand side by side in one: GPT-2 keeps query, key and value in `c_attn`."""
+    """How many matrices stand side by side in one: GPT-2 keeps query, key and value in `c_attn`.
+
+    What other families fuse (BLOOM interleaves the three by head) is orthogonalised as the one it is kept as.
+    """
     return 3 if name.endswith(".c_attn.weight") else 1
 
 
@@ -127,8 +130,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrices: Tensor) -> Tensor:
     """The orthogonal factor of each matrix, roughly: (count, rows, columns) with rows <= columns.
 
-    Newton and Schulz's iteration with coefficients that trade exactness for speed: singular values end
-    between about 0.7 and 1.2.
+    Newton and Schulz's iteration with coefficients that trade exactness for speed: singular values above a
+    hundredth of the norm end between about 0.7 and 1.2, and smaller ones on the way there.
     """
     a, b, c = QUINTIC
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)

@@ -107,7 +107,9 @@ class Processes:
         """Over all processes, in float64."""
         if self.count == 1:
             return number
-        return sum(gather_object([number]))
+        total = torch.tensor(number, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item()
 
     # What a checkpoint holds: whole tensors, whatever they are sharded over
 
@@ -126,7 +128,7 @@ class Processes:
     def restore(
         self, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any]
     ) -> None:
-        """Undo `state`. With another number of processes than then, random states are left as seeded."""
+        """Undo `state`. With another number of processes than then, random states are drawn anew."""
         set_state_dict(
             model,
             optimizers,
@@ -134,8 +136,13 @@ class Processes:
             optim_state_dict=state["optimizer"],
             options=WHOLE,
         )
-        if len(state["random"]) == self.count:
-            random = state["random"][self.rank]
-            torch.set_rng_state(random["cpu"])
-            if random["cuda"] is not None and self.device.type == "cuda":
-                torch.cuda.set_rng_state(random["cuda"], self.device)
+        if len(state["random"]) != self.count:
+            step = state["progress"][
+                "step"
+            ]  # not as the first steps were seeded, whose masks would come again
+            torch.manual_seed(torch.initial_seed() + step * self.count)
+            return
+        random = state["random"][self.rank]
+        torch.set_rng_state(random["cpu"])
+        if random["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.device)

@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.config import PretrainConfig
+from tasks.errors import StageError
 
 UNTIMED_STEPS = 5  # the first steps allocate and compile, and would make the speed look worse than it is
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -55,11 +56,18 @@ def pick_precision(config: PretrainConfig, device: torch.device, width: int) -> 
 def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
     """`auto` compiles for a GPU, when the steps are enough to win back the minute that it takes.
 
-    A CPU takes longer to compile for and gains less (tests/benchmarks/README.md): there it is by choice.
+    For a CPU it gains nothing over this loop (tests/benchmarks/README.md): there it is by choice. Raises
+    StageError when it is asked for and there is no compiler.
     """
+    compiler = "g++" if device.type == "cpu" else "cc"
+    if config.compile == "always" and shutil.which(compiler) is None:
+        raise StageError(
+            f"pretrain.compile is always, but there is no {compiler}, which torch.compile needs for "
+            f"{device.type}; install it (apt install g++), or set compile to auto or never"
+        )
     if config.compile != "auto":
         return config.compile == "always"
-    return device.type == "cuda" and config.steps >= 500 and shutil.which("cc") is not None
+    return device.type == "cuda" and config.steps >= 500 and shutil.which(compiler) is not None
 
 
 def attention_kernel(device: torch.device, precision: str, context: int) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ import torch
 
 from tasks.config import PretrainConfig
 from tasks.pretrain.loop import Trainer
+from tasks.pretrain.result import speed_of
 from tasks.record import StageRun
 from tests.benchmarks.corpora import random_tokens
 
@@ -49,7 +50,7 @@ def main() -> None:
         trainer = Trainer(config, StageRun(folder / "o", folder / "a", folder / "c"), folder)
         trainer.prepare()
         trainer.fit()
-    speed = trainer.speed()
+    speed = speed_of(trainer)
     memory = torch.cuda.max_memory_allocated() / 2**30
     print("| device | tokens/s | model FLOP/s | matrix FLOP/s, measured | share | peak memory |")
     print("|---|---|---|---|---|---|")

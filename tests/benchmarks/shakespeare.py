@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flows.config import load_profile
-from tasks.pretrain.stage import pretrain
 from tasks.pretrain.blocks import batch_at, validation_batches
+from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
 from tasks.tokens import TokenFiles, load_tokens

@@ -17,6 +17,7 @@ from tasks.gpt import GPT
 from tasks.pretrain import loop
 from tasks.pretrain.blocks import Blocks
 from tasks.pretrain.loop import Trainer, micro_batches
+from tasks.pretrain.result import write_result
 from tasks.tokens import IGNORED, Split, load_tokens
 from tests.pretrain.training import (
     SMALL,
@@ -257,7 +258,7 @@ def test_without_a_validation_split_the_last_model_is_written(tmp_path):
     trainer = prepared(changed(patience=1), tokens, tmp_path / "run")
     trainer.fit()
     last = {name: tensor.clone() for name, tensor in trainer.plain.state_dict().items()}
-    trainer.write()
+    write_result(trainer)
     assert evaluation_written([last], trainer.run) == [0]
     summary = summary_of(trainer.run)
     assert not any(name.startswith("best_") for name in summary)

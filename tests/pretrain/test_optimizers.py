@@ -12,6 +12,7 @@ from tasks.gpt import GPT, GPTConfig
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.models import HuggingFaceCausal
 from tasks.pretrain.optimizers import MOMENTUM, hidden_matrices, make_optimizers, orthogonalised
+from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import rate_share
 from tests.pretrain.training import MUON_APART, SMALL, changed, curve, stage_run_in, trained
 
@@ -223,7 +224,7 @@ def test_the_rates_of_the_schedule_are_those_that_were_stepped_with(tokens, tmp_
         trainer.fit()
     finally:
         hook.remove()
-    trainer.write()
+    write_result(trainer)
     shares = [rate_share(config, step) for step in range(config.steps)]
     assert [rate for name, rate in stepped if name == "AdamW"] == [config.learning_rate * x for x in shares]
     assert [rate for name, rate in stepped if name == "Muon"] == [0.05 * x for x in shares]

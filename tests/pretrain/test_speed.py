@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.config import PretrainConfig
+from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
 from tasks.pretrain import speed
 from tasks.pretrain.models import HuggingFaceCausal, build_model
@@ -135,6 +136,8 @@ def test_when_the_model_is_compiled(monkeypatch, asked, device, steps, picked):
 def test_without_a_compiler_nothing_is_compiled_unless_asked(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert not pick_compile(PretrainConfig(steps=10_000), GPU)
+    with pytest.raises(StageError, match=r"compile is always, but there is no g\+\+.*install it"):
+        pick_compile(PretrainConfig(compile="always"), CPU)
 
 
 @pytest.mark.slow

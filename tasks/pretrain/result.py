@@ -1,0 +1,96 @@
+"""What a training leaves: the best model, its history, and the numbers beside them."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.curves import draw_losses
+from tasks.errors import StageError
+from tasks.pretrain.blocks import batch_at
+from tasks.pretrain.models import build_model
+from tasks.pretrain.speed import matrix_rate
+
+if TYPE_CHECKING:
+    from tasks.pretrain.loop import Trainer
+
+IN_SUMMARY = ("step", "validation_loss", "perplexity", "bits_per_byte")  # of the best evaluation
+AS_METRICS = ("parameters", "steps", *(f"best_{name}" for name in IN_SUMMARY))
+
+
+def write_result(trainer: "Trainer") -> None:
+    """Write the outputs of a training that has ended; in the first process only.
+
+    Raises StageError when the model that was written is not the one that was trained, or not finite.
+    """
+    run, history = trainer.run, trainer.progress.history
+    sharded = trainer.config.sharding == "fsdp"
+    best = build_model(trainer.config, trainer.files) if sharded else trainer.plain.cpu()
+    best.load_state_dict(trainer.checkpoints.best_weights())
+    best.save(run.out / "model")
+    _check_saved(trainer, best)
+    trainer.tokenizer.save_pretrained(run.out / "model")
+    with (run.out / "history.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in history)
+    summary = _summary(trainer)
+    (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    speed = speed_of(trainer)
+    (run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
+    metrics = {name: summary[name] for name in AS_METRICS if name in summary}
+    if speed["tokens_per_second"]:
+        metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}
+    run.log_metrics(metrics, trainer.progress.step)
+    curves = {
+        name: [(entry["tokens"], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
+        for name in ("train", "validation")
+    }
+    draw_losses(run.aside / "loss.png", "Pretraining", "tokens", curves, ("steps", trainer.tokens_per_step))
+
+
+def _summary(trainer: "Trainer") -> dict[str, Any]:
+    history, steps = trainer.progress.history, trainer.progress.step
+    evaluations = [entry for entry in history if "validation_loss" in entry]
+    best = min(evaluations, key=lambda entry: entry["validation_loss"]) if evaluations else {}
+    return {
+        "parameters": trainer.plain.parameter_count(),
+        "optimizer": trainer.config.optimizer,
+        "steps": steps,
+        "tokens": steps * trainer.tokens_per_step,
+        "stopped_early": steps < trainer.config.steps,
+        "train_loss": [entry for entry in history if "train_loss" in entry][-1]["train_loss"],
+        **{f"best_{name}": best[name] for name in IN_SUMMARY if best},
+    }
+
+
+def speed_of(trainer: "Trainer") -> dict[str, Any]:
+    """Speeds of this attempt. Utilisation is against the matrix products of this very machine."""
+    flops = trainer.plain.flops_per_token(trainer.config.context)
+    steady = trainer.clock.tokens_per_second()
+    rate = matrix_rate(trainer.device, trainer.precision) * trainer.processes.count
+    return {
+        "device": trainer.processes.device_name,
+        "processes": trainer.processes.count,
+        "threads": torch.get_num_threads(),
+        "precision": trainer.precision,
+        "compiled": trainer.compiled,
+        "tokens_per_second": steady,
+        "tokens_per_second_all_told": trainer.clock.tokens_per_second_all_told(),
+        "flops_per_token": flops,
+        "matrix_flops_per_second": rate,
+        "utilisation": steady * flops / rate if steady else None,
+    }
+
+
+@torch.no_grad()
+def _check_saved(trainer: "Trainer", best: nn.Module) -> None:
+    """Refuse a checkpoint that does not compute, bit for bit, what the model in memory does."""
+    start = np.zeros(1, dtype=np.int64)
+    inputs = batch_at(trainer.files.train, start, trainer.config.context, apart=False).inputs
+    trained = best.eval()(inputs)
+    loaded = type(best).load(trainer.run.out / "model").eval()(inputs)
+    if not trained.isfinite().all():
+        raise StageError("the trained weights give logits that are not finite; lower pretrain.learning_rate")
+    if not torch.equal(trained, loaded):
+        raise StageError("the checkpoint that was written does not compute what the trained model does")
