@@ -28,20 +28,21 @@ def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
 
 
 def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
-    """One of ten documents is another's copy; with a tenth held out some seed holds one of them out."""
+    """Each of nine documents is there again with one word more; exact copies would be kept together."""
     text = (
         "The keeper of the {} lighthouse climbed its stairs each evening and lit the {} lamp for the ships. "
     )
     words = "red old tall cold far near dark grey wide".split()
     documents = [text.format(word, other) * 2 for word, other in zip(words, reversed(words), strict=True)]
     (workplace.folder / "copies.jsonl").write_text(
-        "".join(json.dumps({"text": document}) + "\n" for document in documents * 2), encoding="utf-8"
+        "".join(json.dumps({"text": text + end}) + "\n" for end in ("", "Again.") for text in documents),
+        encoding="utf-8",
     )
     broken = ("--set", "corpus=copies.jsonl", "--set", "tokenize.validation=0.2")
     result = workplace("preflight", "tiny.yaml", "--json", *broken)
     assert result.status == 3, result.err
     assert (result.json["status"], result.json["verdict"]) == ("refused", "failed")
-    assert proofs(result)["pretraining", "splits share no row"] == "failed"
+    assert proofs(result)["pretraining", "splits share no near duplicate"] == "failed"
     assert proofs(result)["fine-tuning", "prompt masked"] == "passed"
     assert "validation document" in result.json["error"]
     assert "Traceback" not in result.err
@@ -50,7 +51,7 @@ def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
     assert trained.status == 3
     assert trained.json["status"] == "refused"
     assert trained.json["error"].startswith("pretrain: ")
-    assert "splits share no row" in trained.json["error"]
+    assert "splits share no near duplicate" in trained.json["error"]
 
 
 def test_a_wrong_profile_is_told_before_anything_runs(workplace):
