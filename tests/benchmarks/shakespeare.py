@@ -4,14 +4,16 @@
 
 Plain: a lean GPT of 4 layers, 4 heads, 128 wide, 12 x 64 characters, 2,000 steps of AdamW in float32, its
 batches drawn at random; only its steps are timed. Ours: the whole pretraining stage as the profile has it,
-with preflight, evaluations, samples, checkpoints and the written model. Both are evaluated on the full
-validation split. It asserts nothing; the last table is in README.md beside it.
+with preflight, evaluations, samples, checkpoints and the written model. Each runs in a process of its own;
+both are evaluated on the full validation split. It asserts nothing; the last table is in README.md beside it.
 """
 
 import argparse
 import json
 import math
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flows.config import load_profile
+from flows.config import Profile, load_profile
 from tasks.pretrain.blocks import batch_at, validation_batches
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
@@ -28,6 +30,7 @@ from tasks.tokenize import tokenize
 from tasks.tokens import TokenFiles, load_tokens
 from tests.benchmarks.baselines import LeanGPT, Shape
 
+WAYS = ("plain", "ours")
 STEPS, WARM_UP, BATCH, CONTEXT, RATE = 2000, 100, 12, 64, 1e-3
 
 
@@ -70,12 +73,27 @@ def _validation_loss(model: LeanGPT, files: TokenFiles) -> float:
     return torch.cat(losses).mean().item()
 
 
+def ours(tokens: Path, folder: Path) -> tuple[float, float]:
+    """Seconds of the whole stage, and the loss of the model it writes."""
+    run = _run(folder)
+    started = time.perf_counter()
+    pretrain(_profile().pretrain, run, tokens=tokens)
+    seconds = time.perf_counter() - started
+    return seconds, json.loads((run.out / "summary.json").read_text(encoding="utf-8"))["best_validation_loss"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    profile = load_profile("shakespeare", ["pretrain.device=cpu"])
+    if arguments.way:  # a process of its own; the corpus is then the folder of its tokens
+        with tempfile.TemporaryDirectory() as name:
+            tokens = arguments.corpus
+            plainly = arguments.way == "plain"
+            print(json.dumps(plain(load_tokens(tokens)) if plainly else ours(tokens, Path(name))))
+        return
     print("| round | plain: steps | plain: loss | ours: the whole stage | ours: loss | ours / plain, time |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
@@ -83,18 +101,23 @@ def main() -> None:
         (folder / "corpus").mkdir()
         shutil.copy(arguments.corpus, folder / "corpus" / "text.txt")
         tokens = _run(folder / "tokens")
-        tokenize(profile.tokenize, tokens, corpus=folder / "corpus")
+        tokenize(_profile().tokenize, tokens, corpus=folder / "corpus")
         for number in range(1, arguments.rounds + 1):
-            seconds, loss = plain(load_tokens(tokens.out))
-            run = _run(folder / f"ours-{number}")
-            started = time.perf_counter()
-            pretrain(profile.pretrain, run, tokens=tokens.out)
-            our_seconds = time.perf_counter() - started
-            ours = json.loads((run.out / "summary.json").read_text(encoding="utf-8"))
+            (seconds, loss), (our_seconds, our_loss) = (_measured(way, tokens.out) for way in WAYS)
             print(
-                f"| {number} | {seconds:.1f} s | {loss:.3f} | {our_seconds:.1f} s "
-                f"| {ours['best_validation_loss']:.3f} | {our_seconds / seconds:.2f} |"
+                f"| {number} | {seconds:.1f} s | {loss:.3f} | {our_seconds:.1f} s | {our_loss:.3f} "
+                f"| {our_seconds / seconds:.2f} |"
             )
+
+
+def _measured(way: str, tokens: Path) -> tuple[float, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.shakespeare", str(tokens), "--way", way]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _profile() -> Profile:
+    return load_profile("shakespeare", ["pretrain.device=cpu"])
 
 
 def _run(folder: Path) -> StageRun:
