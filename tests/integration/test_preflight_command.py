@@ -27,6 +27,7 @@ def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
     assert second.json["proofs"] == first.json["proofs"]
 
 
+@pytest.mark.slow
 def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
     """Each of nine documents is there again with one word more; exact copies would be kept together."""
     text = (

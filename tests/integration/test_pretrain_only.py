@@ -36,6 +36,7 @@ def test_it_ends_after_pretraining_without_scores_and_without_a_model_to_promote
     assert tracking.client.search_registered_models() == []
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_other_steps_only_train_again(pretrained):
     workplace, first = pretrained
     second = workplace("run", "only.yaml", "--json")
