@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -128,6 +129,7 @@ class MetricBuffer:
     every: float = 2.0  # seconds
     _waiting: list[Metric] = field(default_factory=list)
     _sent: float = field(default_factory=time.monotonic)
+    _sender: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
         now = time.time_ns() // 1_000_000
@@ -136,7 +138,19 @@ class MetricBuffer:
             self.flush()
 
     def flush(self) -> None:
-        for start in range(0, len(self._waiting), BATCH_LIMIT):
-            self.client.log_batch(self.run_id, metrics=self._waiting[start : start + BATCH_LIMIT])
-        self._waiting.clear()
+        """Send what waits.
+
+        In a thread of its own: an interruption reaches the main thread alone, where it would leave a
+        transaction half done and the database locked to whoever then ends the run.
+        """
+        sending, self._waiting = self._waiting, []
         self._sent = time.monotonic()
+        try:
+            self._sender.submit(self._send, sending).result()
+        except Exception:
+            self._waiting = sending + self._waiting
+            raise
+
+    def _send(self, metrics: list[Metric]) -> None:
+        for start in range(0, len(metrics), BATCH_LIMIT):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH_LIMIT])

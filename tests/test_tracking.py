@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,47 @@ def test_one_step_of_more_metrics_than_a_request_takes_is_several_requests(track
 def test_flushing_nothing_sends_nothing(tracking, run_id, batches):
     MetricBuffer(tracking.client, run_id).flush()
     assert batches == []
+
+
+def test_an_interruption_leaves_no_request_half_done(tracking, run_id, monkeypatch):
+    """In the main thread it would stand in the middle of a transaction, and lock the database."""
+    inside, interrupted, log_batch = threading.Event(), threading.Event(), MlflowClient.log_batch
+
+    def slow(client, *args, **kwargs):
+        inside.set()
+        assert interrupted.wait(30)
+        log_batch(client, *args, **kwargs)
+
+    def interrupt(*_):
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, "log_batch", slow)
+    buffer = MetricBuffer(tracking.client, run_id, every=1e9)
+    buffer.add({"loss": 1.0}, 1)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    killer = threading.Thread(target=lambda: (inside.wait(30), os.kill(os.getpid(), signal.SIGUSR1)))
+    killer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            buffer.flush()
+    finally:
+        killer.join()
+        signal.signal(signal.SIGUSR1, before)
+    buffer.add({"loss": 2.0}, 2)
+    buffer.flush()
+    assert [point.value for point in tracking.client.get_metric_history(run_id, "loss")] == [1, 2]
+
+
+def test_a_failed_request_is_sent_again_with_the_next(tracking, run_id, monkeypatch):
+    buffer = MetricBuffer(tracking.client, run_id, every=1e9)
+    buffer.add({"loss": 1.0}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            buffer.flush()
+    buffer.flush()
+    assert [point.value for point in tracking.client.get_metric_history(run_id, "loss")] == [1]
 
 
 def test_a_metric_keeps_its_history_after_several_flushes(tracking, run_id):
