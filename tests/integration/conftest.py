@@ -64,6 +64,7 @@ class Workplace:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_heed_interruptions,
         )
 
     def __call__(self, *arguments: str, **environment: str) -> Result:
@@ -74,6 +75,11 @@ class Workplace:
     @property
     def mlruns(self) -> Path:
         return self.folder / "mlruns"
+
+
+def _heed_interruptions() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
