@@ -528,7 +528,11 @@ def test_an_interruption_stops_at_once(tmp_path):
     with OllamaServer(faults=[Fault("stall", times=None)]) as server:
         environment = os.environ | {"OLLAMA_HOST": server.address}
         child = subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path)], env=environment, stderr=subprocess.PIPE
+            [sys.executable, "-c", program, str(tmp_path)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            # A shell's background job is deaf to Ctrl-C, and what it starts inherits that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 30
         while len(server.chats) < 2 and time.monotonic() < deadline:
