@@ -214,11 +214,7 @@ class GPT(nn.Module):
         for block in self.transformer["h"]:
             x = block(x, mask, cache)
         logits = F.linear(self.transformer["ln_f"](x), self.transformer["wte"].weight)
-        if labels is None:
-            return logits
-        return F.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        return logits if labels is None else summed_loss(logits, labels)
 
     @property
     def width(self) -> int:
@@ -281,6 +277,13 @@ class GPT(nn.Module):
             raise ValueError(f"{folder / WEIGHTS}: {HEAD} is not the token embedding, as GPT-2's is")
         model.load_state_dict(found)
         return model
+
+
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in nats of logits (batch, time, vocabulary) with shifted labels (batch, time), summed."""
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 def positions_within(documents: Tensor) -> Tensor:

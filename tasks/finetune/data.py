@@ -44,13 +44,13 @@ class TuningData:
 
 
 def tuning_data(
-    config: FinetuneConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: int | None
+    config: FinetuneConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: float
 ) -> TuningData:
-    """Read the splits that the rows stage wrote; `context` is the model's longest sequence, if it has one.
+    """Read the splits that the rows stage wrote; `context` is the model's longest sequence, or infinite.
 
     Raises StageError for a row whose prompt leaves no room for its completion.
     """
-    max_length = min(config.max_length, context or config.max_length)
+    max_length = int(min(config.max_length, context))
     template = TEMPLATES[config.template]
     found = {split: load_split(rows, split) for split in SPLITS}
     examples = {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
@@ -26,10 +25,12 @@ from tasks.curves import draw_losses
 from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.finetune.data import TuningData, tuning_data
+from tasks.gpt import summed_loss
 from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.models import load_model
 from tasks.preflight import require
 from tasks.preflight.tuning import preflight_finetuning
+from tasks.pretrain.models import longest
 from tasks.record import StageRun
 from tasks.tokens import IGNORED
 
@@ -47,7 +48,7 @@ def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -
     """
     device = pick_device(config.device)
     model, tokenizer = load_model(base / "model")
-    data = tuning_data(config, tokenizer, rows, getattr(model.config, "max_position_embeddings", None))
+    data = tuning_data(config, tokenizer, rows, longest(model))
     trainer = _make_trainer(config, run, model, data, device)
     held = {"train": trainer.train_dataset, "validation": trainer.eval_dataset}
     proved = replace(
@@ -148,9 +149,7 @@ def completion_loss(model: PreTrainedModel, batches: DataLoader, device: torch.d
         logits = model(
             input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)
         ).logits[:, :-1]
-        total += F.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        ).item()
+        total += summed_loss(logits, labels).item()
         supervised += int((labels != IGNORED).sum())
     model.train(was_training)
     return total / supervised

@@ -115,10 +115,10 @@ def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
     """
     with still(model):
         logits = model(batch.inputs, documents=batch.documents)
-    vocabulary, width = logits.shape[-1], next(decoder_blocks(model)[1].parameters()).shape[0]
+    vocabulary = logits.shape[-1]
     loss = mean_loss(logits, batch.labels)
     guess = math.log(vocabulary)
-    allowed = 0.5 + 0.0002 * width
+    allowed = 0.5 + 0.0002 * model.width
     found = f"{loss:.3f} nats a token"
     if weights == "base":
         verdict = "noted" if math.isfinite(loss) else "failed"
@@ -200,16 +200,14 @@ def _learn(model: nn.Module, batch: Batch) -> tuple[list[float], list[str]]:
     In place: trainers patch the forward of a model in ways that no copy of it survives.
     """
     parameters = dict(model.named_parameters())
-    width = next(decoder_blocks(model)[1].parameters()).shape[0]
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
     before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     losses: list[float] = []
     without = list(parameters)
     try:
         with still(model, gradients=True):  # without dropout; gradients flow all the same
-            optimizer = (
-                torch.optim.AdamW(trained, lr=min(1e-2, 0.3 / width), weight_decay=0) if trained else None
-            )
+            rate = min(1e-2, 0.3 / model.width)
+            optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0) if trained else None
             for step in range(STEPS + 1):
                 loss = model(batch.inputs, batch.labels, documents=batch.documents) / batch.supervised()
                 losses.append(loss.item())

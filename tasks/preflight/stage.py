@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import AutoTokenizer
 
 from tasks.config import PreflightConfig
@@ -14,7 +13,7 @@ from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
 from tasks.preflight.tuning import preflight_rows
-from tasks.pretrain.models import build_model
+from tasks.pretrain.models import build_model, longest
 from tasks.record import StageRun
 from tasks.tokens import load_tokens
 
@@ -36,11 +35,5 @@ def _prove(config: PreflightConfig, tokens: Path, rows: Path | None) -> Report:
     report = preflight_pretraining(model, tokenizer, files, config.pretrain, device)
     if config.finetune is None or rows is None:
         return report
-    return report + preflight_rows(tuning_data(config.finetune, tokenizer, rows, _longest(model)))
-
-
-def _longest(model: nn.Module) -> int | None:
-    """The model's context in tokens, if it has one."""
-    if isinstance(model, GPT):
-        return model.config.context
-    return getattr(model.model.config, "max_position_embeddings", None)
+    context = model.config.context if isinstance(model, GPT) else longest(model.model)
+    return report + preflight_rows(tuning_data(config.finetune, tokenizer, rows, context))

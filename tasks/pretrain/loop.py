@@ -78,7 +78,7 @@ class Trainer:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
         self.apart = config.documents == "apart"
         self.blocks = Blocks(self.files.train, config.context, config.seed, self.apart)
-        self.plain = build_model(config, self.files)
+        self.plain = build_model(config, self.files).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
         self.progress = Progress()
@@ -95,7 +95,6 @@ class Trainer:
 
     def require_proofs(self) -> None:
         """Refuse to train what the preflight finds fault with; the first process proves for all."""
-        self.plain.to(self.device)
         if self.processes.is_first:
             require(
                 self.run,
@@ -107,9 +106,8 @@ class Trainer:
         self.processes.wait()
 
     def prepare(self) -> None:
-        """Put the model on its device, and make what steps it."""
+        """Make what steps the model."""
         torch.manual_seed(self.config.seed + self.processes.rank)
-        self.plain.to(self.device)
         self.model = self.processes.prepare(self.plain)
         self.optimizers = make_optimizers(self.plain, self.config)  # of the parameters as they are now
         self.step_model = torch.compile(self.model) if self.compiled else self.model

@@ -8,13 +8,12 @@ from typing import Protocol, Self
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tasks.config import PretrainConfig
 from tasks.errors import StageError
-from tasks.gpt import GPT, GPTConfig, mask_between, positions_within
-from tasks.tokens import IGNORED, TokenFiles
+from tasks.gpt import GPT, GPTConfig, mask_between, positions_within, summed_loss
+from tasks.tokens import TokenFiles
 
 
 class CausalModel(Protocol):
@@ -103,15 +102,14 @@ def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFi
             f"pretrain.model {config.model!r} knows {known} tokens, the tokenizer has {tokens.vocab_size}: "
             f"it is another model's. Set tokenize.kind=hf and tokenize.name={config.model}"
         )
-    longest = _longest(model)
-    if longest < config.context:
+    if (context := longest(model)) < config.context:
         raise StageError(
-            f"pretrain.model {config.model!r} has a context of {longest} tokens; pretrain.context is "
+            f"pretrain.model {config.model!r} has a context of {context} tokens; pretrain.context is "
             f"{config.context}. Lower it"
         )
 
 
-def _longest(model: PreTrainedModel) -> float:
+def longest(model: PreTrainedModel) -> float:
     """The longest sequence in tokens; infinite for positions that are not learnt, as Bloom's."""
     return getattr(model.config, "max_position_embeddings", None) or math.inf
 
@@ -133,16 +131,12 @@ class HuggingFaceCausal(nn.Module):
             apart["attention_mask"] = torch.where(mask_between(documents), 0.0, lowest)
             apart["position_ids"] = positions_within(documents)
         logits = self.model(input_ids=input_ids, use_cache=False, **apart).logits
-        if labels is None:
-            return logits
-        return F.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        return logits if labels is None else summed_loss(logits, labels)
 
     @torch.no_grad()
     def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor:
         """As `GPT.continue_greedily`."""
-        room = min(new_tokens, _longest(self.model) - input_ids.shape[1])
+        room = min(new_tokens, longest(self.model) - input_ids.shape[1])
         if room <= 0:
             return input_ids
         was_training = self.training
