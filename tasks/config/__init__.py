@@ -1,0 +1,56 @@
+"""One frozen model per stage. What is here, with the inputs, decides a stage's result.
+
+A field marked `OUTSIDE_KEY` cannot change the result (where a file is fetched from, which device
+computes), so it takes no part in the stage's key: see `tasks/record.py`.
+"""
+
+from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+from tasks.config.data import (
+    DownloadConfig,
+    RowFormat,
+    RowsConfig,
+    Source,
+    TokenizeConfig,
+    source_from_text,
+)
+from tasks.config.pretraining import SIZES, BaseConfig, PretrainConfig
+from tasks.config.scoring import GenerateConfig, JudgeConfig, PromoteConfig, ReportConfig
+from tasks.config.tuning import (
+    ClassifyConfig,
+    DpoConfig,
+    FinetuneConfig,
+    LoraConfig,
+    PreflightConfig,
+    TemplateName,
+    TuningConfig,
+)
+
+__all__ = [
+    "OUTSIDE_KEY",
+    "SIZES",
+    "BaseConfig",
+    "ClassifyConfig",
+    "Device",
+    "DownloadConfig",
+    "DpoConfig",
+    "FinetuneConfig",
+    "Fraction",
+    "GenerateConfig",
+    "JudgeConfig",
+    "LoraConfig",
+    "Positive",
+    "PreflightConfig",
+    "PreflightMode",
+    "PretrainConfig",
+    "PromoteConfig",
+    "ReportConfig",
+    "RowFormat",
+    "RowsConfig",
+    "Seed",
+    "Source",
+    "StageConfig",
+    "TemplateName",
+    "TokenizeConfig",
+    "TuningConfig",
+    "source_from_text",
+]

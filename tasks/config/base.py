@@ -1,0 +1,52 @@
+"""What every stage's configuration is made of."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+OUTSIDE_KEY = "outside the key"
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Field(description="auto: the first CUDA device when there is one, else the CPU"),
+    OUTSIDE_KEY,
+]
+PreflightMode = Annotated[
+    Literal["refuse", "warn"],
+    Field(description="what a failed proof does before training: refuse it, or only say so"),
+    OUTSIDE_KEY,
+]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0, lt=2**53)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class StageConfig(BaseModel):
+    """Base of every stage's configuration: frozen, and a wrong key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads yes, no, on, off as booleans, and pydantic takes those for 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"Input should not be a boolean, found {value}")
+        return value
+
+    def key_fields(self) -> dict[str, Any]:
+        """The fields that decide the result, as JSON values, nested configurations included."""
+        fields = {}
+        for name, info in type(self).model_fields.items():
+            if OUTSIDE_KEY not in info.metadata:
+                fields[name] = _json_value(getattr(self, name))
+        return fields
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, StageConfig):
+        return value.key_fields()
+    if isinstance(value, tuple):
+        return [_json_value(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,171 @@
+"""Configuration of what is read: downloads, rows, tokens."""
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.config.base import OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
+
+
+class Source(StageConfig):
+    """One input: an address with its fallbacks, a path, a Hugging Face dataset, or data made here."""
+
+    name: Annotated[str, Field(description="file name of the result, and its name in a mirror")] = ""
+    urls: Annotated[tuple[str, ...], OUTSIDE_KEY] = ()
+    path: Annotated[Path | None, Field(description="a file or a folder of this machine"), OUTSIDE_KEY] = None
+    dataset: Annotated[str | None, Field(description="a Hugging Face dataset, such as owner/name")] = None
+    subset: str | None = None
+    split: str = "train"
+    revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
+    made: Literal["python-reference", "skills"] | None = None
+    rows: Annotated[Positive | None, Field(description="of a dataset: only so many rows, the first")] = None
+    seed: Seed = 123
+    count: Annotated[int, Field(gt=0, description="rows to make, for made: skills")] = 1000
+    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    size: Annotated[int | None, Field(ge=0, description="bytes")] = None
+    unzip: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_from_origin(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or raw.get("name"):
+            return raw
+        urls = raw.get("urls")
+        origins = [
+            *(urls[:1] if isinstance(urls, list | tuple) else ()),
+            raw.get("path"),
+            raw.get("dataset"),
+            raw.get("made"),
+        ]
+        origin = next((str(value) for value in origins if value), "")
+        suffix = ".jsonl" if raw.get("dataset") or raw.get("made") else ""
+        return raw | {"name": PurePosixPath(origin.partition("?")[0].rstrip("/")).name + suffix}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [field for field in ("urls", "path", "dataset", "made") if getattr(self, field)]
+        if len(given) != 1:
+            found = ", ".join(given) or "none"
+            raise ValueError(f"a source needs exactly one of urls, path, dataset, made; found {found}")
+        if self.rows is not None and self.dataset is None:
+            raise ValueError(f"rows goes with dataset, not with {given[0]}; leave it out")
+        parts = PurePosixPath(self.name).parts
+        if not parts or ".." in parts or PurePosixPath(self.name).is_absolute() or "\\" in self.name:
+            raise ValueError(f"a source's name must stay inside its folder; found {self.name!r}")
+        return self
+
+
+class DownloadConfig(StageConfig):
+    """Files to be had. A single string stands for one source: a path, an address, or hf:owner/name."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    mirror: Annotated[
+        str | None, Field(description="a folder or base address that is looked in first"), OUTSIDE_KEY
+    ] = None
+    timeout: Annotated[float, Field(gt=0, description="seconds without a byte"), OUTSIDE_KEY] = 30.0
+    attempts: Annotated[Positive, OUTSIDE_KEY] = 4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"sources": [source_from_text(raw)]}
+        return raw
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources share the name {twice[0]!r}")
+        return self
+
+
+def source_from_text(text: str) -> dict[str, Any]:
+    """The source that a single string stands for."""
+    if text.startswith(("http://", "https://")):
+        return {"urls": [text], "unzip": text.partition("?")[0].endswith(".zip")}
+    if text.startswith("hf:"):
+        return {"dataset": text.removeprefix("hf:")}
+    return {"path": text, "unzip": text.endswith(".zip")}
+
+
+RowFormat = Literal["alpaca", "prompt-completion", "chat", "preference", "classification", "text"]
+
+
+class RowsConfig(StageConfig):
+    """Reading rows to fine-tune on, and splitting them."""
+
+    format: Annotated[Literal["auto"] | RowFormat, Field(description="auto: recognised from the columns")] = (
+        "auto"
+    )
+    columns: Annotated[
+        dict[str, str],
+        Field(
+            description="what the columns are called in the files: {instruction: question, output: answer}"
+        ),
+    ] = Field(default_factory=dict)
+    files: Annotated[str, Field(min_length=1, description="only files whose path matches this pattern")] = "*"
+    file_type: Annotated[
+        Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "text"],
+        Field(description="auto: from the file's ending"),
+    ] = "auto"
+    header: Annotated[
+        tuple[str, ...],
+        Field(description="names of the columns of CSV or TSV files that have no header line"),
+    ] = ()
+    quoting: Annotated[
+        Literal["auto", "quotes", "none"],
+        Field(
+            description="of CSV and TSV; auto: quotes may hold a CSV's field together, in TSV they are text"
+        ),
+    ] = "auto"
+    malformed: Annotated[
+        Literal["stop", "set-aside"],
+        Field(description="what a malformed row does: end the stage, or be kept apart and counted"),
+    ] = "stop"
+    balance: Annotated[
+        bool, Field(description="of labelled texts: as many of each label as there are of the rarest")
+    ] = False
+    train: Fraction = 0.85
+    validation: Fraction = 0.05
+    shuffle: bool = True
+    seed: Seed = 123
+
+    @model_validator(mode="after")
+    def _leaves_a_test_split(self) -> Self:
+        if self.train <= 0 or self.train + self.validation >= 1:
+            raise ValueError(
+                f"train ({self.train}) and validation ({self.validation}) must leave rows for the test split"
+            )
+        return self
+
+
+class TokenizeConfig(StageConfig):
+    """The tokenizer, and the corpus as tokens."""
+
+    kind: Annotated[
+        Literal["bpe", "gpt2", "char", "hf"],
+        Field(
+            description="bpe: trained on the corpus; gpt2: from encoder.json and vocab.bpe; "
+            "char: one token a character; hf: any Hugging Face tokenizer by name or folder"
+        ),
+    ] = "bpe"
+    vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
+    name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
+    revision: str | None = None
+    training_bytes: Annotated[
+        Positive,
+        Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
+    ] = 50_000_000
+    validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
+    include_rows: Annotated[
+        bool, Field(description="a tokenizer trained here also learns from the training rows")
+    ] = False
+    seed: Seed = 123
+
+    @model_validator(mode="after")
+    def _hf_needs_a_name(self) -> Self:
+        if (self.kind == "hf") != (self.name is not None):
+            raise ValueError("tokenize.name goes with tokenize.kind=hf, and kind=hf needs it")
+        return self

@@ -1,0 +1,147 @@
+"""Configuration of the base model: pretrained here, or taken over."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+
+# Layers, heads, width: the four of the GPT-2 paper (table 2), nanoGPT's setting for a CPU, and a tiny one.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "quickstart": (3, 4, 128),
+    "cpu": (4, 4, 128),
+    "124M": (12, 12, 768),
+    "355M": (24, 16, 1024),
+    "774M": (36, 20, 1280),
+    "1558M": (48, 25, 1600),
+}
+
+
+class PretrainConfig(StageConfig):
+    """A causal language model's shape and its training on a stream of tokens."""
+
+    size: Annotated[str, Field(description=f"one of {', '.join(SIZES)}, or LAYERSxHEADSxWIDTH")] = (
+        "quickstart"
+    )
+    model: Annotated[
+        str | None,
+        Field(description="instead of a GPT of that size: any Hugging Face causal model, by name or folder"),
+    ] = None
+    revision: Annotated[str | None, Field(description="commit or tag of that model")] = None
+    weights: Annotated[
+        Literal["random", "pretrained"],
+        Field(description="of that model: random, from its config alone; pretrained, training is continued"),
+    ] = "random"
+    context: Annotated[Positive, Field(description="tokens")] = 256
+    documents: Annotated[
+        Literal["joined", "apart"],
+        Field(
+            description="joined: a block is plain text, and attention crosses the ends of documents; apart: "
+            "no document sees another, positions restart, and no document is predicted from another"
+        ),
+    ] = "joined"
+    dropout: Fraction = 0.0
+    steps: Annotated[Positive, Field(description="optimizer steps")] = 600
+    batch_size: Annotated[Positive, Field(description="sequences per micro-batch")] = 16
+    accumulation: Annotated[
+        Positive, Field(description="micro-batches per optimizer step, shared out among the processes")
+    ] = 1
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
+    ] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-3
+    muon_learning_rate: Annotated[
+        float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
+    ] = 5e-3
+    min_learning_rate: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="of AdamW at the last step, a tenth of learning_rate if left out; "
+            "Muon's falls by the same share",
+        ),
+    ] = None
+    schedule: Annotated[
+        Literal["cosine", "wsd"], Field(description="wsd: warm up, stay, and fall linearly at the end")
+    ] = "cosine"
+    warmup: Annotated[int, Field(ge=0, description="steps")] = 50
+    decay: Annotated[
+        float, Field(gt=0, le=1, description="for wsd: the share of the steps in which the rate falls")
+    ] = 0.2
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    clip: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 1.0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="bfloat16: autocast, weights stay float32; auto: where it is faster"),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "always", "never"],
+        Field(description="torch.compile; auto: where the time it takes comes back"),
+        OUTSIDE_KEY,
+    ] = "auto"
+    eval_every: Annotated[Positive, Field(description="steps; a checkpoint and a sample are written too")] = (
+        100
+    )
+    patience: Annotated[
+        Positive | None, Field(description="stop after so many evaluations without a new best; null: never")
+    ] = None
+    sample_prompt: str = ""
+    seed: Seed = 123
+    preflight: PreflightMode = "refuse"
+    device: Device = "auto"
+    processes: Annotated[
+        Positive, Field(description="on this machine, started by torchrun; one a GPU"), OUTSIDE_KEY
+    ] = 1
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Field(description="of several processes: none, each holds the model (DDP); fsdp, each holds a part"),
+        OUTSIDE_KEY,
+    ] = "none"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        self.shape()
+        if self.model is None and (self.weights == "pretrained" or self.revision):
+            raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
+        if self.model is not None and self.dropout:
+            raise ValueError("a Hugging Face model has its own dropout, in its configuration; leave it out")
+        if self.batch_size * self.accumulation < self.processes:
+            raise ValueError(
+                f"{self.processes} processes need a sequence each; batch_size x accumulation is "
+                f"{self.batch_size * self.accumulation}"
+            )
+        if self.sharding == "fsdp" and self.optimizer == "muon":
+            raise ValueError(
+                "muon orthogonalises whole matrices, which sharding: fsdp cuts; choose adamw or none"
+            )
+        if (self.min_learning_rate or 0) > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}"
+            )
+        return self
+
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, heads and width; raises ValueError for a size that is neither named nor well formed."""
+        if self.size in SIZES:
+            return SIZES[self.size]
+        numbers = self.size.split("x")
+        if len(numbers) != 3 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+            raise ValueError(
+                f"size {self.size!r} is neither one of {', '.join(SIZES)} nor LAYERSxHEADSxWIDTH"
+            )
+        layers, heads, width = map(int, numbers)
+        if width % heads:
+            raise ValueError(f"size {self.size!r}: the width must be a multiple of the heads")
+        return layers, heads, width
+
+
+class BaseConfig(StageConfig):
+    """A causal model of Hugging Face with its tokenizer, to fine-tune as it is: safetensors, no code."""
+
+    model: Annotated[str, Field(min_length=1, description="owner/name or a folder")]
+    revision: Annotated[str | None, Field(description="commit or tag")] = None
+    mirror: Annotated[
+        str | None, Field(description="a folder that is looked in first, for owner/name or name"), OUTSIDE_KEY
+    ] = None

@@ -1,0 +1,95 @@
+"""Configuration of what comes after training: responses, scores, promotion, report."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig
+from tasks.config.tuning import TemplateName
+
+OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
+
+
+class GenerateConfig(StageConfig):
+    """Responses to the prompts of the test split."""
+
+    template: TemplateName = "alpaca"
+    decoding: Annotated[
+        Literal["greedy", "sample", "beam"],
+        Field(description="sample: drawn from temperature, top_k and top_p; beam: the likeliest of several"),
+    ] = "greedy"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_k: Annotated[Positive | None, Field(description="only the so many likeliest tokens; null: all")] = (
+        None
+    )
+    top_p: Annotated[
+        float, Field(gt=0, le=1, description="only the likeliest tokens that together have this probability")
+    ] = 1.0
+    beams: Annotated[int, Field(ge=2, description="for decoding: beam")] = 4
+    repetition_penalty: Annotated[
+        float, Field(ge=1, description="logits of tokens that occurred are made so many times less likely")
+    ] = 1.0
+    seed: Annotated[
+        Seed, Field(description="for decoding: sample; each row draws from a seed of its own")
+    ] = 123
+    max_new_tokens: Positive = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_tokens: Annotated[
+        Positive,
+        Field(description="bounds the memory: rows of a batch times the tokens each may come to"),
+        OUTSIDE_KEY,
+    ] = 32_768
+    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _goes_with_decoding(self) -> Self:
+        idle = {"sample": ("beams",), "beam": OF_SAMPLING, "greedy": (*OF_SAMPLING, "beams")}[self.decoding]
+        fields = type(self).model_fields
+        if wrong := [name for name in idle if getattr(self, name) != fields[name].default]:
+            raise ValueError(f"{', '.join(wrong)}: set, but not used by decoding: {self.decoding}")
+        return self
+
+
+class JudgeConfig(StageConfig):
+    """Who scores the responses. The reference metric is always computed beside a judge."""
+
+    scorer: Annotated[
+        str, Field(pattern=r"^(metric:chrf|ollama:\S+)$", description="metric:chrf, or ollama:MODEL")
+    ] = "metric:chrf"
+    host: Annotated[
+        str | None, Field(description="default: OLLAMA_HOST, then 127.0.0.1:11434"), OUTSIDE_KEY
+    ] = None
+    context: Annotated[Positive, Field(description="num_ctx sent with every call, tokens")] = 4096
+    max_tokens: Annotated[Positive, Field(description="tokens of the judge's answer")] = 256
+    seed: Seed = 123
+    concurrency: Annotated[Positive, Field(description="requests in flight"), OUTSIDE_KEY] = 2
+    timeout: Annotated[
+        float, Field(gt=0, description="seconds for one answer, queueing included"), OUTSIDE_KEY
+    ] = 300.0
+    attempts: Annotated[
+        Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
+    ] = 5
+    max_missing: Annotated[
+        Fraction, Field(description="above this share of missing rows there is no mean")
+    ] = 0.05
+    resamples: Annotated[Positive, Field(description="bootstrap resamples of the interval")] = 10_000
+
+
+class PromoteConfig(StageConfig):
+    """When the registered model becomes the champion."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[^/:]+$", description="registered model; {profile} is filled in")
+    ] = "touchstone-{profile}"
+    min_score: Annotated[float, Field(ge=0, le=100, description="mean that the first champion needs")] = 10.0
+    min_rows: Annotated[Positive, Field(description="rows scored for both that a comparison needs")] = 5
+    margin: Annotated[float, Field(ge=0, description="points that the paired interval must lie above")] = 0.0
+    resamples: Positive = 10_000
+    seed: Seed = 123
+
+
+class ReportConfig(StageConfig):
+    """The report card."""
+
+    samples: Annotated[Positive, Field(description="responses shown side by side")] = 12
+    seed: Seed = 123

@@ -1,0 +1,103 @@
+"""Configuration of fine-tuning: supervised, by preference, for classification; and of the preflight."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+from tasks.config.pretraining import PretrainConfig
+
+TemplateName = Annotated[
+    Literal["alpaca", "phi3", "chatml", "plain", "tokenizer"],
+    Field(description="tokenizer: its own chat template"),
+]
+
+
+class LoraConfig(StageConfig):
+    """Low-rank adapters (Hu et al. 2021), with the base in 4 bits if asked for (Dettmers et al. 2023)."""
+
+    rank: Positive = 16
+    alpha: Annotated[float, Field(gt=0, description="the adapters' update counts alpha / rank")] = 32.0
+    dropout: Fraction = 0.0
+    targets: Annotated[
+        tuple[str, ...],
+        Field(description="names of the layers adapted; none: every linear one of the blocks"),
+    ] = ()
+    quantize: Annotated[
+        Literal["none", "4bit"], Field(description="4bit: QLoRA, on a GPU with the extra qlora installed")
+    ] = "none"
+    adapters: Annotated[
+        Literal["merged", "kept"],
+        Field(description="merged: a whole model is written; kept: the adapters alone, merged when loaded"),
+    ] = "merged"
+
+
+class TuningConfig(StageConfig):
+    """What every kind of fine-tuning is configured by."""
+
+    tune: Annotated[Literal["full", "lora"], Field(description="which weights are trained")] = "full"
+    lora: LoraConfig = LoraConfig()
+    epochs: Annotated[float, Field(gt=0)] = 2.0
+    batch_size: Annotated[Positive, Field(description="rows per micro-batch")] = 8
+    accumulation: Annotated[Positive, Field(description="micro-batches per optimizer step")] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    warmup: Annotated[Fraction, Field(description="share of the steps")] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    max_length: Annotated[Positive, Field(description="tokens of prompt and completion together")] = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: Annotated[
+        bool, Field(description="a third more compute for less memory"), OUTSIDE_KEY
+    ] = False
+    evaluations: Annotated[Positive, Field(description="evaluations and checkpoints over the training")] = 4
+    seed: Seed = 123
+    preflight: PreflightMode = "refuse"
+    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _lora_goes_with_tune(self) -> Self:
+        if self.tune != "lora" and self.lora != LoraConfig():
+            raise ValueError(f"lora is set, but tune is {self.tune}; set tune: lora, or leave lora out")
+        return self
+
+
+class FinetuneConfig(TuningConfig):
+    """Supervised fine-tuning (SFT) on rows with a completion."""
+
+    template: TemplateName = "alpaca"
+    loss: Annotated[
+        Literal["completion", "all"],
+        Field(description="completion: the prompt is only read; all: it is learned too"),
+    ] = "completion"
+    packing: Annotated[
+        bool, Field(description="fill sequences of max_length with whole rows that do not see each other")
+    ] = False
+
+
+class DpoConfig(TuningConfig):
+    """Direct preference optimization (Rafailov et al. 2023) of the fine-tuned model."""
+
+    template: TemplateName = "alpaca"
+    beta: Annotated[float, Field(gt=0, description="how dear it is to leave the fine-tuned model")] = 0.1
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-6
+
+
+class ClassifyConfig(TuningConfig):
+    """A label for a text: the base model with a head of as many outputs as there are labels."""
+
+    tune: Annotated[
+        Literal["last-block", "full", "lora"],
+        Field(description="last-block: the last block, the final norm and the head; the rest is frozen"),
+    ] = "last-block"
+    epochs: Annotated[float, Field(gt=0)] = 5.0
+    max_length: Annotated[Positive, Field(description="tokens of a text; longer ones are cut")] = 256
+    resamples: Annotated[Positive, Field(description="bootstrap resamples of the intervals")] = 10_000
+
+
+class PreflightConfig(StageConfig):
+    """The proofs before training, without the training: what is to be trained how."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig | None = None
+    dpo: DpoConfig | None = None
+    classify: ClassifyConfig | None = None
