@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import httpx
 import typer
 
-from flows.config import OF_INSTRUCTIONS, Profile, load_profile, profile_names
+from flows.config import DOWNLOADS, Profile, load_profile, profile_names
 from flows.console import console, print_result
 from tasks.download import fingerprints
 from tasks.errors import RefusedError, TouchstoneError, UsageError
@@ -24,10 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# The stages that each command runs, which `flows.stages` has as flows and need not be imported to refuse one.
-BEFORE_TRAINING = ("download", "rows", "tokenize")
-PREFLIGHT_STAGES = (*BEFORE_TRAINING, "preflight")
-RUN_STAGES = (*BEFORE_TRAINING, "pretrain", "finetune", "generate", "judge", "promote", "report")
+BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -43,9 +40,7 @@ Overrides = Annotated[
 Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
 Refresh = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="STAGE", help=f"Do a stage again ({', '.join(RUN_STAGES)}, or all); may be repeated"
-    ),
+    typer.Option(metavar="STAGE", help="Do a stage again, by its name, or all of them; may be repeated"),
 ]
 
 
@@ -65,7 +60,7 @@ def run(
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     overrides = [*(set_ or ()), *([f"judge.scorer={judge}"] if judge else [])]
     loaded = _ready(profile, overrides, mirror, verbose)
-    stages = _stages_to_refresh(refresh or (), RUN_STAGES, loaded)
+    stages = _stages_to_refresh(refresh or (), loaded.stages())
     from flows.pipeline import pipeline  # after the checks above, which need not wait for it
     from flows.states import error_in
 
@@ -90,7 +85,8 @@ def preflight(
 ) -> None:
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
     loaded = _ready(profile, set_ or (), mirror, verbose)
-    stages = _stages_to_refresh(refresh or (), PREFLIGHT_STAGES, loaded)
+    proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
+    stages = _stages_to_refresh(refresh or (), [*proved, "preflight"])
     from flows.preflight import prove, show
 
     outcome = prove(loaded, stages)
@@ -107,8 +103,8 @@ def _ready(profile: str, overrides: Iterable[str], mirror: str | None, verbose: 
     loaded = load_profile(profile, overrides, mirror)
     if verbose:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
-    for download in (loaded.corpus, loaded.instructions, loaded.vocabulary):
-        if download:
+    for name in DOWNLOADS:
+        if download := getattr(loaded, name):
             fingerprints(download)  # a file that is missing
     _check_prefect_answers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
@@ -128,10 +124,8 @@ def _check_prefect_answers() -> None:
         ) from error
 
 
-def _stages_to_refresh(names: Iterable[str], stages: Sequence[str], profile: Profile) -> list[str]:
+def _stages_to_refresh(names: Iterable[str], stages: Sequence[str]) -> list[str]:
     """The named ones of the stages that the command runs for the profile."""
-    if profile.instructions is None:
-        stages = [stage for stage in stages if stage not in OF_INSTRUCTIONS]
     for name in names:
         if name not in (*stages, "all"):
             raise UsageError(

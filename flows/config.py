@@ -17,7 +17,10 @@ from pydantic import (
 )
 
 from tasks.config import (
+    BaseConfig,
+    ClassifyConfig,
     DownloadConfig,
+    DpoConfig,
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
@@ -32,18 +35,30 @@ from tasks.config import (
 from tasks.errors import UsageError
 from tasks.home import home
 
-DOWNLOADS = ("corpus", "instructions", "vocabulary")
-OF_INSTRUCTIONS = ("rows", "finetune", "generate", "judge", "promote")  # stages that run only with them
+DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
+NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
+SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
 
 class Profile(StageConfig):
-    """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one."""
+    """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one.
+
+    The base model is pretrained on `corpus`, or taken over as `base` says, or pretrained on the training
+    rows when neither is given. With `instructions` it is fine-tuned, judged and promoted, with `labelled`
+    texts it becomes a classifier, with neither the pipeline ends there.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str = ""
-    corpus: DownloadConfig
+    corpus: Annotated[DownloadConfig | None, Field(description="text to pretrain on")] = None
+    base: Annotated[
+        BaseConfig | None, Field(description="a model of Hugging Face instead of pretraining one")
+    ] = None
     instructions: Annotated[
-        DownloadConfig | None, Field(description="left out: the pipeline ends after pretraining")
+        DownloadConfig | None, Field(description="rows to fine-tune on: instructions, chats, preferences")
+    ] = None
+    labelled: Annotated[
+        DownloadConfig | None, Field(description="rows to classify: a text and its label")
     ] = None
     vocabulary: Annotated[
         DownloadConfig | None, Field(description="encoder.json and vocab.bpe, for tokenize.kind=gpt2")
@@ -52,6 +67,8 @@ class Profile(StageConfig):
     tokenize: TokenizeConfig = TokenizeConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    dpo: Annotated[DpoConfig | None, Field(description="left out: the fine-tuned model is the last")] = None
+    classify: ClassifyConfig = ClassifyConfig()
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig = JudgeConfig()
     promote: PromoteConfig = PromoteConfig()
@@ -61,52 +78,99 @@ class Profile(StageConfig):
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
         """The model is named after the profile; responses are asked for with the template trained on."""
-        if not isinstance(raw, dict) or raw.get("instructions") is None:
+        if not isinstance(raw, dict) or not (raw.get("instructions") or raw.get("labelled")):
             return raw
         raw = dict(raw)
-        finetune, generate, promote = (raw.get(stage) for stage in ("finetune", "generate", "promote"))
-        if isinstance(finetune, dict) and "template" in finetune and isinstance(generate or {}, dict):
-            raw["generate"] = {"template": finetune["template"]} | (generate or {})
+        finetune, promote = raw.get("finetune"), raw.get("promote")
+        if isinstance(finetune, dict) and "template" in finetune:
+            for stage in ("generate", "dpo"):
+                if isinstance(raw.get(stage), dict) or (stage == "generate" and raw.get(stage) is None):
+                    raw[stage] = {"template": finetune["template"]} | (raw.get(stage) or {})
         if isinstance(promote or {}, dict):
             name = (promote or {}).get("name", PromoteConfig.model_fields["name"].default)
             raw["promote"] = (promote or {}) | {"name": str(name).replace("{profile}", str(raw.get("name")))}
         return raw
 
     @model_validator(mode="after")
-    def _sets_what_runs(self) -> Self:
-        if self.instructions:
-            return self
-        idle = [
-            f"{stage}.{name}"
-            for stage in OF_INSTRUCTIONS
-            if stage in self.model_fields_set
-            for name in sorted(getattr(self, stage).model_fields_set)
-        ]
-        if self.tokenize.include_rows:
-            idle.append("tokenize.include_rows")
-        if idle:
+    def _one_road(self) -> Self:
+        if self.corpus and self.base:
             raise ValueError(
-                f"{', '.join(idle)}: set, but there are no instructions, so no rows, fine-tuning, judging or "
-                "promotion. Add instructions, or leave these out"
+                "corpus and base: a model is either pretrained on a corpus or taken over; choose one"
             )
+        if self.instructions and self.labelled:
+            raise ValueError("instructions and labelled: choose one; each makes a model of its own")
+        if not (self.corpus or self.base or self.has_rows):
+            raise ValueError("a profile needs a corpus, a base model, instructions or labelled texts")
         return self
 
     @model_validator(mode="after")
+    def _sets_what_runs(self) -> Self:
+        idle = [
+            f"{stage}.{name}"
+            for stage in sorted(self._idle() & self.model_fields_set)
+            if (config := getattr(self, stage)) is not None
+            for name in sorted(config.model_fields_set)
+        ]
+        if self.tokenize.include_rows and not (self.has_rows and self.corpus):
+            idle.append("tokenize.include_rows")
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: set, but {self._why_idle()}. Leave these out")
+        return self
+
+    def _why_idle(self) -> str:
+        """Of the settings that are not used."""
+        wrong = self._idle() & self.model_fields_set
+        reasons = {
+            "the base model is taken over, so nothing is tokenized or pretrained": wrong
+            & {"tokenize", "pretrain"},
+            "there are no instructions, so no rows, fine-tuning, judging or promotion": not self.has_rows,
+            "labelled texts make a classifier, without responses or a judge": self.labelled and wrong,
+            "only labelled texts are classified": self.instructions and "classify" in wrong,
+            "the corpus is the training rows already": self.has_rows and self.tokenize.include_rows,
+        }
+        return "; ".join(reason for reason, holds in reasons.items() if holds)
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.generate.template != self.finetune.template:
-            raise ValueError(
-                f"generate.template is {self.generate.template}, finetune.template {self.finetune.template}: "
-                "a model must be asked with the prompt it was trained on"
-            )
+        templates = {"generate": self.generate.template, **({"dpo": self.dpo.template} if self.dpo else {})}
+        for stage, template in templates.items():
+            if template != self.finetune.template:
+                raise ValueError(
+                    f"{stage}.template is {template}, finetune.template {self.finetune.template}: "
+                    "a model must be asked with the prompt it was trained on"
+                )
         if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
             raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
+        if self.dpo and self.finetune.keeps_adapters:
+            raise ValueError(
+                "finetune.lora.adapters is kept, but dpo goes on with the whole model; set it to merged"
+            )
         return self
+
+    @property
+    def has_rows(self) -> bool:
+        return bool(self.instructions or self.labelled)
+
+    def stages(self) -> list[str]:
+        """The stages that run, in their order."""
+        stages = [] if self.base and not self.has_rows else ["download"]
+        stages += ["rows"] if self.has_rows else []
+        stages += ["base"] if self.base else ["tokenize", "pretrain"]
+        if self.instructions:
+            stages += ["finetune", *(["dpo"] if self.dpo else []), "generate", "judge", "promote"]
+        if self.labelled:
+            stages += ["classify", "promote"]
+        return [*stages, "report"]
+
+    def _idle(self) -> set[str]:
+        """The stages' settings that nothing is done with."""
+        return set(SOMETIMES) - set(self.stages())
 
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the stages that do not run: no parameter is recorded that nothing was done with."""
-        fields = dump(self)
-        return fields if self.instructions else {k: v for k, v in fields.items() if k not in OF_INSTRUCTIONS}
+        idle = self._idle()
+        return {name: value for name, value in dump(self).items() if value is not None and name not in idle}
 
 
 def profiles_folder() -> Path:
@@ -130,9 +194,9 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     for override in overrides:
         _apply(raw, override)
         _spell_out(raw, Path.cwd())
-    for download in DOWNLOADS:
-        if mirror and isinstance(raw.get(download), dict):
-            raw[download]["mirror"] = mirror
+    for source in (*DOWNLOADS, "base"):
+        if mirror and isinstance(raw.get(source), dict):
+            raw[source]["mirror"] = mirror
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
@@ -193,6 +257,12 @@ def _spell_out(raw: dict[str, Any], folder: Path) -> None:
         for source in sources if isinstance(sources, list) else ():
             if isinstance(source, dict) and source.get("path"):
                 source["path"] = str(folder / str(source["path"]))
+    if isinstance(raw.get("base"), str):
+        raw["base"] = {"model": raw["base"]}
+    for stage, setting in NAMES_OR_FOLDERS:
+        settings = raw.get(stage)
+        if isinstance(settings, dict) and str(settings.get(setting)).startswith(("./", "../")):
+            settings[setting] = str(folder / settings[setting])
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

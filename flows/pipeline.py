@@ -1,6 +1,6 @@
-"""The whole road, from text and instruction rows to a judged model in the registry.
+"""The whole road, from text and rows to a judged model in the registry.
 
-Without instruction rows it ends after pretraining, with a report.
+Without rows it ends after pretraining, with a report.
 """
 
 import json
@@ -19,6 +19,8 @@ from tasks.errors import TouchstoneError
 from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
 from tasks.registry import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
+
+MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 
 
 @flow(
@@ -44,47 +46,81 @@ def pipeline(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str,
 def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:
     """The DAG, in the order in which things happen; returns what the report card was made from, and it."""
     made = prepare(chain, profile)
-    made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
+    if not profile.base:
+        made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
     if profile.instructions:
-        made |= tune_and_judge(chain, profile, made["base"], made)
+        made |= tune_and_judge(chain, profile, made)
+    if profile.labelled:
+        made |= classify(chain, profile, made)
     return made | {"report": chain.run("report", profile.report, **made)}
 
 
 def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
-    """Every stage before training; returns corpus, tokens and, where there are any, instructions and rows."""
-    made = {"corpus": chain.run("download", profile.corpus, "download corpus")}
-    words = {}
-    if profile.instructions:
-        made["instructions"] = chain.run("download", profile.instructions, "download rows")
-        made["rows"] = chain.run("rows", profile.rows, instructions=made["instructions"])
+    """Every stage before training: corpus, rows, a base model that is taken over, tokens; what there is."""
+    made = {}
+    if profile.corpus:
+        made["corpus"] = chain.run("download", profile.corpus, "download corpus")
+    for name in ("instructions", "labelled"):
+        if source := getattr(profile, name):
+            made[name] = chain.run("download", source, "download rows")
+            made["rows"] = chain.run("rows", profile.rows, source=made[name])
+    if profile.base:
+        return made | {"base": chain.run("base", profile.base)}
+    texts = {"corpus": made["corpus"]} if profile.corpus else {"rows": made["rows"]}
     if profile.tokenize.include_rows:
-        words["rows"] = made["rows"]
+        texts["rows"] = made["rows"]
     if profile.vocabulary:
-        words["vocabulary"] = chain.run("download", profile.vocabulary, "download vocabulary")
-    made["tokens"] = chain.run("tokenize", profile.tokenize, corpus=made["corpus"], **words)
-    return made
+        texts["vocabulary"] = chain.run("download", profile.vocabulary, "download vocabulary")
+    return made | {"tokens": chain.run("tokenize", profile.tokenize, **texts)}
 
 
-def tune_and_judge(
-    chain: Chain, profile: Profile, base: Reference, made: dict[str, Reference]
-) -> dict[str, Reference]:
-    """What instruction rows are for: a fine-tuned model, both models' responses and scores, a promotion."""
-    rows = made["rows"]
-    tuned = chain.run("finetune", profile.finetune, base=base, rows=rows)
-    base_responses = chain.run("generate", profile.generate, "generate base", model=base, rows=rows)
-    tuned_responses = chain.run("generate", profile.generate, "generate fine-tuned", model=tuned, rows=rows)
-    base_scores = chain.run("judge", profile.judge, "judge base", responses=base_responses)
-    tuned_scores = chain.run("judge", profile.judge, "judge fine-tuned", responses=tuned_responses)
-    origin = {"corpus": made["corpus"], "tokens": made["tokens"], "base": base}
-    promotion = chain.run("promote", profile.promote, model=tuned, rows=rows, scores=tuned_scores, **origin)
-    return {
-        "tuned": tuned,
-        "base_responses": base_responses,
-        "tuned_responses": tuned_responses,
-        "base_scores": base_scores,
-        "tuned_scores": tuned_scores,
-        "promotion": promotion,
-    }
+def tune_and_judge(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
+    """What instruction rows are for: tuned models, the responses and scores of each, a promotion."""
+    rows, base = made["rows"], made["base"]
+    models = {"base": base, "tuned": chain.run("finetune", profile.finetune, base=base, rows=rows)}
+    if profile.dpo:
+        models["preferred"] = chain.run("dpo", profile.dpo, tuned=models["tuned"], rows=rows)
+    under = _adapted(profile, models)
+    judged = {}
+    for name, model in models.items():
+        label = MODELS[name]
+        responses = chain.run(
+            "generate", profile.generate, f"generate {label}", model=model, rows=rows, **under.get(name, {})
+        )
+        scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses)
+        judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
+    name, model = list(models.items())[-1]
+    origin = {input: made[input] for input in ("corpus", "tokens") if input in made} | {"base": base}
+    promotion = chain.run(
+        "promote",
+        profile.promote,
+        model=model,
+        rows=rows,
+        scores=judged[f"{name}_scores"],
+        **origin | under.get(name, {}),
+    )
+    return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
+
+
+def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[str, Reference]]:
+    """For a model of adapters alone, the model that they were trained on."""
+    under = {}
+    if profile.finetune.keeps_adapters:
+        under["tuned"] = {"base": models["base"]}
+    if profile.dpo and profile.dpo.keeps_adapters:
+        under["preferred"] = {"base": models["tuned"]}
+    return under
+
+
+def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
+    """What labelled texts are for: a classifier with its evaluation, and a promotion."""
+    rows, base = made["rows"], made["base"]
+    classifier = chain.run("classify", profile.classify, base=base, rows=rows)
+    origin = {input: made[input] for input in ("corpus", "tokens") if input in made} | {"base": base}
+    promotion = chain.run(
+        "promote", profile.promote, model=classifier, rows=rows, scores=classifier, **origin
+    )
+    return {"classifier": classifier, "promotion": promotion}
 
 
 def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started: float) -> dict[str, Any]:
@@ -120,12 +156,22 @@ SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scor
 
 
 def _scores(chain: Chain, made: dict[str, Reference]) -> list[dict[str, Any]]:
-    return [
-        {"model": model, **{name: entry[name] for name in SCORE_FIELDS}}
-        for model, stage in (("base", "base_scores"), ("fine-tuned", "tuned_scores"))
-        if stage in made
-        for entry in _read(chain, made[stage], "scores.json")["scores"]
+    """An entry for each model and scorer; a classifier's baselines count as models."""
+    found = [
+        {"model": label, **{name: entry[name] for name in SCORE_FIELDS}}
+        for model, label in MODELS.items()
+        if f"{model}_scores" in made
+        for entry in _read(chain, made[f"{model}_scores"], "scores.json")["scores"]
     ]
+    if "classifier" in made:
+        own = _read(chain, made["classifier"], "scores.json")["scores"][0]
+        own = {name: own[name] for name in SCORE_FIELDS}
+        evaluation = _read(chain, made["classifier"], "evaluation.json")
+        for baseline in evaluation["baselines"]:
+            points = {name: 100 * share for name, share in baseline["accuracy"].items()}
+            found.append({"model": baseline["name"], **own, **points})
+        found.append({"model": "fine-tuned", **own})
+    return found
 
 
 def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:

@@ -35,9 +35,13 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
         with pipeline_run(profile, refresh) as chain:
             set_tags(chain.tracking.client, chain.run_id, {"touchstone.kind": "preflight"})
             made = prepare(chain, profile)
-            inputs = {name: made[name] for name in ("tokens", "rows") if name in made}
-            finetune = profile.finetune if "rows" in made else None
-            config = PreflightConfig(pretrain=profile.pretrain, finetune=finetune)
+            inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
+            config = PreflightConfig(
+                pretrain=profile.pretrain,
+                finetune=profile.finetune if profile.instructions else None,
+                dpo=profile.dpo,
+                classify=profile.classify if profile.labelled else None,
+            )
             reference = chain.run("preflight", config, **inputs)
             path = fetch(chain.tracking, reference) / OUTPUT / "preflight.json"
             return {

@@ -18,7 +18,10 @@ from flows.console import console
 from flows.lineage import lineage
 from flows.states import failed
 from tasks.config import (
+    BaseConfig,
+    ClassifyConfig,
     DownloadConfig,
+    DpoConfig,
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
@@ -43,16 +46,19 @@ Inputs = dict[str, Reference]
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("download", 2, "tasks.download:download"),
-        Stage("rows", 2, "tasks.rows:rows"),
+        Stage("download", 3, "tasks.download:download"),
+        Stage("rows", 3, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
-        Stage("preflight", 1, "tasks.preflight.stage:preflight"),
+        Stage("base", 1, "tasks.base:base"),
+        Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
-        Stage("finetune", 2, "tasks.finetune.sft:finetune"),
-        Stage("generate", 1, "tasks.generate:generate"),
-        Stage("judge", 1, "tasks.judge:judge"),
-        Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 2, "tasks.report:report"),
+        Stage("finetune", 3, "tasks.finetune.sft:finetune"),
+        Stage("dpo", 1, "tasks.finetune.dpo:dpo"),
+        Stage("classify", 1, "tasks.finetune.classification:classify"),
+        Stage("generate", 2, "tasks.generate:generate"),
+        Stage("judge", 2, "tasks.judge:judge"),
+        Stage("promote", 2, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 3, "tasks.report:report"),
     )
 }
 
@@ -67,7 +73,7 @@ def stage_fingerprints(config: StageConfig) -> dict[str, str]:
         return {"tokenizer": sha256_of_tree(Path(config.name))}
     if isinstance(config, PreflightConfig):
         return stage_fingerprints(config.pretrain)
-    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
+    if isinstance(config, PretrainConfig | BaseConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
 
@@ -156,7 +162,7 @@ def download(
     return _perform("download", config, inputs, label, parent, refresh)
 
 
-@flow(name="rows", description="Instruction rows, read and split without leaks", **_named)
+@flow(name="rows", description="Rows to fine-tune on, read and split without leaks", **_named)
 def rows(
     config: RowsConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
 ) -> Any:
@@ -168,6 +174,13 @@ def tokenize(
     config: TokenizeConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
 ) -> Any:
     return _perform("tokenize", config, inputs, label, parent, refresh)
+
+
+@flow(name="base", description="A pretrained model of Hugging Face with its tokenizer, taken over", **_named)
+def base(
+    config: BaseConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("base", config, inputs, label, parent, refresh)
 
 
 @flow(name="preflight", description="The proofs before training, without the training", **_named)
@@ -189,6 +202,20 @@ def finetune(
     config: FinetuneConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
 ) -> Any:
     return _perform("finetune", config, inputs, label, parent, refresh)
+
+
+@flow(name="dpo", description="The fine-tuned model trained to prefer the chosen to the rejected", **_named)
+def dpo(
+    config: DpoConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("dpo", config, inputs, label, parent, refresh)
+
+
+@flow(name="classify", description="The base model with a head that gives a text its label", **_named)
+def classify(
+    config: ClassifyConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("classify", config, inputs, label, parent, refresh)
 
 
 @flow(name="generate", description="A model's responses to the test rows", **_named)
@@ -223,5 +250,19 @@ def report(
 
 FLOWS = {
     flow.name: flow
-    for flow in (download, rows, tokenize, preflight, pretrain, finetune, generate, judge, promote, report)
+    for flow in (
+        download,
+        rows,
+        tokenize,
+        base,
+        preflight,
+        pretrain,
+        finetune,
+        dpo,
+        classify,
+        generate,
+        judge,
+        promote,
+        report,
+    )
 }

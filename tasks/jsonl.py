@@ -80,6 +80,7 @@ def _skills(source: Source) -> list[dict[str, str]]:
 def dataset_rows(source: Source) -> Iterator[Any]:
     """The rows of one split; when only some are wanted, no more is downloaded than those need.
 
+    A label that the data set numbers is given by its name, and null where the row has none.
     Raises StageError that names the data set and the endpoint asked.
     """
     import datasets
@@ -91,7 +92,7 @@ def dataset_rows(source: Source) -> Iterator[Any]:
             "Name it as a path, or run elsewhere."
         )
     try:
-        yield from datasets.load_dataset(
+        rows = datasets.load_dataset(
             source.dataset,
             source.subset,
             split=source.split,
@@ -99,6 +100,9 @@ def dataset_rows(source: Source) -> Iterator[Any]:
             streaming=source.rows is not None,
             token=False,  # a stored token would go to whatever HF_ENDPOINT names
         )
+        labels = _labels_of(rows)
+        for row in rows:
+            yield row | {name: _label(names, row[name]) for name, names in labels.items()}
     except Exception as error:  # of datasets, huggingface_hub, httpx, pyarrow: each has its own
         wanted = f"subset {source.subset or 'default'}, split {source.split}, {source.revision or 'main'}"
         raise StageError(
@@ -107,3 +111,15 @@ def dataset_rows(source: Source) -> Iterator[Any]:
             f"or put its rows into {source.name}, one JSON object a line, and pass --mirror with its folder; "
             "one that needs a login is not asked for."
         ) from error
+
+
+def _labels_of(rows: Any) -> dict[str, list[str]]:
+    """The names of the labels in each column that holds such."""
+    from datasets import ClassLabel
+
+    features = getattr(rows, "features", None) or {}  # a stream may not know them
+    return {name: kind.names for name, kind in features.items() if isinstance(kind, ClassLabel)}
+
+
+def _label(names: list[str], number: int | None) -> str | None:
+    return None if number is None or number < 0 else names[number]  # -1: a test split that hides its labels

@@ -3,15 +3,42 @@
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
+
+from tasks.errors import StageError
+
+ADAPTER = "adapter_config.json"
 
 logging.disable_progress_bar()  # the stage reports its own progress
 
 
-def load_model(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in float32, from safetensors only, and its tokenizer."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+def load_model(folder: Path, base: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32, from safetensors only, and its tokenizer.
+
+    A folder of adapters alone is merged into the model in `base`, which it was trained on. Raises StageError
+    when that is not given.
+    """
+    tokenizer = load_tokenizer(folder)
+    if not (folder / ADAPTER).exists():
+        return load_causal(folder), tokenizer
+    if base is None:
+        raise StageError(f"{folder} holds adapters alone: the model that they were trained on is needed too")
+    return merged(load_causal(base), folder), tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_causal(folder: Path | str, **options: object) -> PreTrainedModel:
+    """A causal model in float32 on the CPU; `options` go to `from_pretrained`."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
     )
-    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def merged(model: PreTrainedModel, adapters: Path) -> PreTrainedModel:
+    """The model with adapters merged into its weights, in place."""
+    return PeftModel.from_pretrained(model, adapters).merge_and_unload()

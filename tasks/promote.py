@@ -1,24 +1,17 @@
 """Registering a model, and deciding whether it becomes the champion."""
 
-import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import mlflow.transformers
-from mlflow.models import infer_signature
-
 from tasks.config import PromoteConfig
+from tasks.json_files import read_json, read_lines, write_json
 from tasks.judge.statistics import paired_interval
 from tasks.manifest import sha256_of
-from tasks.models import load_model
 from tasks.outputs import OUTPUT, Reference, fault, fetch
 from tasks.record import StageRun
-from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, create_if_missing, registered_files
-from tasks.rows import load_split
-from tasks.templates import TEMPLATES
+from tasks.registering import register
+from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, registered_files
 from tasks.tracking import Tracking
 
 Scores = dict[int, float | None]
@@ -37,9 +30,19 @@ class Decision:
 
 
 def promote(
-    config: PromoteConfig, run: StageRun, *, model: Path, rows: Path, scores: Path, **_origin: Path
+    config: PromoteConfig,
+    run: StageRun,
+    *,
+    model: Path,
+    rows: Path,
+    scores: Path,
+    base: Path | None = None,
+    **_origin: Path,
 ) -> None:
     """Register `model/model`, name it the candidate, and the champion if its scores earn that.
+
+    The scores of a classifier are in the output that holds it; `base` holds the model that adapters alone
+    were trained on.
 
     Writes `promotion.json`. The first champion needs `config.min_score`; a later one needs the paired
     interval against the present champion, on the same rows by the same scorer, to lie above the margin.
@@ -47,7 +50,7 @@ def promote(
     """
     headline, mean, per_row = read_scores(scores)
     decision = decide(config, run.tracking, run.references["rows"], headline, mean, per_row)
-    number = _register(config, run, model, rows)
+    number = register(config, run, model, rows, base)
     client = run.tracking.client
     for name, value in _lineage_tags(run, model, headline, mean, decision).items():
         client.set_model_version_tag(config.name, number, name, value)
@@ -57,19 +60,17 @@ def promote(
     source = client.get_model_version(config.name, number).source
     promotion = {"name": config.name, "version": int(number), **vars(decision)}
     promotion["files"] = registered_files(source)
-    (run.out / PROMOTION).write_text(json.dumps(promotion, indent=2) + "\n", encoding="utf-8")
+    write_json(run.out / PROMOTION, promotion)
     run.log_metrics({"champion": float(decision.champion)})
     run.progress(1, 1, "model", f"{config.name} version {number}: {decision.reason}")
 
 
 def read_scores(folder: Path) -> tuple[str, float | None, Scores]:
     """The headline scorer of a judge stage's output, its mean, and its score of each row by id."""
-    summary = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    summary = read_json(folder / "scores.json")
     headline = summary["headline"]
     mean = next(entry["mean"] for entry in summary["scores"] if entry["scorer"] == headline)
-    lines = (folder / "scores.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line]
-    return headline, mean, {row["id"]: row[headline] for row in rows}
+    return headline, mean, {row["id"]: row[headline] for row in read_lines(folder / "scores.jsonl")}
 
 
 def decide(
@@ -127,32 +128,6 @@ def decide(
         f"which is {relation} the margin of {config.margin:g}"
     )
     return Decision(better, reason, against, difference, low, high)
-
-
-def _register(config: PromoteConfig, run: StageRun, model: Path, rows: Path) -> str:
-    """Log the model into this stage's MLflow run and register it; returns the version."""
-    network, tokenizer = load_model(model / "model")
-    template = json.loads((model / "summary.json").read_text(encoding="utf-8"))["template"]
-    example = TEMPLATES[template].prompt(load_split(rows, "test")[0])
-    client = run.tracking.client
-    with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
-        info = mlflow.transformers.log_model(
-            {"model": network, "tokenizer": tokenizer},
-            name="model",
-            task="text-generation",
-            signature=infer_signature(example, "a response"),
-            input_example=example,
-            pip_requirements=[
-                f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")
-            ],
-            metadata={"template": template},
-        )
-    client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
-    create_if_missing(run.tracking, config.name)
-    source = client.get_logged_model(info.model_id).artifact_location
-    return str(
-        client.create_model_version(config.name, source, run_id=run.run_id, model_id=info.model_id).version
-    )
 
 
 def _lineage_tags(

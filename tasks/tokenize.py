@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,7 @@ from tasks.corpus import (
     NOWHERE,
     Measures,
     Part,
+    Pieces,
     cut,
     measure,
     read_pieces,
@@ -34,7 +36,7 @@ from tasks.corpus import (
 from tasks.errors import StageError
 from tasks.reading import read_text
 from tasks.record import StageRun
-from tasks.rows import load_split
+from tasks.rows import texts_of
 from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
 
 END = "<|endoftext|>"
@@ -52,27 +54,29 @@ def tokenize(
     config: TokenizeConfig,
     run: StageRun,
     *,
-    corpus: Path,
+    corpus: Path | None = None,
     vocabulary: Path | None = None,
     rows: Path | None = None,
 ) -> None:
     """Write `tokenizer/`, `tokens.json`, and the token files of both splits as `tasks.tokens` reads them.
 
-    `vocabulary` holds `encoder.json` and `vocab.bpe` for kind gpt2. A tokenizer that is trained here also
-    reads the training split of `rows`, so that the words of the instructions get tokens. Every document is
-    followed by the end token. The corpus is read three times (a trained tokenizer reads its sample between
-    the measuring and the encoding) and is never in memory: that holds some batches of text and tokens, eight
-    bytes a document, and the largest row (the whole file for `.json`). A tokenizer that may not cut a
-    document (see `cuts`) holds the largest document. Raises StageError for an empty or malformed corpus.
+    Without a corpus the texts of the training rows are it. `vocabulary` holds `encoder.json` and `vocab.bpe`
+    for kind gpt2. A tokenizer that is trained here also reads the training split of `rows`, so that the
+    words of the instructions get tokens. Every document is followed by the end token. The corpus is read
+    three times (a trained tokenizer reads its sample between the measuring and the encoding) and is never in
+    memory: that holds some batches of text and tokens, eight bytes a document, and the largest row (the
+    whole file for `.json`). A tokenizer that may not cut a document (see `cuts`) holds the largest document.
+    Raises StageError for an empty or malformed corpus.
     """
-    measures = measure(
-        read_pieces(corpus), lambda done: run.progress(done, 0, "bytes", "measuring the corpus")
+    pieces = partial(read_pieces, corpus) if corpus else partial(_row_pieces, rows)
+    measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
+    tokenizer = make_tokenizer(
+        config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
     )
-    tokenizer = make_tokenizer(config, _texts_to_learn(config, run, corpus, measures, rows), vocabulary)
     tokenizer.save_pretrained(run.out / "tokenizer")
     run.log_metrics({"vocab_size": len(tokenizer)})
     training = training_lengths(measures, config)
-    parts = split_parts(read_pieces(corpus), measures.lengths, training)
+    parts = split_parts(pieces(), measures.lengths, training)
     facts: dict[str, object] = {
         "dtype": np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32).name,
         "vocab_size": len(tokenizer),
@@ -99,17 +103,25 @@ def tokenize(
 
 
 def _texts_to_learn(
-    config: TokenizeConfig, run: StageRun, corpus: Path, measures: Measures, rows: Path | None
+    config: TokenizeConfig,
+    run: StageRun,
+    pieces: Callable[[], Pieces],
+    measures: Measures,
+    rows: Path | None,
 ) -> Iterator[str]:
     """What a tokenizer that is trained here reads: words of a share of the corpus, characters of it all."""
     run.progress(0, measures.bytes, "bytes", "training the tokenizer")
     if config.kind == "char":
-        yield from (text for _, text in read_pieces(corpus))
+        yield from (text for _, text in pieces())
     else:
-        whole = split_parts(read_pieces(corpus), measures.lengths, measures.lengths)
+        whole = split_parts(pieces(), measures.lengths, measures.lengths)
         yield from sample(whole, measures.bytes, config.training_bytes)
-    for row in load_split(rows, "train") if rows else ():
-        yield "\n".join(str(row[name]) for name in ("instruction", "input", "output"))
+    if rows:
+        yield from texts_of(rows)
+
+
+def _row_pieces(rows: Path) -> Pieces:
+    return enumerate(texts_of(rows))
 
 
 class SplitWriter:

@@ -9,6 +9,7 @@ import tasks.config
 from flows.config import DOWNLOADS, Profile, load_profile, profile_names
 from tasks.config import (
     OUTSIDE_KEY,
+    BaseConfig,
     DownloadConfig,
     GenerateConfig,
     JudgeConfig,
@@ -41,8 +42,13 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "DownloadConfig.attempts",
         "DownloadConfig.mirror",
         "DownloadConfig.timeout",
-        "FinetuneConfig.device",
-        "FinetuneConfig.preflight",
+        "BaseConfig.mirror",
+        *(
+            f"{config}.{name}"
+            for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
+            for name in ("device", "gradient_checkpointing", "preflight")
+        ),
+        "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
         "JudgeConfig.attempts",
         "JudgeConfig.concurrency",
@@ -168,7 +174,7 @@ def test_a_size_that_is_none_is_refused(size, fault):
         PretrainConfig(size=size)
 
 
-@pytest.mark.parametrize("scorer", ["metric:bleu", "ollama:", "ollama:a b", "gpt-4"])
+@pytest.mark.parametrize("scorer", ["metric:bleurt", "ollama:", "ollama:a b", "gpt-4"])
 def test_a_scorer_that_is_not_known_is_refused(scorer):
     with pytest.raises(ValidationError, match="scorer"):
         JudgeConfig(scorer=scorer)
@@ -312,7 +318,7 @@ def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expec
         ("pretrian: {}", "there is no setting pretrian; did you mean pretrain?"),
         ("pretrain: {step: 5}", "there is no setting pretrain.step; did you mean pretrain.steps?"),
         ("judge: {zzz: 5}", "there is no setting judge.zzz; there are attempts, concurrency, context, "),
-        ("zzz: 5", "there is no setting zzz; there are corpus, description, finetune, "),
+        ("zzz: 5", "there is no setting zzz; there are base, classify, corpus, description, dpo, "),
         ("pretrain: {steps: many}", "pretrain.steps: Input should be a valid integer, unable to parse"),
         ("pretrain: {steps: many}", ", found 'many'"),
         ("pretrain: {steps: 0}", "pretrain.steps: Input should be greater than 0, found 0"),
@@ -334,8 +340,8 @@ def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expec
         ),
         ("promote: 5", "promote: Input should be a valid dictionary or instance of PromoteConfig, found 5"),
         (
-            "finetune: {template: chatml}",
-            "finetune.template: Input should be 'alpaca' or 'phi3', found 'chatml'",
+            "finetune: {template: chatlm}",
+            "finetune.template: Input should be 'alpaca', 'phi3', 'chatml', 'plain' or 'tokenizer', found",
         ),
         ("pretrain: {size: 125M}", "pretrain: size '125M' is neither one of"),
         ("promote: {name: a/b}", "promote.name: String should match pattern"),
@@ -367,7 +373,6 @@ def test_every_fault_is_told(write):
 @pytest.mark.parametrize(
     ("corpus", "expected"),
     [
-        ("", "corpus: Field required"),
         ("corpus: {}", "corpus.sources: Field required"),
         ("corpus: {sources: }", "corpus.sources: Input should be a valid tuple, found None"),
         ("corpus: {sources: 5}", "corpus.sources: Input should be a valid tuple, found 5"),
@@ -395,7 +400,7 @@ def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(w
     profile = load_profile(write(**ONLY))
     assert profile.instructions is None
     assert set(profile.model_dump(mode="json")) == {
-        *("name", "description", "corpus", "instructions", "vocabulary", "tokenize", "pretrain", "report")
+        *("name", "description", "corpus", "tokenize", "pretrain", "report")
     }
     assert {"judge", "promote"} <= set(load_profile(write()).model_dump())
 
@@ -413,7 +418,7 @@ def test_a_profile_that_was_written_out_is_the_same_when_read_again(write, only)
         ("", ("judge.scorer=ollama:llama3.2",), "judge.scorer"),
         ("promote: {name: mine}", (), "promote.name"),
         ("tokenize: {include_rows: true}", (), "tokenize.include_rows"),
-        ("rows: {train: 0.8}\ngenerate: {batch_size: 3}", (), "rows.train, generate.batch_size"),
+        ("rows: {train: 0.8}\ngenerate: {max_new_tokens: 3}", (), "generate.max_new_tokens, rows.train"),
     ],
 )
 def test_settings_of_stages_that_do_not_run_are_refused(write, text, overrides, named):
@@ -432,8 +437,8 @@ def test_a_misspelt_instructions_is_told_as_that(write):
 
 
 def test_responses_are_asked_for_with_the_template_trained_on(write):
-    profile = load_profile(write("finetune: {template: phi3}\ngenerate: {batch_size: 3}"))
-    assert profile.generate == GenerateConfig(template="phi3", batch_size=3)
+    profile = load_profile(write("finetune: {template: phi3}\ngenerate: {max_new_tokens: 3}"))
+    assert profile.generate == GenerateConfig(template="phi3", max_new_tokens=3)
     assert load_profile(write(), ["finetune.template=phi3"]).generate.template == "phi3"
 
 
@@ -554,7 +559,7 @@ def test_a_mirror_reaches_every_download(write, mirror):
     text = "tokenize: {kind: gpt2}\nvocabulary: {sources: [{path: v}], timeout: 5}"
     plain = load_profile(write(text))
     mirrored = load_profile(write(text), mirror=mirror)
-    for name in DOWNLOADS:
+    for name in {*DOWNLOADS} - {"labelled"}:
         assert getattr(mirrored, name) == getattr(plain, name).model_copy(update={"mirror": mirror})
         assert getattr(mirrored, name).key_fields() == getattr(plain, name).key_fields()
 
@@ -568,3 +573,80 @@ def test_every_download_of_a_profile_gets_the_mirror():
 
 def test_a_mirror_is_looked_in_first_but_not_asked_of_the_profiles_that_need_none():
     assert load_profile("quickstart", mirror="/mirror").vocabulary is None
+
+
+# Where the base model is from, and what rows make of it
+
+LABELLED = {"instructions": "labelled: b.tsv"}
+
+
+def test_each_shape_of_a_profile_runs_its_own_stages(write):
+    before, judged = ["download", "rows"], ["generate", "judge", "promote", "report"]
+    shapes = {
+        "": [*before, "tokenize", "pretrain", "finetune", *judged],
+        "dpo: {}": [*before, "tokenize", "pretrain", "finetune", "dpo", *judged],
+    }
+    for text, stages in shapes.items():
+        assert load_profile(write(text)).stages() == stages
+    taken_over = {"corpus": "base: owner/name"}
+    assert load_profile(write(**taken_over)).stages() == [*before, "base", "finetune", *judged]
+    labelled = load_profile(write(**LABELLED))
+    assert labelled.stages() == [*before, "tokenize", "pretrain", "classify", "promote", "report"]
+    assert load_profile(write(**taken_over | ONLY)).stages() == ["base", "report"]
+    assert load_profile(write(**ONLY)).stages() == ["download", "tokenize", "pretrain", "report"]
+    assert load_profile(write(corpus="")).stages() == shapes[""]
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "expected"),
+    [
+        ("base: owner/name", {}, "corpus and base: a model is either pretrained on a corpus or taken over"),
+        ("labelled: c.tsv", {}, "instructions and labelled: choose one"),
+        (
+            "report: {}",
+            {"corpus": ""} | {"instructions": ""},
+            "needs a corpus, a base model, instructions or labelled",
+        ),
+        (
+            "pretrain: {steps: 5}\ntokenize: {kind: bpe}",
+            {"corpus": "base: owner/name"},
+            "pretrain.steps, tokenize.kind: set, but the base model is taken over",
+        ),
+        ("judge: {seed: 5}", LABELLED, "judge.seed: set, but labelled texts make a classifier"),
+        ("classify: {epochs: 5}", {}, "classify.epochs: set, but only labelled texts are classified"),
+        (
+            "tokenize: {include_rows: true}",
+            {"corpus": ""},
+            "tokenize.include_rows: set, but the corpus is the training rows already",
+        ),
+        (
+            "finetune: {tune: lora, lora: {adapters: kept}}\ndpo: {}",
+            {},
+            "finetune.lora.adapters is kept, but dpo goes on with the whole model",
+        ),
+        ("dpo: {template: phi3}", {}, "dpo.template is phi3, finetune.template alpaca"),
+        ("generate: {top_k: 5}", {}, "generate: top_k: set, but not used by decoding: greedy"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(write, text, other, expected):
+    assert expected in message_of(write(text, **other))
+
+
+def test_the_template_of_the_fine_tuning_is_that_of_all(write):
+    profile = load_profile(write("finetune: {template: chatml}\ndpo: {beta: 0.2}"))
+    assert profile.generate.template == profile.dpo.template == "chatml"
+
+
+def test_a_base_model_is_a_name_or_a_folder_beside_the_profile(write, tmp_path):
+    assert load_profile(write(corpus="base: owner/name")).base == BaseConfig(model="owner/name")
+    beside = load_profile(write(corpus="base: {model: ./here}")).base
+    assert Path(beside.model) == tmp_path / "profiles" / "here"
+    mirrored = load_profile(write(corpus="base: owner/name"), mirror="/mirror").base
+    assert mirrored.mirror == "/mirror"
+    assert mirrored.key_fields() == BaseConfig(model="owner/name").key_fields()
+
+
+@pytest.mark.parametrize("shape", [{"corpus": "base: owner/name"}, LABELLED, {"corpus": ""}], ids=str)
+def test_a_profile_of_another_shape_is_the_same_when_read_again(write, shape):
+    profile = load_profile(write(**shape))
+    assert Profile.model_validate(profile.model_dump(mode="json")) == profile

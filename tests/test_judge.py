@@ -1,6 +1,7 @@
 """The judge room: nothing lost, nothing guessed, nothing cut, and no response that steers its judge."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,12 +11,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics import BLEU
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError
 from tasks.judge import judge, ollama
-from tasks.judge.metric import chrf
+from tasks.judge.metrics import METRICS, metric_scores
 from tasks.judge.ollama import base_url
 from tasks.judge.prompts import SYSTEM, fence_code, messages, neutralise
 from tasks.judge.responses import Row, kind_of
@@ -24,6 +25,7 @@ from tasks.record import StageRun
 from tests.ollama_server import CONTENTS, Fault, OllamaServer, always_top, fenced, honest, obedient
 
 SCORER = "ollama:llama3.2"
+METRICS_FIRST = [(scorer, "metric") for scorer in METRICS]
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,7 @@ class Trial:
 
     @property
     def judged(self):
-        return self.summary["scores"][1]
+        return self.summary["scores"][-1]
 
     @property
     def calls(self):
@@ -93,29 +95,110 @@ def on(server, **config):
     return {"host": server.address, "attempts": 3, "timeout": 5.0} | config
 
 
-# The metric
+# The metrics alone
 
 
-def test_chrf_is_sacrebleus_chrf_plus_plus():
-    pairs = [("The cat sat.", "A cat sat down."), ("日本の首都", "日本の首都は東京"), ("no", "yes")]
-    for response, reference in pairs:
-        expected = CHRF(word_order=2).sentence_score(response, [reference]).score
-        assert chrf(response, reference) == expected
-    assert chrf("same words", "same words") == 100
-    assert chrf("", "reference") == chrf(" \n", "reference") == 0
-
-
-def test_the_metric_stands_alone_and_is_never_called_a_judge(trial):
+def test_the_metrics_stand_alone_and_are_never_called_a_judge(trial):
     done = trial([row_of(0), row_of(1, response="")], scorer="metric:chrf")()
     assert done.summary["headline"] == "metric:chrf"
-    assert [(one["scorer"], one["kind"]) for one in done.summary["scores"]] == [("metric:chrf", "metric")]
-    expected = chrf(row_of(0)["response"], row_of(0)["output"])
+    assert [(one["scorer"], one["kind"]) for one in done.summary["scores"]] == METRICS_FIRST
+    expected = metric_scores(row_of(0)["response"], row_of(0)["output"])
+    lines = [line | {"tokens": 9, "cut": False} for line in ({"words": 6}, {"words": 0})]
     assert done.lines == [
-        {"id": 0, "response_kind": "ok", "metric:chrf": expected},
-        {"id": 1, "response_kind": "empty", "metric:chrf": 0.0},
+        {"id": 0, "response_kind": "ok", **expected, **lines[0]},
+        {"id": 1, "response_kind": "empty", **dict.fromkeys(METRICS, 0.0), **lines[1]},
     ]
-    assert done.run.metrics["chrf_mean"] == pytest.approx(expected / 2)
+    assert done.run.metrics["chrf_mean"] == pytest.approx(expected["metric:chrf"] / 2)
+    assert done.run.metrics["rouge_l_mean"] == pytest.approx(expected["metric:rouge-l"] / 2)
+    assert {"bleu_low", "exact_high", "corpus_bleu", "share_looping"} <= set(done.run.metrics)
     assert sorted(path.name for path in done.run.out.iterdir()) == ["scores.json", "scores.jsonl"]
+
+
+@pytest.mark.parametrize("scorer", METRICS)
+def test_any_metric_can_be_the_headline(trial, scorer):
+    done = trial([row_of(0), row_of(1, response=row_of(1)["output"])], scorer=scorer)()
+    assert done.summary["headline"] == scorer
+    assert [one["scorer"] for one in done.summary["scores"]] == list(METRICS)
+    assert all(line[scorer] is not None for line in done.lines)
+
+
+def test_the_corpus_bleu_stands_beside_the_mean_of_the_rows(trial):
+    rows = [row_of(0, response="The capital is City0 indeed."), row_of(1)]
+    done = trial(rows, scorer="metric:bleu")()
+    entry = done.summary["scores"][1]
+    texts = [row["response"] for row in rows], [row["output"] for row in rows]
+    assert entry["corpus_bleu"] == BLEU().corpus_score(texts[0], [texts[1]]).score
+    assert entry["corpus_bleu"] != pytest.approx(entry["mean"])
+    assert done.run.metrics["corpus_bleu"] == entry["corpus_bleu"]
+
+
+def test_how_a_model_responds(trial):
+    rows = [
+        row_of(0, response="", tokens=1),
+        row_of(1, response="Input: " * 20, tokens=40, cut=True),
+        row_of(2, response=row_of(2)["output"], tokens=7),
+        row_of(3, response="City3", tokens=2),
+    ]
+    done = trial(rows, scorer="metric:chrf", resamples=1000)()
+    found = done.summary["responses"]
+    counts = {name: (share["count"], share["of"]) for name, share in found.items() if name[:5] == "share"}
+    assert counts == {
+        "share_empty": (1, 4),
+        "share_looping": (1, 4),
+        "share_echoed": (0, 4),
+        "share_identical": (1, 4),
+        "share_cut": (1, 4),
+    }
+    assert found["share_cut"] | {"low": 0, "high": 0} == {
+        "count": 1,
+        "of": 4,
+        "share": 0.25,
+        "low": 0,
+        "high": 0,
+    }
+    assert (found["length_tokens"]["mean"], found["length_tokens"]["median"]) == (12.5, 4.5)
+    assert found["length_words"]["mean"] == (0 + 20 + 4 + 1) / 4
+    assert "reference_perplexity" not in found
+    assert done.run.metrics["length_words_mean"] == 6.25
+
+
+def test_the_perplexity_of_the_references_weighs_tokens_and_is_absent_where_nobody_measured_it(trial):
+    """One row of 30 tokens at 1 nat and one of 10 at 3: exp(60 / 40), not the mean of exp(1) and exp(3)."""
+    rows = [
+        row_of(0, reference_loss=1.0, reference_tokens=30),
+        row_of(1, reference_loss=3.0, reference_tokens=10),
+        row_of(2, reference_loss=None, reference_tokens=0),
+    ]
+    done = trial(rows, scorer="metric:chrf")()
+    found = done.summary["responses"]["reference_perplexity"]
+    assert found["perplexity"] == pytest.approx(math.exp(1.5))
+    assert (found["rows"], found["tokens"]) == (2, 40)
+    assert (found["low"], found["high"]) == pytest.approx((math.e, math.exp(3)))
+    assert done.lines[0]["reference_perplexity"] == pytest.approx(math.e)
+    assert "reference_perplexity" not in done.lines[2]
+    assert done.run.metrics["reference_perplexity"] == found["perplexity"]
+
+
+def test_what_other_tools_do_not_write_is_absent_and_not_zero(trial):
+    bare = {name: value for name, value in row_of(0).items() if name not in ("tokens", "cut")}
+    done = trial([bare], scorer="metric:chrf")()
+    assert set(done.lines[0]) == {"id", "response_kind", "words", *METRICS}
+    assert set(done.summary["responses"]) == {
+        "share_empty",
+        "share_looping",
+        "share_echoed",
+        "share_identical",
+        "length_words",
+    }
+
+
+def test_the_table_of_the_ui_has_every_column_of_every_row(trial, monkeypatch):
+    shown = []
+    attempt = trial([row_of(0), row_of(1, reference_loss=0.0, reference_tokens=1)], scorer="metric:chrf")
+    monkeypatch.setattr(attempt.run, "log_table", lambda rows, name: shown.extend(rows))
+    attempt()
+    assert [row["reference_perplexity"] for row in shown] == [None, 1.0]
+    assert {"instruction", "reference", "response", "words", "tokens", "cut", *METRICS} <= set(shown[0])
 
 
 # Reading rows
@@ -132,6 +215,12 @@ def test_the_metric_stands_alone_and_is_never_called_a_judge(trial):
         (json.dumps(row_of(0)), "id 0 was used before"),
         (json.dumps(row_of(1, category=3)), "'category' is 3"),
         (json.dumps(row_of(1, response="\ud800")), "surrogate"),
+        (json.dumps(row_of(1, tokens="9")), "'tokens' is '9'"),
+        (json.dumps(row_of(1, tokens=-1)), "'tokens' is -1"),
+        (json.dumps(row_of(1, cut=1)), "'cut' is 1"),
+        (json.dumps(row_of(1, reference_loss=-0.5)), "'reference_loss' is -0.5"),
+        (json.dumps(row_of(1, reference_loss=True)), "'reference_loss' is True"),
+        (json.dumps(row_of(1, reference_loss=1000)), "nats per token"),
     ],
 )
 def test_a_malformed_row_is_named(trial, line, complaint):
@@ -224,7 +313,7 @@ def test_an_honest_judge(trial):
     assert done.lines[2]["reason"] == "It deserves 5 of 5."
     assert done.summary["headline"] == SCORER
     assert [(one["scorer"], one["kind"]) for one in done.summary["scores"]] == [
-        ("metric:chrf", "metric"),
+        *METRICS_FIRST,
         (SCORER, "judge"),
     ]
     assert json.loads((done.run.out / "judge.json").read_text())["digest"] == server.digest

@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel
 
 from tasks.config import FinetuneConfig, PretrainConfig
 from tasks.errors import RefusedError
-from tasks.finetune.data import tuning_data
+from tasks.finetune.data import sft_data
 from tasks.gpt import GPT, GPTConfig
 from tasks.preflight import require, stream
 from tasks.preflight.example import decoded
@@ -461,7 +461,7 @@ TUNE_LETTERS = characters(["abcdef<|user|>\n<|end|><|assistant|>"])
 def data(tmp_path):
     for name, rows in INSTRUCTIONS.items():
         write_rows(tmp_path / f"{name}.jsonl", rows)
-    return tuning_data(TUNE, TUNE_LETTERS, tmp_path, 64)
+    return sft_data(TUNE, TUNE_LETTERS, tmp_path, 64)
 
 
 def broken_labels(data, split, place, change):
@@ -524,7 +524,10 @@ def test_pitfall_7_a_collator_that_masks_padding_by_its_id_is_caught(data):
         broken = failed_labels(dataclasses.replace(data, collator=by_id))
     finally:
         data.tokenizer.pad_token = before
-    assert broken == {"end token": "train row 10 and 3 more", "prompt masked": "train row 10 and 3 more"}
+    assert broken == {
+        "end token": "train row 10 and 3 more",
+        "prompt as configured": "train row 10 and 3 more",
+    }
 
 
 def test_padding_that_is_trained_on_is_caught(data):
@@ -555,7 +558,7 @@ def test_pitfall_9_a_prompt_that_is_trained_on_is_named(data):
     def unmask(labels, input_ids):
         labels[:] = input_ids
 
-    assert failed_labels(broken_labels(data, "train", 1, unmask)) == {"prompt masked": "train row 11"}
+    assert failed_labels(broken_labels(data, "train", 1, unmask)) == {"prompt as configured": "train row 11"}
 
 
 def test_pitfall_9_one_token_of_the_prompt_or_completion_too_much_is_caught(data):
@@ -568,13 +571,17 @@ def test_pitfall_9_one_token_of_the_prompt_or_completion_too_much_is_caught(data
         labels[start] = IGNORED
 
     for change in (early, late):
-        assert failed_labels(broken_labels(data, "train", 1, change)) == {"prompt masked": "train row 11"}
+        assert failed_labels(broken_labels(data, "train", 1, change)) == {
+            "prompt as configured": "train row 11"
+        }
 
 
 def test_pitfall_11_rows_of_another_template_are_caught(data):
-    other = dataclasses.replace(data.template, response="<|assistant|>\n")
+    other = dataclasses.replace(
+        data.template, chat_template=data.template.chat_template.replace("<|end|>", "")
+    )
     found = failed_labels(dataclasses.replace(data, template=other))
-    assert found == {"prompt masked": "train row 10 and 3 more"}
+    assert found == {"prompt as configured": "train row 10 and 3 more"}
 
 
 def test_labels_that_are_shifted_already_are_caught(data):

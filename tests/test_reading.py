@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks import reading
 from tasks.errors import StageError
-from tasks.reading import read_records, read_text, text_field, text_pieces
+from tasks.reading import json_lines, json_list, read_records, read_text, text_field, text_lines, text_pieces
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -76,7 +76,34 @@ def test_a_row_may_span_blocks_and_a_block_may_hold_rows(file, monkeypatch, bloc
     assert [row for _, row in read_records(path)] == rows
 
 
+def test_the_one_list_that_an_object_holds_is_its_rows(file):
+    path = file("a.json", '{"version": "1", "tags": ["x"], "data": [{"n": 1}, {"n": 2}]}')
+    assert list(read_records(path)) == [("a.json, row 1", {"n": 1}), ("a.json, row 2", {"n": 2})]
+
+
+def test_returns_are_kept_where_they_are_asked_for(file):
+    path = file("a.txt", "one\rtwo\r\nthree\u2028four\n")
+    assert list(text_lines(path)) == ["one", "two", "three\u2028four", ""]
+    assert list(text_lines(path, keep_returns=True)) == ["one\rtwo\r", "three\u2028four", ""]
+
+
 # What is refused
+
+
+@pytest.mark.parametrize("read", [json_lines, json_list])
+def test_a_row_that_is_no_object_can_be_passed_over(file, read):
+    content = '{"n": 1}\n3\n{\n{"n": 4}' if read is json_lines else '[{"n": 1}, 3, null, {"n": 4}]'
+    faults = []
+    found = list(read(file("rows", content), "the.file", faults.append))
+    assert found == [("the.file, row 1", {"n": 1}), ("the.file, row 4", {"n": 4})]
+    assert [fault.where for fault in faults] == ["the.file, row 2", "the.file, row 3"]
+    assert str(faults[0]) == "the.file, row 2: expected an object, found a number: 3"
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [(b"\xff\xfe", "utf-16"), (b"\xff\x41", "latin1")])
+def test_the_encoding_that_is_likely_is_named(file, mark, encoding):
+    with pytest.raises(StageError, match=f"iconv -f {encoding} -t utf-8"):
+        read_text(file("a.txt", mark + b"a"))
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt"])
@@ -115,7 +142,18 @@ def test_the_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(
     ("name", "content", "expected"),
     [
         ("a.json", "[]", "a.json holds an empty list; expected at least one row"),
-        ("a.json", '{"a": 1}', "a.json: expected a list of objects, found an object"),
+        (
+            "a.json",
+            '{"a": 1, "b": []}',
+            "a.json: expected a list of objects, or an object that holds one such list, found an object that "
+            "holds none. If each line is a row, name the file .jsonl",
+        ),
+        (
+            "a.json",
+            '{"a": [{}], "b": [{}]}',
+            "a.json: expected a list of objects, or an object that holds one such list, found an object that "
+            "holds 2. If each line is a row, name the file .jsonl",
+        ),
         ("a.json", "3", "a.json: expected a list of objects, found a number"),
         ("a.json", '[{"a": 1}, ["b"]]', 'a.json, row 2: expected an object, found a list: ["b"]'),
         ("a.json", '[{"a": 1}, null]', "a.json, row 2: expected an object, found null: null"),

@@ -1,263 +1,51 @@
 """The report card: the same work gives the same card, no number is made up, and no text can act on it."""
 
-import json
 import subprocess
 import sys
-from html.parser import HTMLParser
-from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from tasks.config import ReportConfig
 from tasks.errors import StageError
 from tasks.manifest import canonical_json, digest_of
-from tasks.outputs import Reference
 from tasks.record import StageRun
 from tasks.report import report
-from tasks.report.charts import loss_chart
-from tasks.report.curves import curve, thin
-from tasks.report.markdown import as_markdown, escaped, score_rows
+from tasks.report.charts import chart
+from tasks.report.curves import curves, thin
+from tasks.report.markdown import as_markdown, score_rows
+from tasks.report.markdown_blocks import escaped
 from tasks.report.samples import draw
-from tasks.report.terminal import show, sparkline
-from tasks.report.wording import duration, mean_text, short, verdict, visible
-
-METRIC, JUDGE = "metric:chrf", "ollama:llama3.2:3b"
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)> & <b>',
-    "[bold red]x[/bold red] [link=http://evil.example]y[/link] :smile:",
-    "\x1b[2J\x1b]0;owned\x07 \x9b31m \x08\x00",
-    "right\u202eto left\u2066",
-    "one\rtwo\r\nthree\x85four\u2028five",
-    "```\n# heading\n````text\n| a | b |\n|---|---|\n[a](http://evil.example) ![b](http://evil.example)",
-    "~~~\n<details>\n---\n===\nreference:          invented",
-    "{{ 7 * 7 }} {% raw %}",
-]
-
-COUNTS = {
-    "read": 20,
-    "distinct_prompts": 19,
-    "splits": {"train": 17, "validation": 1, "test": 2},
-    "moved": {"test": 1, "validation": 0},
-}
-TOKENS = {
-    "dtype": "uint16",
-    "vocab_size": 300,
-    "end_token": 0,
-    "documents": 1,
-    "train": {"tokens": 90, "bytes": 270},
-    "validation": {"tokens": 10, "bytes": 30},
-}
-MODEL = {
-    "model_type": "gpt2",
-    "n_layer": 1,
-    "n_head": 2,
-    "n_embd": 8,
-    "n_positions": 32,
-    "vocab_size": 300,
-    "other": 1,
-}
-
-ONLY = {"optimizer": "muon", "stopped_early": False}
-SPEED = {
-    "device": "cpu",
-    "processes": 1,
-    "threads": 2,
-    "precision": "float32",
-    "compiled": False,
-    "tokens_per_second": 14490.0,
-    "tokens_per_second_all_told": 9000.0,
-    "flops_per_token": 1,
-    "matrix_flops_per_second": 1.0,
-    "utilisation": 0.41,
-}
-
-
-def summary_of(scorer, scores, status="ok"):
-    kind = "metric" if scorer == METRIC else "judge"
-    present = [score for score in scores if score is not None]
-    mean = sum(present) / len(present) if status == "ok" else None
-    missing = len(scores) - len(present)
-    return {
-        "scorer": scorer,
-        "kind": kind,
-        "status": status,
-        "mean": mean,
-        "low": mean,
-        "high": mean,
-        "median": mean,
-        "rows": len(scores),
-        "scored": len(present),
-        "missing": missing,
-        "lowest_possible": sum(present) / len(scores),
-        "highest_possible": (sum(present) + 100 * missing) / len(scores),
-        "histogram": [0] * 10,
-    }
-
-
-class Outputs:
-    """Small outputs of every stage before the report, in the words of the stages that write them."""
-
-    def __init__(self, root):
-        self.root = root
-        self.rows = [
-            {"id": 7, "instruction": "Say hi.", "input": "", "output": "hi", "category": "talk"},
-            {"id": 3, "instruction": "Add.", "input": "1 and 2", "output": "3", "category": "sums"},
-        ]
-        self.responses = {"base": ["", "x"], "tuned": ["hi", "4"]}
-        self.scores = {"base": {METRIC: [0.0, 0.0]}, "tuned": {METRIC: [100.0, 50.0]}}
-        self.status = {}
-        self.headline = METRIC
-        self.reason = None
-        self.history = [{"step": 1, "tokens": 64, "train_loss": 2.5}, {"step": 2, "tokens": 128}]
-        self.history[1] |= {"train_loss": 1.5}
-        self.validation = {"step": 2, "tokens": 128, "validation_loss": 2.0}
-        self.promotion = {
-            "name": "touchstone-tiny",
-            "version": 2,
-            "champion": True,
-            "reason": "the first champion: its mean 75.0 reaches the least score 0",
-            "against": None,
-            "difference": None,
-            "low": None,
-            "high": None,
-        }
-
-    def only_pretrained(self, texts=("One.",)):
-        """The outputs of a pipeline that ends there, and the record behind them."""
-        self.history += [self.validation] * bool(self.validation)
-        folders = self.write()
-        self.json("base/summary.json", json.loads((self.root / "base" / "summary.json").read_text()) | ONLY)
-        self.lines("base/history.jsonl", self.history)
-        return {name: folders[name] for name in ("corpus", "tokens", "base")}, {"base": self.record(texts)}
-
-    def record(self, texts=(), run_id="r1"):
-        """Of pretraining: its speed, and the texts of the last evaluations."""
-        evaluations = [entry for entry in self.history if "validation_loss" in entry]
-        written = [
-            f"--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n{text}\n"
-            for entry, text in zip(evaluations[len(evaluations) - len(texts) :], texts, strict=True)
-        ]
-        (self.folder("record/aside") / "samples.txt").write_text("".join(written), encoding="utf-8")
-        self.json("record/aside/speed.json", SPEED)
-        return reference("pretrain", run_id).model_copy(update={"uri": (self.root / "record").as_uri()})
-
-    def folder(self, name):
-        folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def write(self):
-        (self.folder("corpus") / "a.txt").write_text("abc")
-        (self.folder("instructions") / "rows.json").write_text("[]")
-        self.json("rows/rows.json", COUNTS)
-        self.json("tokens/tokens.json", TOKENS)
-        self.json("base/model/config.json", MODEL)
-        best = {"best_step": 2, "best_validation_loss": 2.0} if self.validation else {}
-        more = {"best_perplexity": 7.4, "best_bits_per_byte": 1.2} if self.validation else {}
-        trained = {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
-        self.json("base/summary.json", trained | best | more)
-        best = best or {"best_step": None, "best_validation_loss": None}
-        tuned = {"template": "phi3", "steps": 2, "supervised_tokens": 9, "rows_cut": 0, "train_loss": 1.5}
-        self.json("tuned/summary.json", tuned | best)
-        history = self.history + [self.validation] * bool(self.validation)
-        for name in ("base", "tuned"):
-            self.lines(f"{name}/history.jsonl", [*history, {"step": 2}])
-            self.write_answers(name)
-        self.json("promotion/promotion.json", self.promotion)
-        answers = ("base_responses", "tuned_responses", "base_scores", "tuned_scores")
-        names = ("corpus", "instructions", "rows", "tokens", "base", "tuned", *answers, "promotion")
-        return {name: self.root / name for name in names}
-
-    def write_answers(self, name):
-        answers = list(zip(self.rows, self.responses[name], strict=True))
-        self.lines(
-            f"{name}_responses/responses.jsonl",
-            [row | {"response": text, "prompt": "p", "tokens": 2, "cut": not text} for row, text in answers],
-        )
-        counts = {"rows": len(answers), "cut": 1, "empty": 1, "mean_tokens": 2.0}
-        self.json(f"{name}_responses/summary.json", counts)
-        lines = []
-        for index, (row, text) in enumerate(answers):
-            kind = "empty" if not text else "identical" if text == row["output"] else "ok"
-            line = {"id": row["id"], "response_kind": kind}
-            line |= {scorer: values[index] for scorer, values in self.scores[name].items()}
-            lines.append(line | ({"reason": self.reason} if self.reason else {}))
-        self.lines(f"{name}_scores/scores.jsonl", lines)
-        categories = {}
-        for scorer, values in self.scores[name].items():
-            for row, value in zip(self.rows, values, strict=True):
-                if "category" in row:
-                    found = {"mean": value, "rows": 1, "scored": int(value is not None)}
-                    categories.setdefault(row["category"], {})[scorer] = found
-        summaries = [
-            summary_of(scorer, values, self.status.get((name, scorer), "ok"))
-            for scorer, values in self.scores[name].items()
-        ]
-        summary = {"headline": self.headline, "scores": summaries}
-        self.json(f"{name}_scores/scores.json", summary | {"categories": dict(sorted(categories.items()))})
-        if self.headline == JUDGE:
-            who = {"scorer": JUDGE, "model": "llama3.2:3b", "digest": "a80c4f", "version": "0.9"}
-            self.json(f"{name}_scores/judge.json", who)
-
-    def json(self, name, value):
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-    def lines(self, name, values):
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
-        path.write_text(text, encoding="utf-8")
-
-    def judged(self):
-        """A judge beside the metric, whose base scores are too few for a mean."""
-        self.headline = JUDGE
-        self.scores["base"][JUDGE] = [None, 25.0]
-        self.scores["tuned"][JUDGE] = [100.0, 75.0]
-        self.status["base", JUDGE] = "too_many_missing"
-        return self
+from tasks.report.scores_wording import mean_text
+from tasks.report.terminal import sparkline
+from tasks.report.text import duration, short, visible
+from tasks.report.verdict import verdict
+from tests import card_outputs
+from tests.card_outputs import (
+    COUNTS,
+    HOSTILE,
+    JUDGE,
+    METRIC,
+    ONLY,
+    RESPONSES,
+    SPEED,
+    TOKENS,
+    Card,
+    Outputs,
+    Page,
+    pretrained,
+    reference,
+    sha256,
+    summary_of,
+)
 
 
 @pytest.fixture
 def outputs(tmp_path):
     return Outputs(tmp_path / "stages")
-
-
-class Card:
-    """A card that was made, in all its forms."""
-
-    def __init__(self, outputs, folder, config=None, folders=None, **run):
-        self.run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "c", **run)
-        report(config or ReportConfig(), self.run, **(folders or outputs.write()))
-        self.bytes = (self.run.out / "report.json").read_bytes()
-        self.report = json.loads(self.bytes)
-        self.cost = json.loads((self.run.aside / "cost.json").read_bytes())
-        self.html = (self.run.aside / "report.html").read_text(encoding="utf-8")
-        self.markdown = as_markdown(self.report, self.cost)
-
-    def terminal(self, width=100):
-        file = StringIO()
-        show(self.report, self.cost, Console(file=file, width=width, soft_wrap=True))
-        return file.getvalue()
-
-    def all(self):
-        return {"html": self.html, "markdown": self.markdown, "terminal": self.terminal()}
-
-
-def pretrained(outputs, folder, config=None, **options):
-    folders, references = outputs.only_pretrained(**options)
-    return Card(outputs, folder, config, folders, references=references)
-
-
-def sha256(text):
-    return digest_of(text.encode())
 
 
 def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
@@ -284,16 +72,18 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
         | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
         "instructions": file_facts("rows.json", "[]") | COUNTS,
         "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
-        | {"vocab_size": 300},
+        | {"vocab_size": 300, "parameters": 1234},
         "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
         | best
         | {"best_perplexity": 7.4, "best_bits_per_byte": 1.2},
         "finetuning": {"template": "phi3", "steps": 2, "supervised_tokens": 9, "rows_cut": 0}
         | {"train_loss": 1.5}
         | best,
-        "curves": {
-            "pretraining": {"x": "tokens", "kept": 128, "lines": losses},
-            "finetuning": {
+        "curves": [
+            {"training": "pretraining", "quantity": "loss", "x": "tokens", "kept": 128, "lines": losses},
+            {
+                "training": "finetuning",
+                "quantity": "loss",
                 "x": "steps",
                 "kept": 2,
                 "lines": [
@@ -301,7 +91,7 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
                     losses[1] | {"points": [[2, 2.0, 2.0, 2.0]]},
                 ],
             },
-        },
+        ],
         "headline": METRIC,
         "judge": None,
         "scores": [
@@ -309,21 +99,18 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
             {"model": "fine-tuned"} | summary_of(METRIC, [100.0, 50.0]),
         ],
         "differences": [
-            {"scorer": METRIC, "kind": "metric", "difference": 75.0, "low": 50.0, "high": 100.0, "rows": 2}
+            {"scorer": METRIC, "kind": "metric", "model": "fine-tuned", "against": "base"}
+            | {"difference": 75.0, "low": 50.0, "high": 100.0, "rows": 2}
         ],
         "categories": [
             {"category": "sums", "scorer": METRIC, "rows": 1, "base": 0.0, "fine-tuned": 50.0},
             {"category": "talk", "scorer": METRIC, "rows": 1, "base": 0.0, "fine-tuned": 100.0},
         ],
-        "responses": [
-            {"model": "base", "rows": 2, "cut": 1, "empty": 1, "mean_tokens": 2.0}
-            | {"kinds": {"empty": 1, "ok": 1}},
-            {"model": "fine-tuned", "rows": 2, "cut": 1, "empty": 1, "mean_tokens": 2.0}
-            | {"kinds": {"identical": 1, "ok": 1}},
-        ],
+        "responses": [{"model": "base"} | RESPONSES, {"model": "fine-tuned"} | RESPONSES],
         "samples": {
             "seed": 123,
             "of": 2,
+            "by": "fine-tuned",
             "rows": [
                 {"id": 3, "category": "sums", "instruction": "Add.", "input": "1 and 2", "reference": "3"}
                 | {"base": answer("x", "ok", 0.0), "fine-tuned": answer("4", "ok", 50.0)},
@@ -333,10 +120,6 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
         },
         "promotion": outputs.promotion,
     }
-
-
-def reference(stage, run_id):
-    return Reference(stage=stage, run_id=run_id, key="k" * 64, digest="d" * 64, uri="file:///elsewhere")
 
 
 class Client:
@@ -384,22 +167,6 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     assert "| base | pretrain | 1 min 01 s | 14.5 k tokens/s | r1 |" in text
     assert "| rows | rows | 2.0 s | reused | r2 |" in text
     assert "1 min 03 s together, 2.0 s of it in earlier runs" in text
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: its elements, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_page_needs_nothing_else(outputs, tmp_path):
@@ -483,6 +250,8 @@ def test_a_mean_that_is_not_there_is_never_a_number(outputs, tmp_path):
     assert card.report["differences"][1] == {
         "scorer": JUDGE,
         "kind": "judge",
+        "model": "fine-tuned",
+        "against": "base",
         "difference": None,
         "low": None,
         "high": None,
@@ -516,7 +285,7 @@ def test_metric_and_judge_are_told_apart(outputs, tmp_path):
         assert "chrF++, a metric" in text or name == "markdown"
         assert "llama3.2:3b, a judge" in text, name
         assert "chrF++, a judge" not in text, name
-    assert card.html.index("llama3.2:3b, a judge</h3>") < card.html.index("chrF++, a metric</h3>")
+    assert card.html.index("llama3.2:3b, a judge</h3>") < card.html.index("chrF++, a metric ")
     assert "Reason: It names another number." in card.html
 
 
@@ -531,8 +300,10 @@ def test_metric_and_judge_are_told_apart(outputs, tmp_path):
 )
 def test_the_verdict_is_the_intervals(interval, sentence, number):
     difference = dict(zip(("difference", "low", "high"), interval, strict=True))
-    entry = {"scorer": METRIC, "kind": "metric", "rows": 9} | difference
-    found = verdict({"headline": METRIC, "differences": [entry], "scores": []})
+    entry = {"scorer": METRIC, "kind": "metric", "model": "fine-tuned", "against": "base", "rows": 9}
+    scores = [{"model": model} | summary_of(METRIC, [50.0]) for model in ("base", "fine-tuned")]
+    card = {"headline": METRIC, "differences": [entry | difference], "scores": scores, "samples": {}}
+    found = verdict(card)
     assert (found.sentence, found.number) == (sentence, number)
 
 
@@ -548,7 +319,7 @@ def test_rows_without_categories(outputs, tmp_path):
 def test_without_a_validation_split_there_is_no_validation_loss(outputs, tmp_path):
     outputs.validation = None
     card = Card(outputs, tmp_path)
-    for found in card.report["curves"].values():
+    for found in card.report["curves"]:
         assert found["kept"] is None
         assert [line["name"] for line in found["lines"]] == ["train"]
     for text in card.all().values():
@@ -571,12 +342,14 @@ def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
         }
         | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
         "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
-        | {"vocab_size": 300},
+        | {"vocab_size": 300, "parameters": 1234},
         "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
         | {"best_step": 2, "best_validation_loss": 2.0, "best_perplexity": 7.4, "best_bits_per_byte": 1.2}
         | ONLY,
-        "curves": {
-            "pretraining": {
+        "curves": [
+            {
+                "training": "pretraining",
+                "quantity": "loss",
                 "x": "tokens",
                 "kept": 128,
                 "lines": [
@@ -584,7 +357,7 @@ def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
                     {"name": "validation", "measured": 1, "points": [[128, 2.0, 2.0, 2.0]]},
                 ],
             }
-        },
+        ],
     }
     assert card.cost["speed"] == SPEED
     text = {"step": 2, "validation_loss": 2.0, "text": "One."}
@@ -666,7 +439,7 @@ def test_without_a_validation_split_the_card_has_the_training_loss_and_no_texts(
 
 def test_a_model_of_another_family_has_its_shape_as_far_as_it_is_known(outputs, tmp_path, monkeypatch):
     bloom = {"model_type": "bloom", "n_layer": 24, "n_head": 16, "hidden_size": 1024, "vocab_size": 46145}
-    monkeypatch.setattr(sys.modules[__name__], "MODEL", bloom)
+    monkeypatch.setattr(card_outputs, "MODEL", bloom)
     card = pretrained(outputs, tmp_path)
     assert card.report["title"] == "BLOOM on a.txt"
     assert card.report["model"]["context"] is None
@@ -716,19 +489,32 @@ def test_thinning_keeps_the_ends_and_every_spike(losses, limit):
 def test_a_long_curve_is_thinned_and_says_so(outputs, tmp_path):
     outputs.history = [{"step": n, "tokens": 64 * n, "train_loss": 2.0 + n % 2} for n in range(1, 1001)]
     card = Card(outputs, tmp_path)
-    line = card.report["curves"]["pretraining"]["lines"][0]
+    line = card.report["curves"][0]["lines"][0]
     assert (line["measured"], len(line["points"])) == (1000, 300)
-    assert "1,000 training\n        losses in 300 points" in card.html
+    assert "1,000 training values in 300 points" in card.html
 
 
 def test_a_chart_has_round_ticks_and_marks_the_kept_model():
     history = [{"step": n, "train_loss": loss} for n, loss in ((1, 7.6), (100, 4.0), (200, 3.0))]
-    chart = loss_chart(curve(history, "step", {"best_step": 100}))
-    assert [label for _, label in chart.y_ticks] == ["0", "2", "4", "6", "8"]
-    assert [label for _, label in chart.x_ticks] == ["0", "50", "100", "150", "200"]
-    assert chart.kept == 50.0
-    assert chart.lines[0].path == "M0.50 5.00L50.00 50.00L100.00 62.50"
-    assert loss_chart(curve([], "step", {})) is None
+    (losses,) = curves("finetuning", history, "step", 100)
+    found = chart(losses)
+    assert [label for _, label in found.y_ticks] == ["0", "2", "4", "6", "8"]
+    assert [label for _, label in found.x_ticks] == ["0", "50", "100", "150", "200"]
+    assert found.kept == 50.0
+    assert found.lines[0].path == "M0.50 5.00L50.00 50.00L100.00 62.50"
+    assert curves("finetuning", [], "step", None) == []
+
+
+def test_a_chart_of_margins_reaches_below_zero_and_one_of_shares_from_none_to_all():
+    history = [
+        {"step": 1, "reward_margin": -0.3, "reward_accuracy": 0.5},
+        {"step": 2, "reward_margin": 0.9, "reward_accuracy": 0.75},
+    ]
+    margins, shares = map(chart, curves("preference", history, "step", None))
+    assert [label for _, label in margins.y_ticks] == ["−0.5", "0", "0.5", "1"]
+    assert [place for place, _ in margins.y_ticks] == pytest.approx([100, 200 / 3, 100 / 3, 0])
+    assert [label for _, label in shares.y_ticks] == ["0%", "25%", "50%", "75%", "100%"]
+    assert (margins.title, shares.title) == ("Reward margin", "Reward accuracy")
 
 
 scored = st.tuples(st.sampled_from([None, "a", "b"]), st.none() | st.floats(0, 100))

@@ -12,7 +12,9 @@ from tasks.judge.statistics import (
     bootstrap_interval,
     category_means,
     paired_interval,
+    perplexity_interval,
     summarise,
+    wilson_interval,
     worst_case_bounds,
 )
 
@@ -81,6 +83,49 @@ def test_swapping_the_pair_turns_the_difference_round(pairs):
 def test_paired_scores_must_be_of_the_same_rows():
     with pytest.raises(ValueError, match="found 2 and 3"):
         paired_interval([1, 2], [1, 2, 3], 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_of_newcombes_table(count, of, low, high):
+    """Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I, method 3."""
+    assert wilson_interval(count, of) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(of=st.integers(1, 10**6), data=st.data())
+def test_a_wilson_interval_holds_the_share_has_a_width_and_is_a_mirror_of_the_other_side(of, data):
+    count = data.draw(st.integers(0, of))
+    low, high = wilson_interval(count, of)
+    assert 0.0 <= low <= count / of <= high <= 1.0
+    assert low < high
+    assert wilson_interval(of - count, of) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 0), (3, 2), (-1, 2)])
+def test_a_share_of_nothing_has_no_interval(count, of):
+    with pytest.raises(ValueError, match="at least one row"):
+        wilson_interval(count, of)
+
+
+losses = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 500)), min_size=1, max_size=30)
+
+
+@given(rows=losses, seed=st.integers(0, 99))
+def test_a_perplexity_is_that_of_all_tokens_within_those_of_the_rows(rows, seed):
+    values, tokens = zip(*rows, strict=True)
+    perplexity, low, high = perplexity_interval(values, tokens, 100, seed)
+    total = math.fsum(loss * count for loss, count in rows)
+    assert perplexity == pytest.approx(math.exp(total / sum(tokens)))
+    assert low <= perplexity <= high
+    assert math.exp(min(values)) * (1 - 1e-9) <= low
+    assert high <= math.exp(max(values)) * (1 + 1e-9)
+
+
+def test_no_perplexity_of_nothing():
+    with pytest.raises(ValueError, match="at least one row"):
+        perplexity_interval([], [], 10, 1)
 
 
 @given(values=partly_missing, data=st.data())

@@ -51,10 +51,14 @@ class GenerateConfig(StageConfig):
 
 
 class JudgeConfig(StageConfig):
-    """Who scores the responses. The reference metric is always computed beside a judge."""
+    """Who scores the responses. The reference metrics are always computed beside a judge."""
 
     scorer: Annotated[
-        str, Field(pattern=r"^(metric:chrf|ollama:\S+)$", description="metric:chrf, or ollama:MODEL")
+        str,
+        Field(
+            pattern=r"^(metric:(chrf|bleu|rouge-l|exact)|ollama:\S+)$",
+            description="the headline: ollama:MODEL, or metric:chrf, :bleu, :rouge-l or :exact",
+        ),
     ] = "metric:chrf"
     host: Annotated[
         str | None, Field(description="default: OLLAMA_HOST, then 127.0.0.1:11434"), OUTSIDE_KEY

@@ -59,6 +59,10 @@ class TuningConfig(StageConfig):
             raise ValueError(f"lora is set, but tune is {self.tune}; set tune: lora, or leave lora out")
         return self
 
+    @property
+    def keeps_adapters(self) -> bool:
+        return self.tune == "lora" and self.lora.adapters == "kept"
+
 
 class FinetuneConfig(TuningConfig):
     """Supervised fine-tuning (SFT) on rows with a completion."""
@@ -92,6 +96,15 @@ class ClassifyConfig(TuningConfig):
     epochs: Annotated[float, Field(gt=0)] = 5.0
     max_length: Annotated[Positive, Field(description="tokens of a text; longer ones are cut")] = 256
     resamples: Annotated[Positive, Field(description="bootstrap resamples of the intervals")] = 10_000
+
+    @model_validator(mode="after")
+    def _is_written_whole(self) -> Self:
+        if self.lora.quantize != "none" or self.lora.adapters != "merged":
+            raise ValueError(
+                "a classifier is trained in float32 or bfloat16 and written whole: lora.quantize is none and "
+                "lora.adapters merged; leave them out"
+            )
+        return self
 
 
 class PreflightConfig(StageConfig):

@@ -1,25 +1,36 @@
 """What fine-tuning learns from: rows as supervised tokens, and how a batch is made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from trl import pack_dataset
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from tasks.config import FinetuneConfig
-from tasks.finetune.supervised import Example, supervise_all
+from tasks.config import DpoConfig, FinetuneConfig
+from tasks.errors import StageError
+from tasks.finetune.supervised import Example, supervise
+from tasks.gpt import positions_within
 from tasks.rows import SPLITS, Row, load_split
-from tasks.templates import TEMPLATES, Template
+from tasks.templates import Template, load_template
+from tasks.tokens import IGNORED
+
+TRAINED_ON = ("train", "validation")
+PLACE = "places"  # a packed sequence's column: which of the split's rows each token is of
+PADDING = -1
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+Loss = Literal["completion", "all"]
 
 
 class Examples(Protocol):
-    """A dataset: a mapping with `input_ids` and `labels` at each place."""
+    """A dataset: a mapping of lists of token ids at each place."""
 
     def __len__(self) -> int: ...
 
@@ -27,10 +38,31 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
+class Collated:
+    """One row of a batch, as the trainer is given it: its tokens and labels, padding included."""
+
+    name: str
+    """Split and id, for people."""
+    prompt: list[int]
+    """What it should begin with."""
+    given: list[int]
+    """The row's own tokens, without padding."""
+    input_ids: list[int]
+    labels: list[int]
+    mask: list[int]
+    end_token: int
+    loss: Loss
+
+    @property
+    def padded(self) -> int:
+        return len(self.mask) - sum(self.mask)
+
+
+@dataclass(frozen=True)
 class TuningData:
     """The rows of all splits, and for `train` and `validation`, if they have any, what is made of them.
 
-    `examples` and `datasets` are in the order of `rows`.
+    `examples` are in the order of `rows`; so are `datasets`, unless they are packed.
     """
 
     rows: dict[str, list[Row]]
@@ -41,28 +73,177 @@ class TuningData:
     template: Template
     batch_size: int
     max_length: int
+    loss: Loss = "completion"
+
+    def collated(self) -> Iterator[Collated]:
+        """Every row of every dataset as it stands in its batch."""
+        for split, dataset in self.datasets.items():
+            for start in range(0, len(dataset), self.batch_size):
+                places = range(start, min(start + self.batch_size, len(dataset)))
+                examples = [dataset[place] for place in places]
+                yield from self._rows_of(split, places, examples, self.collator(examples))
+
+    def _rows_of(
+        self, split: str, places: range, examples: list[dict[str, Any]], batch: dict[str, Tensor]
+    ) -> Iterator[Collated]:
+        """The rows of one batch; a packed sequence holds several."""
+        ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
+        if PLACE not in batch:
+            masks = batch["attention_mask"].tolist()
+            for place, example, *columns in zip(places, examples, ids, labels, masks, strict=True):
+                yield self._row(split, place, "", example["input_ids"], *columns)
+            return
+        for example, tokens, targets, of in zip(examples, ids, labels, batch[PLACE].tolist(), strict=True):
+            for place in dict.fromkeys(example[PLACE]):
+                here = [index for index, owner in enumerate(of) if owner == place]
+                given = [
+                    token
+                    for token, owner in zip(example["input_ids"], example[PLACE], strict=True)
+                    if owner == place
+                ]
+                columns = [tokens[i] for i in here], [targets[i] for i in here], [1] * len(here)
+                yield self._row(split, place, "", given, *columns)
+
+    def _row(
+        self,
+        split: str,
+        place: int,
+        what: str,
+        given: list[int],
+        input_ids: list[int],
+        labels: list[int],
+        mask: list[int],
+    ) -> Collated:
+        row = self.rows[split][place]
+        name = f"{split} row {row['id']}{what}"
+        prompt, end = self.template.prompt_ids(row), self.tokenizer.eos_token_id
+        return Collated(name, prompt, given, input_ids, labels, mask, end, self.loss)
 
 
-def tuning_data(
+def sft_data(
     config: FinetuneConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: float
 ) -> TuningData:
     """Read the splits that the rows stage wrote; `context` is the model's longest sequence, or infinite.
 
-    Raises StageError for a row whose prompt leaves no room for its completion.
+    Raises StageError for a row whose prompt leaves no room for its completion, and for one that is no
+    completion.
     """
     max_length = int(min(config.max_length, context))
-    template = TEMPLATES[config.template]
-    found = {split: load_split(rows, split) for split in SPLITS}
+    template = load_template(config.template, tokenizer)
+    found = _load(rows, "output", "instruction rows")
     examples = {
-        split: supervise_all(tokenizer, template, found[split], max_length)
-        for split in ("train", "validation")
+        split: [supervise(template, row, max_length, config.loss) for row in found[split]]
+        for split in TRAINED_ON
         if found[split]
     }
+    collate = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
     return TuningData(
         rows=found,
         examples=examples,
-        datasets={split: _as_dataset(members) for split, members in examples.items()},
-        collator=DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id),
+        datasets={
+            split: _packed(members, max_length) if config.packing else _as_dataset(members)
+            for split, members in examples.items()
+        },
+        collator=PackedCollator(tokenizer.pad_token_id) if config.packing else collate,
+        tokenizer=tokenizer,
+        template=template,
+        batch_size=config.batch_size,
+        max_length=max_length,
+        loss=config.loss,
+    )
+
+
+def _load(folder: Path, field: str, wanted: str) -> dict[str, list[Row]]:
+    found = {split: load_split(folder, split) for split in SPLITS}
+    for split, members in found.items():
+        for row in members:
+            if field not in row:
+                raise StageError(
+                    f"{split} row {row['id']} has no {field!r}; its fields are {', '.join(row)}. "
+                    f"This training needs {wanted}"
+                )
+    return found
+
+
+def _as_dataset(examples: list[Example]) -> Dataset:
+    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+
+
+def _packed(examples: list[Example], length: int) -> Dataset:
+    """Sequences of at most `length` tokens, filled with whole rows by best fit (Ding et al. 2024)."""
+    columns = [
+        {"input_ids": example.input_ids, "labels": example.labels, PLACE: [place] * len(example.input_ids)}
+        for place, example in enumerate(examples)
+    ]
+    packed = pack_dataset(Dataset.from_list(columns), length, "bfd")
+    return packed.select_columns(["input_ids", "labels", PLACE])
+
+
+@dataclass(frozen=True)
+class PackedCollator:
+    """Batches of packed sequences in which each row has positions from 0.
+
+    Without a mask, Transformers takes such positions for rows of their own that do not see each other; the
+    preflight proves that it does.
+    """
+
+    pad_token_id: int
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """`input_ids`, `labels`, `places` and `position_ids`, all (batch, time)."""
+        time = max(len(example["input_ids"]) for example in examples)
+        columns = {"input_ids": self.pad_token_id, "labels": IGNORED, PLACE: PADDING}
+        batch = {
+            name: torch.tensor([e[name] + [padding] * (time - len(e[name])) for e in examples])
+            for name, padding in columns.items()
+        }
+        return batch | {"position_ids": positions_within(batch[PLACE])}
+
+
+# Preferences
+
+
+@dataclass(frozen=True)
+class PreferenceData(TuningData):
+    """Rows of which each is two sequences of a batch: prompt and chosen, prompt and rejected."""
+
+    def _rows_of(
+        self, split: str, places: range, examples: list[dict[str, Any]], batch: dict[str, Tensor]
+    ) -> Iterator[Collated]:
+        ids, masks = batch["input_ids"].tolist(), batch["attention_mask"].tolist()
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED).tolist()
+        for half, name in enumerate(("chosen", "rejected")):
+            for number, (place, example) in enumerate(zip(places, examples, strict=True)):
+                given = example["prompt_ids"] + example[f"{name}_ids"]
+                at = half * len(examples) + number
+                yield self._row(split, place, f", {name}", given, ids[at], labels[at], masks[at])
+
+
+def preference_data(
+    config: DpoConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: float
+) -> PreferenceData:
+    """As `sft_data`, of rows with a chosen and a rejected completion."""
+    max_length = int(min(config.max_length, context))
+    template = load_template(config.template, tokenizer)
+    found = _load(rows, "rejected", "preference rows, with chosen and rejected")
+    examples: dict[str, list[Example]] = {}
+    datasets: dict[str, Examples] = {}
+    for split in TRAINED_ON:
+        if not found[split]:
+            continue
+        pairs = [
+            {name: supervise(template, row, max_length, completion=name) for name in ("chosen", "rejected")}
+            for row in found[split]
+        ]
+        examples[split] = [example for pair in pairs for example in pair.values()]
+        datasets[split] = Dataset.from_list(
+            [_pair(template.prompt_ids(row), pair) for row, pair in zip(found[split], pairs, strict=True)]
+        )
+    return PreferenceData(
+        rows=found,
+        examples=examples,
+        datasets=datasets,
+        collator=DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id),
         tokenizer=tokenizer,
         template=template,
         batch_size=config.batch_size,
@@ -70,5 +251,8 @@ def tuning_data(
     )
 
 
-def _as_dataset(examples: list[Example]) -> Dataset:
-    return Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples])
+def _pair(prompt: list[int], pair: dict[str, Example]) -> dict[str, list[int]]:
+    return {
+        "prompt_ids": prompt,
+        **{f"{name}_ids": example.input_ids[len(prompt) :] for name, example in pair.items()},
+    }

@@ -1,13 +1,11 @@
-"""An instruction row as supervised tokens: the completion is learned, the prompt is only read."""
+"""A row as supervised tokens: the completion is learned, the prompt is only read, or learned too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any, Literal
 
 from tasks.errors import StageError
 from tasks.templates import Template
-from tasks.tokenize import text_ids
 from tasks.tokens import IGNORED
 
 
@@ -24,36 +22,33 @@ class Example:
         return self.lost > 0
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, template: Template, row: Mapping[str, str]) -> list[int]:
-    """The tokens a response continues: the same for training and for generation, with no special token."""
-    return text_ids(tokenizer, [template.prompt(row)])[0]
-
-
 def supervise(
-    tokenizer: PreTrainedTokenizerBase, template: Template, row: Mapping[str, str], max_length: int
+    template: Template,
+    row: Mapping[str, Any],
+    max_length: int,
+    loss: Literal["completion", "all"] = "completion",
+    completion: str = "output",
 ) -> Example:
-    """Prompt, completion and end token; only the last two have labels.
+    """Prompt, completion and end token; the last two have labels, or all tokens but the first.
 
-    A completion that does not fit into `max_length` is cut before its end token, which stays. Raises
-    StageError when the prompt leaves no room for a single token of it.
+    No token stands before the first to predict it. `completion` names the row's field. A completion that
+    does not fit into `max_length` is cut before what closes it, which stays. Raises StageError when the
+    prompt leaves no room for a single token of it.
     """
-    prompt = prompt_ids(tokenizer, template, row)
-    completion = text_ids(tokenizer, [str(row["output"])])[0]
-    room = max_length - len(prompt) - 1
+    prompt = template.prompt_ids(row)
+    learned = template.completion_ids(str(row[completion]))
+    closing = template.completion_ids("")
+    words = learned[: len(learned) - len(closing)]
+    room = max_length - len(prompt) - len(closing)
     if room < 1:
         raise StageError(
             f"row {row['id']} cannot be trained on: its prompt has {len(prompt)} tokens, so max_length "
-            f"{max_length} leaves no room for a completion. Raise finetune.max_length, or leave the row out"
+            f"{max_length} leaves no room for a completion. Raise max_length, or leave the row out"
         )
-    supervised = [*completion[:room], tokenizer.eos_token_id]
+    input_ids = [*prompt, *words[:room], *closing]
+    read = max(1, len(prompt)) if loss == "completion" else 1
     return Example(
-        input_ids=prompt + supervised,
-        labels=[IGNORED] * len(prompt) + supervised,
-        lost=max(0, len(completion) - room),
+        input_ids=input_ids,
+        labels=[IGNORED] * read + input_ids[read:],
+        lost=max(0, len(words) - room),
     )
-
-
-def supervise_all(
-    tokenizer: PreTrainedTokenizerBase, template: Template, rows: Iterable[Mapping[str, str]], max_length: int
-) -> list[Example]:
-    return [supervise(tokenizer, template, row, max_length) for row in rows]

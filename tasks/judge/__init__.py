@@ -1,25 +1,29 @@
-"""Scoring responses: the reference metric always, and a judge beside it when one is configured.
+"""Scoring responses: the reference metrics always, and a judge beside them when one is configured.
 
-The judge never falls back on the metric. A row without a score is missing: counted, shown, and with too
+The judge never falls back on a metric. A row without a score is missing: counted, shown, and with too
 many of them there is no headline.
 """
 
 import asyncio
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tasks.config import JudgeConfig
+from tasks.json_files import write_json, write_lines
 from tasks.judge import prompts
+from tasks.judge.behaviour import behaviour, behaviour_metrics
 from tasks.judge.journal import Journal, Verdict
-from tasks.judge.metric import SCORER as METRIC
-from tasks.judge.metric import chrf
+from tasks.judge.metrics import METRICS, corpus_bleu, metric_scores, words_of
 from tasks.judge.responses import DECIDED, Kind, Row, kind_of, read_rows
 from tasks.judge.statistics import category_means, summarise
 from tasks.judge.verdicts import verdicts_on
 from tasks.record import StageRun
+
+Scores = dict[str, list[float | None]]
+"""By scorer name: the score of each row, 0 to 100, or None where it is missing."""
 
 
 def judge(config: JudgeConfig, run: StageRun, *, responses: Path) -> None:
@@ -32,21 +36,33 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path) -> None:
     """
     rows = read_rows(responses / "responses.jsonl")
     kinds = [kind_of(row) for row in rows]
-    scores: dict[str, list[float | None]] = {METRIC: [chrf(row.response, row.reference) for row in rows]}
-    lines: list[dict[str, Any]] = [
-        {"id": row.id, "response_kind": kind, METRIC: score}
-        for row, kind, score in zip(rows, kinds, scores[METRIC], strict=True)
+    measured = [metric_scores(row.response, row.reference) for row in rows]
+    scores: Scores = {scorer: [own[scorer] for own in measured] for scorer in METRICS}
+    words = [len(words_of(row.response)) for row in rows]
+    lines = [
+        {"id": row.id, "response_kind": kind, **own, "words": length, **_carried(row)}
+        for row, kind, own, length in zip(rows, kinds, measured, words, strict=True)
     ]
-    if config.scorer == METRIC:
-        run.progress(len(rows), len(rows), "rows", "chrF++")
+    if config.scorer in METRICS:
+        run.progress(len(rows), len(rows), "rows", "metrics")
     else:
         verdicts = _judged(config, run, rows, kinds)
         scores[config.scorer] = [verdict.score for verdict in verdicts]
         for line, verdict in zip(lines, verdicts, strict=True):
             line[config.scorer] = verdict.score
             line |= {"reason": verdict.reason, "missing_because": verdict.missing_because}
-    _write_lines(run.out / "scores.jsonl", lines)
-    _report(config, run, rows, scores, lines)
+    write_lines(run.out / "scores.jsonl", lines)
+    found = behaviour(rows, kinds, words, config.resamples, config.seed)
+    _summarise(config, run, rows, scores, found)
+    _show(run, rows, lines)
+
+
+def _carried(row: Row) -> dict[str, Any]:
+    """What the response brought along, as far as it did."""
+    carried = {"tokens": row.tokens, "cut": row.cut, "reference_perplexity": None}
+    if row.reference_loss is not None:
+        carried["reference_perplexity"] = math.exp(row.reference_loss)
+    return {name: value for name, value in carried.items() if value is not None}
 
 
 def _judged(config: JudgeConfig, run: StageRun, rows: Sequence[Row], kinds: Sequence[Kind]) -> list[Verdict]:
@@ -69,59 +85,58 @@ def _judged(config: JudgeConfig, run: StageRun, rows: Sequence[Row], kinds: Sequ
         identity, asked = asyncio.run(verdicts_on(config, [rows[i] for i in open_rows], journal, finished))
         journal.write_calls(run.aside / "calls.jsonl")
     who = {"scorer": config.scorer} | asdict(identity) | {"prompt_version": prompts.prompt_version()}
-    _write_json(run.out / "judge.json", who)
+    write_json(run.out / "judge.json", who)
     by_index = decided | dict(zip(open_rows, asked, strict=True))
     return [by_index[index] for index in range(len(rows))]
 
 
-def _report(
-    config: JudgeConfig,
-    run: StageRun,
-    rows: Sequence[Row],
-    scores: Mapping[str, list[float | None]],
-    lines: Sequence[Mapping[str, Any]],
+def _summarise(
+    config: JudgeConfig, run: StageRun, rows: Sequence[Row], scores: Scores, found: Mapping[str, Any]
 ) -> None:
-    """The numbers over all rows: `scores.json`, the run's metrics, and the table of the UI."""
-    summaries = [
-        summarise(
+    """The numbers over all rows: `scores.json`, and the run's metrics."""
+    summaries = {
+        scorer: summarise(
             scorer,
-            "metric" if scorer == METRIC else "judge",
+            "metric" if scorer in METRICS else "judge",
             values,
             max_missing=config.max_missing,
             resamples=config.resamples,
             seed=config.seed,
         )
         for scorer, values in scores.items()
-    ]
+    }
+    whole = corpus_bleu([row.response for row in rows], [row.reference for row in rows])
+    summaries["metric:bleu"]["corpus_bleu"] = whole
     categories: dict[str, dict[str, Any]] = {}
     for scorer, values in scores.items():
         means = category_means([row.category for row in rows], values, config.max_missing)
         for category, numbers in means.items():
             categories.setdefault(category, {})[scorer] = numbers
-    _write_json(
+    write_json(
         run.out / "scores.json",
-        {"headline": config.scorer, "scores": summaries, "categories": categories},
+        {
+            "headline": config.scorer,
+            "scores": list(summaries.values()),
+            "responses": found,
+            "categories": categories,
+        },
     )
-    for summary in summaries:
-        prefix = "chrf" if summary["kind"] == "metric" else "judge"
+    for scorer, summary in summaries.items():
+        prefix = "judge" if summary["kind"] == "judge" else scorer.partition(":")[2].replace("-", "_")
         numbers = {f"{prefix}_{name}": summary[name] for name in ("mean", "low", "high")}
         run.log_metrics({name: value for name, value in numbers.items() if value is not None})
-    headline = summaries[-1]  # the metric stands first, a judge after it
+    headline = summaries[config.scorer]
     run.log_metrics({name: headline[name] for name in ("rows", "scored", "missing")})
+    run.log_metrics({"corpus_bleu": whole, **behaviour_metrics(dict(found))})
+
+
+def _show(run: StageRun, rows: Sequence[Row], lines: Sequence[Mapping[str, Any]]) -> None:
+    """The table of MLflow's UI; a column that some rows lack is empty there, as the table needs them all."""
+    columns = dict.fromkeys(name for line in lines for name in line)
     table = [
         {"instruction": row.instruction, "input": row.input, "reference": row.reference}
         | {"response": row.response}
-        | dict(line)
+        | {name: line.get(name) for name in columns}
         for row, line in zip(rows, lines, strict=True)
     ]
     run.log_table(table, "scores.json")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)

@@ -15,11 +15,17 @@ DECIDED: dict[Kind, float] = {"empty": 0.0, "identical": 100.0, "echoed": 0.0, "
 """Scores that are decided in code: small judges gave `Input: Input: Input:` 100 of 100."""
 
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
+OPTIONAL = {"category": str, "tokens": int, "cut": bool, "reference_tokens": int}
+HIGHEST_LOSS = 700.0  # nats per token; the perplexity of more is no number of 64 bits
 
 
 @dataclass(frozen=True)
 class Row:
-    """One response, with what it answers and what it should have been."""
+    """One response, with what it answers and what it should have been.
+
+    What other tools do not write is None: `tokens` of the response, whether the length limit `cut` it, and
+    the model's mean loss on the reference in nats per token, over so many tokens.
+    """
 
     id: int
     instruction: str
@@ -28,6 +34,10 @@ class Row:
     prompt: str
     response: str
     category: str | None = None
+    tokens: int | None = None
+    cut: bool | None = None
+    reference_loss: float | None = None
+    reference_tokens: int | None = None
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -49,8 +59,12 @@ def read_rows(path: Path) -> list[Row]:
 def _row(value: dict[str, Any], place: str) -> Row:
     for field, kind in FIELDS.items():
         _check(value, field, kind, place)
-    if value.get("category") is not None:
-        _check(value, "category", str, place)
+    for field, kind in OPTIONAL.items():
+        if value.get(field) is not None:
+            _check(value, field, kind, place)
+    for field in ("tokens", "reference_tokens"):
+        if (value.get(field) or 0) < 0:
+            raise StageError(f"{place}: {field!r} is {value[field]}; expected a number of tokens.")
     return Row(
         id=value["id"],
         instruction=value["instruction"],
@@ -59,7 +73,22 @@ def _row(value: dict[str, Any], place: str) -> Row:
         prompt=value["prompt"],
         response=value["response"],
         category=value.get("category"),
+        tokens=value.get("tokens"),
+        cut=value.get("cut"),
+        reference_loss=_loss(value, place),
+        reference_tokens=value.get("reference_tokens"),
     )
+
+
+def _loss(value: dict[str, Any], place: str) -> float | None:
+    loss = value.get("reference_loss")
+    if loss is None:
+        return None
+    if type(loss) not in (int, float) or not 0 <= loss <= HIGHEST_LOSS:  # NaN is not between two numbers
+        raise StageError(
+            f"{place}: 'reference_loss' is {loss!r:.80}; expected nats per token, 0 to {HIGHEST_LOSS:g}."
+        )
+    return float(loss)
 
 
 def _check(value: dict[str, Any], field: str, kind: type, place: str) -> None:
@@ -73,7 +102,7 @@ def _check(value: dict[str, Any], field: str, kind: type, place: str) -> None:
 
 def kind_of(row: Row) -> Kind:
     """What a response is. A reference that would itself be called an echo or a loop excuses its response."""
-    if not _visible(row.response):
+    if not has_text(row.response):
         return "empty"
     if row.response.strip() == row.reference.strip():
         return "identical"
@@ -84,7 +113,8 @@ def kind_of(row: Row) -> Kind:
     return "ok"
 
 
-def _visible(text: str) -> bool:
+def has_text(text: str) -> bool:
+    """Whether anything in a text can be seen: a zero-width space is no response."""
     return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 

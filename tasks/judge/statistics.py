@@ -2,10 +2,11 @@
 
 Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
 section 13.3): rows are drawn with replacement, and the 2.5th and 97.5th percentiles of the resampled means
-are taken. Scores are 0 to 100; None is a missing one.
+are taken. Scores are 0 to 100; None is a missing one. Intervals of shares are Wilson's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 TOP = 100.0
 BINS = 10
 PERCENTILES = (2.5, 97.5)
+Z = NormalDist().inv_cdf(0.975)  # standard errors to either side of a 95% interval
 DRAWS_AT_ONCE = 2_000_000  # indices of 8 bytes held in memory while resampling
 
 
@@ -29,21 +31,58 @@ def bootstrap_interval(values: Sequence[float], resamples: int, seed: int) -> tu
     smallest, largest = float(sample.min()), float(sample.max())
     if smallest == largest:  # exactly, where a rounded mean might differ in its last bit
         return smallest, smallest, smallest
-    mean = float(sample.mean())
-    low, high = np.percentile(_resampled_means(sample, resamples, seed), PERCENTILES)
-    return mean, min(float(low), mean), max(float(high), mean)
+    means = [sample[rows].mean(axis=1) for rows in _resampled_rows(sample.size, resamples, seed)]
+    return _percentiles(float(sample.mean()), np.concatenate(means))
 
 
-def _resampled_means(sample: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means of `resamples` draws with replacement, shape (resamples,)."""
+def perplexity_interval(
+    losses: Sequence[float], tokens: Sequence[int], resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Perplexity over all tokens and its 95% interval, as (perplexity, low, high); rows are resampled.
+
+    `losses` are each row's mean in nats over its `tokens`. A long row weighs more: the mean of the rows'
+    perplexities would be that of its worst one.
+
+    Raises ValueError when there are no rows.
+    """
+    weights = np.asarray(tokens, dtype=np.float64)
+    sums = np.asarray(losses, dtype=np.float64) * weights
+    if sums.size == 0:
+        raise ValueError("a perplexity needs at least one row")
+    means = [
+        sums[rows].sum(axis=1) / weights[rows].sum(axis=1)
+        for rows in _resampled_rows(sums.size, resamples, seed)
+    ]
+    perplexity, low, high = np.exp(_percentiles(float(sums.sum() / weights.sum()), np.concatenate(means)))
+    return float(perplexity), float(low), float(high)
+
+
+def _resampled_rows(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows drawn with replacement, in pieces of shape (some of the resamples, count)."""
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    chunk = max(1, DRAWS_AT_ONCE // sample.size)
+    chunk = max(1, DRAWS_AT_ONCE // count)
     for start in range(0, resamples, chunk):
-        count = min(chunk, resamples - start)
-        rows = generator.integers(0, sample.size, size=(count, sample.size))
-        means[start : start + count] = sample[rows].mean(axis=1)
-    return means
+        yield generator.integers(0, count, size=(min(chunk, resamples - start), count))
+
+
+def _percentiles(value: float, resampled: np.ndarray) -> tuple[float, float, float]:
+    low, high = np.percentile(resampled, PERCENTILES)
+    return value, min(float(low), value), max(float(high), value)
+
+
+def wilson_interval(count: int, of: int) -> tuple[float, float]:
+    """95% score interval of the share `count / of`, as fractions (Wilson, 1927).
+
+    Unlike the share plus and minus its error, it has a width where none or all were counted.
+
+    Raises ValueError for a share of nothing.
+    """
+    if not 0 <= count <= of or of == 0:
+        raise ValueError(f"a share is of at least one row, and of no more than all; found {count} of {of}")
+    share, weight = count / of, Z**2 / of
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z * (share * (1 - share) / of + weight / (4 * of)) ** 0.5 / (1 + weight)
+    return (0.0 if count == 0 else middle - half), (1.0 if count == of else middle + half)
 
 
 def paired_interval(

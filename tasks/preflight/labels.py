@@ -1,49 +1,14 @@
 """Proofs about fine-tuning rows as the trainer batches them: after the collator, padding and all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from tasks.finetune.data import TuningData
+from tasks.finetune.data import Collated, TuningData
 from tasks.preflight.example import decoded
 from tasks.preflight.report import Proof
-from tasks.tokenize import text_ids
 from tasks.tokens import IGNORED
-
-
-@dataclass(frozen=True)
-class Collated:
-    """One row of a batch: its tokens and labels, padding included, and what they should be of."""
-
-    name: str
-    """Split and id, for people."""
-    prompt: list[int]
-    given: list[int]
-    """The row's own tokens, without padding."""
-    input_ids: list[int]
-    labels: list[int]
-    mask: list[int]
-    end_token: int
-
-    @property
-    def padded(self) -> int:
-        return len(self.mask) - sum(self.mask)
-
-
-def collate(data: TuningData) -> Iterator[Collated]:
-    """Every row of every dataset, in batches as they are trained on, in the order of the rows."""
-    for split, dataset in data.datasets.items():
-        for start in range(0, len(dataset), data.batch_size):
-            places = range(start, min(start + data.batch_size, len(dataset)))
-            examples = [dataset[place] for place in places]
-            rows = [data.rows[split][place] for place in places]
-            prompts = text_ids(data.tokenizer, [data.template.prompt(row) for row in rows])
-            batch = data.collator(examples)
-            columns = [batch[name].tolist() for name in ("input_ids", "labels", "attention_mask")]
-            for row, prompt, example, *collated in zip(rows, prompts, examples, *columns, strict=True):
-                name = f"{split} row {row['id']}"
-                yield Collated(name, prompt, example["input_ids"], *collated, data.tokenizer.eos_token_id)
 
 
 def end_fault(row: Collated) -> str | None:
@@ -71,15 +36,19 @@ def supervised_fault(row: Collated) -> str | None:
 
 
 def prompt_fault(row: Collated) -> str | None:
-    """The prompt is that of the template and is not trained on; all that comes after it is."""
-    length = len(row.prompt)
-    if row.given[:length] != row.prompt:
-        return f"it does not begin with the {length} tokens of its prompt"
+    """The prompt is the template's, and is trained on only if asked; all that comes after it is.
+
+    The first token of all never is: none stands before it to predict it.
+    """
+    prompt = len(row.prompt)
+    if row.given[:prompt] != row.prompt:
+        return f"it does not begin with the {prompt} tokens of its prompt"
+    length = max(1, prompt) if row.loss == "completion" else 1
     real = [label for label, real in zip(row.labels, row.mask, strict=True) if real]
     for place, label in enumerate(real):
         if (label != IGNORED) != (place >= length):
             what = "masked" if label == IGNORED else "trained on"
-            return f"token {place} is {what}, and the prompt has {length} tokens"
+            return f"token {place} is {what}, and the prompt has {prompt} tokens"
     return None
 
 
@@ -94,7 +63,7 @@ def shift_fault(row: Collated) -> str | None:
 CHECKS: dict[str, tuple[Callable[[Collated], str | None], str]] = {
     "end token": (end_fault, "the last token is the end token and a label; padding never is"),
     "every row is supervised": (supervised_fault, "at least one label a row"),
-    "prompt masked": (prompt_fault, "the prompt is only read, the completion trained on"),
+    "prompt as configured": (prompt_fault, "the prompt is the template's; trained on if loss is all"),
     "labels shift once: data": (shift_fault, "labels are the input tokens; the model shifts them"),
 }
 
@@ -117,7 +86,7 @@ class _Seen:
 def prove_labels(data: TuningData) -> tuple[list[Proof], str]:
     """Every row goes through every check once; returns the proofs, and a row with padding decoded."""
     seen = _Seen()
-    for row in collate(data):
+    for row in data.collated():
         seen.rows += 1
         seen.padded += bool(row.padded)
         if seen.example is None or (row.padded and not seen.example.padded):

@@ -175,26 +175,36 @@ def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tenso
 
 
 def learns_one_batch(model: nn.Module, batch: Batch) -> Proof:
+    """As `learns`, for a model with the signature of `GPT`."""
+
+    def loss() -> Tensor:
+        return model(batch.inputs, batch.labels, documents=batch.documents) / batch.supervised()
+
+    return learns(model, loss, model.width, f"{batch.supervised()} labels")
+
+
+def learns(model: nn.Module, loss: Callable[[], Tensor], width: int, labels: str) -> Proof:
     """A few steps on one batch, whose loss must fall by a fiftieth at least; the weights are then put back.
 
-    The rate is so that the steps may move a logit by about 2 nats at any width: a model that learns falls
-    by far more, one that does not learn not at all.
+    `loss` computes the mean loss of the model on the batch, `labels` says how many it is of. The rate is so
+    that the steps may move a logit by about 2 nats at any width: a model that learns falls by far more, one
+    that does not learn not at all.
     """
     name, expected = "learns one batch", f"the loss falls by {FALL:.0%} or more in {STEPS} steps"
     if reason := _no_room(model):
         return Proof(name, "skipped", reason, expected)
-    losses, without = _learn(model, batch)
+    losses, without = _learn(model, loss, min(1e-2, 0.3 / width))
     if not all(map(math.isfinite, losses)):
         found = f"the loss became {losses[-1]} at step {len(losses) - 1}"
     else:
-        found = f"{losses[0]:.3f} to {min(losses):.3f} nats on {batch.supervised()} labels"
+        found = f"{losses[0]:.3f} to {min(losses):.3f} nats on {labels}"
         if min(losses) <= (1 - FALL) * losses[0]:
             return Proof(name, "passed", found, expected)
-    where = f"without a gradient: {_some(without)}" if without else "every parameter has a gradient"
+    where = f"without a gradient: {some(without)}" if without else "every parameter has a gradient"
     return Proof(name, "failed", found, expected, where)
 
 
-def _learn(model: nn.Module, batch: Batch) -> tuple[list[float], list[str]]:
+def _learn(model: nn.Module, compute: Callable[[], Tensor], rate: float) -> tuple[list[float], list[str]]:
     """The loss before each step and after the last, and the parameters that the first gave no gradient.
 
     In place: trainers patch the forward of a model in ways that no copy of it survives.
@@ -206,10 +216,9 @@ def _learn(model: nn.Module, batch: Batch) -> tuple[list[float], list[str]]:
     without = list(parameters)
     try:
         with still(model, gradients=True):  # without dropout; gradients flow all the same
-            rate = min(1e-2, 0.3 / model.width)
             optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0) if trained else None
             for step in range(STEPS + 1):
-                loss = model(batch.inputs, batch.labels, documents=batch.documents) / batch.supervised()
+                loss = compute()
                 losses.append(loss.item())
                 if optimizer is None or not loss.requires_grad or not math.isfinite(losses[-1]):
                     break
@@ -241,7 +250,7 @@ def _no_room(model: nn.Module) -> str | None:
     )
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 

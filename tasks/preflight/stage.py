@@ -1,39 +1,63 @@
 """The preflight as a stage of its own: the proofs of a profile, without the training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase
 
 from tasks.config import PreflightConfig
 from tasks.device import pick_device
-from tasks.finetune.data import tuning_data
+from tasks.finetune.data import preference_data, sft_data
 from tasks.gpt import GPT
+from tasks.models import load_model, load_tokenizer
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
-from tasks.preflight.tuning import preflight_rows
+from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.pretrain.models import build_model, longest
 from tasks.record import StageRun
 from tasks.tokens import load_tokens
 
 
-def preflight(config: PreflightConfig, run: StageRun, *, tokens: Path, rows: Path | None = None) -> None:
+def preflight(
+    config: PreflightConfig,
+    run: StageRun,
+    *,
+    tokens: Path | None = None,
+    rows: Path | None = None,
+    base: Path | None = None,
+) -> None:
     """Prove the model and the tokens that pretraining would begin with, and the rows to fine-tune on.
 
-    Writes `preflight.json`. The model that is fine-tuned does not exist yet: it is proved when that starts.
-    Raises RefusedError naming all that failed.
+    `base` is a model that is taken over; there are no tokens then. Writes `preflight.json`. A model that is
+    to be trained first does not exist yet: it is proved when its fine-tuning starts. Raises RefusedError
+    naming all that failed.
     """
-    require(run, "refuse", lambda: _prove(config, tokens, rows))
+    require(run, "refuse", lambda: _prove(config, tokens, rows, base))
 
 
-def _prove(config: PreflightConfig, tokens: Path, rows: Path | None) -> Report:
-    files, device = load_tokens(tokens), pick_device(config.pretrain.device)
-    tokenizer = AutoTokenizer.from_pretrained(tokens / "tokenizer", trust_remote_code=False)
-    with torch.random.fork_rng([]):
-        model = build_model(config.pretrain, files).to(device)
-    report = preflight_pretraining(model, tokenizer, files, config.pretrain, device)
-    if config.finetune is None or rows is None:
-        return report
-    context = model.config.context if isinstance(model, GPT) else longest(model.model)
-    return report + preflight_rows(tuning_data(config.finetune, tokenizer, rows, context))
+def _prove(config: PreflightConfig, tokens: Path | None, rows: Path | None, base: Path | None) -> Report:
+    report = Report(())
+    if base is not None:
+        model, tokenizer = load_model(base / "model")
+        context = longest(model)
+    else:
+        files, device = load_tokens(tokens), pick_device(config.pretrain.device)
+        tokenizer = load_tokenizer(tokens / "tokenizer")
+        with torch.random.fork_rng([]):
+            model = build_model(config.pretrain, files).to(device)
+        report += preflight_pretraining(model, tokenizer, files, config.pretrain, device)
+        context = model.config.context if isinstance(model, GPT) else longest(model.model)
+    for found in _rows_proved(config, tokenizer, rows, context) if rows else ():
+        report += found
+    return report
+
+
+def _rows_proved(
+    config: PreflightConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: float
+) -> Iterator[Report]:
+    if config.finetune:
+        yield preflight_rows(sft_data(config.finetune, tokenizer, rows, context))
+    if config.dpo:
+        yield preflight_rows(preference_data(config.dpo, tokenizer, rows, context), PREFERENCES)

@@ -91,11 +91,8 @@ def _pretrained(config: PretrainConfig) -> PreTrainedModel:
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
-    if config.documents == "apart" and "position_ids" not in inspect.signature(model.forward).parameters:
-        raise StageError(
-            f"pretrain.model {config.model!r} cannot be told where a document begins (its forward takes no "
-            "position_ids), so documents cannot be kept apart. Set pretrain.documents=joined"
-        )
+    if config.documents == "apart":
+        require_positions(model, "Set pretrain.documents=joined")
     known = model.get_input_embeddings().num_embeddings
     if tokens.vocab_size > known:
         raise StageError(
@@ -106,6 +103,15 @@ def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFi
         raise StageError(
             f"pretrain.model {config.model!r} has a context of {context} tokens; pretrain.context is "
             f"{config.context}. Lower it"
+        )
+
+
+def require_positions(model: PreTrainedModel, remedy: str) -> None:
+    """Raise StageError for a model that cannot be told where a document within a sequence begins."""
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise StageError(
+            f"{type(model).__name__} cannot be told where a document begins (its forward takes no "
+            f"position_ids), so documents cannot be kept apart. {remedy}"
         )
 
 

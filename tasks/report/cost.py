@@ -8,22 +8,22 @@ import json
 from typing import Any
 
 from tasks.config import ReportConfig
-from tasks.outputs import read_aside
+from tasks.json_files import read_lines
+from tasks.outputs import Reference, read_aside
 from tasks.record import StageRun
-from tasks.report.card import Folders, read_lines
+from tasks.report.card import HISTORY, Inputs, is_pretrained
 from tasks.report.samples import spread
 
 PREFIX = "touchstone."
 
-
 Json = dict[str, Any]
 
 
-def cost_of(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
+def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
     """Seconds and ids of every input's stage, and the lineage; without MLflow there are only the ids.
 
-    `speed` is that of pretraining, None without a record of it. `texts` are those that the model wrote at
-    evaluations, `config.samples` of them at most: only of a card that has no responses to show.
+    `speed` is that of pretraining, None without a record of it or without pretraining. `texts` are those
+    that the model wrote at evaluations, `config.samples` of them at most: only of a card about pretraining.
 
     `parent` is the pipeline run that a stage was computed in: another one than the card's own says that the
     stage's output was found, not made again. Whether a stage was continued from a checkpoint, so that its
@@ -44,9 +44,10 @@ def cost_of(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
     parent = None
     if run.tracking and run.run_id:
         parent = run.tracking.client.get_run(run.run_id).data.tags.get("mlflow.parentRunId")
-    beside = {"speed": _speed(run)}
-    if folders.judged is None:
-        beside["texts"] = _texts(config, run, folders)
+    base = run.references.get("base") if is_pretrained(inputs) else None
+    beside = {"speed": json.loads(read_aside(base, "speed.json")) if base else None}
+    if "promotion" not in inputs:
+        beside["texts"] = _texts(config, base, inputs)
     return beside | {
         "stages": stages,
         "run_id": run.run_id,
@@ -55,17 +56,10 @@ def cost_of(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
     }
 
 
-def _speed(run: StageRun) -> Json | None:
-    base = run.references.get("base")
-    return json.loads(read_aside(base, "speed.json")) if base else None
-
-
-def _texts(config: ReportConfig, run: StageRun, folders: Folders) -> Json:
+def _texts(config: ReportConfig, base: Reference | None, inputs: Inputs) -> Json:
     """The texts of `samples.txt`, found by the evaluations of the history: none can pose as another one."""
-    evaluations = [
-        entry for entry in read_lines(folders.base / "history.jsonl") if "validation_loss" in entry
-    ]
-    base = run.references.get("base")
+    history = read_lines(inputs["base"] / HISTORY)
+    evaluations = [entry for entry in history if "validation_loss" in entry]
     written = "\n" + read_aside(base, "samples.txt") if base and evaluations else ""
     found, at = [], 0
     for entry in evaluations:

@@ -1,4 +1,4 @@
-"""Loss curves for the card: few enough points to send and draw, and no spike lost."""
+"""Curves of training for the card: few enough points to send and draw, and no spike lost."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,22 +6,40 @@ from typing import Any
 
 LIMIT = 300  # points of one line
 
+# What a history's entries call the quantity, measured in training and on the validation split.
+QUANTITIES = {
+    "loss": {"train": "train_loss", "validation": "validation_loss"},
+    "accuracy": {"validation": "validation_accuracy"},
+    "reward margin": {"train": "reward_margin", "validation": "validation_reward_margin"},
+    "reward accuracy": {"train": "reward_accuracy", "validation": "validation_reward_accuracy"},
+}
+
 Point = tuple[float, float]
+Json = dict[str, Any]
 
 
-def curve(history: Sequence[dict[str, Any]], x: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """Training and validation loss over `x` (a field of the history), and where the kept checkpoint stands.
+def curves(training: str, history: Sequence[Json], x: str, best_step: int | None) -> list[Json]:
+    """Every quantity that was measured over `x` (a field of the history), and where the kept checkpoint is.
 
     A line that was never measured is left out, as validation is without a validation split.
     """
-    best = summary.get("best_step")
+    kept = next((entry[x] for entry in history if entry["step"] == best_step), None)
+    shown = "tokens" if x == "tokens" else "steps"
+    found = [
+        {"training": training, "quantity": quantity, "x": shown, "kept": kept}
+        | {"lines": _lines(history, x, fields)}
+        for quantity, fields in QUANTITIES.items()
+    ]
+    return [curve for curve in found if curve["lines"]]
+
+
+def _lines(history: Sequence[Json], x: str, fields: dict[str, str]) -> list[Json]:
     lines = []
-    for name in ("train", "validation"):
-        points = [(entry[x], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
+    for name, field in fields.items():
+        points = [(entry[x], entry[field]) for entry in history if field in entry]
         if points:
             lines.append({"name": name, "measured": len(points), "points": thin(points, LIMIT)})
-    kept = next((entry[x] for entry in history if entry["step"] == best), None)
-    return {"x": "tokens" if x == "tokens" else "steps", "kept": kept, "lines": lines}
+    return lines
 
 
 def thin(points: Sequence[Point], limit: int) -> list[list[float]]:
@@ -35,6 +53,6 @@ def thin(points: Sequence[Point], limit: int) -> list[list[float]]:
     return [_summary_of([y for _, y in run], run[-1][0]) for run in runs]
 
 
-def _summary_of(losses: list[float], x: float) -> list[float]:
-    values = sum(losses) / len(losses), min(losses), max(losses)
-    return [x, *(float(f"{value:.6g}") for value in values)]
+def _summary_of(values: list[float], x: float) -> list[float]:
+    numbers = sum(values) / len(values), min(values), max(values)
+    return [x, *(float(f"{number:.6g}") for number in numbers)]

@@ -1,16 +1,13 @@
 """The card as a Prefect artifact: markdown for the summary, rows for the table of scores."""
 
-import re
 from typing import Any
 
+from tasks.report import classes_wording as classes
+from tasks.report import scores_wording as scores
 from tasks.report import wording as words
-
-LONGEST = 1200  # characters shown of one response
-MARGIN = 20  # characters, for labels
-
-# Marks of spans, tables, headings and HTML; what starts a link without any mark; what starts a list.
-ACTING = re.compile(r"[\\`*_\[\]<>#|~&$@]|(?<=www)\.|:(?=//)|^[-+]", re.IGNORECASE)
-NUMBERED = re.compile(r"^(\d{1,9})(?=[.)](?:\s|$))")
+from tasks.report.markdown_blocks import escaped, fenced, grid, table
+from tasks.report.text import duration, percent, short, visible
+from tasks.report.verdict import verdict
 
 Json = dict[str, Any]
 
@@ -20,10 +17,10 @@ def score_rows(report: Json) -> list[Json]:
     return [
         {
             "model": entry["model"],
-            "scorer": words.visible(entry["scorer"]),
+            "scorer": visible(entry["scorer"]),
             "kind": entry["kind"],
-            "mean": words.mean_text(entry),
-            "95% interval": words.interval_text(entry),
+            "mean": scores.mean_text(entry),
+            "95% interval": scores.interval_text(entry),
             "rows": entry["rows"],
             "scored": entry["scored"],
             "missing": entry["missing"],
@@ -34,109 +31,140 @@ def score_rows(report: Json) -> list[Json]:
 
 def as_markdown(report: Json, cost: Json) -> str:
     """The card in short. Text from data, models and judges is escaped, or in fences it cannot close."""
-    verdict = words.verdict(report)
+    found = verdict(report)
     parts = [
         f"# {escaped(report['title'])} {words.under_title(report)}: {words.standing(report)}",
-        f"**{verdict.sentence} {verdict.number}".rstrip() + f"** {escaped(verdict.detail)}",
+        f"**{escaped(f'{found.sentence} {found.number}'.rstrip())}** {escaped(found.detail)}",
+        escaped(found.more),
+        "" if words.is_pretrained_only(report) else escaped(report["promotion"]["reason"]),
         *(_judged(report) if words.is_judged(report) else ()),
+        *(_classified(report) if words.is_classified(report) else ()),
         "## Training",
         _training(report, cost),
-        *(() if words.is_judged(report) else _texts(cost)),
+        *(_texts(cost) if words.is_pretrained_only(report) else ()),
         "## Cost",
         escaped(words.cost_text(cost)),
     ]
     if cost["stages"]:
-        parts.append(_table([_stage(stage, cost) for stage in cost["stages"]]))
-    return "\n\n".join(parts) + "\n"
+        parts.append(table([_stage(stage, cost) for stage in cost["stages"]]))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _judged(report: Json) -> list[str]:
-    parts = [
-        escaped(report["promotion"]["reason"]),
-        "## Scores",
-        _table([{name: str(value) for name, value in row.items()} for row in score_rows(report)]),
-        *_bounds(report),
+    models = scores.models(report)
+    parts = ["## Scores", table(score_rows(report)), *_bounds(report)]
+    parts += ["## Differences", table([_difference(found) for found in report["differences"]])]
+    responses = [
+        [row["name"], *(f"{value} ({interval})" if value else "" for value, interval in row["cells"])]
+        for row in scores.response_rows(report)
     ]
-    if categories := words.of_scorer(report["categories"], report["headline"]):
-        parts += ["## By category", _table([_category(row) for row in categories])]
-    parts += ["## Samples", escaped(words.sampling_text(report))]
-    return parts + [fenced(_sample(row)) for row in report["samples"]["rows"]]
+    parts += ["## Responses", grid(["", *models], responses)]
+    if categories := scores.of_scorer(report["categories"], report["headline"]):
+        parts += ["## By category", table([_category(row, models) for row in categories])]
+    parts += ["## Samples", escaped(scores.sampling_text(report))]
+    return parts + [fenced(_sample(row, models)) for row in report["samples"]["rows"]]
+
+
+def _bounds(report: Json) -> list[str]:
+    return [
+        f"{entry['model']}, {escaped(scores.scorer_title(entry))}: {escaped(scores.scored_text(entry))}"
+        for entry in report["scores"]
+        if entry["missing"]
+    ]
+
+
+def _difference(found: Json) -> dict[str, str]:
+    return {
+        "difference": scores.minus_text(found),
+        "scorer": scores.scorer_title(found),
+        "points": scores.difference_text(found),
+        "95% interval": scores.difference_interval(found),
+        "shown": scores.difference_note(found),
+    }
+
+
+def _category(row: Json, models: list[str]) -> dict[str, str]:
+    means = {model: scores.category_mean(row[model]) for model in models}
+    return {"category": row["category"], "rows": f"{row['rows']:,}"} | means
+
+
+def _sample(row: Json, models: list[str]) -> list[tuple[str, str]]:
+    parts = [("prompt", "\n".join(filter(None, (row["instruction"], row["input"]))))]
+    for model in models:
+        answer = row[model]
+        remark = f" [{scores.remarks(answer)}]" if scores.remarks(answer) else ""
+        parts.append((f"{model} ({scores.score_text(answer['score'])})", answer["response"] + remark))
+    return [*parts, ("reference", row["reference"])]
+
+
+def _classified(report: Json) -> list[str]:
+    evaluation = report["evaluation"]
+    parts = ["## Test accuracy", table(_accuracies(evaluation))]
+    parts += [
+        f"{escaped(classes.comparison(baseline))}: {escaped(classes.comparison_detail(baseline))}"
+        for baseline in evaluation["baselines"]
+    ]
+    parts += ["## Splits", table(classes.split_rows(evaluation))]
+    parts += [f"## {classes.f1_title(evaluation)}", table(classes.f1_rows(evaluation))]
+    for name, matrix in classes.confusions(evaluation):
+        parts += [f"## Confusions: {escaped(name)}", _matrix(evaluation, matrix)]
+    parts += ["## Examples", escaped(classes.examples_text(report))]
+    return parts + [fenced(_example(row)) for row in report["examples"]["rows"]]
+
+
+def _accuracies(evaluation: Json) -> list[dict[str, str]]:
+    test = evaluation["splits"]["test"]
+    return [
+        {
+            "model": name,
+            "accuracy": percent(one["accuracy"]["mean"]),
+            "95% interval": classes.accuracy_interval(one["accuracy"]),
+            "macro F1": f"{one['macro_f1']:.3f}",
+        }
+        for name, one in (
+            ("classifier", test),
+            *((visible(baseline["name"]), baseline) for baseline in evaluation["baselines"]),
+        )
+    ]
+
+
+def _matrix(evaluation: Json, matrix: list[list[int]]) -> str:
+    if not classes.fits(evaluation):
+        mistakes = classes.common_mistakes(evaluation, matrix)
+        rows = [[true, predicted, f"{count:,}"] for true, predicted, count in mistakes]
+        return grid(["true", "predicted", "texts"], rows)
+    labels = evaluation["labels"]
+    rows = [[label, *map(str, counts)] for label, counts in zip(labels, matrix, strict=True)]
+    return grid(["true, by predicted", *labels], rows)
+
+
+def _example(row: Json) -> list[tuple[str, str]]:
+    probability = percent(row["probability"])
+    parts = [("text", row["text"]), ("label", row["label"])]
+    parts.append(("classifier", f"{row['predicted']} ({probability})"))
+    return parts + [("baseline", f"{said} ({name})") for name, said in row["baselines"].items()]
 
 
 def _texts(cost: Json) -> list[str]:
     parts = ["## Samples", words.texts_text(cost)]
     for row in cost["texts"]["rows"]:
         label = f"step {row['step']:,}, loss {row['validation_loss']:.3f}"
-        parts.append(fenced(f"{label}\n{' ' * MARGIN}{_indented(row['text'])}"))
+        parts.append(fenced([(label, f"\n{row['text']}")]))
     return parts
 
 
-def escaped(text: str) -> str:
-    """Text on one line in which no character means anything to markdown, to HTML, or to a finder of links."""
-    flat = " ".join(words.visible(text).split())
-    return NUMBERED.sub(r"\1\\", ACTING.sub(r"\\\g<0>", flat))
-
-
-def fenced(text: str) -> str:
-    """Text as a code block whose fence is longer than any run of backticks in it."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([escaped(row[name]) for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _bounds(report: Json) -> list[str]:
-    return [
-        f"{entry['model']}, {escaped(words.scorer_title(entry))}: {escaped(words.scored_text(entry))}"
-        for entry in report["scores"]
-        if entry["missing"]
-    ]
-
-
-def _category(row: Json) -> dict[str, str]:
-    means = {model: words.category_mean(row[model]) for model in (words.BASE, words.TUNED)}
-    return {"category": row["category"], "rows": f"{row['rows']:,}"} | means
-
-
-def _sample(row: Json) -> str:
-    """Labels in the margin; what follows a line feed is indented, so that no response can write a label."""
-    parts = [("prompt", "\n".join(filter(None, (row["instruction"], row["input"]))))]
-    for model in (words.BASE, words.TUNED):
-        answer = row[model]
-        remark = f" [{words.remarks(answer)}]" if words.remarks(answer) else ""
-        parts.append((f"{model} ({words.score_text(answer['score'])})", answer["response"] + remark))
-    parts.append(("reference", row["reference"]))
-    return "\n".join(f"{label + ':':<{MARGIN}}{_indented(text)}" for label, text in parts)
-
-
-def _indented(text: str) -> str:
-    shown = words.visible(text)
-    cut = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
-    return cut.replace("\n", "\n" + " " * MARGIN)
-
-
 def _training(report: Json, cost: Json) -> str:
-    parameters = words.short(report["pretraining"]["parameters"])
-    lines = [("Model", f"{parameters} parameters, {words.shape_text(report['model'])}")]
+    model = report["model"]
+    lines = [("Model", f"{short(model['parameters'])} parameters, {words.shape_text(model)}")]
+    if origin := report.get("origin"):
+        lines.append(("Taken over from Hugging Face", words.origin_text(origin)))
     lines += [
-        (title, f"{report[name]['steps']:,} steps, {words.losses_text(report[name])}")
-        for name, title in (("pretraining", "Pretraining"), ("finetuning", "Fine-tuning"))
-        if name in report
+        (words.TRAININGS[name], ". ".join(words.training_lines(name, summary)))
+        for name, summary in words.trainings(report).items()
     ]
-    if speed := cost.get("speed"):  # cards of before have none
-        lines.append(("Speed", words.speed_text(speed)))
-    corpus = report["corpus"]
-    lines.append(("Corpus", f"{words.files_text(corpus)}, {words.corpus_text(corpus)}"))
-    if words.is_judged(report):
-        rows = report["instructions"]
-        lines.append(
-            ("Instructions", f"{words.files_text(rows)}, {rows['read']:,} rows, {words.moved_text(rows)}")
-        )
+    if cost["speed"]:
+        lines.append(("Speed", words.speed_text(cost["speed"])))
+    lines += [(title, words.data_text(name, report)) for name, title in words.DATA.items() if name in report]
     return "\n".join(f"- {name}: {escaped(text)}" for name, text in lines)
 
 
@@ -144,7 +172,7 @@ def _stage(stage: Json, cost: Json) -> dict[str, str]:
     return {
         "output": stage["output"].replace("_", " "),
         "stage": stage["stage"],
-        "took": words.duration(stage["seconds"]),
+        "took": duration(stage["seconds"]),
         "note": words.stage_note(stage, cost),
         "MLflow run": stage["run_id"],
         "digest": stage["digest"][:12],

@@ -5,7 +5,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.report import charts, wording
+from tasks.report import classes_wording, scores_wording, text, wording
+from tasks.report.charts import chart
+from tasks.report.verdict import verdict
 
 TEMPLATE = "page.html.j2"
 
@@ -19,7 +21,14 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = wording.visible
-    losses = {name: charts.loss_chart(curve) for name, curve in report["curves"].items()}
-    page = environment.get_template(TEMPLATE)
-    return page.render(report=report, cost=cost, losses=losses, words=wording)
+    environment.filters |= {"visible": text.visible, "count": "{:,}".format}
+    return environment.get_template(TEMPLATE).render(
+        report=report,
+        cost=cost,
+        verdict=verdict(report),
+        charts=[chart(curve) for curve in report["curves"]],
+        texts=text,
+        words=wording,
+        scores=scores_wording,
+        classes=classes_wording,
+    )

@@ -1,189 +1,104 @@
-"""The card's words and numbers, the same on the page, in the terminal and in the artifact.
+"""The card's words on models, training, data and cost: the same on the page, the terminal, the artifact."""
 
-Responses, prompts, judges' reasons and file names are text that nobody vouches for: `visible` makes what
-would act on a screen into something that can be read, and each rendering escapes its own markup.
-"""
-
-import re
-import unicodedata
 from typing import Any, NamedTuple
 
-BASE, TUNED = "base", "fine-tuned"
-SCORERS = {"metric:chrf": "chrF++"}
-STATUSES = {
-    "ok": "",
-    "too_many_missing": "no mean: too many missing",
-    "judge_failed_audit": "no mean: the judge failed its audit",
-}
-FLOW_URL = "prefect_flow_run_url"
+from tasks.report.text import duration, percent, short, size, visible
 
-# Embeddings, overrides and isolates: an unclosed one turns around the text that follows the response.
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+TRAININGS = {
+    "pretraining": "Pretraining",
+    "finetuning": "Fine-tuning",
+    "preference": "Direct preference optimization",
+    "classification": "Classification",
+}
+DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
+UNITS = {"preference": "nats per pair", "classification": "nats per text"}  # of losses; the others: per token
+FLOW_URL = "prefect_flow_run_url"
 
 Json = dict[str, Any]
 
 
-def visible(text: str) -> str:
-    """`text` with every control character but the line feed and the tab made visible, as in `\\x1b`."""
-    text = text.replace("\r\n", "\n")
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    if character in "\n\t":
-        return character
-    acts = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or _TURNING.match(character)
-    return character.encode("unicode_escape").decode() if acts else character
-
-
-def one_line(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters, an ellipsis where it was shortened."""
-    flat = " ".join(visible(text).split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
-
-
 def is_judged(report: Json) -> bool:
-    """Whether the pipeline went on after pretraining, and the card has responses, scores and a promotion."""
-    return "headline" in report
+    """Whether models' responses were judged side by side."""
+    return "samples" in report
 
 
-# Scores
+def is_classified(report: Json) -> bool:
+    """Whether the card is about a classifier."""
+    return "evaluation" in report
 
 
-def scorer_name(scorer: str) -> str:
-    return SCORERS.get(scorer) or visible(scorer.partition(":")[2])
-
-
-def scorer_title(entry: Json) -> str:
-    """`chrF++, a metric` or `llama3.2, a judge`: never one in place of the other."""
-    return f"{scorer_name(entry['scorer'])}, a {entry['kind']}"
-
-
-def scorer_note(kind: str) -> str:
-    """What kind of number this is."""
-    if kind == "metric":
-        return "A metric compares characters and words with the reference, and reads nothing for its meaning."
-    return "A judge is a language model that reads each response beside its reference."
-
-
-def score_text(score: float | None) -> str:
-    return "missing" if score is None else f"{score:.1f}"
-
-
-def category_mean(mean: float | None) -> str:
-    return "no mean" if mean is None else f"{mean:.1f}"
-
-
-def has_mean(entry: Json) -> bool:
-    """Whether there is a mean that may be shown."""
-    return entry["status"] == "ok" and entry["mean"] is not None
-
-
-def mean_text(entry: Json) -> str:
-    """The mean, or why there is none; never 0 for a mean that is not there."""
-    if not has_mean(entry):
-        return STATUSES.get(entry["status"], entry["status"])
-    return f"{entry['mean']:.1f}"
-
-
-def interval_text(entry: Json) -> str:
-    return f"{entry['low']:.1f} to {entry['high']:.1f}" if has_mean(entry) else ""
-
-
-def scored_text(entry: Json) -> str:
-    """How many rows have a score, and where the mean would lie with the others."""
-    text = f"{entry['scored']:,} of {entry['rows']:,} rows scored"
-    if entry["missing"]:
-        low, high = entry["lowest_possible"], entry["highest_possible"]
-        text += f", {entry['missing']:,} missing: over all rows between {low:.1f} and {high:.1f}"
-    return text
-
-
-def scorers(report: Json) -> list[Json]:
-    """One entry a scorer, with the paired difference; the headline first."""
-    return sorted(report["differences"], key=lambda entry: entry["scorer"] != report["headline"])
-
-
-def of_scorer(entries: list[Json], scorer: str) -> list[Json]:
-    return [entry for entry in entries if entry["scorer"] == scorer]
-
-
-class Verdict(NamedTuple):
-    """The card in one line: `tone` is better, worse, open (nothing shown) or none (nothing known)."""
-
-    tone: str
-    sentence: str
-    number: str
-    detail: str
-
-
-def verdict(report: Json) -> Verdict:
-    """Whether fine-tuning helped, by the interval of the paired difference on the headline scorer.
-
-    Without fine-tuning, how far pretraining came.
-    """
-    if not is_judged(report):
-        return _reached(report["pretraining"])
-    found = scorers(report)[0]
-    title = scorer_title(found)
-    if found["difference"] is None:
-        reasons = {mean_text(entry) for entry in of_scorer(report["scores"], report["headline"])}
-        why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
-        return Verdict("none", "Whether fine-tuning helped is not known", "", f"{title}: {why}")
-    detail = (
-        f"points of 100 by {title}; 95% interval {signed(found['low'])} to {signed(found['high'])}, "
-        f"{found['rows']:,} test rows, paired"
-    )
-    if found["low"] > 0:
-        tone, sentence = "better", "Fine-tuning helped"
-    elif found["high"] < 0:
-        tone, sentence = "worse", "Fine-tuning made it worse"
-    else:
-        tone, sentence = "open", "No difference can be shown"
-    return Verdict(tone, sentence, signed(found["difference"]), detail)
-
-
-def _reached(pretraining: Json) -> Verdict:
-    if pretraining.get("best_validation_loss") is None:
-        return Verdict(
-            "none",
-            "Last training loss",
-            f"{pretraining['train_loss']:.3f}",
-            f"nats per token, after {pretraining['steps']:,} steps; no validation split",
-        )
-    return Verdict(
-        "none",
-        "Best validation loss",
-        f"{pretraining['best_validation_loss']:.3f}",
-        f"nats per token, at step {pretraining['best_step']:,} of {pretraining['steps']:,}: "
-        f"{perplexity_text(pretraining)}",
-    )
-
-
-def perplexity_text(pretraining: Json) -> str:
-    """`perplexity 7.4, 1.200 bits per byte`, of the kept model."""
-    perplexity, bits = pretraining["best_perplexity"], pretraining["best_bits_per_byte"]
-    return f"perplexity {perplexity:,.1f}, {bits:.3f} bits per byte"
-
-
-def signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "−")
-
-
-# The rest
+def is_pretrained_only(report: Json) -> bool:
+    """Whether the pipeline ended after pretraining: no rows, no promotion."""
+    return "promotion" not in report
 
 
 def standing(report: Json) -> str:
-    if not is_judged(report):
+    if is_pretrained_only(report):
         return "Pretrained"
     return "Champion" if report["promotion"]["champion"] else "Candidate"
 
 
 def under_title(report: Json) -> str:
     """Which of the models of that title it is."""
-    if not is_judged(report):
-        return f"{short(report['pretraining']['parameters'])} parameters"
+    if is_pretrained_only(report):
+        return f"{short(report['model']['parameters'])} parameters"
     return f"version {report['promotion']['version']}"
+
+
+class Fact(NamedTuple):
+    """One of the few numbers at the top."""
+
+    title: str
+    value: str
+    note: str
+
+
+def facts(report: Json) -> list[Fact]:
+    """What the model is made of, training by training, and what became of it."""
+    found = []
+    if origin := report.get("origin"):
+        found.append(Fact("Taken over from", "Hugging Face", origin_text(origin)))
+    for name, summary in trainings(report).items():
+        found.append(_fact_of(name, summary, report))
+    if not is_pretrained_only(report):
+        found.append(Fact("Promotion", standing(report), visible(report["promotion"]["reason"])))
+    elif "best_perplexity" in report["pretraining"]:
+        summary = report["pretraining"]
+        note = f"{summary['best_bits_per_byte']:.3f} bits per byte, at step {summary['best_step']:,}"
+        found.append(Fact("Perplexity", f"{summary['best_perplexity']:,.1f}", note))
+    return found
+
+
+def _fact_of(training: str, summary: Json, report: Json) -> Fact:
+    steps = f"{summary['steps']:,} steps"
+    if training == "pretraining":
+        note = f"{steps} over {size(report['corpus']['train']['bytes'])} of text"
+        return Fact("Pretrained on", f"{short(summary['tokens'])} tokens", note)
+    if training == "finetuning":
+        rows, note = (
+            report["instructions"],
+            f"{steps}, {short(summary['supervised_tokens'])} supervised tokens",
+        )
+        return Fact("Fine-tuned on", f"{rows['splits']['train']:,} rows", note)
+    if training == "preference":
+        return Fact("Optimized on", f"{summary['pairs']:,} preferences", f"{steps}, beta {summary['beta']:g}")
+    rows = report["labelled"]
+    note = f"{steps}, {len(summary['labels'])} labels"
+    return Fact("Trained to classify on", f"{rows['splits']['train']:,} texts", note)
+
+
+# Training
+
+
+def trainings(report: Json) -> dict[str, Json]:
+    """The summary of every training that was done here, in order, by its key in the report."""
+    return {name: report[name] for name in TRAININGS if name in report}
+
+
+def origin_text(origin: Json) -> str:
+    """`openai-community/gpt2 at 607a30d783df`: where a model that was taken over is from."""
+    at = f" at {origin['revision'][:12]}" if origin["revision"] else ""
+    return visible(f"{origin['model']}{at}")
 
 
 def shape_text(model: Json) -> str:
@@ -197,6 +112,60 @@ def schedule_text(pretraining: Json) -> str:
     """`2,000 steps by muon`, and whether that was the end that was planned."""
     text = f"{pretraining['steps']:,} steps by {pretraining['optimizer']}"
     return text + ", stopped early" * pretraining["stopped_early"]
+
+
+def method_text(summary: Json) -> str:
+    """`LoRA: 295 k of 124 M parameters trained; loss on completions only; rows packed`, as far as known."""
+    parts = []
+    if "tune" in summary:
+        name = {"full": "all weights", "lora": "LoRA", "last-block": "last block and head"}[summary["tune"]]
+        trained, whole = summary["trainable_parameters"], summary["parameters"]
+        parts.append(f"{name}: {short(trained)} of {short(whole)} parameters trained")
+    if "loss" in summary:
+        parts.append(
+            {"completion": "loss on completions only", "all": "loss on prompts too"}[summary["loss"]]
+        )
+    if "packing" in summary:
+        parts.append("rows packed" if summary["packing"] else "rows not packed")
+    if "beta" in summary:
+        parts.append(f"beta {summary['beta']:g}")
+    return "; ".join(parts)
+
+
+def training_lines(training: str, summary: Json) -> list[str]:
+    """How a training was done and where it came to, a sentence each, without full stops."""
+    steps = schedule_text(summary) if "optimizer" in summary else f"{summary['steps']:,} steps"
+    how = "; ".join(filter(None, (steps, method_text(summary))))
+    rewards = rewards_text(summary) if training == "preference" else ""
+    return [_capital(line) for line in (how, losses_text(summary), rewards) if line]
+
+
+def losses_text(summary: Json) -> str:
+    """The last training loss, and the best validation loss when there was a validation split."""
+    text = f"last training loss {summary['train_loss']:.3f}"
+    if summary.get("best_validation_loss") is None:
+        return text + "; no validation split"
+    text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
+    if "best_bits_per_byte" in summary:
+        text += f" ({perplexity_text(summary)})"
+    return text
+
+
+def rewards_text(summary: Json) -> str:
+    """Of DPO: in how many pairs the chosen completion gained more than the rejected, and how much more."""
+    parts = [
+        f"{percent(summary[f'{prefix}reward_accuracy'])} of {split} pairs in order, "
+        f"margin {summary[f'{prefix}reward_margin']:.3f}"
+        for split, prefix in (("training", ""), ("validation", "validation_"))
+        if summary.get(f"{prefix}reward_accuracy") is not None
+    ]
+    return "; ".join(parts)
+
+
+def perplexity_text(pretraining: Json) -> str:
+    """`perplexity 7.4, 1.200 bits per byte`, of the kept model."""
+    perplexity, bits = pretraining["best_perplexity"], pretraining["best_bits_per_byte"]
+    return f"perplexity {perplexity:,.1f}, {bits:.3f} bits per byte"
 
 
 def speed_text(speed: Json) -> str:
@@ -225,42 +194,58 @@ def texts_text(cost: Json) -> str:
     return text
 
 
-def sampling_text(report: Json) -> str:
-    """How the samples were drawn."""
-    samples = report["samples"]
-    count = len(samples["rows"])
-    if count == samples["of"]:
-        return f"All {count} test rows, from the lowest score of the fine-tuned model to the highest."
-    spread = ", and over the categories" if any(row["category"] for row in samples["rows"]) else ""
-    return (
-        f"{count} of {samples['of']:,} test rows, drawn by seed {samples['seed']} evenly over the "
-        f"fine-tuned model's scores, from the lowest to the highest{spread}. None was picked by hand."
-    )
+# Data
 
 
-def remarks(answer: Json) -> str:
-    """What a reader should know of a response: that it was cut, or what it is when it is no answer."""
-    found = [] if answer["kind"] in ("ok", "identical") else [answer["kind"]]
-    return ", ".join(found + ["cut at the length limit"] * answer["cut"])
+def files_text(data: Json) -> str:
+    count = "1 file" if data["files"] == 1 else f"{data['files']:,} files"
+    return f"{count}, {size(data['bytes'])}"
 
 
-def responses_text(entry: Json) -> str:
-    """`12 cut, 3 empty, 2 looping, 6.3 tokens on average`."""
-    kinds = {kind: count for kind, count in entry["kinds"].items() if kind not in ("ok", "empty")}
-    counts = {"empty": entry["empty"], "cut": entry["cut"]} | kinds
-    parts = [f"{count:,} {name}" for name, count in counts.items()]
-    return ", ".join([*parts, f"{entry['mean_tokens']:.1f} tokens on average"])
+def data_lines(name: str, report: Json) -> list[tuple[str, str]]:
+    """One of `DATA` as pairs of label and value."""
+    data = report[name]
+    lines = _corpus_lines(data) if name == "corpus" else _row_lines(data)
+    for training in ("finetuning", "classification"):
+        if name != "corpus" and (cut := report.get(training, {}).get("rows_cut")):
+            lines.append(("Cut", f"{cut:,} training rows were too long"))
+    return lines + ([("Files", files_text(data))] if "files" in data else [])
 
 
-def losses_text(summary: Json) -> str:
-    """The last training loss, and the best validation loss when there was a validation split."""
-    text = f"last training loss {summary['train_loss']:.3f}"
-    if summary.get("best_validation_loss") is None:
-        return text + "; no validation split"
-    text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
-    if "best_bits_per_byte" in summary:
-        text += f" ({perplexity_text(summary)})"
-    return text
+def data_text(name: str, report: Json) -> str:
+    """One of `DATA` in a line."""
+    data = report[name]
+    parts = [files_text(data)] if "files" in data else []
+    if name == "corpus":
+        return ", ".join([*parts, corpus_text(data)])
+    parts += [f"{data['read']:,} rows, {splits_text(data)}"]
+    return "; ".join(filter(None, (", ".join(parts), moved_text(data), left_text(data))))
+
+
+def _corpus_lines(corpus: Json) -> list[tuple[str, str]]:
+    lines = [("Documents", f"{corpus['documents']:,}"), ("Vocabulary", f"{corpus['vocab_size']:,} tokens")]
+    for split in ("train", "validation"):
+        tokens, text = corpus[split]["tokens"], size(corpus[split]["bytes"])
+        lines.append((split.capitalize(), f"{tokens:,} tokens, {text} of text"))
+    return lines
+
+
+def _row_lines(rows: Json) -> list[tuple[str, str]]:
+    lines = [("Rows read", f"{rows['read']:,}, with {rows['distinct_prompts']:,} distinct {_thing(rows)}s")]
+    if formats := rows.get("formats"):
+        lines.append(("Format", ", ".join(f"{visible(name)} {count:,}" for name, count in formats.items())))
+    if labels := rows.get("labels"):
+        lines.append(("Labels", ", ".join(f"{visible(name)} {count:,}" for name, count in labels.items())))
+    lines += [("Splits", splits_text(rows)), ("Leaks", _capital(moved_text(rows)))]
+    return lines + ([("Not used", left_text(rows))] if left_text(rows) else [])
+
+
+def _thing(rows: Json) -> str:
+    return "text" if rows.get("labels") else "prompt"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def corpus_text(corpus: Json) -> str:
@@ -271,14 +256,37 @@ def corpus_text(corpus: Json) -> str:
     )
 
 
-def moved_text(instructions: Json) -> str:
+def splits_text(rows: Json) -> str:
+    """`850 train, 50 validation, 100 test`."""
+    return ", ".join(f"{count:,} {name}" for name, count in rows["splits"].items())
+
+
+def moved_text(rows: Json) -> str:
     """What leaked, and was moved into the training split."""
-    moved = {name: count for name, count in instructions["moved"].items() if count}
+    moved = {name: count for name, count in rows["moved"].items() if count}
     if not moved:
-        return "no prompt stood in two splits"
-    return "moved to train because their prompts leaked: " + ", ".join(
-        f"{count:,} from {name}" for name, count in moved.items()
-    )
+        return f"no {_thing(rows)} stood in two splits"
+    text = f"moved to train because their {_thing(rows)}s leaked: "
+    text += ", ".join(f"{count:,} from {name}" for name, count in moved.items())
+    if near := sum(rows.get("near", {}).values()):
+        text += f" ({near:,} of them only nearly the same)"
+    return text
+
+
+def left_text(rows: Json) -> str:
+    """What was not used: malformed rows set aside, and those that balancing left out."""
+    parts = [
+        f"{rows[name]:,} {why}"
+        for name, why in (
+            ("set_aside", "malformed and set aside"),
+            ("left_out", "left out to balance labels"),
+        )
+        if rows.get(name)
+    ]
+    return ", ".join(parts)
+
+
+# Cost
 
 
 def reused(stage: Json, cost: Json) -> bool:
@@ -306,31 +314,3 @@ def cost_text(cost: Json) -> str:
     if found := [stage for stage in cost["stages"] if reused(stage, cost)]:
         text += f", {duration(total_seconds(found))} of it in earlier runs, whose outputs were reused"
     return f"{text}. A stage that was continued from a checkpoint counts only its last attempt."
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not recorded"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def short(number: float) -> str:
-    """Three digits and a unit: 890 k, 124 M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size * 0.9995:
-            return f"{float(f'{number / size:.3g}'):g} {unit}"
-    return f"{number:g}"
-
-
-def files_text(data: Json) -> str:
-    count = "1 file" if data["files"] == 1 else f"{data['files']:,} files"
-    return f"{count}, {size(data['bytes'])}"
-
-
-def size(count: int) -> str:
-    """Bytes in decimal units."""
-    return f"{count} bytes" if count < 1000 else f"{short(count)}B"

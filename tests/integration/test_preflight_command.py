@@ -19,7 +19,7 @@ def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
     assert first.status == 0, first.err
     assert (first.json["status"], first.json["verdict"]) == ("completed", "passed")
     assert proofs(first)["pretraining", "causality"] == "passed"
-    assert proofs(first)["fine-tuning", "prompt masked"] == "passed"
+    assert proofs(first)["fine-tuning", "prompt as configured"] == "passed"
     assert "pretrain" not in first.cached
     assert "trained on │" in first.err
     second = workplace("preflight", "tiny.yaml", "--json")
@@ -44,7 +44,7 @@ def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
     assert result.status == 3, result.err
     assert (result.json["status"], result.json["verdict"]) == ("refused", "failed")
     assert proofs(result)["pretraining", "splits share no near duplicate"] == "failed"
-    assert proofs(result)["fine-tuning", "prompt masked"] == "passed"
+    assert proofs(result)["fine-tuning", "prompt as configured"] == "passed"
     assert "validation document" in result.json["error"]
     assert "Traceback" not in result.err
 

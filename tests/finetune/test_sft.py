@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from tokenizers import pre_tokenizers, processors
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Trainer
@@ -19,16 +18,27 @@ from trl import SFTTrainer
 
 from tasks.config import FinetuneConfig
 from tasks.errors import StageError
-from tasks.finetune import sft
+from tasks.finetune import sft, training
 from tasks.finetune.sft import finetune
-from tasks.finetune.supervised import IGNORED, prompt_ids, supervise, supervise_all
-from tasks.gpt import GPT, GPTConfig
-from tasks.record import StageRun
+from tasks.finetune.supervised import supervise
 from tasks.rows import load_split, write_rows
-from tasks.templates import PHI3, TEMPLATES, Template
-from tasks.tokenize import END, characters, load_gpt2, train_bpe
+from tasks.templates import Template, load_template
+from tasks.tokenize import END, characters, load_gpt2
+from tasks.tokens import IGNORED
+from tests.finetune.tuning import (
+    CONTEXT,
+    assert_same_outputs,
+    base_in,
+    history_in,
+    row_of,
+    rows_in,
+    stage_run_in,
+    summary_of,
+    supervised,
+    weights_in,
+    word_tokenizer,
+)
 
-CONTEXT = 64
 SMALL = FinetuneConfig(
     template="phi3",
     epochs=2,
@@ -49,44 +59,49 @@ def changed(**fields):
 
 # Tokens and labels, literally: > is 3, a to d are 4 to 7, | is 8, the end token is 0
 
-BARE = Template(name="bare", preamble="", instruction="{}", input="|{}", response=">")
+BARE = """\
+{%- for message in messages -%}
+  {{ message.content | replace('\\n', '|') }}{{ eos_token if message.role == 'assistant' }}
+{%- endfor -%}
+{%- if add_generation_prompt %}>{% endif -%}
+"""
 ROW = {"id": 7, "instruction": "ab", "input": "", "output": "cd"}
 
 
 @pytest.fixture(scope="module")
-def letters():
-    return characters(["abcd>|"])
+def bare():
+    return Template("bare", BARE, characters(["abcd>|"]))
 
 
-def test_the_completion_and_one_end_token_are_supervised_and_the_prompt_is_not(letters):
+def test_the_completion_and_one_end_token_are_supervised_and_the_prompt_is_not(bare):
     """Pitfalls 6, 8 and 9."""
-    example = supervise(letters, BARE, ROW, max_length=10)
+    example = supervise(bare, ROW, max_length=10)
     assert example.input_ids == [4, 5, 3, 6, 7, 0]
     assert example.labels == [IGNORED, IGNORED, IGNORED, 6, 7, 0]
     assert not example.cut
 
 
-def test_the_input_is_part_of_the_prompt(letters):
-    example = supervise(letters, BARE, ROW | {"input": "d"}, max_length=10)
+def test_the_input_is_part_of_the_prompt(bare):
+    example = supervise(bare, ROW | {"input": "d"}, max_length=10)
     assert example.input_ids == [4, 5, 8, 7, 3, 6, 7, 0]
     assert example.labels == [IGNORED] * 5 + [6, 7, 0]
 
 
-def test_truncation_keeps_the_end_token_and_is_told(letters):
+def test_truncation_keeps_the_end_token_and_is_told(bare):
     """Pitfall 6."""
-    whole, cut = (supervise(letters, BARE, ROW, max_length=length) for length in (6, 5))
+    whole, cut = (supervise(bare, ROW, max_length=length) for length in (6, 5))
     assert (whole.input_ids, whole.cut) == ([4, 5, 3, 6, 7, 0], False)
     assert (cut.input_ids, cut.labels, cut.cut) == ([4, 5, 3, 6, 0], [IGNORED] * 3 + [6, 0], True)
 
 
-def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_row(letters):
+def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_row(bare):
     """Pitfall 8: cut off in silence, a row would have no label at all."""
     with pytest.raises(StageError, match=r"row 7 .* its prompt has 3 tokens, so max_length 4 leaves no room"):
-        supervise(letters, BARE, ROW, max_length=4)
+        supervise(bare, ROW, max_length=4)
 
 
-def test_an_empty_completion_teaches_to_stop(letters):
-    example = supervise(letters, BARE, ROW | {"output": ""}, max_length=10)
+def test_an_empty_completion_teaches_to_stop(bare):
+    example = supervise(bare, ROW | {"output": ""}, max_length=10)
     assert (example.input_ids, example.labels) == ([4, 5, 3, 0], [IGNORED] * 3 + [0])
 
 
@@ -97,7 +112,7 @@ def test_a_tokenizer_that_adds_special_tokens_adds_none_here():
         single=f"{END} $A {END}", special_tokens=[(END, 0)]
     )
     assert adding("ab")["input_ids"] == [0, 4, 5, 0], "the case is to be a tokenizer that adds"
-    assert supervise(adding, BARE, ROW, max_length=10).input_ids == [4, 5, 3, 6, 7, 0]
+    assert supervise(Template("bare", BARE, adding), ROW, max_length=10).input_ids == [4, 5, 3, 6, 7, 0]
 
 
 @given(
@@ -105,10 +120,10 @@ def test_a_tokenizer_that_adds_special_tokens_adds_none_here():
     output=st.text("abcd", max_size=9),
     max_length=st.integers(1, 24),
 )
-def test_every_row_is_supervised_to_its_end_or_refused(letters, instruction, output, max_length):
+def test_every_row_is_supervised_to_its_end_or_refused(bare, instruction, output, max_length):
     row = {"id": 1, "instruction": instruction, "input": "", "output": output}
     try:
-        example = supervise(letters, BARE, row, max_length)
+        example = supervise(bare, row, max_length)
     except StageError:
         assert len(instruction) + 1 + 1 >= max_length
         return
@@ -120,60 +135,14 @@ def test_every_row_is_supervised_to_its_end_or_refused(letters, instruction, out
     assert example.cut == (len(supervised) < len(output) + 1)
 
 
-def test_rows_keep_their_order_and_the_cut_ones_are_counted(letters):
+def test_rows_keep_their_order_and_the_cut_ones_are_counted(bare):
     rows = [ROW | {"output": "c" * length} for length in (1, 5, 2, 6)]
-    examples = supervise_all(letters, BARE, rows, max_length=7)
+    examples = [supervise(bare, row, max_length=7) for row in rows]
     assert [len(example.input_ids) for example in examples] == [5, 7, 6, 7]
     assert [example.cut for example in examples] == [False, True, False, True]
 
 
 # The stage
-
-WORDS = "pear fig plum apricot cherry banana elderberry grape kiwi lemon mango nectarine".split()
-
-
-def row_of(index):
-    word = WORDS[index % len(WORDS)]
-    times = index // len(WORDS) + 1
-    return {
-        "id": index,
-        "instruction": f"Say {word} {times} times.",
-        "input": "",
-        "output": " ".join([word] * times),
-    }
-
-
-def rows_in(folder, train=25, validation=7):
-    folder.mkdir()
-    every = [row_of(index) for index in range(train + validation + 1)]
-    for name, members in {
-        "train": every[:train],
-        "validation": every[train : train + validation],
-        "test": every[-1:],
-    }.items():
-        write_rows(folder / f"{name}.jsonl", members)
-    return folder
-
-
-def base_in(folder, tokenizer, dropout):
-    torch.manual_seed(11)
-    shape = GPTConfig(
-        vocab_size=len(tokenizer),
-        context=CONTEXT,
-        layers=2,
-        heads=2,
-        width=16,
-        dropout=dropout,
-        end_token=tokenizer.eos_token_id,
-    )
-    GPT(shape).save(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder
-
-
-def word_tokenizer():
-    rows = [row_of(index) for index in range(40)]
-    return train_bpe([PHI3.prompt(row) + row["output"] for row in rows], 300)
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +162,7 @@ def rows(tmp_path_factory):
 
 
 def tuned(config, base, rows, folder, **watching):
-    run = StageRun(
-        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
-    )
+    run = stage_run_in(folder, **watching)
     finetune(config, run, base=base, rows=rows)
     return run
 
@@ -203,19 +170,6 @@ def tuned(config, base, rows, folder, **watching):
 @pytest.fixture(scope="module")
 def uninterrupted(base, rows, tmp_path_factory):
     return tuned(SMALL, base, rows, tmp_path_factory.mktemp("uninterrupted"))
-
-
-def weights_in(run):
-    return load_file(run.out / "model" / "model.safetensors")
-
-
-def history_in(run, name):
-    lines = (run.out / "history.jsonl").read_text().splitlines()
-    return [entry[name] for entry in map(json.loads, lines) if name in entry]
-
-
-def summary_of(run):
-    return json.loads((run.out / "summary.json").read_text())
 
 
 def recorded_batches(monkeypatch):
@@ -258,7 +212,7 @@ def test_a_batch_masks_its_padding_and_never_an_end_token(tmp_path, rows, monkey
     tuned(changed(epochs=1), base, rows, tmp_path / "run")
     expected = {
         tuple(example.input_ids): example.labels
-        for example in supervise_all(tokenizer, PHI3, load_split(rows, "train"), CONTEXT)
+        for example in supervised(tokenizer, load_split(rows, "train"), CONTEXT)
     }
     seen, padded = 0, 0
     for batch in batches:
@@ -301,7 +255,7 @@ def losses_of_rows(run, rows):
     model = AutoModelForCausalLM.from_pretrained(run.out / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(run.out / "model")
     found = []
-    for example in supervise_all(tokenizer, PHI3, load_split(rows, "validation"), CONTEXT):
+    for example in supervised(tokenizer, load_split(rows, "validation"), CONTEXT):
         with torch.no_grad():
             logits = model(torch.tensor([example.input_ids])).logits[0, :-1]
         losses = F.cross_entropy(logits, torch.tensor(example.labels[1:]), reduction="none").tolist()
@@ -335,9 +289,9 @@ def test_the_history_has_every_step_and_every_evaluation(uninterrupted):
 
 def test_what_was_supervised_and_cut_is_counted(base, rows, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(base / "model")
-    longest = max(len(prompt_ids(tokenizer, PHI3, row)) for row in load_split(rows, "train"))
+    longest = max(len(load_template("phi3", tokenizer).prompt_ids(row)) for row in load_split(rows, "train"))
     config = changed(max_length=longest + 3, epochs=0.5)
-    examples = supervise_all(tokenizer, PHI3, load_split(rows, "train"), longest + 3)
+    examples = supervised(tokenizer, load_split(rows, "train"), longest + 3)
     summary = summary_of(tuned(config, base, rows, tmp_path))
     assert summary["rows_cut"] == sum(example.cut for example in examples) > 0
     assert summary["supervised_tokens"] == sum(
@@ -350,8 +304,8 @@ def test_rows_are_cut_to_the_context_of_the_model(base, tmp_path):
     summary = summary_of(tuned(changed(max_length=10_000, epochs=0.2), base, rows, tmp_path / "run"))
     lengths = [
         len(example.input_ids)
-        for example in supervise_all(
-            AutoTokenizer.from_pretrained(base / "model"), PHI3, load_split(rows, "train"), 10_000
+        for example in supervised(
+            AutoTokenizer.from_pretrained(base / "model"), load_split(rows, "train"), 10_000
         )
     ]
     assert summary["rows_cut"] == sum(length > CONTEXT for length in lengths)
@@ -404,7 +358,7 @@ def test_without_a_validation_split_the_last_model_is_written(base, tmp_path, mo
     [(2, r"training loss became nan at step"), (0.01, r"validation loss became nan at step 1")],
 )
 def test_a_loss_that_is_not_a_number_is_an_error(base, rows, tmp_path, epochs, message):
-    with pytest.raises(StageError, match=message + r".*Lower finetune\.learning_rate"):
+    with pytest.raises(StageError, match=message + r".*Lower the stage's learning_rate"):
         tuned(changed(learning_rate=1e30, epochs=epochs, warmup=0, evaluations=1), base, rows, tmp_path)
     assert not (tmp_path / "output" / "model").exists()
 
@@ -419,15 +373,11 @@ def test_the_folder_loads_with_its_tokenizer(uninterrupted, base):
     tokenizer, before = (AutoTokenizer.from_pretrained(f / "model") for f in (uninterrupted.out, base))
     assert tokenizer.get_vocab() == before.get_vocab()
     assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.eos_token_id
-    assert TEMPLATES[summary_of(uninterrupted)["template"]] is PHI3
+    assert summary_of(uninterrupted)["template"] == "phi3"
+    assert tokenizer.chat_template == load_template("phi3", before).chat_template
 
 
 # Resume (pitfall 18)
-
-
-def assert_same_outputs(one, other):
-    for name in ("model/model.safetensors", "history.jsonl", "summary.json"):
-        assert (one.out / name).read_bytes() == (other.out / name).read_bytes(), name
 
 
 def die():
@@ -523,9 +473,9 @@ def test_a_checkpoint_that_lost_a_file_is_not_continued_from(tmp_path):
         (folder / "model.safetensors").write_text("weights")
         (folder / "optimizer.pt").write_text("moments")
         arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=step)
-        sft._Reporting(None).on_save(arguments, state)
-    assert sft._newest_complete(tmp_path) == tmp_path / "checkpoint-10"
+        training.Reporting(None).on_save(arguments, state)
+    assert training._newest_complete(tmp_path) == tmp_path / "checkpoint-10"
     (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
     (tmp_path / "checkpoint-4" / "model.safetensors").write_text("weig")
-    assert sft._newest_complete(tmp_path) == tmp_path / "checkpoint-2"
+    assert training._newest_complete(tmp_path) == tmp_path / "checkpoint-2"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]

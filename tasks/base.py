@@ -1,0 +1,120 @@
+"""Taking over a pretrained model of Hugging Face: weights in safetensors, a tokenizer, none of its code."""
+
+import shutil
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import ENDPOINT
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM
+
+from tasks.config import BaseConfig
+from tasks.errors import StageError
+from tasks.json_files import write_json
+from tasks.models import load_tokenizer
+from tasks.record import StageRun
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+CONFIGURATION = ("config.json", "generation_config.json")
+TOKENIZER = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "spiece.model",
+)
+
+
+def base(config: BaseConfig, run: StageRun) -> None:
+    """Write `model/`, weights as they are and the tokenizer with a padding token, and `summary.json`.
+
+    The mirror is looked in first. Raises StageError for a model that cannot be had or loaded, that has no
+    safetensors, no end token, or fewer embeddings than its tokenizer has tokens.
+    """
+    folder, revision = _found(config, run)
+    if not any(folder.glob(WEIGHTS[0])):
+        raise StageError(
+            f"base.model {config.model!r} has no weights as safetensors (its files are "
+            f"{', '.join(sorted(path.name for path in folder.iterdir()))}), and pickled ones may run code. "
+            "Save it anew with save_pretrained, or name another model"
+        )
+    out = run.out / "model"
+    out.mkdir()
+    for pattern in (*CONFIGURATION, *WEIGHTS):
+        for path in folder.glob(pattern):
+            shutil.copyfile(path, out / path.name)
+    run.progress(1, 2, "parts", "weights")
+    vocabulary = _write_tokenizer(config, folder, out)
+    parameters = _proved(config, out, vocabulary)
+    write_json(
+        run.out / "summary.json", {"model": config.model, "revision": revision, "parameters": parameters}
+    )
+    run.log_metrics({"parameters": parameters})
+    run.progress(2, 2, "parts", f"{parameters:,} weights")
+
+
+def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
+    """A folder with the model's files, and the commit that they are of where that is known."""
+    if Path(config.model).is_dir():
+        return Path(config.model), None
+    for name in (config.model, config.model.rpartition("/")[2]):
+        if config.mirror and (Path(config.mirror) / name / "config.json").is_file():
+            return Path(config.mirror) / name, None
+    run.progress(0, 2, "parts", f"asking {ENDPOINT} for {config.model}")
+    try:
+        commit = HfApi(token=False).model_info(config.model, revision=config.revision).sha
+        folder = snapshot_download(
+            config.model,
+            revision=commit,
+            local_dir=run.checkpoint / "download",  # from which a killed attempt goes on
+            allow_patterns=[*CONFIGURATION, *WEIGHTS, *TOKENIZER],
+            token=False,  # a stored one would go to whatever HF_ENDPOINT names
+        )
+    except Exception as error:  # of huggingface_hub, httpx: each has its own
+        raise StageError(
+            f"base.model {config.model!r} ({config.revision or 'main'}) could not be had from {ENDPOINT}: "
+            f"{type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT to a mirror, "
+            "or put its files into a folder and name that, or into MIRROR/"
+            f"{config.model} and pass --mirror; one that needs a login is not asked for"
+        ) from error
+    return Path(folder), commit
+
+
+def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
+    """Save the tokenizer, with its end token as padding where it has none; returns its size."""
+    try:
+        tokenizer = load_tokenizer(folder)
+    except (OSError, ValueError) as error:
+        raise _unloadable(config, "tokenizer", error) from error
+    if tokenizer.eos_token_id is None:
+        raise StageError(f"base.model {config.model!r} has no end token, so it could not learn to stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(out)
+    return len(tokenizer)
+
+
+def _proved(config: BaseConfig, folder: Path, vocabulary: int) -> int:
+    """How many weights the model has that was written, once it is known to load whole."""
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unloadable(config, "model", error) from error
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise StageError(f"base.model {config.model!r} lacks weights: {missing[0]}. Get an intact copy")
+    known = model.get_input_embeddings().num_embeddings
+    if vocabulary > known:
+        raise StageError(
+            f"base.model {config.model!r} knows {known} tokens, its tokenizer has {vocabulary}: the two "
+            "do not belong together"
+        )
+    return model.num_parameters()
+
+
+def _unloadable(config: BaseConfig, what: str, error: Exception) -> StageError:
+    reason = str(error).strip().splitlines()[0]
+    return StageError(f"base.model {config.model!r}: its {what} cannot be loaded: {reason}")

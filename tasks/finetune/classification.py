@@ -1,0 +1,131 @@
+"""Classification: a head on the base model, trained on labelled texts and measured against simpler ways."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+from tasks.config import ClassifyConfig
+from tasks.device import pick_device
+from tasks.finetune.adapters import weights_counted
+from tasks.finetune.classifier import load_classifier, new_classifier, with_trained_weights
+from tasks.finetune.evaluation import predict
+from tasks.finetune.findings import write_findings
+from tasks.finetune.labelled import (
+    Labelled,
+    classifying_tokenizer,
+    labelled_texts,
+    labels_in,
+    read_labelled,
+)
+from tasks.finetune.training import (
+    NAMES,
+    History,
+    Reporting,
+    require_finite,
+    train,
+    training_arguments,
+    write_history,
+)
+from tasks.preflight import require
+from tasks.preflight.classification import preflight_classification
+from tasks.pretrain.models import longest
+from tasks.record import StageRun
+
+LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
+
+
+def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -> None:
+    """Train `base/model` with a new head on the train split of `rows`, and measure it on all three splits.
+
+    Writes `model/` (the checkpoint with the lowest validation loss), `history.jsonl`, `summary.json`,
+    `evaluation.json` with the baselines, `predictions.jsonl`, and `scores.json` and `scores.jsonl` of the
+    test rows as the judge writes them. Raises StageError for rows that cannot be classified, a base that
+    cannot be made a classifier, and a loss that is not a number; RefusedError when a proof of the preflight
+    fails.
+    """
+    device = pick_device(config.device)
+    tokenizer = classifying_tokenizer(base / "model")
+    found = read_labelled(rows)
+    model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
+    data = labelled_texts(config, tokenizer, found, longest(model))
+    model = with_trained_weights(config, model)
+    counted = weights_counted(model)
+    trainer = make_trainer(config, run, model, data, device)
+    require(run, config.preflight, lambda: preflight_classification(config, trainer.model, data, mean_loss))
+    train(trainer, run)
+    _write_model(trainer.model, data, run.out / "model")
+    summary = {
+        "task": "classification",
+        "labels": list(data.labels),
+        "tune": config.tune,
+        **counted,
+        "supervised_rows": len(data.texts["train"]),
+        "rows_cut": sum(text.lost > 0 for text in data.texts["train"]),
+    }
+    history = History.of(trainer, LOGGED)
+    write_history(run, history, "Classification", trainer.state.global_step, summary)
+    write_findings(config, run, load_classifier(run.out / "model").to(device), data)
+
+
+def make_trainer(
+    config: ClassifyConfig,
+    run: StageRun,
+    model: PreTrainedModel | PeftModel,
+    data: Labelled,
+    device: torch.device,
+) -> Trainer:
+    """The trainer, its model on the device that trains."""
+    validated = bool(data.texts["validation"])
+    arguments = training_arguments(
+        TrainingArguments,
+        config,
+        run,
+        examples=len(data.texts["train"]),
+        validated=validated,
+        device=device,
+        remove_unused_columns=False,
+    )
+    trainer = _RowMeanTrainer(
+        model=model,
+        args=arguments,
+        data_collator=data.collate,
+        train_dataset=data.texts["train"],
+        eval_dataset=data.texts["validation"] if validated else None,
+        compute_loss_func=mean_loss,
+        callbacks=[Reporting(run, LOGGED)],
+    )
+    trainer.model_accepts_loss_kwargs = False  # mean_loss is told the rows of the step; the model need not be
+    trainer.labelled = data
+    return trainer
+
+
+def mean_loss(output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Cross-entropy in nats, the mean over the rows of the whole optimizer step, of however many batches."""
+    total = F.cross_entropy(output.logits.float(), labels, reduction="sum")
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+class _RowMeanTrainer(Trainer):
+    """Evaluates by the mean over rows; the parent's mean of batch means weighs short batches too much."""
+
+    labelled: Labelled
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        found = predict(self.model, self.labelled, self.eval_dataset)
+        require_finite("validation", found.loss, self.state.global_step)
+        metrics = {"eval_loss": found.loss, "eval_accuracy": found.accuracy}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def _write_model(model: PreTrainedModel | PeftModel, data: Labelled, folder: Path) -> None:
+    """The whole model, adapters merged into it, and the tokenizer that gives texts the tokens it knows."""
+    whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    whole.to("cpu").save_pretrained(folder)
+    data.tokenizer.save_pretrained(folder)

@@ -1,0 +1,172 @@
+"""Direct preference optimization (DPO) with TRL: the fine-tuned model learns what is preferred to what."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+from trl import DPOConfig, DPOTrainer
+
+from tasks.config import DpoConfig
+from tasks.device import pick_device
+from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
+from tasks.finetune.data import PreferenceData, preference_data
+from tasks.finetune.training import (
+    NAMES,
+    History,
+    Reporting,
+    require_finite,
+    train,
+    training_arguments,
+    write_history,
+)
+from tasks.models import load_tokenizer
+from tasks.preflight import require
+from tasks.preflight.tuning import preflight_preferences
+from tasks.pretrain.models import longest
+from tasks.record import StageRun
+
+MARGIN, ACCURACY = "reward_margin", "reward_accuracy"
+REWARDS = {"rewards/margins": MARGIN, "rewards/accuracies": ACCURACY}
+LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours in REWARDS.items()}
+
+
+def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
+    """Train `tuned/model` to prefer the chosen to the rejected completions of the train split of `rows`.
+
+    Writes `model/` with the lowest validation loss, `history.jsonl`, `summary.json`. Raises StageError for
+    rows without a preference, for a prompt that leaves no room and for a loss that is not a number,
+    RefusedError when a proof of the preflight fails.
+    """
+    device = pick_device(config.device)
+    tokenizer = load_tokenizer(tuned / "model")
+    model = load_to_tune(config, tuned / "model", device)
+    data = preference_data(config, tokenizer, rows, longest(model))
+    trainer = _trainer(config, run, model, data, device)
+    require(run, config.preflight, lambda: preflight_preferences(trainer.model, data, trainer.compute_loss))
+    train(trainer, run)
+    write_model(config, trainer.model, data.template.export(tokenizer), tuned / "model", run.out / "model")
+    history = History.of(trainer, LOGGED)
+    best_step, _ = history.best()
+    summary: dict[str, Any] = {
+        "method": "dpo",
+        "template": data.template.name,
+        "beta": config.beta,
+        "tune": config.tune,
+        **weights_counted(trainer.model),
+        "pairs": len(data.rows["train"]),
+        "completions_cut": sum(example.cut for example in data.examples["train"]),
+        MARGIN: history.at(None, MARGIN),
+        ACCURACY: history.at(None, ACCURACY),
+        f"validation_{MARGIN}": history.at(best_step, f"validation_{MARGIN}"),
+        f"validation_{ACCURACY}": history.at(best_step, f"validation_{ACCURACY}"),
+    }
+    write_history(run, history, "Preferences", trainer.state.global_step, summary)
+
+
+def _trainer(
+    config: DpoConfig, run: StageRun, model: PreTrainedModel, data: PreferenceData, device: torch.device
+) -> "_PairMeanTrainer":
+    arguments = training_arguments(
+        DPOConfig,
+        config,
+        run,
+        examples=len(data.datasets["train"]),
+        validated="validation" in data.datasets,
+        device=device,
+        beta=config.beta,
+        max_length=None,  # completions are already cut, with their end token kept
+        disable_dropout=True,
+    )
+    return _PairMeanTrainer(
+        ref_model=reference_of(config, model),
+        model=adapted(config, model),
+        args=arguments,
+        data_collator=data.collator,
+        train_dataset=data.datasets["train"],
+        eval_dataset=data.datasets.get("validation"),
+        processing_class=data.tokenizer,
+        callbacks=[Reporting(run, LOGGED)],
+    )
+
+
+def reference_of(config: DpoConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+    """What the model is held to: a copy of it as it is; with adapters, itself without them."""
+    return None if config.tune == "lora" else copy.deepcopy(model)
+
+
+class _PairMeanTrainer(DPOTrainer):
+    """Means over the pairs of a whole step and of all evaluation; the parent's are of its batches' means."""
+
+    loss_is_scaled_for_ga = True  # by compute_loss, below
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        """The pairs are tokens already; the parent would tokenize prompts in its own way."""
+        return dataset
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Tensor]], int]:
+        """The micro-batches of a step, and how many pairs they hold together."""
+        batches, _ = super().get_batch_samples(*arguments)
+        return batches, sum(map(_pairs, batches))
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,
+    ) -> Tensor:
+        loss = super().compute_loss(model, inputs, return_outputs)
+        return loss if num_items_in_batch is None else loss * _pairs(inputs) / num_items_in_batch
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        margins = self.margins(self.get_eval_dataloader())
+        metrics = {
+            "eval_loss": -logsigmoid(margins).mean().item(),
+            "eval_rewards/margins": margins.mean().item(),
+            "eval_rewards/accuracies": (margins > 0).double().mean().item(),
+        }
+        require_finite("validation", metrics["eval_loss"], self.state.global_step)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def margins(self, batches: DataLoader) -> Tensor:
+        """How much more the chosen gained on the reference than the rejected, times beta: one a pair."""
+        was_training = self.model.training
+        self.model.eval()
+        found = []
+        for batch in batches:
+            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+            gained = completion_log_probs(self.model, inputs) - self._reference(inputs)
+            chosen, rejected = gained.chunk(2)
+            found.append((self.beta * (chosen - rejected)).double().cpu())
+        self.model.train(was_training)
+        return torch.cat(found)
+
+    def _reference(self, inputs: dict[str, Tensor]) -> Tensor:
+        if isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                return completion_log_probs(self.model, inputs)
+        return completion_log_probs(self.ref_model, inputs)
+
+
+def completion_log_probs(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """The log-probability of each sequence's completion, in nats: (sequences,)."""
+    logits = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+    ).logits[:, :-1]
+    tokens, learned = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:]
+    taken = logits.float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
+    return (taken * learned).sum(dim=1)
+
+
+def _pairs(batch: dict[str, Tensor]) -> int:
+    return len(batch["input_ids"]) // 2

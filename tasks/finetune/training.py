@@ -1,0 +1,210 @@
+"""What every kind of fine-tuning shares: the trainer's arguments, its numbers, checkpoints, and what is left.
+
+The trainers are those of Transformers and TRL. A training that died continues from its newest whole
+checkpoint, and ends with the bytes of one that never did.
+"""
+
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from tasks.config import TuningConfig
+from tasks.curves import draw_losses
+from tasks.errors import StageError
+from tasks.json_files import write_json, write_lines
+from tasks.manifest import canonical_json, files_under, write_atomically
+from tasks.record import StageRun
+
+COMPLETE = (
+    "complete.json"  # sizes of a checkpoint's files, written last: without it the folder is half-written
+)
+NAMES = {
+    "loss": "train_loss",
+    "eval_loss": "validation_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+}
+
+
+def training_arguments(
+    kind: type[TrainingArguments],
+    config: TuningConfig,
+    run: StageRun,
+    *,
+    examples: int,
+    validated: bool,
+    device: torch.device,
+    **own: Any,
+) -> TrainingArguments:
+    """Arguments for a trainer of `kind` that sees `examples` an epoch; `own` are those of the kind alone."""
+    batches = math.ceil(examples / config.batch_size)
+    steps = math.ceil(math.ceil(batches / config.accumulation) * config.epochs)  # an epoch ends with a step
+    every = max(1, math.ceil(steps / config.evaluations))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TRL's own defaults set a name Transformers retires
+        return kind(
+            output_dir=str(run.checkpoint),
+            max_steps=steps,
+            per_device_train_batch_size=config.batch_size,
+            per_device_eval_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.accumulation,
+            learning_rate=config.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=round(config.warmup * steps),
+            weight_decay=config.weight_decay,
+            bf16=config.precision == "bfloat16",
+            use_cpu=device.type == "cpu",
+            seed=config.seed,
+            data_seed=config.seed,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            eval_strategy="steps" if validated else "no",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=2,
+            load_best_model_at_end=validated,
+            metric_for_best_model="eval_loss" if validated else None,
+            greater_is_better=False if validated else None,
+            dataloader_num_workers=0,
+            dataloader_pin_memory=device.type == "cuda",
+            gradient_checkpointing=config.gradient_checkpointing,
+            report_to=[],
+            disable_tqdm=True,
+            **own,
+        )
+
+
+def train(trainer: Trainer, run: StageRun) -> None:
+    """Train to the end, from the newest whole checkpoint if there is one."""
+    trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
+    checkpoint = _newest_complete(run.checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def require_finite(name: str, loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise StageError(f"the {name} loss became {loss} at step {step}. Lower the stage's learning_rate")
+
+
+class Reporting(TrainerCallback):
+    """Sends the trainer's numbers to the stage's run, and marks checkpoints that are whole.
+
+    `names` says what the trainer's numbers are called here; others are not kept.
+    """
+
+    def __init__(self, run: StageRun, names: Mapping[str, str] = NAMES) -> None:
+        self.run = run
+        self.names = names
+
+    def on_train_begin(self, _args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        for entry in state.log_history:  # of an attempt that died: the new run shows the whole curve
+            self._send(entry, entry["step"])
+
+    def on_log(
+        self,
+        _args: TrainingArguments,
+        state: TrainerState,
+        _control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        self._send(logs or {}, state.global_step)
+        loss = (logs or {}).get("loss")
+        if loss is not None:
+            require_finite("training", loss, state.global_step)
+            self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        sizes = {name: (folder / name).stat().st_size for name in files_under(folder)}
+        write_atomically(folder / COMPLETE, canonical_json(sizes))
+
+    def _send(self, entry: dict[str, float], step: int) -> None:
+        numbers = {self.names[name]: value for name, value in entry.items() if name in self.names}
+        self.run.log_metrics(numbers, step)
+
+
+def _newest_complete(folder: Path) -> Path | None:
+    """The last whole checkpoint of an earlier attempt; half-written and half-removed ones are removed."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in checkpoints:
+        if not _is_whole(path):
+            shutil.rmtree(path)
+    return next((path for path in reversed(checkpoints) if path.exists()), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / COMPLETE).read_bytes())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except FileNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class History:
+    """What a trainer logged, under our names: an entry a step or evaluation."""
+
+    entries: list[dict[str, float]]
+
+    @classmethod
+    def of(cls, trainer: Trainer, names: Mapping[str, str] = NAMES) -> "History":
+        return cls(
+            [  # in the order of the names: a resumed trainer has its own
+                {
+                    "step": entry["step"],
+                    **{ours: entry[name] for name, ours in names.items() if name in entry},
+                }
+                for entry in trainer.state.log_history
+                if not names.keys().isdisjoint(entry)
+            ]
+        )
+
+    def line(self, name: str) -> list[tuple[int, float]]:
+        return [(int(entry["step"]), entry[name]) for entry in self.entries if name in entry]
+
+    def at(self, step: int | None, name: str) -> float | None:
+        """The value of the step, or of the last one that has it when there is no step."""
+        values = [value for place, value in self.line(name) if step is None or place == step]
+        return values[-1] if values else None
+
+    def best(self) -> tuple[int | None, float | None]:
+        """Step and loss of the lowest validation loss, which the kept weights have."""
+        return min(self.line("validation_loss"), key=lambda point: point[1], default=(None, None))
+
+
+def write_history(run: StageRun, history: History, title: str, steps: int, summary: dict[str, Any]) -> None:
+    """Write `history.jsonl`, `summary.json` with the losses put into it, and the picture of the losses."""
+    write_lines(run.out / "history.jsonl", history.entries)
+    best_step, best_loss = history.best()
+    whole = summary | {
+        "steps": steps,
+        "train_loss": history.at(None, "train_loss"),
+        "best_step": best_step,
+        "best_validation_loss": best_loss,
+    }
+    write_json(run.out / "summary.json", whole)
+    numbers = {
+        name: value
+        for name, value in whole.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and name != "train_loss"
+    }
+    run.log_metrics(numbers, steps)
+    lines = {name: history.line(f"{name}_loss") for name in ("train", "validation")}
+    draw_losses(run.aside / "loss.png", title, "steps", lines)

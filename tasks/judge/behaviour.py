@@ -1,0 +1,64 @@
+"""How a model responds, whatever the responses say: how long, how often none, and what it expected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.judge.responses import Kind, Row
+from tasks.judge.statistics import bootstrap_interval, perplexity_interval, wilson_interval
+
+SHARES: tuple[Kind, ...] = ("empty", "looping", "echoed", "identical")
+
+Json = dict[str, Any]
+
+
+def behaviour(
+    rows: Sequence[Row], kinds: Sequence[Kind], words: Sequence[int], resamples: int, seed: int
+) -> Json:
+    """The numbers under `responses` in `scores.json`; what no row carries (`cut`, `tokens`, ...) is absent.
+
+    `words` are the lengths of the responses in words. Shares are fractions, lengths and perplexity means over
+    the rows that carry them; all have 95% intervals.
+    """
+    found = {f"share_{kind}": _share([own == kind for own in kinds]) for kind in SHARES}
+    if cut := [row.cut for row in rows if row.cut is not None]:
+        found["share_cut"] = _share(cut)
+    if tokens := [row.tokens for row in rows if row.tokens is not None]:
+        found["length_tokens"] = _length(tokens, resamples, seed)
+    found["length_words"] = _length(words, resamples, seed)
+    weighed = [(row.reference_loss, row.reference_tokens) for row in rows if row.reference_tokens]
+    if known := [(loss, count) for loss, count in weighed if loss is not None]:
+        perplexity, low, high = perplexity_interval(*zip(*known, strict=True), resamples, seed)
+        found["reference_perplexity"] = {
+            "perplexity": perplexity,
+            "low": low,
+            "high": high,
+            "rows": len(known),
+            "tokens": sum(count for _, count in known),
+        }
+    return found
+
+
+def behaviour_metrics(found: Json) -> dict[str, float]:
+    """The same as flat names for MLflow: `share_looping`, `length_words_mean`, `reference_perplexity`."""
+    metrics = {}
+    for name, numbers in found.items():
+        if name.startswith("share_"):
+            metrics[name] = numbers["share"]
+        elif name.startswith("length_"):
+            metrics |= {f"{name}_mean": numbers["mean"], f"{name}_median": numbers["median"]}
+        else:
+            metrics[name] = numbers["perplexity"]
+    return metrics
+
+
+def _share(flags: Sequence[bool]) -> Json:
+    count = sum(flags)
+    low, high = wilson_interval(count, len(flags))
+    return {"count": count, "of": len(flags), "share": count / len(flags), "low": low, "high": high}
+
+
+def _length(lengths: Sequence[int], resamples: int, seed: int) -> Json:
+    mean, low, high = bootstrap_interval(lengths, resamples, seed)
+    return {"mean": mean, "low": low, "high": high, "median": float(np.median(lengths)), "rows": len(lengths)}

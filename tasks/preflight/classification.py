@@ -1,0 +1,251 @@
+"""The proofs before a classifier is trained: its labels, its splits, where it is read, what is trained.
+
+As all proofs of models these run without dropout and leave weights and random states as they were.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tasks.config import ClassifyConfig
+from tasks.finetune.classifier import head_of, last_parts
+from tasks.finetune.evaluation import logits_of
+from tasks.finetune.labelled import Labelled, Text
+from tasks.preflight.example import decoded
+from tasks.preflight.model import UNEQUAL, learns, some, still
+from tasks.preflight.report import Proof, Report
+from tasks.preflight.splits import rows_apart
+
+CLASSIFICATION = "classification"
+READ = 512  # tokens of the texts that the model is proved on
+MORE = 5  # padding added beyond the longest text
+ALLOWED = 0.5  # nats that the first loss may be off guessing: twice what heads of 1/width were seen to be
+UNLIKE = 0.1  # of a label's share, between a split and the training split, is worth a remark
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""What the trainer minimises: of a model's output and labels (texts,), the mean."""
+
+
+def preflight_classification(
+    config: ClassifyConfig, model: PreTrainedModel, data: Labelled, loss: Loss
+) -> Report:
+    """Prove the model as it is before the first step, on the device it is on, and the rows."""
+    texts = _first_texts(data)
+    proofs = [
+        only_intended(config, model),
+        reads_last_token(model, data, texts),
+        initial_loss(model, data, texts, loss),
+        learns(
+            model,
+            lambda: _loss(model, data, texts, loss),
+            model.config.get_text_config().hidden_size,
+            f"{len(texts)} texts",
+        ),
+    ]
+    return Report.of(CLASSIFICATION, proofs) + preflight_texts(data)
+
+
+def preflight_texts(data: Labelled) -> Report:
+    """Prove what a classifier learns from, whatever the model."""
+    proofs = [
+        labels_known(data),
+        shares_alike(data),
+        no_text_holds_padding(data),
+        *rows_apart(data.rows),
+        cut_texts(data),
+    ]
+    row, text = data.rows["train"][0], data.texts["train"][0]
+    example = decoded(data.tokenizer, text.input_ids, [False] * len(text.input_ids))
+    return Report.of(CLASSIFICATION, proofs, f"train row {row['id']}, label {row['label']}\n{example}")
+
+
+def _first_texts(data: Labelled) -> list[Text]:
+    """The first training texts, two at least, of as many labels as they are."""
+    chosen: list[Text] = []
+    for text in data.texts["train"]:
+        tokens = sum(len(other.input_ids) for other in chosen)
+        if len(chosen) >= 2 and (len(chosen) == data.batch_size or tokens + len(text.input_ids) > READ):
+            break
+        chosen.append(text)
+    return chosen
+
+
+# The rows
+
+
+def labels_known(data: Labelled) -> Proof:
+    """Every row's label is one that the training rows have, so that it can be learned."""
+    name, expected = "labels known", "every row's label is one of the training rows"
+    learned = {text.label for text in data.texts["train"]}
+    unknown = [
+        (split, row)
+        for split, texts in data.texts.items()
+        for row, text in zip(data.rows[split], texts, strict=True)
+        if text.label not in learned
+    ]
+    if unknown:
+        split, row = unknown[0]
+        found = f"{len(unknown):,} rows; the first is labelled {row['label']!r}"
+        return Proof(name, "failed", found, expected, f"{split} row {row['id']}")
+    rows = sum(map(len, data.texts.values()))
+    return Proof(name, "passed", f"{rows:,} rows, labelled {', '.join(data.labels)}", expected)
+
+
+def shares_alike(data: Labelled) -> Proof:
+    """The share of each label in each split; a tenth off the training rows' is pointed at."""
+    shares = {}
+    for split, texts in data.texts.items():
+        counts = Counter(text.label for text in texts)
+        if texts:
+            shares[split] = [counts[place] / len(texts) for place in range(len(data.labels))]
+    off = [
+        f"{split}: {label}"
+        for split, own in shares.items()
+        for label, share, learned in zip(data.labels, own, shares["train"], strict=True)
+        if abs(share - learned) > UNLIKE
+    ]
+    found = "; ".join(
+        f"{split} {', '.join(f'{label} {share:.1%}' for label, share in zip(data.labels, own, strict=True))}"
+        for split, own in shares.items()
+    )
+    return Proof("label shares", "noted", found, "about the same in every split", ", ".join(off))
+
+
+def no_text_holds_padding(data: Labelled) -> Proof:
+    """A model is read at the last token that is not padding; a text that ended with it is cut short."""
+    padding = data.tokenizer.pad_token_id
+    name, expected = "padding is no text", f"no text ends with token {padding}, the padding"
+    for split, texts in data.texts.items():
+        for row, text in zip(data.rows[split], texts, strict=True):
+            if text.input_ids[-1] == padding:
+                found = f"a text ends with {data.tokenizer.pad_token!r}"
+                return Proof(name, "failed", found, expected, f"{split} row {row['id']}")
+    return Proof(name, "passed", f"the padding is {data.tokenizer.pad_token!r}", expected)
+
+
+def cut_texts(data: Labelled) -> Proof:
+    """How many texts were cut, and how much of them is lost."""
+    every = [text for texts in data.texts.values() for text in texts]
+    lost, total = sum(t.lost for t in every), sum(len(t.input_ids) + t.lost for t in every)
+    cut = sum(t.lost > 0 for t in every)
+    found = f"{cut:,} of {len(every):,} texts, {lost:,} of {total:,} tokens, all of them at the end"
+    return Proof("cut by the context", "noted", found, f"texts of at most {data.max_length} tokens")
+
+
+# The model
+
+
+def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> Proof:
+    """The weights that are trained are those that `config.tune` names, all of them and no others."""
+    name = "only the intended weights are trained"
+    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    every = {key for key, _ in model.named_parameters()}
+    if config.tune == "lora":
+        head = f".{head_of(model.get_base_model())[0]}.modules_to_save."
+        intended, expected = {key for key in every if ".lora_" in key or head in key}, "adapters and head"
+    elif config.tune == "last-block":
+        parts = last_parts(model)
+        intended = {key for key in every if key.startswith(tuple(f"{part}." for part in parts))}
+        expected = ", ".join(parts)
+    else:
+        intended, expected = every, "all"
+    parameters = dict(model.named_parameters())
+    count = sum(parameters[key].numel() for key in trained)
+    found = f"{count:,} of {sum(p.numel() for p in parameters.values()):,} weights"
+    if trained == intended:
+        return Proof(name, "passed", found, expected)
+    if wrong := sorted(trained - intended):
+        return Proof(name, "failed", f"{found}, {some(wrong)} among them", expected, wrong[0])
+    lacking = sorted(intended - trained)
+    return Proof(name, "failed", f"{found}; {some(lacking)} is frozen", expected, lacking[0])
+
+
+def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) -> Proof:
+    """Each text's logits are those that it has alone, whatever stands beside it and behind it (PITFALLS 16).
+
+    In a batch, with more padding, with noise for what padding is embedded as, and among other texts they
+    stay; with another last token they move.
+    """
+    name = "read at the last token"
+    expected = "logits as of the text alone; another last token moves them"
+    with still(model):
+        alone = torch.cat([_logits(model, data, [text]) for text in texts])
+        limit = UNEQUAL * alone.abs().max().item()
+        others = [texts[0], *reversed(texts[1:])]
+        together = {
+            "in a batch": _logits(model, data, texts),
+            f"with {MORE} tokens more of padding": _logits(model, data, texts, MORE),
+            "with noise for padding": _logits(model, data, texts, MORE, noise=True),
+            "among other texts": torch.cat([_logits(model, data, [text, *others])[:1] for text in texts]),
+        }
+        for how, logits in together.items():
+            moved = (logits - alone).abs().amax(dim=1)
+            if not moved.max() <= limit:
+                place = int(moved.nan_to_num(math.inf).argmax())
+                found = f"logits differ by {moved[place]:.2g} {how}"
+                return Proof(name, "failed", found, expected, _place(data, place))
+        vocabulary = model.get_input_embeddings().num_embeddings
+        moved = (_logits(model, data, [_other_end(text, data, vocabulary) for text in texts]) - alone).abs()
+    if (unmoved := moved.amax(dim=1) <= limit).any():
+        found = "another last token does not move the logits: it is not read"
+        return Proof(name, "failed", found, expected, _place(data, int(unmoved.int().argmax())))
+    lengths = [len(text.input_ids) for text in texts]
+    found = f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens"
+    return Proof(name, "passed", found, expected)
+
+
+def _place(data: Labelled, place: int) -> str:
+    return f"train row {data.rows['train'][place]['id']}"
+
+
+def _other_end(text: Text, data: Labelled, vocabulary: int) -> Text:
+    """The text with another last token, which is no padding."""
+    last = (text.input_ids[-1] + 1) % vocabulary
+    if last == data.tokenizer.pad_token_id:
+        last = (last + 1) % vocabulary
+    return Text([*text.input_ids[:-1], last], text.label, text.lost)
+
+
+def _logits(
+    model: PreTrainedModel, data: Labelled, texts: list[Text], more: int = 0, noise: bool = False
+) -> Tensor:
+    batch = data.collate(texts, more)
+    with _noise_for_padding(model, batch["attention_mask"] if noise else torch.ones(1, 1)):
+        return logits_of(model, batch).float()
+
+
+@contextmanager
+def _noise_for_padding(model: PreTrainedModel, mask: Tensor) -> Iterator[None]:
+    """What `mask` (texts, time) leaves out is embedded as noise."""
+
+    def add(_module: nn.Module, _inputs: Any, embedded: Tensor) -> Tensor:
+        noise = torch.randn(embedded.shape, generator=torch.Generator().manual_seed(0)).to(embedded)
+        return embedded + noise * (mask == 0).to(embedded.device)[..., None]
+
+    handle = model.get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def initial_loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> Proof:
+    """The mean loss before any step, against guessing among all labels alike: ln(labels)."""
+    with still(model):
+        found = _loss(model, data, texts, loss).item()
+    guess = math.log(len(data.labels))
+    verdict = "passed" if abs(found - guess) <= ALLOWED else "failed"
+    expected = f"a new head guesses: ln({len(data.labels)}) = {guess:.3f}, at most {ALLOWED} off"
+    return Proof("initial loss", verdict, f"{found:.3f} nats a text", expected)
+
+
+def _loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> Tensor:
+    batch = {name: tensor.to(model.device) for name, tensor in data.collate(texts).items()}
+    labels = batch.pop("labels")
+    return loss(model(**batch, use_cache=False), labels)

@@ -1,0 +1,151 @@
+"""Models that answered the same test rows, side by side: scores, differences, responses."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tasks.config import ReportConfig
+from tasks.errors import StageError
+from tasks.json_files import read_json, read_lines
+from tasks.judge.statistics import paired_interval
+from tasks.report.samples import draw
+
+# What the flow calls a model's outputs, and what the card calls the model, in the order of training.
+MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
+RESAMPLES = 10_000
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The responses of one model with their scores; both by row id, in the order of the test split."""
+
+    responses: dict[int, Json]
+    lines: dict[int, Json]
+    summary: Json
+    """`scores.json`: headline, scores, responses, categories."""
+
+    def entry(self, scorer: str) -> Json:
+        return next(entry for entry in self.summary["scores"] if entry["scorer"] == scorer)
+
+
+Models = dict[str, Answers]
+"""By the models' names, in the order in which they were trained."""
+
+
+def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
+    """What responses and scores say. Raises StageError when they are of other rows or another scorer."""
+    models = {
+        model: _answers(inputs[f"{name}_responses"], inputs[f"{name}_scores"])
+        for name, model in MODELS.items()
+        if f"{name}_scores" in inputs
+    }
+    _check_comparable(models)
+    last = list(models)[-1]
+    headline = models[last].summary["headline"]
+    judge = next(inputs[f"{name}_scores"] for name, model in MODELS.items() if model == last) / "judge.json"
+    return {
+        "headline": headline,
+        "judge": read_json(judge) if judge.exists() else None,
+        "scores": [
+            {"model": model} | entry for model, own in models.items() for entry in own.summary["scores"]
+        ],
+        "differences": list(_differences(models, config.seed)),
+        "categories": _categories(models),
+        "responses": [{"model": model} | own.summary["responses"] for model, own in models.items()],
+        "samples": {
+            "seed": config.seed,
+            "of": len(models[last].lines),
+            "by": last,
+            "rows": [
+                _sample(row, models, headline)
+                for row in draw(_scored_rows(models[last], headline), config.samples, config.seed)
+            ],
+        },
+    }
+
+
+def _answers(responses: Path, scores: Path) -> Answers:
+    return Answers(
+        responses={row["id"]: row for row in read_lines(responses / "responses.jsonl")},
+        lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
+        summary=read_json(scores / "scores.json"),
+    )
+
+
+def _check_comparable(models: Models) -> None:
+    (first, base), *others = models.items()
+    for name, own in others:
+        if own.summary["headline"] != base.summary["headline"]:
+            raise StageError(
+                f"the {first} model was scored by {base.summary['headline']} and the {name} one by "
+                f"{own.summary['headline']}; score both by the same"
+            )
+    ids = [set(part) for own in models.values() for part in (own.responses, own.lines)]
+    if any(own != ids[0] for own in ids[1:]):
+        raise StageError("responses and scores of the models are not of the same rows; run again")
+
+
+def _differences(models: Models, seed: int) -> Iterator[Json]:
+    """For every scorer, each later model minus each earlier one."""
+    for entry in next(iter(models.values())).summary["scores"]:
+        scorer = entry["scorer"]
+        for against, model in combinations(models, 2):
+            yield {"scorer": scorer, "kind": entry["kind"], "model": model, "against": against} | _difference(
+                scorer, models[model], models[against], seed
+            )
+
+
+def _difference(scorer: str, ours: Answers, theirs: Answers, seed: int) -> Json:
+    """Over the rows that have both scores; None where either has no mean to trust."""
+    pairs = [
+        (line[scorer], theirs.lines[row][scorer])
+        for row, line in ours.lines.items()
+        if line[scorer] is not None and theirs.lines[row][scorer] is not None
+    ]
+    difference = low = high = None
+    if ours.entry(scorer)["status"] == theirs.entry(scorer)["status"] == "ok" and pairs:
+        difference, low, high = paired_interval(*zip(*pairs, strict=True), RESAMPLES, seed)
+    return {"difference": difference, "low": low, "high": high, "rows": len(pairs)}
+
+
+def _categories(models: Models) -> list[Json]:
+    """Every model's mean for every category and scorer, in order of name; empty without categories."""
+    first = next(iter(models.values())).summary["categories"]
+    return [
+        {"category": category, "scorer": scorer, "rows": numbers["rows"]}
+        | {model: own.summary["categories"][category][scorer]["mean"] for model, own in models.items()}
+        for category, scorers in first.items()
+        for scorer, numbers in scorers.items()
+    ]
+
+
+def _scored_rows(answers: Answers, scorer: str) -> list[tuple[int, str | None, float | None]]:
+    return [
+        (row, answers.responses[row].get("category"), line[scorer]) for row, line in answers.lines.items()
+    ]
+
+
+def _sample(row: int, models: Models, scorer: str) -> Json:
+    asked = next(iter(models.values())).responses[row]
+    shown = {
+        "id": row,
+        "category": asked.get("category"),
+        "instruction": asked["instruction"],
+        "input": asked["input"],
+        "reference": asked["output"],
+    }
+    for model, own in models.items():
+        line = own.lines[row]
+        shown[model] = {
+            "response": own.responses[row]["response"],
+            "cut": own.responses[row]["cut"],
+            "kind": line["response_kind"],
+            "score": line[scorer],
+            "reason": line.get("reason"),
+            "missing_because": line.get("missing_because"),
+        }
+    return shown

@@ -1,0 +1,95 @@
+"""Scores, categories and samples of models that were judged side by side, for the terminal."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from tasks.report import scores_wording as words
+from tasks.report.samples import spread
+from tasks.report.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
+from tasks.report.text import one_line, visible
+
+CATEGORIES = 8
+LABELS = 10  # characters of the first column
+
+Json = dict[str, Any]
+
+
+def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:
+    """The sections by their titles."""
+    found = {"Scores": list(_scores(report))}
+    if categories := words.of_scorer(report["categories"], report["headline"]):
+        found["By category, lowest first"] = [_categories(categories, words.models(report))]
+    return found | {"Samples": list(_samples(report, width))}
+
+
+def _scores(report: Json) -> Iterator[RenderableType]:
+    headline, *others = words.scorers(report)
+    yield Text(words.scorer_title(headline))
+    entries = words.of_scorer(report["scores"], headline["scorer"])
+    grid = grid_of(LABELS, TRACK, 0)
+    for entry in entries:
+        if words.has_mean(entry):
+            numbers = entry["low"], entry["mean"], entry["high"]
+            value, interval = words.mean_text(entry), words.interval_text(entry)
+            grid.add_row(*bar(entry["model"], STYLES[entry["model"]], numbers, value, interval))
+        else:
+            grid.add_row(
+                Text(entry["model"], STYLES[entry["model"]]), Text(), Text(words.mean_text(entry), "bold")
+            )
+    yield grid
+    for entry in entries:
+        if entry["missing"]:
+            yield Text(f"{entry['model']}: {words.scored_text(entry)}", "dim")
+    if others:
+        yield _table(report, others)
+    for entry in report["responses"]:
+        yield Text(f"{entry['model']} responses: {words.responses_text(entry)}", "dim")
+
+
+def _table(report: Json, scorers: Sequence[Json]) -> RenderableType:
+    """The other scorers, a line each: every model's mean with its interval."""
+    widest = max(len(words.scorer_title(scorer)) for scorer in scorers)
+    grid = grid_of(widest, *([0] * len(words.models(report))))
+    for scorer in scorers:
+        cells = []
+        for entry in words.of_scorer(report["scores"], scorer["scorer"]):
+            interval = f" ({words.interval_text(entry)})" if words.has_mean(entry) else ""
+            cells.append(Text.assemble((words.mean_text(entry), STYLES[entry["model"]]), (interval, "dim")))
+        grid.add_row(Text(words.scorer_title(scorer)), *cells)
+    return grid
+
+
+def _categories(rows: Sequence[Json], models: Sequence[str]) -> RenderableType:
+    def mean(row: Json) -> float:
+        return -1.0 if row[models[-1]] is None else row[models[-1]]
+
+    grid = grid_of(LABELS, *([0] * len(models)), 0)
+    for row in sorted(rows, key=mean)[:CATEGORIES]:
+        means = (Text(words.category_mean(row[model]), STYLES[model]) for model in models)
+        grid.add_row(Text(visible(row["category"])), *means, Text(f"{row['rows']:,} rows", "dim"))
+    if len(rows) > CATEGORIES:
+        grid.add_row(Text(f"and {len(rows) - CATEGORIES} more on the page", "dim"))
+    return grid
+
+
+def _samples(report: Json, width: int) -> Iterator[RenderableType]:
+    rows = report["samples"]["rows"]
+    shown = spread(rows, SAMPLES)
+    if len(shown) < len(rows):
+        yield Text(f"{len(shown)} of the page's {len(rows)}: the lowest, the middle, the highest.", "dim")
+    room = max(20, width - 24)
+    for row in shown:
+        question = " ".join((row["instruction"], row["input"]))
+        grid = grid_of(LABELS, 5, 0)
+        grid.add_row(Text("prompt", "dim"), Text(), Text(one_line(question, room), "bold"))
+        for model in words.models(report):
+            answer = row[model]
+            response = one_line(answer["response"], room) or words.remarks(answer)
+            style = "" if answer["response"] else "dim"
+            score = Text(words.score_text(answer["score"]), STYLES[model], justify="right")
+            grid.add_row(Text(model, STYLES[model]), score, Text(response, style))
+        grid.add_row(Text("reference", "dim"), Text(), Text(one_line(row["reference"], room)))
+        yield grid

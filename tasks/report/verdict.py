@@ -1,0 +1,104 @@
+"""The card in one line, whatever it is about."""
+
+from typing import Any, NamedTuple
+
+from tasks.report import classes_wording as classes
+from tasks.report import scores_wording as scores
+from tasks.report.text import percent, signed, visible
+from tasks.report.wording import is_classified, is_judged, perplexity_text
+
+# What was done between two models.
+DONE = {
+    ("fine-tuned", "base"): "Fine-tuning",
+    ("preferred", "base"): "Fine-tuning with preferences",
+    ("preferred", "fine-tuned"): "Preference optimization",
+}
+
+Json = dict[str, Any]
+
+
+class Verdict(NamedTuple):
+    """The card in one line: `tone` is better, worse, open (nothing shown) or none (nothing known)."""
+
+    tone: str
+    sentence: str
+    number: str
+    detail: str
+    more: str = ""
+    """What stands behind it: of three models the last training's share, of a classifier the baseline."""
+
+
+def verdict(report: Json) -> Verdict:
+    """Whether training helped, by the interval of the paired difference on the headline scorer.
+
+    Of a classifier, whether it is better than its strongest baseline; without rows, how far pretraining came.
+    """
+    if is_classified(report):
+        return _classified(report["evaluation"])
+    if is_judged(report):
+        return _judged(report)
+    return _reached(report["pretraining"])
+
+
+def _judged(report: Json) -> Verdict:
+    """Of the last model against the first."""
+    first, *_, last = scores.models(report)
+    headline = scores.of_scorer(report["differences"], report["headline"])
+    found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
+    kind = scores.tone(found)
+    title, done = scores.scorer_title(found), DONE[last, first]
+    if kind == "none":
+        reasons = {
+            scores.mean_text(entry) for entry in scores.of_scorer(report["scores"], report["headline"])
+        }
+        why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
+        return Verdict("none", f"Whether {_lower(done)} helped is not known", "", f"{title}: {why}")
+    detail = (
+        f"points of 100 by {title}; 95% interval {scores.difference_interval(found)}, "
+        f"{found['rows']:,} test rows, paired"
+    )
+    sentence = {
+        "better": f"{done} helped",
+        "worse": f"{done} made it worse",
+        "open": "No difference can be shown",
+    }[kind]
+    step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
+    return Verdict(kind, sentence, signed(found["difference"]), detail, _step(step) if step else "")
+
+
+def _step(found: Json) -> str:
+    """`Preferred minus fine-tuned: +0.4, no difference can be shown; 95% interval −0.8 to +1.7`."""
+    text = f"{scores.minus_text(found)}: {scores.difference_text(found)}, {scores.difference_note(found)}"
+    interval = scores.difference_interval(found)
+    return f"{text}; 95% interval {interval}" if interval else text
+
+
+def _lower(words: str) -> str:
+    return words[0].lower() + words[1:]
+
+
+def _classified(evaluation: Json) -> Verdict:
+    test, baseline = evaluation["splits"]["test"], classes.strongest(evaluation)
+    accuracy = test["accuracy"]
+    detail = f"test accuracy, 95% interval {classes.accuracy_interval(accuracy)}, {test['rows']:,} texts"
+    theirs = f"{visible(baseline['name']).capitalize()}: {percent(baseline['accuracy']['mean'])}"
+    more = f"{theirs}; the difference is {classes.comparison_detail(baseline)}"
+    sentence = classes.comparison(baseline)
+    return Verdict(scores.tone(baseline["difference"]), sentence, percent(accuracy["mean"]), detail, more)
+
+
+def _reached(pretraining: Json) -> Verdict:
+    if pretraining.get("best_validation_loss") is None:
+        return Verdict(
+            "none",
+            "Last training loss",
+            f"{pretraining['train_loss']:.3f}",
+            f"nats per token, after {pretraining['steps']:,} steps; no validation split",
+        )
+    return Verdict(
+        "none",
+        "Best validation loss",
+        f"{pretraining['best_validation_loss']:.3f}",
+        f"nats per token, at step {pretraining['best_step']:,} of {pretraining['steps']:,}: "
+        f"{perplexity_text(pretraining)}",
+    )

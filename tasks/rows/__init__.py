@@ -1,0 +1,19 @@
+"""Rows to fine-tune on: read from many formats, checked, and split so that nothing tested was trained on.
+
+What a row is, and what is asked of rows that were written, is in `canonical`; how they come to be in the
+other modules, in this order: `files`, `tables`, `formats`, `conversations`, `splits`, `stage`.
+"""
+
+from tasks.rows.canonical import SPLITS, Row, load_split, prompt_of, prompts_alike, texts_of, write_rows
+from tasks.rows.stage import rows
+
+__all__ = [
+    "SPLITS",
+    "Row",
+    "load_split",
+    "prompt_of",
+    "prompts_alike",
+    "rows",
+    "texts_of",
+    "write_rows",
+]

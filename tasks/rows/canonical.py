@@ -1,0 +1,89 @@
+"""Rows as they are written: one form for each kind, whatever format they came in.
+
+Each row has an `id`, from 0 in the order of the files, may have a `category`, and is one of these:
+
+    completion       instruction, input (may be empty), output; the turns before those in `messages`
+    plain text       a completion whose instruction and input are empty, with `plain`: true
+    preference       a completion with chosen and rejected
+    classification   text, label
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.duplicates import WORD, near_duplicates, words_of
+from tasks.json_files import read_lines, write_lines
+
+SPLITS = ("train", "validation", "test")
+LEFT_OUT = "left_out"
+Row = dict[str, Any]
+
+_SPACE = re.compile(r"(?<=\S)\s+(?=\S)")
+
+
+def write_rows(path: Path, members: Iterable[Row]) -> None:
+    """JSON Lines, Unicode as it is."""
+    write_lines(path, members)
+
+
+def load_split(folder: Path, split: str) -> list[Row]:
+    """The rows of one split that `rows` wrote."""
+    return read_lines(folder / f"{split}.jsonl")
+
+
+def texts_of(folder: Path) -> Iterator[str]:
+    """The texts of the training rows, and of those that balancing left out, as one learns from them."""
+    for name in ("train", LEFT_OUT):
+        if (folder / f"{name}.jsonl").exists():
+            yield from map(_text_of, load_split(folder, name))
+
+
+def _text_of(row: Row) -> str:
+    if "label" in row:
+        return row["text"]
+    turns = [message["content"] for message in row.get("messages", ())]
+    return "\n".join(filter(None, [*turns, row["instruction"], row["input"], row["output"]]))
+
+
+def prompt_of(row: Row) -> tuple[str, ...]:
+    """What makes two rows ask the same: the parts of their prompt, whatever their case and spacing.
+
+    Of a labelled or a plain text that is the whole text, also when the plain text was opened for the test.
+    """
+    return tuple(" ".join(part.split()).casefold() for part in _prompt_parts(row))
+
+
+def prompts_alike(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Pairs of places whose prompts are the same or nearly, as `near_duplicates` gives them."""
+    return near_duplicates([_prompt_parts(row) for row in rows])
+
+
+def _prompt_parts(row: Row) -> tuple[str, ...]:
+    if "label" in row:
+        return (row["text"],)
+    if row.get("plain"):
+        return (row["instruction"] + row["output"],)
+    if messages := row.get("messages"):
+        return row["instruction"], row["input"], "\n".join(message["content"] for message in messages)
+    return row["instruction"], row["input"]
+
+
+def can_be_opened(text: str) -> bool:
+    """Whether a plain text has two halves, of a word at least."""
+    return len(words_of(text)) > 1
+
+
+def opened(row: Row) -> Row:
+    """A plain text cut in two, so that a model can be asked to go on; `instruction` + `output` is the text.
+
+    The cut is at the space nearest the middle or, where no space is in its middle half (as in Chinese), at
+    the word or character nearest the middle.
+    """
+    text, middle = row["output"], len(row["output"]) / 2
+    cuts = [space.start() for space in _SPACE.finditer(text)]
+    if not any(abs(cut - middle) <= middle / 2 for cut in cuts):
+        cuts = [word.start() for word in WORD.finditer(text)][1:]
+    cut = min(cuts, key=lambda cut: abs(cut - middle))
+    return row | {"instruction": text[:cut], "output": text[cut:]}

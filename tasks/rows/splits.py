@@ -1,0 +1,179 @@
+"""Splits: seeded, with every label's share in each, and no prompt in two of them, exactly or nearly."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks.config import RowsConfig
+from tasks.duplicates import groups_of
+from tasks.errors import RefusedError, StageError
+from tasks.rows.canonical import SPLITS, Row, prompt_of, prompts_alike
+
+Places = list[int]
+"""Rows, by their place among those that were found."""
+
+
+class Parted(NamedTuple):
+    """Rows by split, and those that balancing left out.
+
+    `moved` counts, for test and validation, the rows that left it because their prompt is elsewhere, and
+    `near` those among them that are nearly, not exactly, what is elsewhere.
+    """
+
+    splits: dict[str, list[Row]]
+    left_out: list[Row]
+    moved: dict[str, int]
+    near: dict[str, int]
+
+
+def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
+    """Splits that share no prompt; of labelled rows each split has its share of every label.
+
+    A row of the test or validation split whose prompt stands elsewhere, exactly or nearly, is moved to train.
+    Its place is taken by a training row of the same label whose prompt occurs once or, when there is none, by
+    rows that have theirs among themselves only, so that the splits keep their sizes as far as can be. What
+    balancing leaves out counts as trained on.
+
+    Raises StageError for labels that are too few or have too few rows, RefusedError when leaks leave no row
+    to test on.
+    """
+    labels = [row.get("label", "") for row in found]
+    _check_labels(labels, config)
+    drawn = _balanced(labels, config.seed) if config.balance else list(range(len(found)))
+    left_out = sorted(set(range(len(found))) - set(drawn))
+    if config.shuffle:
+        random.Random(config.seed).shuffle(drawn)
+    splitting = _Splitting(found, labels, _shares(drawn, labels, config), left_out)
+    moved, near = {}, {}
+    for name in ("test", "validation"):
+        moved[name], near[name] = splitting.move_leaks(name)
+    splitting.fill_untested()
+    splitting.check_tested(moved["test"])
+    splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
+    return Parted(splits, [found[place] for place in left_out], moved, near)
+
+
+def _check_labels(labels: Sequence[str], config: RowsConfig) -> None:
+    counts = Counter(labels)
+    if "" in counts:
+        if config.balance:
+            raise StageError(
+                "rows.balance is for labelled texts (text, label), and these rows have no label."
+            )
+        return
+    if len(counts) < 2:
+        raise StageError(
+            f"all {len(labels)} rows have the label {labels[0]!r}; expected at least two labels."
+        )
+    rarest, count = min(counts.items(), key=lambda pair: pair[1])
+    if count < 2:
+        raise StageError(
+            f"the label {rarest!r} has {count} row; expected at least 2, to train on and to test on. Give it "
+            "more rows, or leave it out of the data."
+        )
+
+
+def _balanced(labels: Sequence[str], seed: int) -> Places:
+    """As many places of each label as there are of the rarest, in their order."""
+    places: dict[str, Places] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    rarest, draw = min(map(len, places.values())), random.Random(seed)
+    return sorted(place for each in places.values() for place in draw.sample(each, rarest))
+
+
+def _shares(drawn: Places, labels: Sequence[str], config: RowsConfig) -> dict[str, Places]:
+    """Of each label the first share is train's, the last validation's, and test has what is in between."""
+    counts = Counter(labels[place] for place in drawn)
+    bounds = {label: _bounds(count, config) for label, count in counts.items()}
+    splits: dict[str, Places] = {name: [] for name in SPLITS}
+    seen: Counter[str] = Counter()
+    for place in drawn:
+        label = labels[place]
+        number, (train, test) = seen[label], bounds[label]
+        splits["train" if number < train else "test" if number < test else "validation"].append(place)
+        seen[label] += 1
+    return splits
+
+
+def _bounds(count: int, config: RowsConfig) -> tuple[int, int]:
+    """Where train ends and where test does; of two rows or more each has one at least."""
+    validation = min(round(count * config.validation), max(count - 2, 0))
+    train = min(max(round(count * config.train), 1), max(count - validation - 1, 1))
+    return train, count - validation
+
+
+class _Splitting:
+    """Splits in the making."""
+
+    def __init__(
+        self, found: Sequence[Row], labels: Sequence[str], splits: dict[str, Places], left_out: Places
+    ) -> None:
+        self.splits = splits
+        self._labels = labels
+        self._left_out = left_out
+        self._prompts = [prompt_of(row) for row in found]
+        self._group = groups_of(len(found), prompts_alike(found))
+        self._size = Counter(self._group)
+
+    def move_leaks(self, name: str) -> tuple[int, int]:
+        """How many rows left the split, and how many of them for a near duplicate."""
+        elsewhere = [place for other in SPLITS if other != name for place in self.splits[other]]
+        elsewhere += self._left_out
+        groups = {self._group[place] for place in elsewhere}
+        leaks = [place for place in self.splits[name] if self._group[place] in groups]
+        prompts = {self._prompts[place] for place in elsewhere} if leaks else set()
+        near = sum(self._prompts[place] not in prompts for place in leaks)
+        self._move(leaks, name, "train")
+        if leaks:
+            self._replace(name, Counter(self._labels[place] for place in leaks))
+        return len(leaks), near
+
+    def _replace(self, name: str, wanted: Counter[str]) -> None:
+        """Move whole groups of a label from train, the smallest first, as long as they are wanted."""
+        coming: Places = []
+        for members in self._free_groups():
+            label = self._labels[members[0]]
+            if len(members) <= wanted[label]:
+                coming += members
+                wanted[label] -= len(members)
+        self._move(coming, "train", name)
+
+    def fill_untested(self) -> None:
+        """A label that is not tested gets its smallest group, larger than its share, if train keeps more."""
+        untested = set(self._labels) - {self._labels[place] for place in self.splits["test"]}
+        trained = Counter(self._labels[place] for place in self.splits["train"])
+        for members in self._free_groups() if untested else ():
+            label = self._labels[members[0]]
+            if label in untested and len(members) * 2 < trained[label]:
+                untested.remove(label)
+                self._move(members, "train", "test")
+
+    def _free_groups(self) -> list[Places]:
+        """The groups that stand wholly in train and have one label; the smallest first, then the last."""
+        groups: dict[int, Places] = {}
+        for place in reversed(self.splits["train"]):
+            groups.setdefault(self._group[place], []).append(place)
+        whole = [
+            members
+            for group, members in groups.items()
+            if len(members) == self._size[group] and len({self._labels[place] for place in members}) == 1
+        ]
+        return sorted(whole, key=len)
+
+    def _move(self, places: Places, source: str, target: str) -> None:
+        leaving = set(places)
+        self.splits[source] = [place for place in self.splits[source] if place not in leaving]
+        self.splits[target] = self.splits[target] + places
+
+    def check_tested(self, moved: int) -> None:
+        """Raises RefusedError when a label, or rows that have none, are not tested."""
+        for label, count in Counter(self._labels).items():
+            if any(self._labels[place] == label for place in self.splits["test"]):
+                continue
+            rows = f"of {count} rows" + (f" labelled {label!r}" if label else "")
+            why = f": {moved} were moved out because their prompts are also elsewhere" if moved else ""
+            raise RefusedError(
+                f"{rows} none is left to test on{why}. Give more distinct rows or a larger test share."
+            )

@@ -1,0 +1,151 @@
+"""The rows stage: files in, one form of rows out, split without leaks."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tasks.config import RowsConfig
+from tasks.errors import StageError
+from tasks.json_files import write_json
+from tasks.reading import RowError
+from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
+from tasks.rows.files import DataFile, data_files, records_of
+from tasks.rows.formats import Layout, check_columns, layout_of
+from tasks.rows.splits import split_rows
+
+if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
+    from tasks.record import StageRun
+
+LOOKED_AT = 100  # records whose columns tell the format of a file
+PROGRESS_EVERY = 5000  # rows
+SHOWN = 1000  # rows of a table in MLflow
+
+
+def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
+    """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
+
+    `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
+    duplicates (`near`) among it. `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds
+    what balancing left out, none of it nearly a row of validation or test.
+
+    Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
+    test on.
+    """
+    reading = _Reading(config, run)
+    reading.read(source)
+    parted = split_rows(reading.found, config)
+    for name, members in parted.splits.items():
+        plain_texts_opened = map(_opened, members) if name == "test" else members
+        write_rows(run.out / f"{name}.jsonl", plain_texts_opened)
+    if config.balance:
+        write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
+    if reading.set_aside:
+        write_rows(run.out / "set_aside.jsonl", reading.set_aside)
+        run.log_table(reading.set_aside[:SHOWN], "set_aside.json")
+    sizes = {name: len(members) for name, members in parted.splits.items()}
+    counts = {
+        "read": len(reading.found) + len(reading.set_aside),
+        "kind": reading.kind,
+        "formats": dict(reading.formats),
+        "distinct_prompts": len(set(map(prompt_of, reading.found))),
+        "splits": sizes,
+        "moved": parted.moved,
+        "near": parted.near,
+        "set_aside": len(reading.set_aside),
+        "left_out": len(parted.left_out),
+    }
+    if reading.kind == "classification":
+        counts["labels"] = _labels(reading.found)
+        counts["split_labels"] = {name: _labels(members) for name, members in parted.splits.items()}
+    write_json(run.out / "rows.json", counts)
+    moved = sum(parted.moved.values())
+    run.log_metrics({"rows": counts["read"], **{f"{name}_rows": size for name, size in sizes.items()}})
+    run.log_metrics({f"leaks_moved_from_{name}": count for name, count in parted.moved.items()})
+    run.log_metrics({"rows_set_aside": counts["set_aside"], "rows_left_out": counts["left_out"]})
+    run.progress(counts["read"], counts["read"], "rows", f"{moved} leaking rows moved to train")
+
+
+def _labels(members: Iterable[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(row["label"] for row in members).items()))
+
+
+def _opened(row: Row) -> Row:
+    return opened(row) if row.get("plain") else row
+
+
+class _Reading:
+    """Rows as they are read, and what was noticed about them."""
+
+    def __init__(self, config: RowsConfig, run: "StageRun") -> None:
+        self.found: list[Row] = []
+        self.set_aside: list[Row] = []
+        self.formats: Counter[str] = Counter()
+        self.kind = ""
+        self._first_file = ""
+        self._config = config
+        self._run = run
+
+    def read(self, source: Path) -> None:
+        """Raises StageError for what cannot be read, and when more than half of the rows are malformed."""
+        check_columns(self._config)
+        with TemporaryDirectory(dir=self._run.checkpoint) as scratch:
+            files = data_files(source, self._config, Path(scratch))
+            _check_texts(files)
+            for file in files:
+                self._read_file(file)
+        if len(self.set_aside) > len(self.found) or not self.found:
+            count, first = len(self.set_aside), self.set_aside[0]
+            raise StageError(
+                f"{count} of {count + len(self.found)} rows are malformed, so it is rather the format that "
+                f"is wrong; the first, {first['where']}: {first['why']}. Set rows.format, rows.columns or "
+                "rows.file_type."
+            )
+
+    def _read_file(self, file: DataFile) -> None:
+        records = records_of(file, self._config, self._malformed)
+        first = list(islice(records, LOOKED_AT))
+        if not first:
+            return
+        columns = dict.fromkeys(column for _, record in first for column in record)
+        layout = layout_of(file.name, columns, self._config)
+        self._check_kind(file, layout)
+        for record in chain(first, records):
+            try:
+                row = layout.row(record)
+            except RowError as error:
+                self._malformed(error)
+                continue
+            self.found.append({"id": len(self.found)} | row)
+            self.formats[layout.format] += 1
+            if len(self.found) % PROGRESS_EVERY == 0:
+                self._run.progress(len(self.found), 0, "rows", file.name)
+
+    def _malformed(self, error: RowError) -> None:
+        if self._config.malformed == "stop":
+            raise StageError(
+                f"{error}. Mend the row, or set rows.malformed=set-aside to keep such rows apart and "
+                "count them."
+            ) from error
+        self.set_aside.append({"where": error.where, "why": error.why})
+
+    def _check_kind(self, file: DataFile, layout: Layout) -> None:
+        self.kind, self._first_file = self.kind or layout.kind, self._first_file or file.name
+        if layout.kind != self.kind:
+            raise StageError(
+                f"{file.name} holds {layout.kind} rows, and {self._first_file} {self.kind} rows; all files "
+                "must be of one kind. Name those to be read with rows.files."
+            )
+
+
+def _check_texts(files: Sequence[DataFile]) -> None:
+    """A README beside the data would become a row of it."""
+    texts = [file.name for file in files if file.type == "text"]
+    others = [file.name for file in files if file.type != "text"]
+    if texts and others:
+        raise StageError(
+            f"{texts[0]} is a text beside {others[0]}, and would be a row. Name the files to be read with "
+            "rows.files, for example rows.files=*.json"
+        )

@@ -1,0 +1,386 @@
+"""Small outputs of every stage before the report, in the words of the stages that write them, and a card."""
+
+import json
+from html.parser import HTMLParser
+from io import StringIO
+
+from rich.console import Console
+
+from tasks.config import ReportConfig
+from tasks.manifest import digest_of
+from tasks.outputs import Reference
+from tasks.record import StageRun
+from tasks.report import report
+from tasks.report.markdown import as_markdown
+from tasks.report.terminal import show
+
+METRIC, BLEU, JUDGE = "metric:chrf", "metric:bleu", "ollama:llama3.2:3b"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)> & <b>',
+    "[bold red]x[/bold red] [link=http://evil.example]y[/link] :smile:",
+    "\x1b[2J\x1b]0;owned\x07 \x9b31m \x08\x00",
+    "right\u202eto left\u2066",
+    "one\rtwo\r\nthree\x85four\u2028five",
+    "```\n# heading\n````text\n| a | b |\n|---|---|\n[a](http://evil.example) ![b](http://evil.example)",
+    "~~~\n<details>\n---\n===\nreference:          invented",
+    "{{ 7 * 7 }} {% raw %}",
+]
+
+COUNTS = {
+    "read": 20,
+    "distinct_prompts": 19,
+    "splits": {"train": 17, "validation": 1, "test": 2},
+    "moved": {"test": 1, "validation": 0},
+}
+TOKENS = {
+    "dtype": "uint16",
+    "vocab_size": 300,
+    "end_token": 0,
+    "documents": 1,
+    "train": {"tokens": 90, "bytes": 270},
+    "validation": {"tokens": 10, "bytes": 30},
+}
+MODEL = {
+    "model_type": "gpt2",
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 8,
+    "n_positions": 32,
+    "vocab_size": 300,
+    "other": 1,
+}
+
+STAGES = ("corpus", "instructions", "rows", "tokens", "base", "tuned", "promotion")
+ANSWERS = ("base_responses", "tuned_responses", "base_scores", "tuned_scores")
+
+ONLY = {"optimizer": "muon", "stopped_early": False}
+SPEED = {
+    "device": "cpu",
+    "processes": 1,
+    "threads": 2,
+    "precision": "float32",
+    "compiled": False,
+    "tokens_per_second": 14490.0,
+    "tokens_per_second_all_told": 9000.0,
+    "flops_per_token": 1,
+    "matrix_flops_per_second": 1.0,
+    "utilisation": 0.41,
+}
+
+
+ORIGIN = {"model": "openai-community/gpt2", "revision": "607a30d783dfa663caf39e06633721c8d4cfcd7e"}
+LORA = {"tune": "lora", "trainable_parameters": 300, "parameters": 1500}
+PREFERRED = {
+    "method": "dpo",
+    "beta": 0.1,
+    "pairs": 17,
+    "steps": 2,
+    "train_loss": 0.6,
+    "best_step": 2,
+    "best_validation_loss": 0.5,
+    "reward_margin": 0.4,
+    "reward_accuracy": 1.0,
+    "validation_reward_margin": -0.1,
+    "validation_reward_accuracy": 0.75,
+} | LORA
+PREFERENCES = [
+    {"step": 1, "train_loss": 0.7, "reward_margin": -0.2, "reward_accuracy": 0.5},
+    {"step": 2, "train_loss": 0.6, "reward_margin": 0.4, "reward_accuracy": 1.0},
+    {"step": 2, "validation_loss": 0.5}
+    | {"validation_reward_margin": -0.1, "validation_reward_accuracy": 0.75},
+]
+LEFT = {"set_aside": 2, "left_out": 5, "formats": {"classification": 20}}
+CLASSIFIER = {
+    "tune": "last-block",
+    "trainable_parameters": 300,
+    "parameters": 1500,
+    "steps": 2,
+    "train_loss": 0.3,
+    "best_step": 2,
+    "best_validation_loss": 0.2,
+    "rows_cut": 1,
+}
+CLASSIFYING = [
+    {"step": 1, "train_loss": 0.7},
+    {"step": 2, "train_loss": 0.3},
+    {"step": 2, "validation_loss": 0.2, "validation_accuracy": 0.9},
+]
+ACCURACY = "metric:accuracy"
+
+
+def evaluation_of(labels, positive=None):
+    """Of a classifier that beats one baseline and is not shown to beat the other; all with one matrix."""
+    confusion = [
+        [len(labels) - abs(row - column) for column in range(len(labels))] for row in range(len(labels))
+    ]
+    f1 = {label: 0.5 + index / 100 for index, label in enumerate(labels)}
+    found = {"accuracy": {"mean": 0.96, "low": 0.941, "high": 0.98}, "macro_f1": 0.95, "confusion": confusion}
+    better = {"difference": 46.0, "low": 41.0, "high": 52.5}, 0.0000004
+    open_ = {"difference": 1.3, "low": -0.7, "high": 3.2}, 0.21
+    return {
+        "labels": labels,
+        "positive": positive,
+        "splits": {
+            name: {"rows": rows, "loss": 0.25, "f1": f1, **found}
+            for name, rows in (("train", 1045), ("validation", 149), ("test", 300))
+        },
+        "baselines": [
+            {"name": name, "description": f"the {name} baseline", **found}
+            | {"accuracy": {"mean": mean, "low": mean - 0.05, "high": mean + 0.03}}
+            | {"difference": difference, "p_value": p}
+            for name, mean, (difference, p) in (("majority", 0.5, better), ("bag of words", 0.947, open_))
+        ],
+    }
+
+
+def summary_of(scorer, scores, status="ok"):
+    kind = scorer.partition(":")[0].replace("ollama", "judge")
+    present = [score for score in scores if score is not None]
+    mean = sum(present) / len(present) if status == "ok" else None
+    missing = len(scores) - len(present)
+    return {
+        "scorer": scorer,
+        "kind": kind,
+        "status": status,
+        "mean": mean,
+        "low": mean,
+        "high": mean,
+        "median": mean,
+        "rows": len(scores),
+        "scored": len(present),
+        "missing": missing,
+        "lowest_possible": sum(present) / len(scores),
+        "highest_possible": (sum(present) + 100 * missing) / len(scores),
+        "histogram": [0] * 10,
+    } | ({"corpus_bleu": 12.5} if scorer == BLEU else {})
+
+
+def share(count, of=2):
+    return {"count": count, "of": of, "share": count / of, "low": 0.1, "high": 0.9}
+
+
+RESPONSES = {
+    "share_empty": share(1),
+    "share_looping": share(0),
+    "share_echoed": share(0),
+    "share_identical": share(0),
+    "share_cut": share(1),
+    "length_tokens": {"mean": 2.0, "low": 1.5, "high": 2.5, "median": 2.0, "rows": 2},
+    "length_words": {"mean": 1.0, "low": 0.0, "high": 2.0, "median": 1.0, "rows": 2},
+}
+PERPLEXITY = {"reference_perplexity": {"perplexity": 22.1, "low": 20.9, "high": 23.5, "rows": 2, "tokens": 9}}
+
+
+class Outputs:
+    """Small outputs of every stage before the report, in the words of the stages that write them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.rows = [
+            {"id": 7, "instruction": "Say hi.", "input": "", "output": "hi", "category": "talk"},
+            {"id": 3, "instruction": "Add.", "input": "1 and 2", "output": "3", "category": "sums"},
+        ]
+        self.responses = {"base": ["", "x"], "tuned": ["hi", "4"]}
+        self.scores = {"base": {METRIC: [0.0, 0.0]}, "tuned": {METRIC: [100.0, 50.0]}}
+        self.behaviour = RESPONSES
+        self.status = {}
+        self.headline = METRIC
+        self.reason = None
+        self.history = [{"step": 1, "tokens": 64, "train_loss": 2.5}, {"step": 2, "tokens": 128}]
+        self.history[1] |= {"train_loss": 1.5}
+        self.validation = {"step": 2, "tokens": 128, "validation_loss": 2.0}
+        self.promotion = {
+            "name": "touchstone-tiny",
+            "version": 2,
+            "champion": True,
+            "reason": "the first champion: its mean 75.0 reaches the least score 0",
+            "against": None,
+            "difference": None,
+            "low": None,
+            "high": None,
+        }
+
+    def only_pretrained(self, texts=("One.",)):
+        """The outputs of a pipeline that ends there, and the record behind them."""
+        self.history += [self.validation] * bool(self.validation)
+        folders = self.write()
+        self.json("base/summary.json", json.loads((self.root / "base" / "summary.json").read_text()) | ONLY)
+        self.lines("base/history.jsonl", self.history)
+        return {name: folders[name] for name in ("corpus", "tokens", "base")}, {"base": self.record(texts)}
+
+    def record(self, texts=(), run_id="r1"):
+        """Of pretraining: its speed, and the texts of the last evaluations."""
+        evaluations = [entry for entry in self.history if "validation_loss" in entry]
+        written = [
+            f"--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n{text}\n"
+            for entry, text in zip(evaluations[len(evaluations) - len(texts) :], texts, strict=True)
+        ]
+        (self.folder("record/aside") / "samples.txt").write_text("".join(written), encoding="utf-8")
+        self.json("record/aside/speed.json", SPEED)
+        return reference("pretrain", run_id).model_copy(update={"uri": (self.root / "record").as_uri()})
+
+    def folder(self, name):
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write(self):
+        (self.folder("corpus") / "a.txt").write_text("abc")
+        (self.folder("instructions") / "rows.json").write_text("[]")
+        self.json("rows/rows.json", COUNTS)
+        self.json("tokens/tokens.json", TOKENS)
+        self.json("base/model/config.json", MODEL)
+        best = {"best_step": 2, "best_validation_loss": 2.0} if self.validation else {}
+        more = {"best_perplexity": 7.4, "best_bits_per_byte": 1.2} if self.validation else {}
+        trained = {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}
+        self.json("base/summary.json", trained | best | more)
+        best = best or {"best_step": None, "best_validation_loss": None}
+        tuned = {"template": "phi3", "steps": 2, "supervised_tokens": 9, "rows_cut": 0, "train_loss": 1.5}
+        self.json("tuned/summary.json", tuned | best)
+        history = self.history + [self.validation] * bool(self.validation)
+        for name in self.responses:
+            self.lines(f"{name}/history.jsonl", [*history, {"step": 2}])
+            self.write_answers(name)
+        self.json("promotion/promotion.json", self.promotion)
+        return self.named(*STAGES, *ANSWERS)
+
+    def named(self, *names):
+        return {name: self.root / name for name in names}
+
+    def with_preferences(self):
+        """The outputs of a pipeline that went on to DPO."""
+        self.responses["preferred"] = ["hi", "3"]
+        for name, own in self.scores.items():
+            own[BLEU] = [10.0, 30.0] if name == "base" else [20.0, 40.0]
+        self.scores["preferred"] = {METRIC: [100.0, 100.0], BLEU: [0.0, 90.0]}
+        self.behaviour = RESPONSES | PERPLEXITY
+        folders = self.write()
+        self.json("preferred/summary.json", PREFERRED)
+        self.lines("preferred/history.jsonl", PREFERENCES)
+        return folders | self.named("preferred", "preferred_responses", "preferred_scores")
+
+    def without_pretraining(self):
+        """The outputs of a pipeline whose base model was taken over from Hugging Face."""
+        folders = self.write()
+        (self.root / "base" / "history.jsonl").unlink()
+        self.json("base/summary.json", ORIGIN | {"parameters": 124439808})
+        return {name: path for name, path in folders.items() if name not in ("corpus", "tokens")}
+
+    def classified(self, texts=("Win a prize!", "See you at 5."), labels=("ham", "spam"), positive="spam"):
+        """The outputs of a pipeline for classification."""
+        self.without_pretraining()
+        (self.folder("labelled") / "sms.tsv").write_text("ham\tx")
+        ham, spam = labels
+        self.json("rows/rows.json", COUNTS | LEFT | {"labels": {ham: 15, spam: 5}})
+        self.json("classifier/summary.json", CLASSIFIER | {"labels": labels})
+        self.lines("classifier/history.jsonl", CLASSIFYING)
+        self.json("classifier/evaluation.json", evaluation_of(labels, positive))
+        said = ((spam, ham, 0.7, ham, spam), (ham, ham, 0.9, ham, ham))
+        fields = ("label", "predicted", "probability", "majority", "bag of words")
+        lines = [
+            {"id": index, "text": text, **dict(zip(fields, values, strict=True))}
+            for index, (text, values) in enumerate(zip(texts, said, strict=True))
+        ]
+        self.lines("classifier/predictions.jsonl", lines)
+        scores = {"headline": ACCURACY, "scores": [summary_of(ACCURACY, [0.0, 100.0])], "categories": {}}
+        self.json("classifier/scores.json", scores)
+        return self.named("base", "labelled", "rows", "classifier", "promotion")
+
+    def write_answers(self, name):
+        answers = list(zip(self.rows, self.responses[name], strict=True))
+        self.lines(
+            f"{name}_responses/responses.jsonl",
+            [row | {"response": text, "prompt": "p", "tokens": 2, "cut": not text} for row, text in answers],
+        )
+        lines = []
+        for index, (row, text) in enumerate(answers):
+            kind = "empty" if not text else "identical" if text == row["output"] else "ok"
+            line = {"id": row["id"], "response_kind": kind}
+            line |= {scorer: values[index] for scorer, values in self.scores[name].items()}
+            lines.append(line | ({"reason": self.reason} if self.reason else {}))
+        self.lines(f"{name}_scores/scores.jsonl", lines)
+        categories = {}
+        for scorer, values in self.scores[name].items():
+            for row, value in zip(self.rows, values, strict=True):
+                if "category" in row:
+                    found = {"mean": value, "rows": 1, "scored": int(value is not None)}
+                    categories.setdefault(row["category"], {})[scorer] = found
+        summaries = [
+            summary_of(scorer, values, self.status.get((name, scorer), "ok"))
+            for scorer, values in self.scores[name].items()
+        ]
+        summary = {"headline": self.headline, "scores": summaries, "responses": self.behaviour}
+        self.json(f"{name}_scores/scores.json", summary | {"categories": dict(sorted(categories.items()))})
+        if self.headline == JUDGE:
+            who = {"scorer": JUDGE, "model": "llama3.2:3b", "digest": "a80c4f", "version": "0.9"}
+            self.json(f"{name}_scores/judge.json", who)
+
+    def json(self, name, value):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+    def lines(self, name, values):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+        path.write_text(text, encoding="utf-8")
+
+    def judged(self):
+        """A judge beside the metric, whose base scores are too few for a mean."""
+        self.headline = JUDGE
+        self.scores["base"][JUDGE] = [None, 25.0]
+        self.scores["tuned"][JUDGE] = [100.0, 75.0]
+        self.status["base", JUDGE] = "too_many_missing"
+        return self
+
+
+def reference(stage, run_id):
+    return Reference(stage=stage, run_id=run_id, key="k" * 64, digest="d" * 64, uri="file:///elsewhere")
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: its elements, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+class Card:
+    """A card that was made, in all its forms."""
+
+    def __init__(self, outputs, folder, config=None, folders=None, **run):
+        self.run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "c", **run)
+        report(config or ReportConfig(), self.run, **(folders or outputs.write()))
+        self.bytes = (self.run.out / "report.json").read_bytes()
+        self.report = json.loads(self.bytes)
+        self.cost = json.loads((self.run.aside / "cost.json").read_bytes())
+        self.html = (self.run.aside / "report.html").read_text(encoding="utf-8")
+        self.markdown = as_markdown(self.report, self.cost)
+
+    def terminal(self, width=100):
+        file = StringIO()
+        show(self.report, self.cost, Console(file=file, width=width, soft_wrap=True))
+        return file.getvalue()
+
+    def all(self):
+        return {"html": self.html, "markdown": self.markdown, "terminal": self.terminal()}
+
+
+def pretrained(outputs, folder, config=None, **options):
+    folders, references = outputs.only_pretrained(**options)
+    return Card(outputs, folder, config, folders, references=references)
+
+
+def sha256(text):
+    return digest_of(text.encode())
