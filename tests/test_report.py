@@ -507,8 +507,8 @@ def test_a_chart_has_round_ticks_and_marks_the_kept_model():
 
 def test_a_chart_of_margins_reaches_below_zero_and_one_of_shares_from_none_to_all():
     history = [
-        {"step": 1, "reward_margin": -0.3, "reward_accuracy": 0.5},
-        {"step": 2, "reward_margin": 0.9, "reward_accuracy": 0.75},
+        {"step": 1, "reward_margin": -0.5, "reward_accuracy": 0.5},
+        {"step": 2, "reward_margin": 1.0, "reward_accuracy": 0.75},
     ]
     margins, shares = map(chart, curves("preference", history, "step", None))
     assert [label for _, label in margins.y_ticks] == ["−0.5", "0", "0.5", "1"]

@@ -1,10 +1,10 @@
-"""Files of rows: each kind read as it is, in folders and archives; malformed rows stop it or are put aside."""
+"""Files of rows: each kind read as it is, in folders and archives; malformed rows named, or set aside."""
 
 import json
 import zipfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import RowsConfig
@@ -249,6 +249,7 @@ def test_columns_without_a_name_may_be_many(read):
 FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=8))
 def test_any_table_that_is_quoted_is_read_as_it_was_written(tmp_path_factory, table):
     import csv
@@ -260,6 +261,7 @@ def test_any_table_that_is_quoted_is_read_as_it_was_written(tmp_path_factory, ta
     assert found == [{"x": x, "y": y} for x, y in table]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=8))
 def test_any_table_without_quotes_is_split_at_tabs_and_lines_only(tmp_path_factory, table):
     clean = [[field.replace("\t", "").replace("\n", "") for field in row] for row in table]
@@ -320,6 +322,7 @@ def test_the_rows_set_aside_are_shown(folder, stage_run, monkeypatch):
     assert shown == [([{"where": "a.json, row 13", "why": why}], "set_aside.json")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=4, max_size=40))
 def test_every_row_is_in_a_split_or_set_aside(tmp_path_factory, sound):
     from tasks.record import StageRun

@@ -43,7 +43,11 @@ class GenerateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _goes_with_decoding(self) -> Self:
-        idle = {"sample": ("beams",), "beam": OF_SAMPLING, "greedy": (*OF_SAMPLING, "beams")}[self.decoding]
+        idle = {
+            "sample": ("beams",),
+            "beam": (*OF_SAMPLING, "repetition_penalty"),
+            "greedy": (*OF_SAMPLING, "beams"),
+        }[self.decoding]
         fields = type(self).model_fields
         if wrong := [name for name in idle if getattr(self, name) != fields[name].default]:
             raise ValueError(f"{', '.join(wrong)}: set, but not used by decoding: {self.decoding}")

@@ -57,7 +57,7 @@ def _name(member: tuple[str, Row]) -> str:
 
 
 def _short(row: Row) -> str:
-    text = " ".join(f"{row['instruction']} {row['input']}".split())
+    text = " ".join(" ".join(prompt_of(row)).split())
     return repr(text if len(text) <= 80 else f"{text[:79]}…")
 
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from tasks.config import PreflightConfig
 from tasks.device import pick_device
 from tasks.finetune.data import preference_data, sft_data
+from tasks.finetune.labelled import classifying_tokenizer, labelled_texts, read_labelled
 from tasks.gpt import GPT
 from tasks.models import load_model, load_tokenizer
 from tasks.preflight import require
+from tasks.preflight.classification import preflight_texts
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
@@ -39,25 +40,28 @@ def preflight(
 
 def _prove(config: PreflightConfig, tokens: Path | None, rows: Path | None, base: Path | None) -> Report:
     report = Report(())
-    if base is not None:
-        model, tokenizer = load_model(base / "model")
+    words = base / "model" if base else tokens / "tokenizer"
+    if base:
+        model, tokenizer = load_model(words)
         context = longest(model)
     else:
         files, device = load_tokens(tokens), pick_device(config.pretrain.device)
-        tokenizer = load_tokenizer(tokens / "tokenizer")
+        tokenizer = load_tokenizer(words)
         with torch.random.fork_rng([]):
             model = build_model(config.pretrain, files).to(device)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device)
         context = model.config.context if isinstance(model, GPT) else longest(model.model)
-    for found in _rows_proved(config, tokenizer, rows, context) if rows else ():
+    for found in _rows_proved(config, words, rows, context) if rows else ():
         report += found
     return report
 
 
-def _rows_proved(
-    config: PreflightConfig, tokenizer: PreTrainedTokenizerBase, rows: Path, context: float
-) -> Iterator[Report]:
+def _rows_proved(config: PreflightConfig, words: Path, rows: Path, context: float) -> Iterator[Report]:
+    """Of each fine-tuning; `words` is the tokenizer's folder."""
     if config.finetune:
-        yield preflight_rows(sft_data(config.finetune, tokenizer, rows, context))
+        yield preflight_rows(sft_data(config.finetune, load_tokenizer(words), rows, context))
     if config.dpo:
-        yield preflight_rows(preference_data(config.dpo, tokenizer, rows, context), PREFERENCES)
+        yield preflight_rows(preference_data(config.dpo, load_tokenizer(words), rows, context), PREFERENCES)
+    if config.classify:
+        tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
+        yield preflight_texts(labelled_texts(config.classify, tokenizer, labelled, context))

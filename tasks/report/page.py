@@ -1,5 +1,6 @@
 """The card as one HTML file that needs nothing else: no network, no script, no font."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,8 @@ TEMPLATE = "page.html.j2"
 
 def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
     """The page. All text is escaped by the template engine, and control characters are made visible."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": text.visible, "count": "{:,}".format}
-    return environment.get_template(TEMPLATE).render(
+    page = _environment().get_template(TEMPLATE)
+    return page.render(
         report=report,
         cost=cost,
         verdict=verdict(report),
@@ -32,3 +26,16 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         scores=scores_wording,
         classes=classes_wording,
     )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": text.visible, "count": "{:,}".format}
+    return environment

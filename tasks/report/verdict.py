@@ -47,12 +47,14 @@ def _judged(report: Json) -> Verdict:
     found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
     kind = scores.tone(found)
     title, done = scores.scorer_title(found), DONE[last, first]
+    step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
+    more = _step(step) if step else ""
     if kind == "none":
         reasons = {
             scores.mean_text(entry) for entry in scores.of_scorer(report["scores"], report["headline"])
         }
         why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
-        return Verdict("none", f"Whether {_lower(done)} helped is not known", "", f"{title}: {why}")
+        return Verdict("none", f"Whether {_lower(done)} helped is not known", "", f"{title}: {why}", more)
     detail = (
         f"points of 100 by {title}; 95% interval {scores.difference_interval(found)}, "
         f"{found['rows']:,} test rows, paired"
@@ -62,8 +64,7 @@ def _judged(report: Json) -> Verdict:
         "worse": f"{done} made it worse",
         "open": "No difference can be shown",
     }[kind]
-    step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
-    return Verdict(kind, sentence, signed(found["difference"]), detail, _step(step) if step else "")
+    return Verdict(kind, sentence, signed(found["difference"]), detail, more)
 
 
 def _step(found: Json) -> str:

@@ -57,7 +57,7 @@ def facts(report: Json) -> list[Fact]:
     """What the model is made of, training by training, and what became of it."""
     found = []
     if origin := report.get("origin"):
-        found.append(Fact("Taken over from", "Hugging Face", origin_text(origin)))
+        found.append(Fact("Base model", "Taken over", origin_text(origin)))
     for name, summary in trainings(report).items():
         found.append(_fact_of(name, summary, report))
     if not is_pretrained_only(report):

@@ -28,6 +28,8 @@ TRANSCRIPT = re.compile(r"\s*\n\n(Human|Assistant): ?")  # Bai et al. 2022 (HH-R
 def messages_of(where: str, column: str, value: Any) -> list[Message]:
     """The turns of a list, of one turn, or of either as JSON text; in OpenAI's form or ShareGPT's.
 
+    A system that says nothing is no turn.
+
     Raises RowError for a turn whose role is not known or whose content is not text.
     """
     if isinstance(value, str):
@@ -41,9 +43,10 @@ def messages_of(where: str, column: str, value: Any) -> list[Message]:
     if not isinstance(turns, list):
         found = f"{type_of(value)}: {short(value)}"
         raise RowError(where, f"{column!r} should be a list of turns, found {found}")
-    if not turns:
-        raise RowError(where, f"{column!r} holds no turn")
-    return [_message(where, f"turn {number} of {column!r}", turn) for number, turn in enumerate(turns, 1)]
+    said = [_message(where, f"turn {number} of {column!r}", turn) for number, turn in enumerate(turns, 1)]
+    if messages := [message for message in said if message["content"].strip()]:
+        return messages
+    raise RowError(where, f"{column!r} holds no turn")
 
 
 def _message(where: str, what: str, turn: Any) -> Message:
@@ -56,20 +59,21 @@ def _message(where: str, what: str, turn: Any) -> Message:
         )
     if turn.get("tool_calls") or turn.get("function_call"):
         raise RowError(where, f"{what} calls a tool, which cannot be trained on here")
-    return {"role": ROLES[role], "content": _content(where, what, content)}
+    text = _content(where, what, content, required=ROLES[role] != "system")
+    return {"role": ROLES[role], "content": text}
 
 
 def _first(turn: dict[str, Any], *names: str) -> Any:
     return next((turn[name] for name in names if turn.get(name) is not None), None)
 
 
-def _content(where: str, what: str, content: Any) -> str:
+def _content(where: str, what: str, content: Any, *, required: bool = True) -> str:
     if isinstance(content, list):
         content = "".join(_part(where, what, part) for part in content)
     if not isinstance(content, str):
         found = "is missing" if content is None else f"is {type_of(content)}: {short(content)}"
         raise RowError(where, f"the content of {what} should be text, but {found}")
-    if not content.strip():
+    if required and not content.strip():
         raise RowError(where, f"{what} is empty")
     return whole_characters(where, what, content)
 

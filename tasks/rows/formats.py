@@ -75,7 +75,8 @@ def _alpaca(fields: Fields) -> Row:
 
 def _prompt_completion(fields: Fields) -> Row:
     prompt, completion = _turns(fields, "prompt", "user"), _turns(fields, "completion", "assistant")
-    return as_row(fields.where, _joined(fields, _before(fields), prompt) + completion)
+    row = as_row(fields.where, _joined(fields, _before(fields), prompt) + completion)
+    return row | {"input": fields.text("input", required=False)}
 
 
 def _chat(fields: Fields) -> Row:
@@ -183,7 +184,7 @@ FORMATS = {
         "completion",
         _prompt_completion,
         {"prompt": ("question", "query"), "completion": ("response", "answer")},
-        {"system": (), "history": ()},
+        {"input": ("context",), "system": (), "history": ()},
     ),
     "chat": Format("completion", _chat, {"messages": ("conversations", "conversation")}, {"system": ()}),
     "classification": Format(

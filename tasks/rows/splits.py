@@ -133,7 +133,7 @@ class _Splitting:
     def _replace(self, name: str, wanted: Counter[str]) -> None:
         """Move whole groups of a label from train, the smallest first, as long as they are wanted."""
         coming: Places = []
-        for members in self._free_groups():
+        for members in self._free_groups("train"):
             label = self._labels[members[0]]
             if len(members) <= wanted[label]:
                 coming += members
@@ -141,19 +141,20 @@ class _Splitting:
         self._move(coming, "train", name)
 
     def fill_untested(self) -> None:
-        """A label that is not tested gets its smallest group, larger than its share, if train keeps more."""
+        """A label that is not tested gets the smallest group of train, if train keeps more, or validation."""
         untested = set(self._labels) - {self._labels[place] for place in self.splits["test"]}
         trained = Counter(self._labels[place] for place in self.splits["train"])
-        for members in self._free_groups() if untested else ():
-            label = self._labels[members[0]]
-            if label in untested and len(members) * 2 < trained[label]:
-                untested.remove(label)
-                self._move(members, "train", "test")
+        for source in ("train", "validation") if untested else ():
+            for members in self._free_groups(source):
+                label = self._labels[members[0]]
+                if label in untested and (source != "train" or len(members) * 2 < trained[label]):
+                    untested.remove(label)
+                    self._move(members, source, "test")
 
-    def _free_groups(self) -> list[Places]:
-        """The groups that stand wholly in train and have one label; the smallest first, then the last."""
+    def _free_groups(self, split: str) -> list[Places]:
+        """The groups that stand wholly in a split and have one label; the smallest first, then the last."""
         groups: dict[int, Places] = {}
-        for place in reversed(self.splits["train"]):
+        for place in reversed(self.splits[split]):
             groups.setdefault(self._group[place], []).append(place)
         whole = [
             members
@@ -173,7 +174,7 @@ class _Splitting:
             if any(self._labels[place] == label for place in self.splits["test"]):
                 continue
             rows = f"of {count} rows" + (f" labelled {label!r}" if label else "")
-            why = f": {moved} were moved out because their prompts are also elsewhere" if moved else ""
+            why = f": {moved} test rows were moved out, for their prompts are also elsewhere" if moved else ""
             raise RefusedError(
                 f"{rows} none is left to test on{why}. Give more distinct rows or a larger test share."
             )

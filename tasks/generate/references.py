@@ -1,0 +1,60 @@
+"""How well a model expects the reference responses: their cross-entropy, given the prompt."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.generate.decoding import Reader, slices
+from tasks.tokens import IGNORED
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The tokens of a prompt, and of its reference as far as the context reaches."""
+
+    row: int | str
+    prompt: list[int]
+    completion: list[int]
+    cut: bool
+
+
+def reference(row: int | str, prompt: list[int], completion: list[int], context: float) -> Reference:
+    """Of a completion that ends with its end token as much as fits into a context of so many tokens."""
+    room = min(len(completion), context - len(prompt))
+    return Reference(row, prompt, completion[: int(room)], room < len(completion))
+
+
+@torch.no_grad()
+def losses(
+    read: Reader, references: Sequence[Reference], budget: int
+) -> Iterator[list[tuple[Reference, float]]]:
+    """The summed loss of each reference in nats, some of about one length at a time, within `budget` tokens.
+
+    A model in float32 gives the losses of each reference read alone.
+    """
+    ordered = sorted(references, key=lambda one: len(one.prompt) + len(one.completion))
+    lengths = [len(one.prompt) + len(one.completion) for one in ordered]
+    for places in slices(lengths, min(read.slice_tokens, budget)):
+        members = ordered[places]
+        yield list(zip(members, _summed(read, members).tolist(), strict=True))
+
+
+def _summed(read: Reader, references: Sequence[Reference]) -> Tensor:
+    """(rows,) in float64; rows are padded on the right, where nothing sees it."""
+    width = max(len(one.prompt) + len(one.completion) for one in references)
+    ids = torch.zeros(len(references), width, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for place, one in enumerate(references):
+        begin, end = len(one.prompt), len(one.prompt) + len(one.completion)
+        ids[place, :end] = torch.tensor(one.prompt + one.completion)
+        mask[place, :end] = 1
+        labels[place, begin - 1 : end - 1] = torch.tensor(one.completion)
+    first = min(len(one.prompt) for one in references) - 1
+    device = read.model.device
+    kept = torch.arange(first, width - 1, device=device)
+    logits = read(ids.to(device), mask.to(device), kept)
+    loss = F.cross_entropy(logits.transpose(1, 2), labels[:, first:-1].to(device), reduction="none")
+    return loss.double().sum(dim=1)

@@ -1,0 +1,220 @@
+"""The stage: responses to the test prompts, losses of the references; continued where it was killed."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.config import GenerateConfig
+from tasks.device import pick_device
+from tasks.errors import StageError
+from tasks.generate import beams, references
+from tasks.generate.decoding import Decoder, Prompt, Reader, batches, fused
+from tasks.json_files import as_line, read_whole_lines, write_json, write_lines
+from tasks.models import load_model
+from tasks.pretrain.models import longest
+from tasks.record import StageRun
+from tasks.rows import Row, load_split
+from tasks.templates import Template, load_template
+
+Response = dict[str, Any]
+REPORTED_EVERY = 1.0  # seconds
+
+
+def generate(
+    config: GenerateConfig, run: StageRun, *, model: Path, rows: Path, base: Path | None = None
+) -> None:
+    """Respond to every row of the test split with `model/model`; write `responses.jsonl`, `summary.json`.
+
+    `base` holds the model that kept adapters were trained on. A response that the length limit or the
+    context ended is marked `cut`. Beside each response stands the loss of the row's reference. Raises
+    StageError for a prompt that leaves no room in the context or has no tokens.
+    """
+    device = pick_device(config.device)
+    network, tokenizer = load_model(model / "model", base / "model" if base else None)
+    network = fused(network).to(device).eval()
+    template, test = load_template(config.template, tokenizer), load_split(rows, "test")
+    context = longest(network)
+    prompts = {row["id"]: template.prompt_ids(row) for row in test}
+    for row, ids in prompts.items():
+        _check_room(row, ids, context)
+    expected = _reference_losses(config, run, network, template, test, prompts, context)
+    network.to(getattr(torch, config.precision))
+    waiting = [
+        Prompt(row, ids, int(min(config.max_new_tokens, context - len(ids)))) for row, ids in prompts.items()
+    ]
+    responses = Responses(config, run, network, _ends(network, tokenizer), waiting).finished()
+    _write(run, config, [_joined(row, template, responses, expected) for row in test])
+
+
+def _check_room(row: int | str, ids: Sequence[int], context: float) -> None:
+    if len(ids) >= context:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has {len(ids)} tokens and the model's context is "
+            f"{context}. Pretrain with a larger context, or leave the row out"
+        )
+    if not ids:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has no tokens. Choose a template with words of its "
+            "own, or leave the row out"
+        )
+
+
+def _ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokenizer's end token, and those that the model says end its responses."""
+    ends = network.generation_config.eos_token_id
+    more = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return frozenset([tokenizer.eos_token_id, *more])
+
+
+def _reference_losses(
+    config: GenerateConfig,
+    run: StageRun,
+    network: PreTrainedModel,
+    template: Template,
+    test: Sequence[Row],
+    prompts: dict[int, list[int]],
+    context: float,
+) -> dict[int, dict[str, Any]]:
+    """By row: `reference_loss` (nats per token), `reference_tokens`, `reference_cut`.
+
+    A journal keeps what an earlier attempt at this has computed.
+    """
+    path = run.checkpoint / "references.jsonl"
+    done = {line.pop("id"): line for line in read_whole_lines(path)}
+    waiting = [
+        references.reference(row["id"], prompts[row["id"]], template.completion_ids(row["output"]), context)
+        for row in test
+        if row["id"] not in done
+    ]
+    with path.open("a", encoding="utf-8") as journal:
+        for batch in references.losses(Reader(network), waiting, config.batch_tokens):
+            for one, loss in batch:
+                count = len(one.completion)
+                facts = {"reference_loss": loss / count, "reference_tokens": count, "reference_cut": one.cut}
+                done[one.row] = facts
+                journal.write(as_line({"id": one.row, **facts}))
+            journal.flush()
+            run.progress(0, len(test), "rows", f"losses of references: {len(done)} of {len(test)}")
+    return done
+
+
+class Responses:
+    """The tokens of every row, in a journal as rows are finished."""
+
+    def __init__(
+        self,
+        config: GenerateConfig,
+        run: StageRun,
+        network: PreTrainedModel,
+        ends: frozenset[int],
+        prompts: Sequence[Prompt],
+    ) -> None:
+        self.config, self.run, self.network, self.ends, self.prompts = config, run, network, ends, prompts
+        self.path = run.checkpoint / "responses.jsonl"
+        self.done: dict[int, Response] = {line.pop("id"): line for line in read_whole_lines(self.path)}
+        self.rows = self.tokens = 0
+        """Of this attempt."""
+
+    def finished(self) -> dict[int, Response]:
+        """By row: `ids`, and whether they were `cut`."""
+        decoder = Decoder(self.network, self.config, self.ends)
+        started, reported = time.monotonic(), 0.0
+        with self.path.open("a", encoding="utf-8") as journal:
+            for batch in self._batches():
+                for finished in self._decoded(decoder, batch):
+                    for prompt, ids in finished:
+                        if prompt.row not in self.done:
+                            self.done[prompt.row] = {"ids": ids, "cut": ids[-1] not in self.ends}
+                            journal.write(as_line({"id": prompt.row, **self.done[prompt.row]}))
+                    journal.flush()
+                    now = time.monotonic()
+                    if finished or now - reported > REPORTED_EVERY:
+                        reported = now
+                        self._report(now - started)
+        self._keep_speed(time.monotonic() - started, decoder.read_alone)
+        return self.done
+
+    def _batches(self) -> Iterator[list[Prompt]]:
+        """What is to be decoded.
+
+        Rows that do not depend on their batch are left out of it when they are done. Others are decoded with
+        it again, or rounding might give their neighbours another response than without the kill.
+        """
+        config = self.config
+        independent = config.decoding == "greedy" and config.precision == "float32"
+        beams_each = config.beams if config.decoding == "beam" else 1
+        for batch in batches(self.prompts, config.batch_tokens, beams_each):
+            waiting = [prompt for prompt in batch if prompt.row not in self.done]
+            if waiting:
+                yield waiting if independent else batch
+
+    def _decoded(self, decoder: Decoder, batch: list[Prompt]) -> Iterator[list[tuple[Prompt, list[int]]]]:
+        if self.config.decoding == "beam":
+            decoded = beams.search(self.network, batch, self.config.beams, self.ends)
+        else:
+            decoded = decoder.decode(batch)
+        for finished in decoded:
+            self.rows += len(finished)
+            self.tokens += sum(len(ids) for _, ids in finished)
+            yield finished
+
+    def _report(self, seconds: float) -> None:
+        note = f"{self.rows / seconds:.1f} rows/s, {self.tokens / seconds:,.0f} tokens/s"
+        self.run.progress(len(self.done), len(self.prompts), "rows", note)
+
+    def _keep_speed(self, seconds: float, read_alone: int) -> None:
+        """Tokens generated over the time of their decoding, prompts included, in this attempt."""
+        if not self.rows:
+            return
+        speed = {"rows_per_second": self.rows / seconds, "tokens_per_second": self.tokens / seconds}
+        self.run.log_metrics(speed)
+        counts = {"rows": self.rows, "tokens": self.tokens, "seconds": seconds, "read_alone": read_alone}
+        write_json(self.run.aside / "speed.json", {**counts, **speed})
+
+
+def _joined(
+    row: Row, template: Template, responses: dict[int, Response], expected: dict[int, dict[str, Any]]
+) -> Response:
+    response = responses[row["id"]]
+    return {
+        **row,
+        "prompt": template.prompt(row),
+        "response": template.response(response["ids"]),
+        "tokens": len(response["ids"]),
+        "cut": response["cut"],
+        **expected[row["id"]],
+    }
+
+
+def _write(run: StageRun, config: GenerateConfig, responses: list[Response]) -> None:
+    write_lines(run.out / "responses.jsonl", responses)
+    tokens = sum(response["reference_tokens"] for response in responses)
+    nats = sum(response["reference_loss"] * response["reference_tokens"] for response in responses)
+    summary = {
+        "rows": len(responses),
+        "cut": sum(response["cut"] for response in responses),
+        "empty": sum(not response["response"] for response in responses),
+        "mean_tokens": sum(response["tokens"] for response in responses) / len(responses),
+        "reference_perplexity": math.exp(nats / tokens),
+        "reference_cut": sum(response["reference_cut"] for response in responses),
+    }
+    write_json(run.out / "summary.json", {**summary, "decoding": _decoding(config)})
+    run.log_metrics(summary)
+    columns = ("instruction", "input", "output", "response", "tokens", "cut", "reference_loss")
+    run.log_table([{name: response[name] for name in columns} for response in responses], "responses.json")
+
+
+def _decoding(config: GenerateConfig) -> dict[str, Any]:
+    """The settings that chose the tokens."""
+    used = {
+        "greedy": ("repetition_penalty",),
+        "sample": ("repetition_penalty", "temperature", "top_k", "top_p", "seed"),
+        "beam": ("beams",),
+    }
+    names = ("decoding", *used[config.decoding], "max_new_tokens", "precision")
+    return config.model_dump(include=set(names))

@@ -1,0 +1,107 @@
+"""How a classifier is measured: against literals, and against baselines that had an honest chance."""
+
+import pytest
+import torch
+
+from tasks.finetune.baselines import bag_of_words, majority
+from tasks.finetune.evaluation import Predictions, compared, measured
+from tasks.finetune.findings import comparison_page
+from tasks.finetune.labelled import Labelled, Text
+
+
+def labelled(**splits):
+    """Rows of (text, label's place) by split; the tokens take no part here."""
+    splits = {"validation": [], **splits}
+    return Labelled(
+        labels=("ham", "spam"),
+        rows={
+            split: [{"id": number, "text": text} for number, (text, _) in enumerate(members)]
+            for split, members in splits.items()
+        },
+        texts={split: [Text([0], label, 0) for _, label in members] for split, members in splits.items()},
+        tokenizer=None,
+        batch_size=1,
+        max_length=1,
+    )
+
+
+def test_accuracy_f1_and_confusion_are_those_counted_by_hand():
+    found = measured([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 2], ["a", "b", "c"])
+    assert found["confusion"] == [[2, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert found["f1"] == {"a": pytest.approx(2 / 3), "b": 0.5, "c": 1.0}
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0.5 + 1) / 3)
+    assert found["accuracy"]["mean"] == pytest.approx(4 / 6)
+    assert 0.29 < found["accuracy"]["low"] < 0.31
+    assert 0.90 < found["accuracy"]["high"] < 0.91
+
+
+def test_a_label_that_is_never_there_has_no_f1_but_0():
+    assert measured([0, 0], [0, 0], ["a", "b"])["f1"] == {"a": 1.0, "b": 0.0}
+
+
+def test_the_loss_is_the_mean_over_rows_and_the_probability_the_predicted_labels():
+    found = Predictions(torch.tensor([[0.0, 0.0], [0.0, 2.0]]).log_softmax(dim=1), torch.tensor([0, 0]))
+    assert found.loss == pytest.approx((0.693147 + 2.126928) / 2)
+    assert found.predicted == [0, 1]
+    assert found.probabilities == pytest.approx([0.5, 0.880797])
+    assert found.accuracy == 0.5
+
+
+def test_a_difference_is_paired_and_mcnemars_p_value_exact():
+    """Of ten rows that one alone gets right nine go to ours: p = 2 (1 + 10) / 2^10."""
+    truth = [0] * 50
+    ours, theirs = [0] * 49 + [1], [0] * 40 + [1] * 9 + [0]
+    found = compared(truth, ours, theirs, 2000, 1)
+    assert found["difference"]["difference"] == pytest.approx(16)
+    assert 0 < found["difference"]["low"] < 16 < found["difference"]["high"]
+    assert found["p_value"] == pytest.approx(22 / 1024)
+
+
+def test_equal_predictions_are_no_difference():
+    found = compared([0, 1], [0, 0], [0, 0], 100, 1)
+    assert found == {"difference": {"difference": 0, "low": 0, "high": 0}, "p_value": 1.0}
+
+
+def test_the_majority_is_of_the_training_rows_alone():
+    data = labelled(train=[("x", 1), ("y", 1), ("z", 0)], test=[("a", 0), ("b", 0)])
+    assert majority(data).predicted == [1, 1]
+    assert majority(data).description == "always spam, the label of 66.7% of the training rows"
+    assert majority(labelled(train=[("x", 1), ("z", 0)], test=[("a", 1)])).predicted == [0]
+
+
+SIGNED = [
+    (f"{word} {sign}", label) for word in "one two six ten".split() for sign, label in ((".", 0), ("!", 1))
+]
+
+
+def test_the_bag_of_words_is_chosen_on_the_validation_rows():
+    """What only signs tell apart, a bag of words alone cannot: the setting that counts signs is found."""
+    data = labelled(
+        train=SIGNED, validation=[("seven .", 0), ("nine !", 1)], test=[("red !", 1), ("blue .", 0)]
+    )
+    found = bag_of_words(data)
+    assert found.predicted == [1, 0]
+    assert "words and signs" in found.description
+    assert found.description.endswith("(the best of 24 settings on the validation rows)")
+    assert bag_of_words(data) == found
+
+
+def test_a_validation_label_that_no_training_row_has_does_not_stop_the_baseline():
+    data = labelled(train=SIGNED, validation=[("seven .", 2), ("nine !", 1)], test=[("red !", 1)])
+    assert bag_of_words(data).predicted == [1]
+
+
+def page(low, high):
+    accuracy = {"mean": 0.95, "low": 0.9, "high": 0.98}
+    split = {"rows": 100, "loss": 0.1, "accuracy": accuracy, "macro_f1": 0.95}
+    gain = {"difference": (low + high) / 2, "low": low, "high": high}
+    baseline = {"name": "bag of words", "description": "words", "accuracy": accuracy, "macro_f1": 0.9}
+    return comparison_page(
+        {"splits": {"test": split}, "baselines": [baseline | {"difference": gain, "p_value": 0.04}]}
+    )
+
+
+def test_only_an_interval_above_0_is_called_better():
+    assert "- Better than bag of words (+2.0 points, 95% +1.0 to +3.0): words" in page(1, 3)
+    assert "- Not shown to be better than bag of words (+2.0 points, 95% +0.0 to +4.0)" in page(0, 4)
+    assert "- Worse than bag of words (-2.0 points, 95% -3.0 to -1.0)" in page(-3, -1)

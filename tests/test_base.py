@@ -1,0 +1,187 @@
+"""Taking over a pretrained model: whole, in safetensors, with a tokenizer that fits, or not at all."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from tasks.base import base
+from tasks.config import BaseConfig
+from tasks.errors import StageError
+from tasks.gpt import GPT, GPTConfig
+from tasks.models import load_model
+from tasks.tokenize import train_bpe
+from tests.http_server import FaultyServer, Reply
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def model_in(folder, tokenizer=None, context=32):
+    tokenizer = tokenizer or train_bpe(["a story of a pear"], 270)
+    torch.manual_seed(3)
+    shape = GPTConfig(vocab_size=len(tokenizer), context=context, layers=1, heads=2, width=8, end_token=0)
+    GPT(shape).save(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return model_in(tmp_path / "models" / "owner" / "story")
+
+
+def test_a_folder_is_taken_over_weight_for_weight(folder, stage_run):
+    run = stage_run()
+    base(BaseConfig(model=str(folder)), run)
+    model, tokenizer = load_model(run.out / "model")
+    for name, weight in load_file(folder / "model.safetensors").items():
+        assert torch.equal(model.state_dict()[name], weight)
+    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(folder).get_vocab()
+    summary = json.loads((run.out / "summary.json").read_text())
+    assert summary == {"model": str(folder), "revision": None, "parameters": model.num_parameters()}
+
+
+@pytest.mark.parametrize("name", ["owner/story", "other/story"])
+def test_a_mirror_holds_models_by_their_names(folder, stage_run, name, tmp_path):
+    mirror = tmp_path / "models"
+    if name == "other/story":
+        mirror = mirror / "owner"  # the last part of the name is enough
+    run = stage_run()
+    base(BaseConfig(model=name, mirror=str(mirror)), run)
+    assert json.loads((run.out / "summary.json").read_text())["model"] == name
+    assert (run.out / "model" / "model.safetensors").is_file()
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token(folder, stage_run):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    run = stage_run()
+    base(BaseConfig(model=str(folder)), run)
+    written = AutoTokenizer.from_pretrained(run.out / "model")
+    assert written.pad_token_id == written.eos_token_id
+
+
+def pickled(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def lacking(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["transformer.ln_f.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def with_code(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.M"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('this code was run')")
+
+
+def endless(folder):
+    tokenizer = train_bpe(["a story of a pear"], 270)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+
+
+def too_many_tokens(folder):
+    train_bpe(["a story of a pear and a tiger and a bear, told by a baker"], 290).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (
+            pickled,
+            r"has no weights as safetensors \(its files are .*pytorch_model.bin.*pickled ones may run code",
+        ),
+        (lacking, r"lacks weights: transformer\.ln_f\.weight"),
+        (truncated, r"its model cannot be loaded"),
+        (with_code, r"(its tokenizer|its model) cannot be loaded: .*(custom code|trust_remote_code)"),
+        (endless, r"has no end token, so it could not learn to stop"),
+        (too_many_tokens, r"knows 2\d\d tokens, its tokenizer has 2\d\d: the two do not belong together"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_with_the_reason(folder, stage_run, harm, expected):
+    harm(folder)
+    with pytest.raises(StageError, match=rf"base\.model .*{expected}"):
+        base(BaseConfig(model=str(folder)), stage_run())
+
+
+def test_a_model_that_is_nowhere_is_told_with_every_way_to_give_it(stage_run, tmp_path):
+    with pytest.raises(StageError, match=r"'owner/none' \(main\) could not be had .*MIRROR/owner/none"):
+        base(BaseConfig(model="owner/none", mirror=str(tmp_path)), stage_run())
+
+
+TAKE = """
+import sys
+from pathlib import Path
+from tasks.base import base
+from tasks.config import BaseConfig
+from tasks.record import StageRun
+here = Path(sys.argv[1])
+base(BaseConfig(model="owner/story", revision="v1"), StageRun(here / "o", here / "a", here / "c"))
+"""
+
+
+def test_a_model_of_the_hub_is_taken_at_the_commit_of_its_revision(folder, tmp_path):
+    """Over a real socket, as the hub answers: the commit first, then each file at that commit."""
+    hub = FaultyServer()
+    names = sorted(path.name for path in folder.iterdir())
+    with hub.running():
+        info = {"id": "owner/story", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+        tree = [
+            {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
+            for name in names
+        ]
+        for revision in ("v1", COMMIT):
+            hub.on(f"/api/models/owner/story/revision/{revision}", json_reply(info))
+            hub.on(f"/api/models/owner/story/tree/{revision}", json_reply(tree))
+        for name in names:
+            body = (folder / name).read_bytes()
+            etag = f'"{hashlib.sha1(body).hexdigest()}"'
+            headers = {"X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"}
+            hub.on(f"/owner/story/resolve/{COMMIT}/{name}", Reply(body, etag=etag, headers=headers))
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN": "hf_secret",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", TAKE, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["revision"] == COMMIT
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "o" / "model")
+    assert torch.equal(
+        model.transformer.wte.weight, load_file(folder / "model.safetensors")["transformer.wte.weight"]
+    )
+    assert not any("hf_secret" in str(request.headers) for request in hub.requests)
+
+
+def json_reply(value):
+    return Reply(json.dumps(value).encode(), etag=None, headers={"Content-Type": "application/json"})
