@@ -52,7 +52,10 @@ def run(
     refresh: Refresh = None,
     judge: Annotated[
         str | None,
-        typer.Option(metavar="SCORER", help="metric:chrf, or ollama:MODEL; short for --set judge.scorer="),
+        typer.Option(
+            metavar="SCORER",
+            help="ollama:MODEL, or metric:chrf, bleu, rouge-l or exact; short for --set judge.scorer=",
+        ),
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,

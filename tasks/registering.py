@@ -85,7 +85,7 @@ def _log_classifier(model: Path, labels: Sequence[str]) -> ModelInfo:
         input_example=texts,
         model_config={"truncation": True},
         pip_requirements=_requirements(),
-        metadata={"task": CLASSIFICATION, "labels": list(labels)},
+        metadata={"labels": list(labels)},
     )
     given = mlflow.pyfunc.load_model(info.model_uri).predict(texts).to_dict("records")
     for row, answer in zip(predictions, given, strict=True):

@@ -33,6 +33,7 @@ from tasks.corpus import (
     split_parts,
     training_lengths,
 )
+from tasks.duplicates import groups_of, near_duplicates
 from tasks.errors import StageError
 from tasks.reading import read_text
 from tasks.record import StageRun
@@ -68,7 +69,7 @@ def tokenize(
     whole file for `.json`). A tokenizer that may not cut a document (see `cuts`) holds the largest document.
     Raises StageError for an empty or malformed corpus.
     """
-    pieces = partial(read_pieces, corpus) if corpus else partial(_row_pieces, rows)
+    pieces = partial(read_pieces, corpus) if corpus else partial(enumerate, _distinct_texts(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
@@ -120,8 +121,11 @@ def _texts_to_learn(
         yield from texts_of(rows)
 
 
-def _row_pieces(rows: Path) -> Pieces:
-    return enumerate(texts_of(rows))
+def _distinct_texts(rows: Path) -> list[str]:
+    """The training rows' texts; of near duplicates the first, or some would be learned and held out."""
+    texts = list(texts_of(rows))
+    groups = groups_of(len(texts), near_duplicates([(text,) for text in texts]))
+    return [text for index, (group, text) in enumerate(zip(groups, texts, strict=True)) if group == index]
 
 
 class SplitWriter:

@@ -5,6 +5,7 @@ transformers, which read it then. Nothing of the developer's machine leaks in, n
 checkout's `mlruns/` or to `~/.prefect`. Processes that tests start inherit it.
 """
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -74,6 +75,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Real processes, forked from a server that has already imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
+    return context
 
 
 @pytest.fixture(scope="session")

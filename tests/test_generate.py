@@ -1,26 +1,30 @@
 """The generation room: the prompt that was trained on, and a response that its batch does not change."""
 
 import json
-import multiprocessing
+import math
 import os
+import shutil
 import signal
+from itertools import chain
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2LMHeadModel
+from torch.nn import functional as F
+from transformers import AutoTokenizer, GenerationConfig
 
 from tasks.config import GenerateConfig
 from tasks.errors import StageError
 from tasks.finetune.supervised import IGNORED, supervise
-from tasks.generate import generate
+from tasks.generate import beams, generate
+from tasks.generate.decoding import Decoder
 from tasks.gpt import GPT, GPTConfig
 from tasks.record import StageRun
 from tasks.rows import write_rows
-from tasks.templates import PHI3
+from tasks.templates import load_template
 from tasks.tokenize import characters
 
 CONTEXT, NEW = 80, 12
-SMALL = GenerateConfig(template="phi3", max_new_tokens=NEW, batch_size=4, device="cpu")
+SMALL = GenerateConfig(template="phi3", max_new_tokens=NEW, batch_tokens=4 * 80, device="cpu")
 END = 0
 
 # Of many lengths and in no order of length; the last leaves the context no room for NEW tokens.
@@ -49,8 +53,13 @@ def changed(**fields):
     return GenerateConfig(**SMALL.model_dump() | fields)
 
 
+def prompt_text(row):
+    text = "\n".join(filter(None, [row["instruction"], row["input"]]))
+    return f"<|user|>\n{text}<|end|>\n<|assistant|>\n"
+
+
 def ids_of(tokenizer, row):
-    return tokenizer(PHI3.prompt(row), add_special_tokens=False)["input_ids"]
+    return tokenizer(prompt_text(row), add_special_tokens=False)["input_ids"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +69,7 @@ def model(tmp_path_factory):
     The token that ends the most responses at different places takes the place of the end token.
     """
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = characters([PHI3.prompt(row) + str(row["output"]) for row in ROWS])
+    tokenizer = characters([prompt_text(row) + str(row["output"]) for row in ROWS])
     torch.manual_seed(5)
     network = GPT(GPTConfig(len(tokenizer), CONTEXT, layers=2, heads=2, width=32, end_token=END))
     with torch.no_grad():
@@ -96,7 +105,7 @@ def expected(model):
         tokens = network.continue_greedily(torch.tensor([ids]), limit)[0, len(ids) :].tolist()
         return {
             **row,
-            "prompt": PHI3.prompt(row),
+            "prompt": prompt_text(row),
             "response": tokenizer.decode(tokens, skip_special_tokens=True).strip(),
             "tokens": len(tokens),
             "cut": tokens[-1] != END,
@@ -119,16 +128,24 @@ def responses_in(run):
     return [json.loads(line) for line in lines]
 
 
+def without_references(run):
+    """The fields that decoding decides."""
+    return [
+        {name: value for name, value in response.items() if not name.startswith("reference_")}
+        for response in responses_in(run)
+    ]
+
+
 @pytest.fixture
 def batches(monkeypatch):
-    """Prompts of each batch that is decoded, without their padding."""
-    seen, decode = [], GPT2LMHeadModel.generate
+    """Prompts of each batch that is decoded."""
+    seen, decode = [], Decoder.decode
 
-    def recording(network, input_ids, attention_mask, **kwargs):
-        seen.append([ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)])
-        return decode(network, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    def recording(decoder, prompts):
+        seen.append([prompt.ids for prompt in prompts])
+        return decode(decoder, prompts)
 
-    monkeypatch.setattr(GPT2LMHeadModel, "generate", recording)
+    monkeypatch.setattr(Decoder, "decode", recording)
     return seen
 
 
@@ -143,26 +160,28 @@ def test_the_case_has_rows_that_end_at_different_places_and_rows_that_are_cut(ex
 def test_prompts_are_those_of_training_token_for_token(model, rows, tmp_path, batches):
     """Pitfall 11."""
     responded(SMALL, model, rows, tmp_path)
-    tokenizer = AutoTokenizer.from_pretrained(model / "model")
+    template = load_template("phi3", AutoTokenizer.from_pretrained(model / "model"))
     trained_on = []
     for row in ROWS:
-        example = supervise(tokenizer, PHI3, row, max_length=1000)
+        example = supervise(template, row, max_length=1000)
         trained_on.append(example.input_ids[: example.labels.count(IGNORED)])
     assert sorted(ids for batch in batches for ids in batch) == sorted(trained_on)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_a_response_does_not_depend_on_its_batch(model, rows, tmp_path, expected, batch_size):
+@pytest.mark.parametrize("batch_tokens", [1, 200, 320, 10_000])
+def test_a_response_does_not_depend_on_its_batch(model, rows, tmp_path, expected, batch_tokens):
     """Pitfall 15: padding shifts no position, each row stops by itself, no neighbour takes its room."""
-    run = responded(changed(batch_size=batch_size), model, rows, tmp_path)
-    assert responses_in(run) == expected()
+    run = responded(changed(batch_tokens=batch_tokens), model, rows, tmp_path)
+    assert without_references(run) == expected()
 
 
-def test_batches_are_full_where_the_context_leaves_room(model, rows, tmp_path, batches):
+def test_a_batch_comes_to_no_more_tokens_than_asked_for(model, rows, tmp_path, batches):
     responded(SMALL, model, rows, tmp_path)
-    assert sorted(map(len, batches)) == [1, 1, 4, 4]
-    lengths = [len(ids) for batch in batches for ids in batch]
-    assert lengths == sorted(lengths)
+    lengths = [[len(ids) for ids in batch] for batch in batches]
+    assert [len(batch) for batch in batches] == [5, 4, 1]
+    assert all(len(batch) * (max(batch) + NEW) <= 320 for batch in lengths)
+    flat = list(chain(*lengths))
+    assert flat == sorted(flat)
 
 
 def test_a_response_is_cut_exactly_when_the_limit_ended_it(model, rows, tmp_path, expected):
@@ -171,12 +190,13 @@ def test_a_response_is_cut_exactly_when_the_limit_ended_it(model, rows, tmp_path
     place = next(index for index, row in enumerate(ROWS) if row["id"] == ending["id"])
     for limit, cut in ((ending["tokens"], False), (ending["tokens"] - 1, True)):
         run = responded(changed(max_new_tokens=limit), model, rows, tmp_path / str(limit))
-        assert responses_in(run) == expected(limit)
-        assert (responses_in(run)[place]["tokens"], responses_in(run)[place]["cut"]) == (limit, cut)
+        assert without_references(run) == expected(limit)
+        response = responses_in(run)[place]
+        assert (response["tokens"], response["cut"]) == (limit, cut)
 
 
 def test_a_prompt_may_fill_the_context_but_for_one_token(model, tmp_path):
-    empty = len(PHI3.prompt({"instruction": "", "input": ""}))
+    empty = len(prompt_text({"instruction": "", "input": ""}))
     fits, does_not = ({**ROWS[1], "instruction": "x" * (CONTEXT - empty - left)} for left in (1, 0))
     write_rows(tmp_path / "test.jsonl", [fits])
     (response,) = responses_in(responded(SMALL, model, tmp_path, tmp_path / "fits"))
@@ -187,15 +207,174 @@ def test_a_prompt_may_fill_the_context_but_for_one_token(model, tmp_path):
     assert not (tmp_path / "does not" / "checkpoint" / "responses.jsonl").exists()
 
 
+def test_a_prompt_without_tokens_is_refused_by_name(model, tmp_path):
+    write_rows(tmp_path / "test.jsonl", [ROWS[0], {"id": 7, "instruction": "", "input": "", "output": "a"}])
+    with pytest.raises(StageError, match="row 7 cannot be answered: its prompt has no tokens"):
+        responded(changed(template="plain"), model, tmp_path, tmp_path)
+
+
+def test_a_response_ends_at_any_end_token_of_the_model(model, rows, tmp_path, expected, monkeypatch):
+    """A model may end its turns with another token than its tokenizer ends documents with."""
+    ids = {row["id"]: [] for row in ROWS}
+    run = responded(SMALL, model, rows, tmp_path / "one")
+    for line in (run.checkpoint / "responses.jsonl").read_text().splitlines():
+        ids[json.loads(line)["id"]] = json.loads(line)["ids"]
+    other = next(response[2] for response in ids.values() if len(response) > 3 and response[2] != END)
+    folder = tmp_path / "model"
+    shutil.copytree(model / "model", folder)
+    GenerationConfig(eos_token_id=[END, other]).save_pretrained(folder)
+    again = responded(SMALL, tmp_path, rows, tmp_path / "two")
+    for response in responses_in(again):
+        whole = ids[response["id"]]
+        places = [place for place, token in enumerate(whole) if token in (END, other)]
+        assert response["tokens"] == (places[0] + 1 if places else len(whole))
+        assert response["cut"] == (not places)
+
+
 def test_the_summary_counts_what_is_in_the_file(model, rows, tmp_path, expected):
     run = responded(SMALL, model, rows, tmp_path)
-    found = expected()
-    assert json.loads((run.out / "summary.json").read_text()) == {
+    found = responses_in(run)
+    nats = sum(response["reference_loss"] * response["reference_tokens"] for response in found)
+    summary = json.loads((run.out / "summary.json").read_text())
+    assert summary.pop("reference_perplexity") == pytest.approx(
+        math.exp(nats / sum(response["reference_tokens"] for response in found))
+    )
+    assert summary == {
         "rows": 10,
-        "cut": sum(response["cut"] for response in found),
-        "empty": sum(response["response"] == "" for response in found),
-        "mean_tokens": sum(response["tokens"] for response in found) / 10,
+        "cut": sum(response["cut"] for response in expected()),
+        "empty": sum(response["response"] == "" for response in expected()),
+        "mean_tokens": sum(response["tokens"] for response in expected()) / 10,
+        "reference_cut": 0,
+        "decoding": {
+            "decoding": "greedy",
+            "repetition_penalty": 1.0,
+            "max_new_tokens": NEW,
+            "precision": "float32",
+        },
     }
+
+
+def test_speed_is_told_beside_the_result_and_not_in_it(model, rows, tmp_path, expected):
+    """Pitfall 19: tokens that were generated, over the time of the decoding."""
+    run = responded(SMALL, model, rows, tmp_path)
+    speed = json.loads((run.aside / "speed.json").read_text())
+    assert speed["tokens"] == sum(response["tokens"] for response in expected())
+    assert speed["tokens_per_second"] == pytest.approx(speed["tokens"] / speed["seconds"])
+    assert run.metrics["tokens_per_second"] == speed["tokens_per_second"]
+    assert sorted(path.name for path in run.out.iterdir()) == ["responses.jsonl", "summary.json"]
+
+
+def test_progress_tells_rows_and_speed(model, rows, tmp_path):
+    calls = []
+    responded(SMALL, model, rows, tmp_path, progress=lambda *call: calls.append(call))
+    decoding = [call for call in calls if "tokens/s" in call[3]]
+    assert decoding[-1][:3] == (10, 10, "rows")
+    assert all("rows/s" in call[3] for call in decoding)
+
+
+# References
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 150, 10_000])
+def test_the_loss_of_a_reference_is_that_of_it_read_alone(model, rows, tmp_path, batch_tokens):
+    """With its end token, given the prompt; pitfall 20."""
+    network = GPT.load(model / "model")
+    template = load_template("phi3", AutoTokenizer.from_pretrained(model / "model"))
+    for response in responses_in(responded(changed(batch_tokens=batch_tokens), model, rows, tmp_path)):
+        prompt, completion = template.prompt_ids(response), template.completion_ids(response["output"])
+        with torch.no_grad():
+            logits = network(torch.tensor([prompt + completion]))[0, len(prompt) - 1 : -1]
+        assert completion[-1] == END
+        loss = F.cross_entropy(logits, torch.tensor(completion)).item()
+        assert response["reference_loss"] == pytest.approx(loss, rel=1e-5)
+        assert response["reference_tokens"] == len(completion)
+
+
+def test_a_reference_that_the_context_cuts_is_counted(model, tmp_path):
+    room = CONTEXT - len(prompt_text(ROWS[1]))
+    write_rows(tmp_path / "test.jsonl", [{**ROWS[1], "output": "a" * length} for length in (room - 1,)])
+    run = responded(SMALL, model, tmp_path, tmp_path / "fits")
+    assert json.loads((run.out / "summary.json").read_text())["reference_cut"] == 0
+    write_rows(tmp_path / "test.jsonl", [{**ROWS[1], "output": "a" * room}])
+    run = responded(SMALL, model, tmp_path, tmp_path / "does not")
+    assert json.loads((run.out / "summary.json").read_text())["reference_cut"] == 1
+    assert responses_in(run)[0]["reference_tokens"] == room
+
+
+def test_losses_are_of_float32_whatever_the_responses_are_of(model, rows, tmp_path):
+    full, half = (
+        responses_in(responded(changed(precision=precision), model, rows, tmp_path / precision))
+        for precision in ("float32", "bfloat16")
+    )
+    for one, other in zip(full, half, strict=True):
+        assert one["reference_loss"] == other["reference_loss"]
+
+
+# Other ways to decode
+
+
+def test_a_sample_is_the_rows_own(model, rows, tmp_path):
+    """Another batch, another order, fewer rows: the same responses; another seed: others."""
+    sampled = changed(decoding="sample", temperature=1.5, top_k=20, top_p=0.9)
+    first = responses_in(responded(sampled, model, rows, tmp_path / "one"))
+    write_rows(tmp_path / "test.jsonl", ROWS[::-2])
+    some = responses_in(
+        responded(sampled.model_copy(update={"batch_tokens": 1}), model, tmp_path, tmp_path / "two")
+    )
+    assert [response["response"] for response in some] == [response["response"] for response in first[::-2]]
+    other = responses_in(responded(sampled.model_copy(update={"seed": 7}), model, rows, tmp_path / "three"))
+    assert [one["response"] for one in other] != [one["response"] for one in first]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 900, 100_000])
+def test_beams_do_not_depend_on_the_batch(model, rows, tmp_path, batch_tokens, monkeypatch):
+    alone = responses_in(
+        responded(changed(decoding="beam", beams=3, batch_tokens=1), model, rows, tmp_path / "alone")
+    )
+    sizes, grown = [], beams._grown
+
+    def recording(network, prompts, *others):
+        sizes.append(len(prompts))
+        return grown(network, prompts, *others)
+
+    monkeypatch.setattr(beams, "_grown", recording)
+    config = changed(decoding="beam", beams=3, batch_tokens=batch_tokens)
+    together = responses_in(responded(config, model, rows, tmp_path / "together"))
+    assert together == [
+        {**response, "reference_loss": pytest.approx(response["reference_loss"])} for response in alone
+    ]
+    assert max(sizes) == {1: 1, 900: 5, 100_000: 9}[batch_tokens]
+
+
+def test_a_beam_finds_a_likelier_response_than_greed(model, rows, tmp_path):
+    network = GPT.load(model / "model")
+    template = load_template("phi3", AutoTokenizer.from_pretrained(model / "model"))
+
+    def nats(run):
+        lines = [json.loads(line) for line in (run.checkpoint / "responses.jsonl").read_text().splitlines()]
+        ids, prompts = {line["id"]: line["ids"] for line in lines}, {}
+        total = 0.0
+        for row in ROWS[:4]:
+            prompts[row["id"]] = template.prompt_ids(row)
+            whole = torch.tensor([prompts[row["id"]] + ids[row["id"]]])
+            with torch.no_grad():
+                logits = network(whole)[0, len(prompts[row["id"]]) - 1 : -1]
+            total += F.cross_entropy(logits, torch.tensor(ids[row["id"]])).item()
+        return total
+
+    greedy = responded(SMALL, model, rows, tmp_path / "greedy")
+    beam = responded(changed(decoding="beam", beams=8), model, rows, tmp_path / "beam")
+    assert nats(beam) < nats(greedy)
+
+
+def test_a_model_whose_training_diverged_is_told(model, rows, tmp_path):
+    shutil.copytree(model / "model", tmp_path / "model")
+    network = GPT.load(tmp_path / "model")
+    with torch.no_grad():
+        network.transformer["ln_f"].weight.fill_(torch.nan)
+    network.save(tmp_path / "model")
+    with pytest.raises(StageError, match="no finite numbers: its training diverged"):
+        responded(SMALL, tmp_path, rows, tmp_path)
 
 
 def test_unicode_is_written_as_it_is(model, rows, tmp_path):
@@ -219,53 +398,78 @@ def dying_after(rows_done):
     return watch
 
 
-def respond_until(rows_done, model, rows, folder):
+def respond_until(rows_done, config, model, rows, folder):
     torch.set_num_threads(1)
-    responded(SMALL, model, rows, folder, progress=dying_after(rows_done))
+    responded(config, model, rows, folder, progress=dying_after(rows_done))
 
 
 @pytest.fixture
-def killed(model, rows, tmp_path):
-    """A generation whose process was killed after two of its batches; the file of what it had done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
-    process = context.Process(target=respond_until, args=(8, model, rows, tmp_path))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    journal = tmp_path / "checkpoint" / "responses.jsonl"
-    assert journal.read_bytes().count(b"\n") == 8
-    return journal
+def kill(model, rows, tmp_path, processes):
+    """Have a generation's process killed when it has done so many rows; its journal."""
+
+    def kill(config, rows_done):
+        arguments = (rows_done, config, model, rows, tmp_path)
+        process = processes.Process(target=respond_until, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        journal = tmp_path / "checkpoint" / "responses.jsonl"
+        if rows_done:
+            assert rows_done <= journal.read_bytes().count(b"\n") < 10
+        return journal
+
+    return kill
 
 
-def test_a_killed_generation_continues_and_redoes_nothing(killed, model, rows, tmp_path, expected, batches):
-    progress = []
-    run = responded(SMALL, model, rows, tmp_path, progress=lambda done, *_: progress.append(done))
-    assert responses_in(run) == expected()
-    assert [len(batch) for batch in batches] == [1, 1]
-    assert progress == [9, 10]
-
-
-@pytest.mark.parametrize("kept", [1, 40, -1, -2])
-def test_a_line_that_the_kill_cut_short_is_written_again(
-    killed, model, rows, tmp_path, expected, batches, kept
+@pytest.mark.parametrize("rows_done", [2, 7])
+def test_a_killed_generation_continues_and_redoes_nothing(
+    kill, model, rows, tmp_path, expected, batches, rows_done
 ):
-    """Cut after its first byte, within its text, before its line end, and before its last brace."""
-    *whole, last = killed.read_bytes().splitlines(keepends=True)
-    killed.write_bytes(b"".join(whole) + last[:kept])
-    assert responses_in(responded(SMALL, model, rows, tmp_path)) == expected()
-    assert sum(map(len, batches)) == 3
-    assert killed.read_bytes().count(b"\n") == 10
+    """Also within a batch: a row is kept when it is finished, not when its batch is."""
+    done = kill(SMALL, rows_done).read_bytes().count(b"\n")
+    run = responded(SMALL, model, rows, tmp_path)
+    assert without_references(run) == expected()
+    assert sum(map(len, batches)) == 10 - done
 
 
-def test_a_line_cut_within_a_character_is_written_again(killed, model, rows, tmp_path, expected):
-    data = killed.read_bytes()
-    killed.write_bytes(data[: data.rfind("Ü".encode()) + 1])
-    assert responses_in(responded(SMALL, model, rows, tmp_path)) == expected()
+@pytest.mark.parametrize(
+    "settings",
+    [{"precision": "bfloat16"}, {"decoding": "sample"}, {"decoding": "beam"}],
+    ids=lambda settings: "-".join(settings.values()),
+)
+def test_a_killed_generation_ends_with_the_same_bytes(kill, model, rows, tmp_path, settings):
+    config = changed(**settings)
+    kill(config, 2)
+    runs = [responded(config, model, rows, folder) for folder in (tmp_path, tmp_path / "uninterrupted")]
+    assert len({(run.out / "responses.jsonl").read_bytes() for run in runs}) == 1
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 200])
+def test_a_generation_killed_among_the_references_ends_with_the_same_bytes(
+    kill, model, rows, tmp_path, batch_tokens
+):
+    config = changed(batch_tokens=batch_tokens)
+    kill(config, 0)
+    assert (tmp_path / "checkpoint" / "references.jsonl").read_bytes().count(b"\n") == 1
+    runs = [responded(config, model, rows, folder) for folder in (tmp_path, tmp_path / "uninterrupted")]
+    assert len({(run.out / "responses.jsonl").read_bytes() for run in runs}) == 1
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1, -2])
+def test_a_line_that_the_kill_cut_short_is_written_again(
+    kill, model, rows, tmp_path, expected, batches, kept
+):
+    """Cut after its first byte, within its numbers, before its line end, and before its last brace."""
+    journal = kill(SMALL, 7)
+    *whole, last = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole) + last[:kept])
+    assert without_references(responded(SMALL, model, rows, tmp_path)) == expected()
+    assert sum(map(len, batches)) == 10 - len(whole)
+    assert journal.read_bytes().count(b"\n") == 10
 
 
 def test_a_finished_journal_decodes_nothing(model, rows, tmp_path, expected, batches):
     responded(SMALL, model, rows, tmp_path)
     count = len(batches)
-    assert responses_in(responded(SMALL, model, rows, tmp_path)) == expected()
+    assert without_references(responded(SMALL, model, rows, tmp_path)) == expected()
     assert len(batches) == count

@@ -11,6 +11,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sacrebleu.metrics import BLEU
 
 from tasks.config import JudgeConfig
@@ -120,6 +121,12 @@ def test_any_metric_can_be_the_headline(trial, scorer):
     assert done.summary["headline"] == scorer
     assert [one["scorer"] for one in done.summary["scores"]] == list(METRICS)
     assert all(line[scorer] is not None for line in done.lines)
+
+
+@pytest.mark.parametrize("scorer", ["metric:rouge", "metric:chrf2", "bleu", "ollama:", "exact"])
+def test_a_scorer_that_is_none_is_refused(scorer):
+    with pytest.raises(ValidationError, match="scorer"):
+        JudgeConfig(scorer=scorer)
 
 
 def test_the_corpus_bleu_stands_beside_the_mean_of_the_rows(trial):

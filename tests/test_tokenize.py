@@ -646,3 +646,32 @@ def test_pitfall_5_another_content_at_the_same_path_gives_another_key(corpus):
     assert key() == before
     (folder / "a.txt").rename(folder / "b.txt")
     assert key() != before
+
+
+def test_without_a_corpus_the_training_rows_are_it_each_text_once(stage_run, tmp_path):
+    """A near duplicate that was held out would have been trained on; what is tested stays away."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    words = "apple book river stone cloud garden window bottle".split()
+    texts = [f"the {one} is not the {other}" for one in words for other in words]
+    for split, members in {
+        "train": [*texts[:40], f"{texts[0].upper()}!", texts[3]],
+        "left_out": texts[40:60],
+        "validation": ["held out: validation"],
+        "test": ["held out: test"],
+    }.items():
+        write_rows(
+            folder / f"{split}.jsonl",
+            [{"id": number, "text": text, "label": "x"} for number, text in enumerate(members)],
+        )
+    run = stage_run()
+    tokenize(TokenizeConfig(kind="char"), run, rows=folder)
+    tokenizer = AutoTokenizer.from_pretrained(run.out / "tokenizer")
+    files = load_tokens(run.out)
+    found = [
+        text
+        for split in (files.train, files.validation)
+        for text in tokenizer.decode(split.tokens).split("<|endoftext|>")
+        if text
+    ]
+    assert sorted(found) == sorted(texts[:60])

@@ -30,6 +30,8 @@ from tasks.generate.cache import BufferCache
 SLICE = {"cpu": 1024, "cuda": 4096}
 """Tokens that are read at once: what a device needs to be busy, and what its caches and memory bear."""
 
+DIVERGED = "the model computes no finite numbers: its training diverged. Train it at a lower learning rate"
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -47,6 +49,10 @@ class Growing:
     prompt: Prompt
     random: random.Random
     tokens: list[int] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt.ids + self.tokens
 
 
 def batches(prompts: Iterable[Prompt], budget: int, rows_each: int = 1) -> Iterator[list[Prompt]]:
@@ -185,7 +191,7 @@ class Decoder:
 
     def _choose(self, rows: Sequence[Growing], logits: Tensor) -> Tensor:
         """The next token of every row (rows,)."""
-        logits = self._penalized(rows, logits)
+        logits = self._penalized([row.ids for row in rows], logits)
         if self.config.decoding == "sample":
             tokens = self._drawn(rows, logits)
         else:
@@ -193,19 +199,19 @@ class Decoder:
             if self.config.precision == "float32":
                 for place in sampling.ties(logits).tolist():
                     self.read_alone += 1
-                    row = rows[place]
-                    alone = self._penalized([row], self.read.alone(row.prompt.ids + row.tokens))
+                    ids = rows[place].ids
+                    alone = self._penalized([ids], self.read.alone(ids))
                     tokens[place] = sampling.largest(alone)[0]
         if not logits.gather(1, tokens[:, None]).isfinite().all():
-            raise StageError("the model's logits are no finite numbers: its training diverged. Train it anew")
+            raise StageError(DIVERGED)
         return tokens
 
-    def _penalized(self, rows: Sequence[Growing], logits: Tensor) -> Tensor:
+    def _penalized(self, rows: Sequence[list[int]], logits: Tensor) -> Tensor:
         if self.config.repetition_penalty == 1:
             return logits
         seen = torch.zeros_like(logits, dtype=torch.bool)
-        for place, row in enumerate(rows):  # the row's own tokens: never the padding
-            seen[place, row.prompt.ids + row.tokens] = True
+        for place, ids in enumerate(rows):  # the row's own tokens: never the padding
+            seen[place, ids] = True
         return sampling.penalized(logits, seen, self.config.repetition_penalty)
 
     def _drawn(self, rows: Sequence[Growing], logits: Tensor) -> Tensor:
@@ -223,7 +229,8 @@ def slices(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
         if place > first and (place + 1 - first) * longest > tokens:
             yield slice(first, place)
             first, longest = place, length
-    yield slice(first, len(lengths))
+    if lengths:
+        yield slice(first, len(lengths))
 
 
 def _without(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.generate.decoding import Reader, slices
+from tasks.errors import StageError
+from tasks.generate.decoding import DIVERGED, Reader, slices
 from tasks.tokens import IGNORED
 
 
@@ -33,13 +34,17 @@ def losses(
 ) -> Iterator[list[tuple[Reference, float]]]:
     """The summed loss of each reference in nats, some of about one length at a time, within `budget` tokens.
 
-    A model in float32 gives the losses of each reference read alone.
+    A model in float32 gives the losses of each reference read alone. Raises StageError for a loss that is no
+    finite number.
     """
     ordered = sorted(references, key=lambda one: len(one.prompt) + len(one.completion))
     lengths = [len(one.prompt) + len(one.completion) for one in ordered]
     for places in slices(lengths, min(read.slice_tokens, budget)):
         members = ordered[places]
-        yield list(zip(members, _summed(read, members).tolist(), strict=True))
+        summed = _summed(read, members)
+        if not summed.isfinite().all():
+            raise StageError(DIVERGED)
+        yield list(zip(members, summed.tolist(), strict=True))
 
 
 def _summed(read: Reader, references: Sequence[Reference]) -> Tensor:

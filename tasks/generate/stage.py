@@ -82,10 +82,11 @@ def _reference_losses(
 ) -> dict[int, dict[str, Any]]:
     """By row: `reference_loss` (nats per token), `reference_tokens`, `reference_cut`.
 
-    A journal keeps what an earlier attempt at this has computed.
+    A journal keeps what an earlier attempt has computed, a line for each batch: half a batch would have the
+    rows after it share other batches, and round otherwise.
     """
     path = run.checkpoint / "references.jsonl"
-    done = {line.pop("id"): line for line in read_whole_lines(path)}
+    done = {facts.pop("id"): facts for line in read_whole_lines(path) for facts in line}
     waiting = [
         references.reference(row["id"], prompts[row["id"]], template.completion_ids(row["output"]), context)
         for row in test
@@ -93,12 +94,18 @@ def _reference_losses(
     ]
     with path.open("a", encoding="utf-8") as journal:
         for batch in references.losses(Reader(network), waiting, config.batch_tokens):
-            for one, loss in batch:
-                count = len(one.completion)
-                facts = {"reference_loss": loss / count, "reference_tokens": count, "reference_cut": one.cut}
-                done[one.row] = facts
-                journal.write(as_line({"id": one.row, **facts}))
+            facts = [
+                {
+                    "id": one.row,
+                    "reference_loss": loss / len(one.completion),
+                    "reference_tokens": len(one.completion),
+                    "reference_cut": one.cut,
+                }
+                for one, loss in batch
+            ]
+            journal.write(as_line(facts))
             journal.flush()
+            done |= {one.pop("id"): one for one in facts}
             run.progress(0, len(test), "rows", f"losses of references: {len(done)} of {len(test)}")
     return done
 

@@ -25,7 +25,7 @@ from tasks.preflight.splits import rows_apart
 CLASSIFICATION = "classification"
 READ = 512  # tokens of the texts that the model is proved on
 MORE = 5  # padding added beyond the longest text
-ALLOWED = 0.5  # nats that the first loss may be off guessing: twice what heads of 1/width were seen to be
+ALLOWED = 0.5  # nats that the first loss may be off guessing: far beyond what a head of 1/width costs
 UNLIKE = 0.1  # of a label's share, between a split and the training split, is worth a remark
 
 Loss = Callable[[Any, Tensor], Tensor]

@@ -1,7 +1,6 @@
 """The fine-tuning room: what is learned token by token, token means, and a kill that changes no bit."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -440,14 +439,6 @@ MOMENTS = {
 def tune_until(moment, base, rows, folder):
     torch.set_num_threads(1)
     tuned(SMALL, base, rows, folder, **MOMENTS[moment]())
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Real processes, forked from a server that has already imported what they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
-    return context
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -10,7 +10,7 @@ from tasks.templates import load_template
 from tasks.tokenize import train_bpe
 from tests.test_base import model_in
 
-SMALL = """
+JUDGED = """
 judge: {resamples: 200}
 promote: {resamples: 200, min_score: 0}
 """
@@ -23,20 +23,21 @@ instructions: chats.jsonl
 finetune: {{template: chatml, epochs: 1, learning_rate: 2.0e-2, max_length: 128, packing: true}}
 dpo: {{tune: lora, lora: {{rank: 2, adapters: kept}}, epochs: 1, learning_rate: 1.0e-2, max_length: 128}}
 generate: {{max_new_tokens: 4, decoding: sample, top_k: 5}}
-{PRETRAINED}{SMALL}
+{PRETRAINED}{JUDGED}
 """
 LABELS = f"""
 labelled: mails.tsv
 rows: {{header: [label, text], balance: true, train: 0.7, validation: 0.1}}
 classify: {{epochs: 2, learning_rate: 1.0e-2, max_length: 64, evaluations: 2, resamples: 200}}
-{PRETRAINED}{SMALL}
+promote: {{resamples: 200, min_score: 0}}
+{PRETRAINED}
 """
 TAKEN_OVER = f"""
 base: ./story
 instructions: {{sources: [{{made: skills, count: 60}}]}}
 finetune: {{template: alpaca, loss: all, tune: lora, lora: {{rank: 2}}, epochs: 1, max_length: 256}}
 generate: {{max_new_tokens: 4}}
-{SMALL}
+{JUDGED}
 """
 NOUNS = "apple book river stone cloud garden window bottle table lamp forest mountain bridge".split()
 

@@ -15,6 +15,7 @@ import pytest
 from tasks.tracking import open_tracking
 from tests.ollama_server import OllamaServer, honest
 
+METRICS = ("metric:chrf", "metric:bleu", "metric:rouge-l", "metric:exact")
 STAGES = [
     "download corpus",
     "download rows",
@@ -65,8 +66,7 @@ def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
         assert not stage["cached"]
         assert len(stage["key"]) == len(stage["digest"]) == 64
     assert [(entry["model"], entry["scorer"], entry["kind"]) for entry in summary["scores"]] == [
-        ("base", "metric:chrf", "metric"),
-        ("fine-tuned", "metric:chrf", "metric"),
+        (model, scorer, "metric") for model in ("base", "fine-tuned") for scorer in METRICS
     ]
     for entry in summary["scores"]:
         assert entry["rows"] == entry["scored"] + entry["missing"] == 6
@@ -195,11 +195,8 @@ def test_an_ollama_judge_is_asked_and_the_metric_stays_beside_it(copy_of):
             "run", "tiny.yaml", "--json", "--judge", f"ollama:{model}", OLLAMA_HOST=server.address
         )
     assert result.status == 0, result.err
-    assert [(entry["model"], entry["kind"]) for entry in result.json["scores"]] == [
-        ("base", "metric"),
-        ("base", "judge"),
-        ("fine-tuned", "metric"),
-        ("fine-tuned", "judge"),
+    assert [(entry["model"], entry["scorer"]) for entry in result.json["scores"]] == [
+        (name, scorer) for name in ("base", "fine-tuned") for scorer in (*METRICS, f"ollama:{model}")
     ]
     for entry in result.json["scores"]:
         assert entry["rows"] == entry["scored"] + entry["missing"]
