@@ -93,9 +93,10 @@ def _write_scores(config: ClassifyConfig, run: StageRun, predictions: Sequence[J
 def _metrics(evaluation: Json) -> dict[str, float]:
     numbers = {}
     for split, own in evaluation["splits"].items():
-        numbers[f"{split}_accuracy"] = own["accuracy"]["mean"]
-        numbers[f"{split}_macro_f1"] = own["macro_f1"]
-        numbers[f"best_{split}_loss"] = own["loss"]  # train_loss and validation_loss are the curves
+        name = split if split == "test" else f"best_{split}"  # the bare names are those of the curves
+        numbers[f"{name}_loss"] = own["loss"]
+        numbers[f"{name}_accuracy"] = own["accuracy"]["mean"]
+        numbers[f"{name}_macro_f1"] = own["macro_f1"]
     for baseline in evaluation["baselines"]:
         name = baseline["name"].replace(" ", "_")
         numbers[f"{name}_accuracy"] = baseline["accuracy"]["mean"]

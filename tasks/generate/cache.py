@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from tasks.errors import StageError
 
@@ -25,6 +25,9 @@ class Window:
     last: int
     start: int
     end: int
+
+    def show(self, rows: slice, start: int, end: int) -> None:
+        self.first, self.last, self.start, self.end = rows.start, rows.stop, start, end
 
 
 class BufferLayer(CacheLayerMixin):
@@ -70,7 +73,8 @@ class BufferCache(Cache):
     def __init__(self, model: PreTrainedModel, rows: int, columns: int) -> None:
         """Raises StageError for a model that keeps something else than keys and values."""
         layers = DynamicCache(config=model.config).layers
-        if other := [layer for layer in layers if not isinstance(layer, DynamicLayer)]:
+        known = (DynamicLayer, DynamicSlidingWindowLayer)  # and not what was derived from them
+        if other := [layer for layer in layers if type(layer) not in known]:
             raise StageError(
                 f"{type(model).__name__} keeps a {type(other[0]).__name__}, not only the keys and values of "
                 "tokens, so its rows cannot share a batch. Choose a model with attention in every layer"

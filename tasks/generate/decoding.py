@@ -124,7 +124,7 @@ class Decoder:
         self.read_alone = 0
         """Tokens that were too close to call in the batch."""
         # With a sliding window distances are counted in columns: no padding may lie within a row.
-        self._shares_prefix = getattr(model.config, "sliding_window", None) is None
+        self._shares_prefix = getattr(model.config.get_text_config(), "sliding_window", None) is None
 
     @torch.no_grad()
     def decode(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[Prompt, list[int]]]]:
@@ -171,15 +171,9 @@ class Decoder:
             ids = torch.tensor([[0] * (longest - len(rest)) + rest for rest in rests[rows]])
             if prefix:
                 cache.start_with(shared, rows, column)
-            window = cache.window
-            window.first, window.last, window.start, window.end = (
-                rows.start,
-                rows.stop,
-                column,
-                column + len(prefix),
-            )
+            cache.window.show(rows, column, column + len(prefix))
             logits.append(self.read(ids.to(self.device), mask[rows, column:start], 1, cache)[:, -1])
-        window.first, window.last, window.start, window.end = 0, len(prompts), 0, start
+        cache.window.show(slice(0, len(prompts)), 0, start)
         return cache, mask, torch.cat(logits)
 
     def _prefix(self, prompts: Sequence[Prompt]) -> list[int]:

@@ -126,8 +126,9 @@ def table(results: dict[str, list[dict]]) -> str:
     ]
     for way, runs in results.items():
         memory = max(run["memory"] for run in runs)
+        rate = statistics.median(rates[way])
         lines.append(
-            f"| {way} | {runs[0]['tokens']:,} | {statistics.median(rates[way]):,.0f} | {times(way, BOOK):.1f} "
+            f"| {way} | {runs[0]['tokens']:,} | {rate:,.0f} | {times(way, BOOK):.1f} "
             f"| {times(way, THEIRS):.2f} | {memory:,.0f} MB |"
         )
     return "\n".join(lines)
@@ -147,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     lengths = sorted(map(len, prompts))
     print(
-        f"{ROWS} prompts of {lengths[0]} to {lengths[-1]} tokens, median {lengths[ROWS // 2]}; the book's way "
-        f"reads {BOOK_ROWS} of them. {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"load {os.getloadavg()[0]:.1f}"
+        f"{ROWS} prompts of {lengths[0]} to {lengths[-1]} tokens, median {lengths[ROWS // 2]}; "
+        f"the book's way answers {BOOK_ROWS} of them. {platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
     )
     results: dict[str, list[dict]] = {way: [] for way in WAYS}
     for _ in range(arguments.rounds):

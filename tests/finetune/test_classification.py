@@ -420,11 +420,11 @@ def test_the_summary_and_the_metrics_say_what_was_trained(uninterrupted):
     assert summary["trainable_parameters"] == 3280 + 32 + 32  # a block of width 16, its norm, the head
     assert (summary["supervised_rows"], summary["rows_cut"], summary["steps"]) == (25, 0, 14)
     assert (summary["tune"], summary["labels"]) == ("last-block", ["ham", "spam"])
-    assert (
-        uninterrupted.metrics["test_accuracy"]
-        == evaluation_of(uninterrupted)["splits"]["test"]["accuracy"]["mean"]
-    )
-    assert "difference_to_bag_of_words" in uninterrupted.metrics
+    splits, metrics = evaluation_of(uninterrupted)["splits"], uninterrupted.metrics
+    assert metrics["test_accuracy"] == splits["test"]["accuracy"]["mean"]
+    assert metrics["best_validation_macro_f1"] == splits["validation"]["macro_f1"]
+    assert metrics["validation_accuracy"] == history_in(uninterrupted, "validation_accuracy")[-1]
+    assert "difference_to_bag_of_words" in metrics
 
 
 # Resume (pitfall 18)
