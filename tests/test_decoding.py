@@ -23,7 +23,7 @@ from transformers import (
 
 from tasks.config import GenerateConfig
 from tasks.errors import StageError
-from tasks.generate import sampling
+from tasks.generate import decoding, sampling
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches, fused, slices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,13 +92,15 @@ def decoded(model, prompts, budget=100_000, ends=ENDS, **settings):
 
 @pytest.mark.parametrize("shared", [0, 5], ids=["nothing-shared", "prefix-shared"])
 @pytest.mark.parametrize("name", MODELS)
-def test_greedy_is_one_row_at_a_time_token_for_token(name, shared):
+def test_greedy_is_one_row_at_a_time_token_for_token(name, shared, monkeypatch):
     """Pitfall 15: for positions that are learnt, rotated, or distances, and for a sliding window."""
     model, prompts = build(name), list(prompts_of(shared))
     expected = {prompt.row: naive(model, prompt) for prompt in prompts}
     assert len({len(tokens) for tokens in expected.values()}) > 2
     for budget in (1, 300, 100_000):
         assert decoded(model, prompts, budget)[0] == expected
+    monkeypatch.setitem(decoding.SLICE, "cpu", 60)  # prompts read in many slices of their own widths
+    assert decoded(model, prompts)[0] == expected
 
 
 def test_a_tie_is_decided_by_the_row_alone(monkeypatch):
@@ -148,6 +150,19 @@ def test_what_all_prompts_begin_with_is_read_once(monkeypatch):
     decoded(model, prompts)
     assert read[0].tolist() == [[7, 60, 7, 9, 1]]
     assert sum(ids.numel() for ids in read if ids.shape[0] > 1 and ids.shape[1] > 1) <= 24 * 35
+
+
+def test_memory_that_was_never_written_counts_nothing(monkeypatch):
+    """Nothing times NaN is NaN; torch fills fresh memory with NaN when asked to be deterministic."""
+    model, prompts = build("gpt2"), list(prompts_of(0))
+    expected = decoded(model, prompts)[0]
+    monkeypatch.setitem(decoding.SLICE, "cpu", 60)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert decoded(model, prompts)[0] == expected
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_prompts_are_read_in_slices_of_about_one_length():

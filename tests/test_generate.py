@@ -444,6 +444,16 @@ def test_a_killed_generation_ends_with_the_same_bytes(kill, model, rows, tmp_pat
     assert len({(run.out / "responses.jsonl").read_bytes() for run in runs}) == 1
 
 
+@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"decoding": "sample"}])
+def test_what_rounding_may_change_is_decoded_in_the_batch_it_was_in(
+    kill, model, rows, tmp_path, batches, settings
+):
+    """In fewer rows a sum may round otherwise, and a row end in other bytes than without the kill."""
+    kill(changed(**settings), 2)
+    responded(changed(**settings), model, rows, tmp_path)
+    assert [len(batch) for batch in batches] == [5, 4, 1]
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 200])
 def test_a_generation_killed_among_the_references_ends_with_the_same_bytes(
     kill, model, rows, tmp_path, batch_tokens
