@@ -80,6 +80,12 @@ def uninterrupted(base, rows, tmp_path_factory):
     return classified(SMALL, base, rows, tmp_path_factory.mktemp("uninterrupted"))
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """For tests of the training alone: the baselines and pictures take half of a stage's time."""
+    monkeypatch.setattr(classification, "write_findings", lambda *_: None)
+
+
 def evaluation_of(run):
     return json.loads((run.out / "evaluation.json").read_text())
 
@@ -144,7 +150,7 @@ def test_a_tokenizer_of_another_model_is_refused(plain_base, rows, tmp_path):
         made(SMALL, tmp_path, rows)
 
 
-def test_lora_trains_adapters_and_head_and_is_written_whole(base, rows, tmp_path):
+def test_lora_trains_adapters_and_head_and_is_written_whole(base, rows, tmp_path, unmeasured):
     run = classified(changed(tune="lora", learning_rate=2e-2), base, rows, tmp_path)
     written, before = weights_in(run), load_file(base / "model" / "model.safetensors")
     assert {*written} == {*before, "score.weight"}
@@ -173,7 +179,7 @@ def test_frozen_weights_stay_bit_for_bit(uninterrupted, base):
 # The tokens
 
 
-def test_a_text_that_spells_a_special_token_is_text(plain_base, rows, tmp_path):
+def test_a_text_that_spells_a_special_token_is_text(plain_base, rows, tmp_path, unmeasured):
     rows = text_rows_in(tmp_path / "rows")
     tricky = {"id": 99, "text": f"claim{SPECIAL}", "label": "spam"}
     write_rows(rows / "test.jsonl", [tricky])
@@ -186,7 +192,7 @@ def test_a_text_that_spells_a_special_token_is_text(plain_base, rows, tmp_path):
     assert loaded(tricky["text"])["input_ids"] == text.input_ids, "the saved tokenizer reads as this one"
 
 
-def test_long_texts_lose_their_end_and_are_counted(plain_base, rows, tmp_path):
+def test_long_texts_lose_their_end_and_are_counted(plain_base, rows, tmp_path, unmeasured):
     tokenizer = AutoTokenizer.from_pretrained(plain_base / "model")
     whole = text_ids(tokenizer, [row["text"] for row in load_split(rows, "train")])
     length = sorted(map(len, whole))[10]
@@ -283,7 +289,7 @@ def recorded_batches(monkeypatch):
 
 @pytest.mark.parametrize("accumulated", [(2, 4), (3, 3)], ids=str)
 def test_accumulation_changes_neither_losses_nor_weights(
-    plain_base, rows, tmp_path, monkeypatch, accumulated
+    plain_base, rows, tmp_path, monkeypatch, accumulated, unmeasured
 ):
     """Pitfall 17, with 25 rows, so that the last batches are ragged too."""
     runs, order = [], []
@@ -335,7 +341,7 @@ def test_evaluation_is_a_mean_over_rows_of_the_model_as_written(uninterrupted, r
             assert at_best[0]["validation_accuracy"] == found["accuracy"]["mean"]
 
 
-def test_the_best_model_is_written_and_not_the_last(base, rows, tmp_path, monkeypatch):
+def test_the_best_model_is_written_and_not_the_last(base, rows, tmp_path, monkeypatch, unmeasured):
     scripted, states = iter([3.0, 1.0, 2.0, 1.5]), []
 
     def remember(model, *_):

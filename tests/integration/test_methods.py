@@ -144,7 +144,8 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
     assert all(workplace("run", "labels.yaml", "--json").cached.values())
     mlflow.set_tracking_uri(f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"models:/{first.json['model']['name']}/1")
-    assert set(model.predict(["WIN a lamp", "I saw the lamp"])["label"]) <= {"ham", "spam"}
+    texts = [{"text": "WIN a lamp"}, {"text": "I saw the lamp"}]
+    assert set(model.predict(texts)["label"]) <= {"ham", "spam"}
 
 
 def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
