@@ -88,6 +88,7 @@ def test_cutting_between_words_changes_no_word(text, size):
         assert words_of_parts(text, size) == words(text)
 
 
+@pytest.mark.slow
 def test_every_character_that_the_cuts_name_is_what_they_take_it_for():
     contexts = "a{0}b 1{0}2. {0}'s,{0}. {0}{0} 中{0}。"
     named = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]

@@ -161,6 +161,7 @@ print(peak.split()[1])
 """  # not resource.getrusage: its maximum is never below that of the process that started this one
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     peaks = {}

@@ -89,6 +89,7 @@ def _open_at_once(root, barrier, answers):
         answers.put((None, repr(error)))
 
 
+@pytest.mark.slow
 def test_many_processes_open_a_fresh_store_at_once(tmp_path):
     """A fresh database opened by several at once is broken for good: FACTS-prefect-mlflow.md."""
     count, root = 6, tmp_path / "a b#é" / "mlruns"

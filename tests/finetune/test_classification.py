@@ -472,6 +472,7 @@ def processes():
     return context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_process_is_continued_to_the_same_bits(
     uninterrupted, base, rows, tmp_path, processes, moment

@@ -118,6 +118,7 @@ def test_an_error_of_a_worker_is_raised_as_it_was(documents, tmp_path):
         launch(changed(context=100_000), stage_run_in(tmp_path), documents)
 
 
+@pytest.mark.slow
 def test_a_defect_of_a_worker_is_raised_with_its_traceback(tmp_path):
     with pytest.raises(RuntimeError, match="FileNotFoundError in a training process") as caught:
         launch(changed(), stage_run_in(tmp_path), tmp_path / "nowhere")

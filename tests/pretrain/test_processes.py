@@ -125,6 +125,7 @@ def test_a_model_of_hugging_face_trains_in_two_processes(documents, tmp_path, to
 # Exact resume (pitfall 18)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_two_killed_processes_are_continued_to_the_same_bits(documents, tmp_path, together, sharding):
     """With dropout: each process has random numbers of its own."""
