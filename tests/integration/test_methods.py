@@ -10,6 +10,8 @@ from tasks.templates import load_template
 from tasks.tokenize import train_bpe
 from tests.test_base import model_in
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 JUDGED = """
 judge: {resamples: 200}
 promote: {resamples: 200, min_score: 0}
@@ -80,7 +82,6 @@ def stages_of(result):
     return [stage["name"] for stage in result.json["stages"]]
 
 
-@pytest.mark.slow
 def test_preferences_are_learned_after_the_fine_tuning_and_judged_beside_it(workplace):
     first = workplace("run", "preference.yaml", "--json")
     assert stages_of(first) == [
@@ -114,7 +115,6 @@ def test_preferences_are_learned_after_the_fine_tuning_and_judged_beside_it(work
     assert card.status == 0
 
 
-@pytest.mark.slow
 def test_the_registered_model_asks_with_the_template_that_it_was_trained_on(workplace, monkeypatch):
     result = workplace("run", "preference.yaml", "--json")
     assert result.status == 0, result.err
@@ -150,7 +150,6 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
     assert set(model.predict(texts)["label"]) <= {"ham", "spam"}
 
 
-@pytest.mark.slow
 def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
     first = workplace("run", "over.yaml", "--json")
     assert stages_of(first)[:4] == ["download rows", "rows", "base", "finetune"]
@@ -158,7 +157,6 @@ def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
     assert all(workplace("run", "over.yaml", "--json").cached.values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["preference", "labels", "over"])
 def test_the_preflight_proves_every_shape_without_training(workplace, profile):
     done = workplace("preflight", f"{profile}.yaml", "--json")

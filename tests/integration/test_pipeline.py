@@ -286,6 +286,7 @@ def test_killed_in_training_it_goes_on_and_ends_with_the_same_bits(make_workplac
     assert not list(work.glob("*/checkpoint"))
 
 
+@pytest.mark.slow
 def test_two_at_once_do_the_work_once(make_workplace):
     workplace = make_workplace("two")
     processes = [workplace.start("run", "tiny.yaml", "--json") for _ in range(2)]
@@ -306,6 +307,7 @@ def test_without_a_server_prefect_brings_its_own(finished):
     assert digests(result) == digests(first)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, mlflow_server, finished):
     _, embedded = finished
@@ -340,6 +342,7 @@ def test_interrupted_it_says_so_with_status_130_and_the_run_is_not_left_running(
     assert not [run for run in runs if run.info.status == "RUNNING"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message(make_workplace, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
