@@ -113,6 +113,7 @@ def test_two_processes_started_by_torchrun_make_the_steps_of_one(documents, tmp_
     assert json.loads((several.aside / "speed.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_raised_as_it_was(documents, tmp_path):
     with pytest.raises(StageError, match=r"a context of 100000 needs 100001.*lower pretrain\.context"):
         launch(changed(context=100_000), stage_run_in(tmp_path), documents)

@@ -77,7 +77,7 @@ def assert_same_training(several, one):
     assert summary_of(several).keys() == summary_of(one).keys()
 
 
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("rows", "accumulation"), [(3, 1), (1, 3), (2, 4)])
 def test_two_processes_make_the_steps_of_one(documents, tmp_path, together, sharding, rows, accumulation):
     """Of three sequences one process has one and the other two, in as many micro-batches or in more."""
