@@ -90,16 +90,20 @@ def tune_and_judge(chain: Chain, profile: Profile, made: dict[str, Reference]) -
         scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses)
         judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
     name, model = list(models.items())[-1]
-    origin = {input: made[input] for input in ("corpus", "tokens") if input in made} | {"base": base}
     promotion = chain.run(
         "promote",
         profile.promote,
         model=model,
         rows=rows,
         scores=judged[f"{name}_scores"],
-        **origin | under.get(name, {}),
+        **_origin(made) | under.get(name, {}),
     )
     return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
+
+
+def _origin(made: dict[str, Reference]) -> dict[str, Reference]:
+    """What a model comes from, which the registry names; of corpus and tokens what there is."""
+    return {name: made[name] for name in ("corpus", "tokens", "base") if name in made}
 
 
 def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[str, Reference]]:
@@ -116,9 +120,8 @@ def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict
     """What labelled texts are for: a classifier with its evaluation, and a promotion."""
     rows, base = made["rows"], made["base"]
     classifier = chain.run("classify", profile.classify, base=base, rows=rows)
-    origin = {input: made[input] for input in ("corpus", "tokens") if input in made} | {"base": base}
     promotion = chain.run(
-        "promote", profile.promote, model=classifier, rows=rows, scores=classifier, **origin
+        "promote", profile.promote, model=classifier, rows=rows, scores=classifier, **_origin(made)
     )
     return {"classifier": classifier, "promotion": promotion}
 

@@ -81,7 +81,9 @@ def one_thread():
 def processes():
     """Real processes, forked from a server that has already imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.sft"])
+    context.set_forkserver_preload(
+        ["tasks.pretrain.stage", "tasks.finetune.sft", "tasks.finetune.classification"]
+    )
     return context
 
 

@@ -26,7 +26,7 @@ from tasks.finetune.training import (
     NAMES,
     History,
     Reporting,
-    require_finite,
+    evaluated,
     train,
     training_arguments,
     write_history,
@@ -117,11 +117,7 @@ class _RowMeanTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         found = predict(self.model, self.labelled, self.eval_dataset)
-        require_finite("validation", found.loss, self.state.global_step)
-        metrics = {"eval_loss": found.loss, "eval_accuracy": found.accuracy}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return evaluated(self, {"eval_loss": found.loss, "eval_accuracy": found.accuracy})
 
 
 def _write_model(model: PreTrainedModel | PeftModel, data: Labelled, folder: Path) -> None:

@@ -21,7 +21,7 @@ from tasks.finetune.training import (
     NAMES,
     History,
     Reporting,
-    require_finite,
+    evaluated,
     train,
     training_arguments,
     write_history,
@@ -132,10 +132,7 @@ class _PairMeanTrainer(DPOTrainer):
             "eval_rewards/margins": margins.mean().item(),
             "eval_rewards/accuracies": (margins > 0).double().mean().item(),
         }
-        require_finite("validation", metrics["eval_loss"], self.state.global_step)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return evaluated(self, metrics)
 
     @torch.no_grad()
     def margins(self, batches: DataLoader) -> Tensor:

@@ -16,7 +16,7 @@ from tasks.finetune.data import PLACE, TuningData, sft_data
 from tasks.finetune.training import (
     History,
     Reporting,
-    require_finite,
+    evaluated,
     train,
     training_arguments,
     write_history,
@@ -113,11 +113,7 @@ class _TokenMeanTrainer(SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         loss = completion_loss(self.model, self.get_eval_dataloader(), self.args.device)
-        require_finite("validation", loss, self.state.global_step)
-        metrics = {"eval_loss": loss}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return evaluated(self, {"eval_loss": loss})
 
 
 def _for_model(batch: dict[str, Any]) -> dict[str, Any]:

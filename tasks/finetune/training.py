@@ -102,6 +102,16 @@ def require_finite(name: str, loss: float, step: int) -> None:
         raise StageError(f"the {name} loss became {loss} at step {step}. Lower the stage's learning_rate")
 
 
+def evaluated(trainer: Trainer, metrics: dict[str, float]) -> dict[str, float]:
+    """Log an evaluation and tell the callbacks, which keep the best checkpoint by it; returns the metrics."""
+    require_finite("validation", metrics["eval_loss"], trainer.state.global_step)
+    trainer.log(metrics)
+    trainer.control = trainer.callback_handler.on_evaluate(
+        trainer.args, trainer.state, trainer.control, metrics
+    )
+    return metrics
+
+
 class Reporting(TrainerCallback):
     """Sends the trainer's numbers to the stage's run, and marks checkpoints that are whole.
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import signal
 from types import SimpleNamespace
@@ -462,14 +461,6 @@ MOMENTS = {
 def classify_until(moment, base, rows, folder):
     torch.set_num_threads(1)
     classified(SMALL, base, rows, folder, **MOMENTS[moment]())
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Real processes, forked from a server that has already imported what they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.pretrain.stage", "tasks.finetune.classification"])
-    return context
 
 
 @pytest.mark.slow
