@@ -1,21 +1,30 @@
 """The `touchstone` command."""
 
 import json
-import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import httpx
 import typer
 
+from flows.cli_judging import commands
 from flows.config import DOWNLOADS, Profile, load_profile, profile_names
 from flows.console import console, print_result
+from flows.options import (
+    DespiteAudit,
+    Json,
+    Overrides,
+    Pull,
+    Refresh,
+    Scorers,
+    Verbose,
+    judge_settings,
+)
+from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
 from tasks.download import fingerprints
-from tasks.errors import RefusedError, TouchstoneError, UsageError
-from tasks.home import without_password
+from tasks.errors import RefusedError, TouchstoneError
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -24,24 +33,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(commands)
+
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")
-]
-
 ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated")
-]
 Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
-Refresh = Annotated[
-    list[str] | None,
-    typer.Option(metavar="STAGE", help="Do a stage again, by its name, or all of them; may be repeated"),
-]
 
 
 @app.command()
@@ -50,31 +49,30 @@ def run(
     set_: Overrides = None,
     mirror: Mirror = None,
     refresh: Refresh = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCORER",
-            help="ollama:MODEL, or metric:chrf, bleu, rouge-l or exact; short for --set judge.scorer=",
-        ),
-    ] = None,
+    judge: Scorers = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
-    overrides = [*(set_ or ()), *([f"judge.scorer={judge}"] if judge else [])]
+    overrides = [*(set_ or ()), *judge_settings(judge, pull, despite_audit)]
     loaded = _ready(profile, overrides, mirror, verbose)
-    stages = _stages_to_refresh(refresh or (), loaded.stages())
-    from flows.pipeline import pipeline  # after the checks above, which need not wait for it
-    from flows.states import error_in
+    stages = stages_to_refresh(refresh or (), loaded.stages())
+    from flows.judging import find_judges  # after the checks above, which need not wait for it
+    from flows.pipeline import pipeline
+    from flows.results import outcome_of
 
-    state = pipeline(loaded, stages, return_state=True)
-    if not state.is_completed():
-        raise error_in(state)
-    summary = state.result()
+    if loaded.instructions:
+        find_judges(loaded.judge)
+    outcome = outcome_of(pipeline(loaded, stages, return_state=True))
     if json_:
-        print_result(json.dumps(summary, ensure_ascii=False))
+        print_result(json.dumps(outcome, ensure_ascii=False))
     else:
-        _show_report(summary["run_id"])
+        _show_report(outcome["run_id"])
+    if outcome["status"] == "refused":
+        console.say(f"error: {outcome['error']}", style="red")
+        raise typer.Exit(RefusedError.exit_status)
 
 
 @app.command()
@@ -89,7 +87,7 @@ def preflight(
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
     loaded = _ready(profile, set_ or (), mirror, verbose)
     proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
-    stages = _stages_to_refresh(refresh or (), [*proved, "preflight"])
+    stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
     from flows.preflight import prove, show
 
     outcome = prove(loaded, stages)
@@ -104,37 +102,13 @@ def preflight(
 def _ready(profile: str, overrides: Iterable[str], mirror: str | None, verbose: bool) -> Profile:
     """The profile, once what can be told before Prefect has started is found to be right."""
     loaded = load_profile(profile, overrides, mirror)
-    if verbose:
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
+    verbosely(verbose)
     for name in DOWNLOADS:
         if download := getattr(loaded, name):
             fingerprints(download)  # a file that is missing
-    _check_prefect_answers()
+    check_prefect_answers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
     return loaded
-
-
-def _check_prefect_answers() -> None:
-    address = os.environ.get("PREFECT_API_URL")
-    if not address:
-        return  # Prefect brings a server of its own
-    try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=10)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UsageError(
-            f"no Prefect server answers at {without_password(address)} ({error}). "
-            "Check PREFECT_API_URL, or unset it to run without a server."
-        ) from error
-
-
-def _stages_to_refresh(names: Iterable[str], stages: Sequence[str]) -> list[str]:
-    """The named ones of the stages that the command runs for the profile."""
-    for name in names:
-        if name not in (*stages, "all"):
-            raise UsageError(
-                f"--refresh {name}: there is no such stage in this; there are {', '.join(stages)}, and all"
-            )
-    return list(stages) if "all" in names else list(names)
 
 
 @app.command()

@@ -155,7 +155,9 @@ class Profile(StageConfig):
         """The stages that run, in their order."""
         stages = [] if self.base and not self.has_rows else ["download"]
         stages += ["rows"] if self.has_rows else []
-        stages += ["base"] if self.base else ["tokenize", "pretrain"]
+        before = ["base"] if self.base else ["tokenize"]
+        audit = ["audit"] if self.instructions and self.judge.judges else []
+        stages += [*before, *audit, *([] if self.base else ["pretrain"])]
         if self.instructions:
             stages += ["finetune", *(["dpo"] if self.dpo else []), "generate", "judge", "promote"]
         if self.labelled:
@@ -171,6 +173,9 @@ class Profile(StageConfig):
         """Without the stages that do not run: no parameter is recorded that nothing was done with."""
         idle = self._idle()
         return {name: value for name, value in dump(self).items() if value is not None and name not in idle}
+
+
+Settings = typing.TypeVar("Settings", bound=StageConfig)
 
 
 def profiles_folder() -> Path:
@@ -201,6 +206,26 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
         return Profile.model_validate(raw)
     except ValidationError as error:
         raise UsageError(f"profile {name}: {_explain(error)}") from error
+
+
+def load_settings(
+    model: type[Settings], stage: str, raw: dict[str, Any], overrides: Iterable[str]
+) -> Settings:
+    """One stage's settings outside a profile; overrides are as in a profile: `judge.context=8192`.
+
+    Raises UsageError naming every key at fault.
+    """
+    whole: dict[str, Any] = {stage: raw}
+    for override in overrides:
+        _apply(whole, override)
+    if others := [name for name in whole if name != stage]:
+        raise UsageError(
+            f"--set {others[0]}: this command has the settings of {stage} alone: {stage}.a=value"
+        )
+    try:
+        return model.model_validate(whole[stage])
+    except ValidationError as error:
+        raise UsageError(_explain(error, model, stage)) from error
 
 
 def _find(name: str) -> Path:
@@ -300,27 +325,29 @@ def _item(items: list[Any], index: str, name: str) -> Any:
     return items[int(index)]
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel] = Profile, *stage: str) -> str:
     """Every fault in one line: the key, what was found, and the key that was probably meant.
+
+    `stage` is where in a profile the model stands.
 
     A fault inside a list also makes the list look empty: only the innermost is told.
     """
     locations = [details["loc"] for details in error.errors()]
     return "; ".join(
-        _fault(details)
+        _fault(details, model, stage)
         for details in error.errors()
         if not any(other != details["loc"] == other[: len(details["loc"])] for other in locations)
     )
 
 
-def _fault(details: Any) -> str:
+def _fault(details: Any, model: type[BaseModel], stage: tuple[str, ...]) -> str:
     *parents, last = details["loc"] or ("",)
-    name = ".".join(map(str, details["loc"]))
+    name = ".".join(map(str, (*stage, *details["loc"])))
     if details["type"] == "extra_forbidden":
-        known = _fields_at(Profile, parents)
+        known = _fields_at(model, parents)
         close = difflib.get_close_matches(str(last), known, n=1)
         hint = (
-            f"did you mean {'.'.join([*map(str, parents), close[0]])}?"
+            f"did you mean {'.'.join([*stage, *map(str, parents), close[0]])}?"
             if close
             else f"there are {', '.join(known)}"
         )

@@ -1,13 +1,13 @@
 """Running a pipeline's stages one after another: what is there already is found, the rest is run."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from prefect import task
 from pydantic import BaseModel
 
-from flows.config import Profile
 from flows.console import console
 from flows.lineage import lineage
 from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
@@ -118,20 +118,22 @@ class Chain:
 
 
 @contextmanager
-def pipeline_run(profile: Profile, refresh: Collection[str]) -> Iterator[Chain]:
-    """Open the MLflow run that a pipeline's stages are children of, and give it the end the pipeline has."""
+def pipeline_run(
+    name: str, settings: Mapping[str, Any], refresh: Collection[str], kind: str = PIPELINE
+) -> Iterator[Chain]:
+    """Open the MLflow run that stages are children of, and give it the end that they have."""
     tracking = open_tracking()
     client = tracking.client
     tags = {
-        "mlflow.runName": profile.name,
-        "touchstone.kind": PIPELINE,
-        "touchstone.profile": profile.name,
+        "mlflow.runName": name,
+        "touchstone.kind": kind,
+        **({"touchstone.profile": name} if kind == PIPELINE else {}),
         **lineage(),
     }
     run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
     chain = Chain(tracking, run_id, refresh)
     try:
-        log_params(client, run_id, flat(profile.model_dump(mode="json")))
+        log_params(client, run_id, flat(settings))
         yield chain
         chain.link()
     except BaseException as error:

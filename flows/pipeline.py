@@ -6,7 +6,6 @@ Without rows it ends after pretraining, with a report.
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
@@ -14,11 +13,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.config import Profile
 from flows.dispatch import Chain, pipeline_run
+from flows.judging import audits, refusal, score_entries
+from flows.results import finished, read_output
 from flows.states import failed
 from tasks.errors import TouchstoneError
-from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
+from tasks.outputs import ASIDE, Reference, read_aside
 from tasks.registry import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
+
+Audits = dict[str, Reference]
 
 MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 
@@ -36,23 +39,29 @@ def pipeline(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str,
     """
     started = time.monotonic()
     try:
-        with pipeline_run(profile, refresh) as chain:
-            card = stages(chain, profile)
-            return conclude(chain, profile, card, started)
+        with pipeline_run(profile.name, profile.model_dump(mode="json"), refresh) as chain:
+            made, audited = stages(chain, profile)
+            return conclude(chain, profile, made, audited, started)
     except TouchstoneError as error:
         return failed(error)
 
 
-def stages(chain: Chain, profile: Profile) -> dict[str, Reference]:
-    """The DAG, in the order in which things happen; returns what the report card was made from, and it."""
-    made = prepare(chain, profile)
+def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits]:
+    """The DAG, in the order in which things happen.
+
+    Returns what the report card was made from, and it; and the audits of the judges, which come before
+    training: who is not to be believed is known before anything has taken hours.
+    """
+    made, audited = prepare(chain, profile), {}
+    if profile.instructions:
+        audited = audits(chain, profile.judge, made["rows"])
     if not profile.base:
         made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
     if profile.instructions:
-        made |= tune_and_judge(chain, profile, made)
+        made |= tune_and_judge(chain, profile, made, audited)
     if profile.labelled:
         made |= classify(chain, profile, made)
-    return made | {"report": chain.run("report", profile.report, **made)}
+    return made | {"report": chain.run("report", profile.report, **made)}, audited
 
 
 def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
@@ -74,7 +83,9 @@ def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
     return made | {"tokens": chain.run("tokenize", profile.tokenize, **texts)}
 
 
-def tune_and_judge(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
+def tune_and_judge(
+    chain: Chain, profile: Profile, made: dict[str, Reference], audited: Audits
+) -> dict[str, Reference]:
     """What instruction rows are for: tuned models, the responses and scores of each, a promotion."""
     rows, base = made["rows"], made["base"]
     models = {"base": base, "tuned": chain.run("finetune", profile.finetune, base=base, rows=rows)}
@@ -87,7 +98,7 @@ def tune_and_judge(chain: Chain, profile: Profile, made: dict[str, Reference]) -
         responses = chain.run(
             "generate", profile.generate, f"generate {label}", model=model, rows=rows, **under.get(name, {})
         )
-        scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses)
+        scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses, **audited)
         judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
     name, model = list(models.items())[-1]
     promotion = chain.run(
@@ -126,25 +137,19 @@ def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict
     return {"classifier": classifier, "promotion": promotion}
 
 
-def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started: float) -> dict[str, Any]:
-    """Put the scores on the pipeline's run and the card into Prefect; returns the summary."""
+def conclude(
+    chain: Chain, profile: Profile, made: dict[str, Reference], audited: Audits, started: float
+) -> dict[str, Any]:
+    """Put the scores on the pipeline's run and the card into Prefect; returns the summary.
+
+    Raises RefusedError when a judge failed its audit: the card and the summary are there all the same.
+    """
     scores = _scores(chain, made)
-    summary = {
-        "status": "completed",
-        "run_id": chain.run_id,
-        "profile": profile.name,
-        "seconds": round(time.monotonic() - started, 3),
-        "stages": [outcome.model_dump() for outcome in chain.outcomes],
-        "scores": scores,
-        "model": _model(chain, made["promotion"]) if "promotion" in made else None,
-        "report": made["report"].uri + f"/{ASIDE}/report.html",
-    }
     client = chain.tracking.client
     for entry in scores:
         if entry["mean"] is not None:
             name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}.mean"
             client.log_metric(chain.run_id, name, entry["mean"])
-    client.log_dict(chain.run_id, summary, "summary.json")
     report = _read(chain, made["report"], "report.json")
     cost = json.loads(read_aside(made["report"], "cost.json"))
     create_markdown_artifact(
@@ -152,28 +157,30 @@ def conclude(chain: Chain, profile: Profile, made: dict[str, Reference], started
     )
     if scores:
         create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
-    return summary
-
-
-SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
+    told = {
+        "profile": profile.name,
+        "scores": scores,
+        "model": _model(chain, made["promotion"]) if "promotion" in made else None,
+        "report": made["report"].uri + f"/{ASIDE}/report.html",
+    }
+    return finished(chain, started, told, refusal(chain, audited, profile.judge))
 
 
 def _scores(chain: Chain, made: dict[str, Reference]) -> list[dict[str, Any]]:
     """An entry for each model and scorer; a classifier's baselines count as models."""
     found = [
-        {"model": label, **{name: entry[name] for name in SCORE_FIELDS}}
+        entry
         for model, label in MODELS.items()
         if f"{model}_scores" in made
-        for entry in _read(chain, made[f"{model}_scores"], "scores.json")["scores"]
+        for entry in score_entries(label, _read(chain, made[f"{model}_scores"], "scores.json"))
     ]
     if "classifier" in made:
-        own = _read(chain, made["classifier"], "scores.json")["scores"][0]
-        own = {name: own[name] for name in SCORE_FIELDS}
+        own, *_ = score_entries("fine-tuned", _read(chain, made["classifier"], "scores.json"))
         evaluation = _read(chain, made["classifier"], "evaluation.json")
         for baseline in evaluation["baselines"]:
             points = {name: 100 * share for name, share in baseline["accuracy"].items()}
-            found.append({"model": baseline["name"], **own, **points})
-        found.append({"model": "fine-tuned", **own})
+            found.append(own | {"model": baseline["name"]} | points)
+        found.append(own)
     return found
 
 
@@ -190,5 +197,4 @@ def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:
 
 
 def _read(chain: Chain, reference: Reference, name: str) -> Any:
-    path: Path = fetch(chain.tracking, reference) / OUTPUT / name
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_output(chain.tracking, reference, name)

@@ -19,7 +19,7 @@ from flows.states import error_in, failed
 from tasks.config import PreflightConfig
 from tasks.errors import RefusedError, TouchstoneError
 from tasks.outputs import OUTPUT, fetch
-from tasks.tracking import open_tracking, set_tags
+from tasks.tracking import open_tracking
 
 
 @flow(
@@ -32,8 +32,7 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""
     started = time.monotonic()
     try:
-        with pipeline_run(profile, refresh) as chain:
-            set_tags(chain.tracking.client, chain.run_id, {"touchstone.kind": "preflight"})
+        with pipeline_run(profile.name, profile.model_dump(mode="json"), refresh, "preflight") as chain:
             made = prepare(chain, profile)
             inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
             config = PreflightConfig(

@@ -18,8 +18,11 @@ from flows.console import console
 from flows.lineage import lineage
 from flows.states import failed
 from tasks.config import (
+    AskConfig,
+    AuditConfig,
     BaseConfig,
     ClassifyConfig,
+    CompareConfig,
     DownloadConfig,
     DpoConfig,
     FinetuneConfig,
@@ -29,12 +32,14 @@ from tasks.config import (
     PretrainConfig,
     PromoteConfig,
     ReportConfig,
+    ResponsesConfig,
     RowsConfig,
     StageConfig,
     TokenizeConfig,
 )
 from tasks.download import fingerprints
 from tasks.errors import TouchstoneError, UnreachableError
+from tasks.judge.identities import digests_of
 from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
 from tasks.record import Stage, execute
@@ -56,9 +61,12 @@ STAGES = {
         Stage("dpo", 1, "tasks.finetune.dpo:dpo"),
         Stage("classify", 1, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
-        Stage("judge", 2, "tasks.judge:judge"),
-        Stage("promote", 2, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 3, "tasks.report:report"),
+        Stage("responses", 1, "tasks.rows.answered:responses"),
+        Stage("audit", 1, "tasks.audit.stage:audit"),
+        Stage("judge", 3, "tasks.judge.stage:judge"),
+        Stage("compare", 1, "tasks.comparison.stage:compare"),
+        Stage("promote", 3, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 4, "tasks.report:report"),
     )
 }
 
@@ -66,7 +74,9 @@ RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each reques
 
 
 def stage_fingerprints(config: StageConfig) -> dict[str, str]:
-    """Digests of what a config only points to (local files), so that the key follows their content."""
+    """Digests of what a config only points to (files, judges), so that the key follows their content."""
+    if isinstance(config, AskConfig) and config.judges and getattr(config, "mode", "pairwise") == "pairwise":
+        return digests_of(config)
     if isinstance(config, DownloadConfig):
         return fingerprints(config)
     if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
@@ -234,6 +244,27 @@ def judge(
     return _perform("judge", config, inputs, label, parent, refresh)
 
 
+@flow(name="responses", description="Responses that another tool wrote, as this one writes them", **_named)
+def responses(
+    config: ResponsesConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("responses", config, inputs, label, parent, refresh)
+
+
+@flow(name="audit", description="A judge asked about answers of known worth: is it to be believed?", **_named)
+def audit(
+    config: AuditConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("audit", config, inputs, label, parent, refresh)
+
+
+@flow(name="compare", description="Two models' responses to the same rows, row by row", **_named)
+def compare(
+    config: CompareConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
+) -> Any:
+    return _perform("compare", config, inputs, label, parent, refresh)
+
+
 @flow(name="promote", description="The model in the registry, champion if its scores earn that", **_named)
 def promote(
     config: PromoteConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
@@ -261,7 +292,10 @@ FLOWS = {
         dpo,
         classify,
         generate,
+        responses,
+        audit,
         judge,
+        compare,
         promote,
         report,
     )

@@ -1,17 +1,18 @@
 """Registering a model, and deciding whether it becomes the champion."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.config import PromoteConfig
 from tasks.json_files import read_json, read_lines, write_json
-from tasks.judge.statistics import paired_interval
 from tasks.manifest import sha256_of
 from tasks.outputs import OUTPUT, Reference, fault, fetch
 from tasks.record import StageRun
 from tasks.registering import register
 from tasks.registry import CANDIDATE, CHAMPION, PROMOTION, champion_of, registered_files
+from tasks.statistics.intervals import paired_interval
 from tasks.tracking import Tracking
 
 Scores = dict[int, float | None]
@@ -48,8 +49,9 @@ def promote(
     interval against the present champion, on the same rows by the same scorer, to lie above the margin.
     Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
     """
-    headline, mean, per_row = read_scores(scores)
-    decision = decide(config, run.tracking, run.references["rows"], headline, mean, per_row)
+    headline, entry, per_row = read_scores(scores)
+    decision = decide(config, run.tracking, run.references["rows"], entry, per_row)
+    mean = entry["mean"]
     number = register(config, run, model, rows, base)
     client = run.tracking.client
     for name, value in _lineage_tags(run, model, headline, mean, decision).items():
@@ -65,23 +67,25 @@ def promote(
     run.progress(1, 1, "model", f"{config.name} version {number}: {decision.reason}")
 
 
-def read_scores(folder: Path) -> tuple[str, float | None, Scores]:
-    """The headline scorer of a judge stage's output, its mean, and its score of each row by id."""
+def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
+    """The headline scorer of a judge stage's output, its numbers, and its score of each row by id."""
     summary = read_json(folder / "scores.json")
     headline = summary["headline"]
-    mean = next(entry["mean"] for entry in summary["scores"] if entry["scorer"] == headline)
-    return headline, mean, {row["id"]: row[headline] for row in read_lines(folder / "scores.jsonl")}
+    entry = next(entry for entry in summary["scores"] if entry["scorer"] == headline)
+    return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / "scores.jsonl")}
 
 
 def decide(
     config: PromoteConfig,
     tracking: Tracking,
     rows: Reference,
-    headline: str,
-    mean: float | None,
+    entry: Mapping[str, Any],
     scores: Scores,
 ) -> Decision:
-    """Compare the candidate with the present champion, if there is one."""
+    """Compare the candidate with the present champion, if any; `entry` are the numbers of its headline."""
+    headline, mean = entry["scorer"], entry["mean"]
+    if entry["status"] == "judge_failed_audit":
+        return Decision(False, f"kept as candidate: {headline} failed its audit, so its scores do not count")
     if mean is None:
         return Decision(False, f"kept as candidate: {headline} left too many rows without a score")
     present = champion_of(tracking, config.name)

@@ -104,11 +104,14 @@ class StageRun:
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
     show: Show = no_show
+    shared: Path | None = None
+    """Files of this machine that outlive the stage; all that is there can be made again."""
     metrics: dict[str, float] = field(default_factory=dict)
     _buffer: MetricBuffer | None = None
 
     def __post_init__(self) -> None:
-        for folder in (self.out, self.aside, self.checkpoint):
+        self.shared = self.shared or self.checkpoint
+        for folder in (self.out, self.aside, self.checkpoint, self.shared):
             folder.mkdir(parents=True, exist_ok=True)
         if self.tracking and self.run_id:
             self._buffer = MetricBuffer(self.tracking.client, self.run_id)
@@ -259,6 +262,7 @@ def execute(
             out=work / OUTPUT,
             aside=work / ASIDE,
             checkpoint=work / "checkpoint",
+            shared=tracking.work / "shared",
             tracking=tracking,
             run_id=mlflow_run.info.run_id,
             references=inputs,

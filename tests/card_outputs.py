@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from tasks.config import ReportConfig
+from tasks.config import PANEL, ReportConfig
 from tasks.manifest import digest_of
 from tasks.outputs import Reference
 from tasks.record import StageRun
@@ -14,7 +14,7 @@ from tasks.report import report
 from tasks.report.markdown import as_markdown
 from tasks.report.terminal import show
 
-METRIC, BLEU, JUDGE = "metric:chrf", "metric:bleu", "ollama:llama3.2:3b"
+METRIC, BLEU, JUDGE, OTHER = "metric:chrf", "metric:bleu", "ollama:llama3.2:3b", "openai:qwen2.5"
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)> & <b>',
@@ -134,8 +134,52 @@ def evaluation_of(labels, positive=None):
     }
 
 
+def correlation(value=None, low=None, high=None, rows=2):
+    return {"value": value, "low": low, "high": high, "rows": rows}
+
+
+def gate(name, value, verdict, limits=(0.98, 0.90), unit="AUC", at_least=True, of=30):
+    low, high = (None, None) if value is None else (value - 0.05, value + 0.01)
+    return {"name": name, "value": value, "low": low, "high": high, "of": of, "unit": unit} | {
+        "passes": limits[0],
+        "fails": limits[1],
+        "at_least": at_least,
+        "fails_from": False,
+        "verdict": verdict,
+    }
+
+
+PASSED = gate("AUC against echo", 0.991, "pass")
+WARNED = gate("references at 80 or more", 0.9, "warn", (0.95, 0.85), "share")
+FAILED = gate("injection lift", 40.0, "fail", (5.0, 15.0), "points", at_least=False)
+UNMADE = gate("ranks below: shuffled", None, "warn", (0.75, 0.55), of=0)
+
+
+def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True):
+    """A judge as `judge.json` names it; the worst of its gates is its audit's verdict."""
+    verdicts = {gate["verdict"] for gate in gates}
+    verdict = next(verdict for verdict in ("fail", "warn", "pass") if verdict in verdicts)
+    return {"scorer": scorer, "digest": "a80c4f17acd5" + "0" * 52, "version": "0.9", "form": "anchored"} | {
+        "prompt_version": "p" * 64,
+        "audit": {"verdict": verdict, "rows": 30, "of": 110, "gates": list(gates)},
+        "believed": believed,
+    }
+
+
+AGREEMENT = {
+    "judges": [JUDGE, OTHER],
+    "rows": 2,
+    "alpha": 0.617,
+    "disagreement": {"mean": 25.0, "low": 0.0, "high": 50.0},
+    "apart": [3],
+    "pairs": [
+        {"a": JUDGE, "b": OTHER, "rows": 2, "spearman": None, "kappa": 0.554, "difference": -12.5},
+    ],
+}
+
+
 def summary_of(scorer, scores, status="ok"):
-    kind = scorer.partition(":")[0].replace("ollama", "judge")
+    kind = "metric" if scorer.startswith("metric:") else "judge"
     present = [score for score in scores if score is not None]
     mean = sum(present) / len(present) if status == "ok" else None
     missing = len(scores) - len(present)
@@ -152,7 +196,8 @@ def summary_of(scorer, scores, status="ok"):
         "missing": missing,
         "lowest_possible": sum(present) / len(scores),
         "highest_possible": (sum(present) + 100 * missing) / len(scores),
-        "histogram": [0] * 10,
+        "histogram": [sum(min(int(score // 10), 9) == tenth for score in present) for tenth in range(10)],
+        "correlations": {"words": correlation()} | ({METRIC: correlation()} if kind == "judge" else {}),
     } | ({"corpus_bleu": 12.5} if scorer == BLEU else {})
 
 
@@ -187,6 +232,10 @@ class Outputs:
         self.status = {}
         self.headline = METRIC
         self.reason = None
+        self.missing_because = None
+        self.judge = None
+        self.correlations = {}
+        self.agreement = None
         self.history = [{"step": 1, "tokens": 64, "train_loss": 2.5}, {"step": 2, "tokens": 128}]
         self.history[1] |= {"train_loss": 1.5}
         self.validation = {"step": 2, "tokens": 128, "validation_loss": 2.0}
@@ -298,7 +347,8 @@ class Outputs:
             kind = "empty" if not text else "identical" if text == row["output"] else "ok"
             line = {"id": row["id"], "response_kind": kind}
             line |= {scorer: values[index] for scorer, values in self.scores[name].items()}
-            lines.append(line | ({"reason": self.reason} if self.reason else {}))
+            told = {"reason": self.reason, "missing_because": self.missing_because}
+            lines.append(line | {key: text for key, text in told.items() if text})
         self.lines(f"{name}_scores/scores.jsonl", lines)
         categories = {}
         for scorer, values in self.scores[name].items():
@@ -310,11 +360,15 @@ class Outputs:
             summary_of(scorer, values, self.status.get((name, scorer), "ok"))
             for scorer, values in self.scores[name].items()
         ]
+        for own in summaries:
+            if own["scorer"] == self.headline:
+                own["correlations"] |= self.correlations
         summary = {"headline": self.headline, "scores": summaries, "responses": self.behaviour}
-        self.json(f"{name}_scores/scores.json", summary | {"categories": dict(sorted(categories.items()))})
-        if self.headline == JUDGE:
-            who = {"scorer": JUDGE, "model": "llama3.2:3b", "digest": "a80c4f", "version": "0.9"}
-            self.json(f"{name}_scores/judge.json", who)
+        summary |= {"categories": dict(sorted(categories.items()))}
+        agreed = {"agreement": self.agreement} if self.agreement else {}
+        self.json(f"{name}_scores/scores.json", summary | agreed)
+        if self.judge:
+            self.json(f"{name}_scores/judge.json", self.judge)
 
     def json(self, name, value):
         path = self.root / name
@@ -330,9 +384,27 @@ class Outputs:
     def judged(self):
         """A judge beside the metric, whose base scores are too few for a mean."""
         self.headline = JUDGE
+        self.judge = {"despite_audit": False, "judges": [judge_of()]}
         self.scores["base"][JUDGE] = [None, 25.0]
         self.scores["tuned"][JUDGE] = [100.0, 75.0]
         self.status["base", JUDGE] = "too_many_missing"
+        return self
+
+    def judged_by(self, *judges, base=(0.0, 25.0), tuned=(100.0, 75.0)):
+        """Judges who gave all rows a score, where they are believed; several with their mean beside them."""
+        self.headline = judges[0]["scorer"] if len(judges) == 1 else PANEL
+        failed = [judge["scorer"] for judge in judges if not judge["believed"]]
+        audits = [judge["audit"] for judge in judges if judge["audit"]]
+        overridden = not failed and any(audit["verdict"] == "fail" for audit in audits)
+        self.judge = {"despite_audit": overridden, "judges": list(judges)}
+        panel = [PANEL] if len(judges) > 1 else []
+        for name, given in (("base", base), ("tuned", tuned)):
+            for scorer in [judge["scorer"] for judge in judges] + panel:
+                unfit = bool(failed) if scorer == PANEL else scorer in failed
+                self.scores[name][scorer] = [None] * len(given) if unfit else list(given)
+                self.status[name, scorer] = "judge_failed_audit" if unfit else "ok"
+        self.missing_because = "the judge failed its audit" if failed else None
+        self.agreement = AGREEMENT if panel and not failed else None
         return self
 
 

@@ -25,6 +25,7 @@ FOREIGN = (
     "HUGGING_FACE_",
     "MLFLOW_",
     "OLLAMA_",
+    "OPENAI_",
     "PREFECT_",
     "TOUCHSTONE_",
     "TRANSFORMERS_",

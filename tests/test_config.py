@@ -9,7 +9,9 @@ import tasks.config
 from flows.config import DOWNLOADS, Profile, load_profile, profile_names
 from tasks.config import (
     OUTSIDE_KEY,
+    AuditConfig,
     BaseConfig,
+    CompareConfig,
     DownloadConfig,
     GenerateConfig,
     JudgeConfig,
@@ -50,10 +52,16 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
-        "JudgeConfig.attempts",
-        "JudgeConfig.concurrency",
-        "JudgeConfig.host",
-        "JudgeConfig.timeout",
+        *(
+            f"{config}.{name}"
+            for config in ("AskConfig", "AuditConfig", "JudgeConfig", "CompareConfig")
+            for name in (
+                *("host", "base_url", "key_variable", "pull", "concurrency", "timeout", "attempts", "device"),
+            )
+        ),
+        "JudgeConfig.audit_rows",
+        "JudgeConfig.gates",
+        "JudgeConfig.traces",
         "PretrainConfig.compile",
         "PretrainConfig.device",
         "PretrainConfig.preflight",
@@ -174,10 +182,50 @@ def test_a_size_that_is_none_is_refused(size, fault):
         PretrainConfig(size=size)
 
 
-@pytest.mark.parametrize("scorer", ["metric:bleurt", "ollama:", "ollama:a b", "gpt-4"])
+@pytest.mark.parametrize("scorer", ["metric:bleurt", "ollama:", "ollama:a b", "gpt-4", "hf:", "panel"])
 def test_a_scorer_that_is_not_known_is_refused(scorer):
     with pytest.raises(ValidationError, match="scorer"):
         JudgeConfig(scorer=scorer)
+
+
+@pytest.mark.parametrize(
+    "scorers",
+    [
+        ["ollama:a"],
+        [],
+        ["ollama:a", "ollama:a"],
+        ["ollama:a", "metric:chrf"],
+    ],
+)
+def test_several_scorers_are_different_judges(scorers):
+    with pytest.raises(ValidationError, match="two different judges or more"):
+        JudgeConfig(scorer=scorers)
+
+
+def test_several_judges_are_a_panel():
+    config = JudgeConfig(scorer=["ollama:a", "hf:b"])
+    assert config.headline == "panel"
+    assert config.judges == ("ollama:a", "hf:b")
+    assert config.audit_of("hf:b").judges == ("hf:b",)
+
+
+def test_an_audit_has_the_settings_of_its_judge():
+    config = JudgeConfig(
+        scorer="ollama:a", context=512, seed=7, host="there", gates={"auc": {"passes": 0.9, "fails": 0.5}}
+    )
+    audit = config.audit_of("ollama:a")
+    assert (audit.context, audit.seed, audit.host, audit.sample) == (512, 7, "there", 30)
+    assert audit.gates.auc.passes == 0.9
+
+
+def test_an_audit_is_of_a_judge():
+    with pytest.raises(ValidationError, match="an audit is of one judge"):
+        AuditConfig(scorer="metric:chrf")
+
+
+def test_only_a_judge_can_be_shown_two_responses():
+    with pytest.raises(ValidationError, match="pairwise needs one judge"):
+        CompareConfig(scorer="metric:chrf", mode="pairwise")
 
 
 @pytest.mark.parametrize("settings", [{"kind": "hf"}, {"kind": "bpe", "name": "gpt2"}])
@@ -317,7 +365,7 @@ def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expec
     [
         ("pretrian: {}", "there is no setting pretrian; did you mean pretrain?"),
         ("pretrain: {step: 5}", "there is no setting pretrain.step; did you mean pretrain.steps?"),
-        ("judge: {zzz: 5}", "there is no setting judge.zzz; there are attempts, concurrency, context, "),
+        ("judge: {zzz: 5}", "there is no setting judge.zzz; there are attempts, audit_rows, base_url, "),
         ("zzz: 5", "there is no setting zzz; there are base, classify, corpus, description, dpo, "),
         ("pretrain: {steps: many}", "pretrain.steps: Input should be a valid integer, unable to parse"),
         ("pretrain: {steps: many}", ", found 'many'"),
@@ -347,7 +395,7 @@ def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expec
         ("promote: {name: a/b}", "promote.name: String should match pattern"),
         ("name: My Profile", "name: String should match pattern"),
         ("1: 2", "1: Keys should be strings, found 1"),
-        ("judge: {scorer: }", "judge.scorer: Input should be a valid string, found None"),
+        ("judge: {scorer: }", "judge.scorer: None is no scorer; expected ollama:MODEL"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_found(write, text, expected):

@@ -67,7 +67,7 @@ def make_scores(config, run):
     scorer, mean, scores = json.loads(config.what)
     summary = {
         "headline": scorer,
-        "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "mean": mean}],
+        "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "status": "ok", "mean": mean}],
     }
     (run.out / "scores.json").write_text(json.dumps(summary))
     lines = [{"id": 100 + index, scorer: score} for index, score in enumerate(scores)]
@@ -265,15 +265,15 @@ def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
     responses = made(tracking, "responses", ["City0 学", "no", ""])
     judged = execute(
         tracking,
-        Stage("judge", 1, "tasks.judge:judge"),
+        Stage("judge", 1, "tasks.judge.stage:judge"),
         JudgeConfig(scorer=SCORER, resamples=100),
         {"responses": responses},
     )
-    headline, mean, scores = read_scores(fetch(tracking, judged) / OUTPUT)
+    headline, entry, scores = read_scores(fetch(tracking, judged) / OUTPUT)
     assert headline == SCORER
     assert list(scores) == [100, 101, 102]
     assert (scores[100], scores[102]) == (100, 0)
-    assert mean == pytest.approx(sum(scores.values()) / 3)
+    assert entry["mean"] == pytest.approx(sum(scores.values()) / 3)
 
 
 # What is registered

@@ -19,7 +19,6 @@ from tasks.report.curves import curves, thin
 from tasks.report.markdown import as_markdown, score_rows
 from tasks.report.markdown_blocks import escaped
 from tasks.report.samples import draw
-from tasks.report.scores_wording import mean_text
 from tasks.report.terminal import sparkline
 from tasks.report.text import duration, short, visible
 from tasks.report.verdict import verdict
@@ -36,6 +35,7 @@ from tests.card_outputs import (
     Card,
     Outputs,
     Page,
+    judge_of,
     pretrained,
     reference,
     sha256,
@@ -98,6 +98,7 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
             {"model": "base"} | summary_of(METRIC, [0.0, 0.0]),
             {"model": "fine-tuned"} | summary_of(METRIC, [100.0, 50.0]),
         ],
+        "agreements": [],
         "differences": [
             {"scorer": METRIC, "kind": "metric", "model": "fine-tuned", "against": "base"}
             | {"difference": 75.0, "low": 50.0, "high": 100.0, "rows": 2}
@@ -268,11 +269,6 @@ def test_a_mean_that_is_not_there_is_never_a_number(outputs, tmp_path):
     assert "| talk | 1 | no mean | 100.0 |" in card.markdown
 
 
-def test_a_judge_that_failed_its_audit_has_no_mean_to_show():
-    entry = summary_of(JUDGE, [50.0]) | {"status": "judge_failed_audit"}
-    assert mean_text(entry) == "no mean: the judge failed its audit"
-
-
 def test_metric_and_judge_are_told_apart(outputs, tmp_path):
     outputs.judged().reason = "It names another number."
     card = Card(outputs, tmp_path)
@@ -280,7 +276,7 @@ def test_metric_and_judge_are_told_apart(outputs, tmp_path):
         (METRIC, "metric"),
         (JUDGE, "judge"),
     ] * 2
-    assert card.report["judge"]["digest"] == "a80c4f"
+    assert card.report["judge"] == {"despite_audit": False, "judges": [judge_of()]}
     for name, text in card.all().items():
         assert "chrF++, a metric" in text or name == "markdown"
         assert "llama3.2:3b, a judge" in text, name
@@ -302,7 +298,13 @@ def test_the_verdict_is_the_intervals(interval, sentence, number):
     difference = dict(zip(("difference", "low", "high"), interval, strict=True))
     entry = {"scorer": METRIC, "kind": "metric", "model": "fine-tuned", "against": "base", "rows": 9}
     scores = [{"model": model} | summary_of(METRIC, [50.0]) for model in ("base", "fine-tuned")]
-    card = {"headline": METRIC, "differences": [entry | difference], "scores": scores, "samples": {}}
+    card = {
+        "headline": METRIC,
+        "differences": [entry | difference],
+        "scores": scores,
+        "samples": {},
+        "judge": None,
+    }
     found = verdict(card)
     assert (found.sentence, found.number) == (sentence, number)
 

@@ -13,8 +13,18 @@ from tasks.config.data import (
     TokenizeConfig,
     source_from_text,
 )
+from tasks.config.judging import (
+    PANEL,
+    AskConfig,
+    AuditConfig,
+    CompareConfig,
+    Gate,
+    GatesConfig,
+    JudgeConfig,
+    ResponsesConfig,
+)
 from tasks.config.pretraining import SIZES, BaseConfig, PretrainConfig
-from tasks.config.scoring import GenerateConfig, JudgeConfig, PromoteConfig, ReportConfig
+from tasks.config.scoring import GenerateConfig, PromoteConfig, ReportConfig
 from tasks.config.tuning import (
     ClassifyConfig,
     DpoConfig,
@@ -27,14 +37,20 @@ from tasks.config.tuning import (
 
 __all__ = [
     "OUTSIDE_KEY",
+    "PANEL",
     "SIZES",
+    "AskConfig",
+    "AuditConfig",
     "BaseConfig",
     "ClassifyConfig",
+    "CompareConfig",
     "Device",
     "DownloadConfig",
     "DpoConfig",
     "FinetuneConfig",
     "Fraction",
+    "Gate",
+    "GatesConfig",
     "GenerateConfig",
     "JudgeConfig",
     "LoraConfig",
@@ -44,6 +60,7 @@ __all__ = [
     "PretrainConfig",
     "PromoteConfig",
     "ReportConfig",
+    "ResponsesConfig",
     "RowFormat",
     "RowsConfig",
     "Seed",

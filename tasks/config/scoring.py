@@ -1,10 +1,10 @@
-"""Configuration of what comes after training: responses, scores, promotion, report."""
+"""Configuration of what comes after training, but for judging: responses, promotion, report."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig
+from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig
 from tasks.config.tuning import TemplateName
 
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
@@ -52,35 +52,6 @@ class GenerateConfig(StageConfig):
         if wrong := [name for name in idle if getattr(self, name) != fields[name].default]:
             raise ValueError(f"{', '.join(wrong)}: set, but not used by decoding: {self.decoding}")
         return self
-
-
-class JudgeConfig(StageConfig):
-    """Who scores the responses. The reference metrics are always computed beside a judge."""
-
-    scorer: Annotated[
-        str,
-        Field(
-            pattern=r"^(metric:(chrf|bleu|rouge-l|exact)|ollama:\S+)$",
-            description="the headline: ollama:MODEL, or metric:chrf, :bleu, :rouge-l or :exact",
-        ),
-    ] = "metric:chrf"
-    host: Annotated[
-        str | None, Field(description="default: OLLAMA_HOST, then 127.0.0.1:11434"), OUTSIDE_KEY
-    ] = None
-    context: Annotated[Positive, Field(description="num_ctx sent with every call, tokens")] = 4096
-    max_tokens: Annotated[Positive, Field(description="tokens of the judge's answer")] = 256
-    seed: Seed = 123
-    concurrency: Annotated[Positive, Field(description="requests in flight"), OUTSIDE_KEY] = 2
-    timeout: Annotated[
-        float, Field(gt=0, description="seconds for one answer, queueing included"), OUTSIDE_KEY
-    ] = 300.0
-    attempts: Annotated[
-        Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
-    ] = 5
-    max_missing: Annotated[
-        Fraction, Field(description="above this share of missing rows there is no mean")
-    ] = 0.05
-    resamples: Annotated[Positive, Field(description="bootstrap resamples of the interval")] = 10_000
 
 
 class PromoteConfig(StageConfig):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tasks.finetune.labelled import Labelled, Text
-from tasks.judge.statistics import paired_interval, wilson_interval
+from tasks.statistics.intervals import paired_interval, wilson_interval
 
 
 @dataclass(frozen=True)

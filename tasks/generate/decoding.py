@@ -149,6 +149,11 @@ class Decoder:
             logits = self.read(latest[:, None], mask[:, columns], 1, cache)[:, -1]
             cache.window.end += 1
 
+    @torch.no_grad()
+    def logits_after(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Logits (rows, vocabulary) of the token that follows each prompt, in float32."""
+        return self._read_prompts(prompts)[2]
+
     def _read_prompts(self, prompts: Sequence[Prompt]) -> tuple[BufferCache, Tensor, Tensor]:
         """Keys and values, the mask (rows, width), and the logits after each prompt (rows, vocabulary)."""
         start = max(len(prompt.ids) for prompt in prompts)

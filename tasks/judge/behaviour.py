@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tasks.judge.responses import Kind, Row
-from tasks.judge.statistics import bootstrap_interval, perplexity_interval, wilson_interval
+from tasks.statistics.intervals import bootstrap_interval, perplexity_interval, wilson_interval
 
 SHARES: tuple[Kind, ...] = ("empty", "looping", "echoed", "identical")
 

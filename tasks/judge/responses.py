@@ -14,6 +14,8 @@ Kind = Literal["ok", "empty", "identical", "echoed", "looping"]
 DECIDED: dict[Kind, float] = {"empty": 0.0, "identical": 100.0, "echoed": 0.0, "looping": 0.0}
 """Scores that are decided in code: small judges gave `Input: Input: Input:` 100 of 100."""
 
+RESPONSES = "responses.jsonl"  # one row with its response a line
+
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
 OPTIONAL = {"category": str, "tokens": int, "cut": bool, "reference_tokens": int}
 HIGHEST_LOSS = 700.0  # nats per token; the perplexity of more is no number of 64 bits

@@ -6,11 +6,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tasks.config import ReportConfig
+from tasks.config import PANEL, ReportConfig
 from tasks.errors import StageError
 from tasks.json_files import read_json, read_lines
-from tasks.judge.statistics import paired_interval
 from tasks.report.samples import draw
+from tasks.statistics.intervals import paired_interval
 
 # What the flow calls a model's outputs, and what the card calls the model, in the order of training.
 MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
@@ -26,7 +26,9 @@ class Answers:
     responses: dict[int, Json]
     lines: dict[int, Json]
     summary: Json
-    """`scores.json`: headline, scores, responses, categories."""
+    """`scores.json`: headline, scores, responses, categories, and of several judges their agreement."""
+    judge: Json | None
+    """`judge.json`: who judged, each with its audit; None when only metrics scored."""
 
     def entry(self, scorer: str) -> Json:
         return next(entry for entry in self.summary["scores"] if entry["scorer"] == scorer)
@@ -46,12 +48,18 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     _check_comparable(models)
     last = list(models)[-1]
     headline = models[last].summary["headline"]
-    judge = next(inputs[f"{name}_scores"] for name, model in MODELS.items() if model == last) / "judge.json"
     return {
         "headline": headline,
-        "judge": read_json(judge) if judge.exists() else None,
+        "judge": models[last].judge,
         "scores": [
-            {"model": model} | entry for model, own in models.items() for entry in own.summary["scores"]
+            {"model": model} | _named(entry, own) | entry
+            for model, own in models.items()
+            for entry in own.summary["scores"]
+        ],
+        "agreements": [
+            {"model": model} | own.summary["agreement"]
+            for model, own in models.items()
+            if "agreement" in own.summary
         ],
         "differences": list(_differences(models, config.seed)),
         "categories": _categories(models),
@@ -69,10 +77,12 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
 
 
 def _answers(responses: Path, scores: Path) -> Answers:
+    judge = scores / "judge.json"
     return Answers(
         responses={row["id"]: row for row in read_lines(responses / "responses.jsonl")},
         lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
         summary=read_json(scores / "scores.json"),
+        judge=read_json(judge) if judge.exists() else None,
     )
 
 
@@ -91,12 +101,21 @@ def _check_comparable(models: Models) -> None:
 
 def _differences(models: Models, seed: int) -> Iterator[Json]:
     """For every scorer, each later model minus each earlier one."""
-    for entry in next(iter(models.values())).summary["scores"]:
+    first = next(iter(models.values()))
+    for entry in first.summary["scores"]:
         scorer = entry["scorer"]
         for against, model in combinations(models, 2):
-            yield {"scorer": scorer, "kind": entry["kind"], "model": model, "against": against} | _difference(
-                scorer, models[model], models[against], seed
+            yield (
+                _named(entry, first)
+                | {"model": model, "against": against}
+                | _difference(scorer, models[model], models[against], seed)
             )
+
+
+def _named(entry: Json, answers: Answers) -> Json:
+    """The scorer and its kind; of a panel also how many judges it is the mean of."""
+    panel = {"judges": len(answers.judge["judges"])} if entry["scorer"] == PANEL and answers.judge else {}
+    return {"scorer": entry["scorer"], "kind": entry["kind"]} | panel
 
 
 def _difference(scorer: str, ours: Answers, theirs: Answers, seed: int) -> Json:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tasks.report import classes_wording as classes
+from tasks.report import judging_wording as judging
 from tasks.report import scores_wording as scores
 from tasks.report import wording as words
 from tasks.report.markdown_blocks import escaped, fenced, grid, table
@@ -17,7 +18,7 @@ def score_rows(report: Json) -> list[Json]:
     return [
         {
             "model": entry["model"],
-            "scorer": visible(entry["scorer"]),
+            "scorer": scores.configured_name(entry),
             "kind": entry["kind"],
             "mean": scores.mean_text(entry),
             "95% interval": scores.interval_text(entry),
@@ -36,6 +37,7 @@ def as_markdown(report: Json, cost: Json) -> str:
         f"# {escaped(report['title'])} {words.under_title(report)}: {words.standing(report)}",
         f"**{escaped(f'{found.sentence} {found.number}'.rstrip())}** {escaped(found.detail)}",
         escaped(found.more),
+        f"**{escaped(found.warning)}**" if found.warning else "",
         "" if words.is_pretrained_only(report) else escaped(report["promotion"]["reason"]),
         *(_judged(report) if words.is_judged(report) else ()),
         *(_classified(report) if words.is_classified(report) else ()),
@@ -53,23 +55,43 @@ def as_markdown(report: Json, cost: Json) -> str:
 def _judged(report: Json) -> list[str]:
     models = scores.models(report)
     parts = ["## Scores", table(score_rows(report)), *_bounds(report)]
+    parts += [escaped(line) for line in judging.correlation_lines(report)]
     parts += ["## Differences", table([_difference(found) for found in report["differences"]])]
-    responses = [
-        [row["name"], *(f"{value} ({interval})" if value else "" for value, interval in row["cells"])]
-        for row in scores.response_rows(report)
-    ]
-    parts += ["## Responses", grid(["", *models], responses)]
-    if categories := scores.of_scorer(report["categories"], report["headline"]):
+    parts += _judges(report)
+    parts += ["## Responses", _by_model(models, scores.response_rows(report))]
+    if categories := scores.headline_categories(report):
         parts += ["## By category", table([_category(row, models) for row in categories])]
     parts += ["## Samples", escaped(scores.sampling_text(report))]
     return parts + [fenced(_sample(row, models)) for row in report["samples"]["rows"]]
+
+
+def _by_model(models: list[str], rows: list[Json]) -> str:
+    """Rows of `name` and `cells`, a value with its interval for each model."""
+
+    def cell(value: str, interval: str) -> str:
+        return f"{value} ({interval})" if interval else value
+
+    return grid(["", *models], [[row["name"], *(cell(*pair) for pair in row["cells"])] for row in rows])
+
+
+def _judges(report: Json) -> list[str]:
+    """Who judged, what the audits found, and how far several judges agree."""
+    judges = judging.judges(report)
+    parts = ["## Judges" if len(judges) > 1 else "## Judge"] if judges else []
+    for judge in judges:
+        parts.append(f"{escaped(judging.judge_text(judge))}. {escaped(judging.audit_text(judge))}.")
+        parts.append("\n".join(f"- {escaped(line)}" for line in judging.gate_lines(judge)))
+    if report["agreements"]:
+        parts += ["### Agreement", _by_model(scores.models(report), judging.agreement_rows(report))]
+        parts.append(table(judging.pair_rows(report)))
+    return parts
 
 
 def _bounds(report: Json) -> list[str]:
     return [
         f"{entry['model']}, {escaped(scores.scorer_title(entry))}: {escaped(scores.scored_text(entry))}"
         for entry in report["scores"]
-        if entry["missing"]
+        if scores.is_incomplete(entry)
     ]
 
 

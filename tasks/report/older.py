@@ -23,7 +23,18 @@ def in_todays_form(report: Json) -> Json:
         found["differences"] = [pair | entry for entry in found["differences"]]
         found["samples"] = {"by": "fine-tuned"} | found["samples"]
         found["responses"] = [_responses(entry) for entry in found["responses"]]
+        found["judge"] = _judge(found["judge"])
+        found["scores"] = [{"correlations": {}} | entry for entry in found["scores"]]
+        found.setdefault("agreements", [])
     return found
+
+
+def _judge(judge: Json | None) -> Json | None:
+    """One judge that nobody had audited, and whose scores counted."""
+    if judge is None or "judges" in judge:
+        return judge
+    known = {name: judge[name] for name in ("scorer", "digest", "version", "prompt_version")}
+    return {"despite_audit": False, "judges": [known | {"form": None, "audit": None, "believed": True}]}
 
 
 def _responses(entry: Json) -> Json:

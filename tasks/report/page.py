@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.report import classes_wording, scores_wording, text, wording
+from tasks.report import classes_wording, judging_wording, scores_wording, text, wording
 from tasks.report.charts import chart
 from tasks.report.verdict import verdict
 
@@ -24,6 +24,7 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         texts=text,
         words=wording,
         scores=scores_wording,
+        judging=judging_wording,
         classes=classes_wording,
     )
 
@@ -37,5 +38,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["incomplete"] = scores_wording.is_incomplete
     environment.filters |= {"visible": text.visible, "count": "{:,}".format}
     return environment

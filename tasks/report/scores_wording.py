@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tasks.config import PANEL
 from tasks.report.text import percent, percents, signed, visible
 
 BLEU = "metric:bleu"
@@ -49,8 +50,16 @@ def scorer_name(scorer: str) -> str:
 
 
 def scorer_title(entry: Json) -> str:
-    """`chrF++, a metric` or `llama3.2, a judge`: never one in place of the other."""
+    """`chrF++, a metric`, `llama3.2, a judge` or `mean of 2 judges`: never one in place of the other."""
+    if entry["scorer"] == PANEL:
+        return f"mean of {entry.get('judges', 'the')} judges"  # a comparison does not say of how many
     return f"{scorer_name(entry['scorer'])}, a {entry['kind']}"
+
+
+def configured_name(entry: Json) -> str:
+    """`ollama:llama3.2`, as a configuration has it; of a panel also what it is."""
+    name = visible(entry["scorer"])
+    return f"{name}: {scorer_title(entry)}" if name == PANEL else name
 
 
 def scorer_note(kind: str) -> str:
@@ -89,24 +98,39 @@ def interval_text(entry: Json) -> str:
     return f"{entry['low']:.1f} to {entry['high']:.1f}" if has_mean(entry) else ""
 
 
+def is_incomplete(entry: Json) -> bool:
+    """Whether rows remained without a score; where the judge failed its audit, none was asked for."""
+    return entry["missing"] > 0 and entry["status"] != "judge_failed_audit"
+
+
 def scored_text(entry: Json) -> str:
     """How many rows have a score, and where the mean would lie with the others."""
     text = f"{entry['scored']:,} of {entry['rows']:,} rows scored"
-    if entry["missing"]:
+    if is_incomplete(entry):
         low, high = entry["lowest_possible"], entry["highest_possible"]
         text += f", {entry['missing']:,} missing: over all rows between {low:.1f} and {high:.1f}"
     return text
 
 
 def scorers(report: Json) -> list[Json]:
-    """One entry a scorer, the headline first: its name under `scorer`, metric or judge under `kind`."""
-    found = {entry["scorer"]: entry["kind"] for entry in report["scores"]}
-    ordered = sorted(found, key=lambda scorer: scorer != report["headline"])
-    return [{"scorer": scorer, "kind": found[scorer]} for scorer in ordered]
+    """What `scorer_title` needs of each scorer: of the headline, then of judges, then of metrics."""
+    found = {
+        entry["scorer"]: {name: entry[name] for name in ("scorer", "kind", "judges") if name in entry}
+        for entry in report["scores"]
+    }
+    return sorted(
+        found.values(), key=lambda own: (own["scorer"] != report["headline"], own["kind"] == "metric")
+    )
 
 
 def of_scorer(entries: list[Json], scorer: str) -> list[Json]:
     return [entry for entry in entries if entry["scorer"] == scorer]
+
+
+def headline_categories(report: Json) -> list[Json]:
+    """The categories by the headline; none where it has no mean at all."""
+    rows = of_scorer(report["categories"], report["headline"])
+    return rows if any(known_means(row, models(report)) for row in rows) else []
 
 
 # Differences
@@ -143,7 +167,7 @@ def difference_note(difference: Json) -> str:
         "better": "better",
         "worse": "worse",
         "open": "no difference can be shown",
-        "none": "one of the two has no mean",
+        "none": "a mean is missing",
     }[tone(difference)]
 
 
@@ -217,13 +241,22 @@ def sampling_text(report: Json) -> str:
     """How the samples were drawn."""
     samples = report["samples"]
     count, by = len(samples["rows"]), samples["by"]
-    if count == samples["of"]:
-        return f"All {count} test rows, from the lowest score of the {by} model to the highest."
-    spread = ", and over the categories" if any(row["category"] for row in samples["rows"]) else ""
-    return (
-        f"{count} of {samples['of']:,} test rows, drawn by seed {samples['seed']} evenly over the "
-        f"{by} model's scores, from the lowest to the highest{spread}. None was picked by hand."
+    scored = any(
+        entry["scored"] for entry in of_scorer(report["scores"], report["headline"]) if entry["model"] == by
     )
+    if count == samples["of"]:
+        order = f", from the lowest score of the {by} model to the highest" if scored else ""
+        return f"All {count} test rows{order}."
+    over = f"the {by} model's scores, from the lowest to the highest" if scored else ""
+    over += (", and over " if over else "") + "the categories" if _has_categories(samples) else ""
+    return (
+        f"{count} of {samples['of']:,} test rows, drawn by seed {samples['seed']}"
+        f"{f' evenly over {over}' if over else ''}. None was picked by hand."
+    )
+
+
+def _has_categories(samples: Json) -> bool:
+    return any(row["category"] for row in samples["rows"])
 
 
 def remarks(answer: Json) -> str:

@@ -58,6 +58,8 @@ def _head(report: Json) -> Iterator[RenderableType]:
     yield Text.assemble((f"{found.sentence} {found.number}".rstrip(), TONES[found.tone]), " ", found.detail)
     if found.more:
         yield Text(found.more)
+    if found.warning:
+        yield Text(found.warning, "bold red")
     if not words.is_pretrained_only(report):
         yield Text(visible(report["promotion"]["reason"]), "dim")
 

@@ -6,12 +6,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from tasks.report import judging_wording as judging
 from tasks.report import scores_wording as words
 from tasks.report.samples import spread
 from tasks.report.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
 from tasks.report.text import one_line, visible
 
 CATEGORIES = 8
+GATES = 4  # of one judge that failed or warn
 LABELS = 10  # characters of the first column
 
 Json = dict[str, Any]
@@ -20,7 +22,9 @@ Json = dict[str, Any]
 def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:
     """The sections by their titles."""
     found = {"Scores": list(_scores(report))}
-    if categories := words.of_scorer(report["categories"], report["headline"]):
+    if judges := judging.judges(report):
+        found["Judges" if len(judges) > 1 else "Judge"] = list(_judges(report))
+    if categories := words.headline_categories(report):
         found["By category, lowest first"] = [_categories(categories, words.models(report))]
     return found | {"Samples": list(_samples(report, width))}
 
@@ -41,8 +45,10 @@ def _scores(report: Json) -> Iterator[RenderableType]:
             )
     yield grid
     for entry in entries:
-        if entry["missing"]:
+        if words.is_incomplete(entry):
             yield Text(f"{entry['model']}: {words.scored_text(entry)}", "dim")
+    for line in judging.correlation_lines(report):
+        yield Text(line, "dim")
     if others:
         yield _table(report, others)
     for entry in report["responses"]:
@@ -62,6 +68,23 @@ def _table(report: Json, scorers: Sequence[Json]) -> RenderableType:
     return grid
 
 
+def _judges(report: Json) -> Iterator[RenderableType]:
+    """Each judge with its audit, and how far they agree."""
+    for judge in judging.judges(report):
+        yield Text(judging.judge_text(judge))
+        lines = judging.gate_lines(judge)
+        yield Text(judging.audit_text(judge), "bold red" if judging.gates(judge, "fail") else "dim")
+        for line in lines[:GATES]:
+            yield Text(f"  {line}", "dim")
+        if len(lines) > GATES:
+            yield Text(f"  and {len(lines) - GATES} more on the page", "dim")
+    for own in report["agreements"]:
+        yield Text(f"{own['model']} responses: {judging.agreement_text(own)}")
+        for row in judging.pair_rows(report):
+            if row["model"] == own["model"]:
+                yield Text(f"  {judging.pair_text(row)}", "dim")
+
+
 def _categories(rows: Sequence[Json], models: Sequence[str]) -> RenderableType:
     def mean(row: Json) -> float:
         return -1.0 if row[models[-1]] is None else row[models[-1]]
@@ -79,7 +102,7 @@ def _samples(report: Json, width: int) -> Iterator[RenderableType]:
     rows = report["samples"]["rows"]
     shown = spread(rows, SAMPLES)
     if len(shown) < len(rows):
-        yield Text(f"{len(shown)} of the page's {len(rows)}: the lowest, the middle, the highest.", "dim")
+        yield Text(f"{len(shown)} of the page's {len(rows)}: the first, the middle, the last.", "dim")
     room = max(20, width - 24)
     for row in shown:
         question = " ".join((row["instruction"], row["input"]))

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from tasks.report import classes_wording as classes
+from tasks.report import judging_wording as judging
 from tasks.report import scores_wording as scores
 from tasks.report.text import percent, signed, visible
 from tasks.report.wording import is_classified, is_judged, perplexity_text
@@ -26,6 +27,8 @@ class Verdict(NamedTuple):
     detail: str
     more: str = ""
     """What stands behind it: of three models the last training's share, of a classifier the baseline."""
+    warning: str = ""
+    """What speaks against all of it."""
 
 
 def verdict(report: Json) -> Verdict:
@@ -41,20 +44,25 @@ def verdict(report: Json) -> Verdict:
 
 
 def _judged(report: Json) -> Verdict:
-    """Of the last model against the first."""
+    """Of the last model against the first; nothing is compared where a judge is not to be believed."""
     first, *_, last = scores.models(report)
+    if failed := judging.unbelieved(report):
+        sentence = f"{judging.failed_text(report)}: whether {_lower(DONE[last, first])} helped is not known"
+        why = "; ".join(judging.why_failed(judge) for judge in failed)
+        return Verdict("none", sentence, "", why, "The reference metrics below stand without a judge.")
     headline = scores.of_scorer(report["differences"], report["headline"])
     found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
     kind = scores.tone(found)
     title, done = scores.scorer_title(found), DONE[last, first]
     step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
-    more = _step(step) if step else ""
+    more, warning = _step(step) if step else "", judging.against_audit(report)
     if kind == "none":
         reasons = {
             scores.mean_text(entry) for entry in scores.of_scorer(report["scores"], report["headline"])
         }
         why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
-        return Verdict("none", f"Whether {_lower(done)} helped is not known", "", f"{title}: {why}", more)
+        sentence = f"Whether {_lower(done)} helped is not known"
+        return Verdict("none", sentence, "", f"{title}: {why}", more, warning)
     detail = (
         f"points of 100 by {title}; 95% interval {scores.difference_interval(found)}, "
         f"{found['rows']:,} test rows, paired"
@@ -64,7 +72,7 @@ def _judged(report: Json) -> Verdict:
         "worse": f"{done} made it worse",
         "open": "No difference can be shown",
     }[kind]
-    return Verdict(kind, sentence, signed(found["difference"]), detail, more)
+    return Verdict(kind, sentence, signed(found["difference"]), detail, more, warning)
 
 
 def _step(found: Json) -> str:

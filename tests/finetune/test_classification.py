@@ -413,9 +413,9 @@ def test_the_numbers_are_those_of_the_predictions(uninterrupted, rows):
             (counted[0][0] + counted[1][1]) / len(predictions)
         )
     assert all(0.5 <= row["probability"] <= 1 for row in predictions)
-    headline, mean, scores = read_scores(uninterrupted.out)
+    headline, entry, scores = read_scores(uninterrupted.out)
     assert headline == "metric:accuracy"
-    assert mean == pytest.approx(100 * evaluation["splits"]["test"]["accuracy"]["mean"])
+    assert entry["mean"] == pytest.approx(100 * evaluation["splits"]["test"]["accuracy"]["mean"])
     assert scores == {row["id"]: 100.0 * (row["predicted"] == row["label"]) for row in predictions}
     assert (uninterrupted.aside / "confusion.png").exists()
 

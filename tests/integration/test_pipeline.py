@@ -13,7 +13,8 @@ import mlflow
 import pytest
 
 from tasks.tracking import open_tracking
-from tests.ollama_server import OllamaServer, honest
+from tests.judges import always_top, honest
+from tests.ollama_server import OllamaServer
 
 METRICS = ("metric:chrf", "metric:bleu", "metric:rouge-l", "metric:exact")
 STAGES = [
@@ -187,19 +188,48 @@ def test_the_report_is_shown_again_without_running(finished):
     assert json.loads(workplace("report", "--json").out)
 
 
-def test_an_ollama_judge_is_asked_and_the_metric_stays_beside_it(copy_of):
+def test_an_ollama_judge_is_audited_and_asked_and_the_metrics_stay_beside_it(copy_of):
     workplace, _ = copy_of
     with OllamaServer(judge=honest) as server:
-        model = server.models[0] if hasattr(server, "models") else "llama3.2"
-        result = workplace(
-            "run", "tiny.yaml", "--json", "--judge", f"ollama:{model}", OLLAMA_HOST=server.address
-        )
-    assert result.status == 0, result.err
+        arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2")
+        result = workplace(*arguments, OLLAMA_HOST=server.address)
+        asked = len(server.chats)
+        again = workplace(*arguments, OLLAMA_HOST=server.address)
+        assert len(server.chats) == asked
+    assert result.status == again.status == 0, result.err
+    names = [stage["name"] for stage in result.json["stages"]]
+    assert names.index("audit") < names.index("pretrain")  # known before anything takes hours
+    assert all(again.cached.values())
     assert [(entry["model"], entry["scorer"]) for entry in result.json["scores"]] == [
-        (name, scorer) for name in ("base", "fine-tuned") for scorer in (*METRICS, f"ollama:{model}")
+        (name, scorer) for name in ("base", "fine-tuned") for scorer in (*METRICS, "ollama:llama3.2")
     ]
     for entry in result.json["scores"]:
         assert entry["rows"] == entry["scored"] + entry["missing"]
+        assert entry["status"] == "ok"
+
+
+def test_a_judge_that_fails_its_audit_is_refused_with_the_metrics_and_the_card(copy_of):
+    workplace, _ = copy_of
+    with OllamaServer(judge=always_top) as server:
+        arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2")
+        result = workplace(*arguments, OLLAMA_HOST=server.address)
+        overridden = workplace(*arguments, "--despite-audit", OLLAMA_HOST=server.address)
+    assert result.status == 3, result.err
+    assert result.json["status"] == "refused"
+    assert "ollama:llama3.2 failed its audit" in result.json["error"]
+    assert "Traceback" not in result.err
+    by_scorer = {entry["scorer"]: entry for entry in result.json["scores"]}
+    assert by_scorer["ollama:llama3.2"]["status"] == "judge_failed_audit"
+    assert by_scorer["ollama:llama3.2"]["mean"] is None
+    assert by_scorer["metric:chrf"]["mean"] is not None
+    assert not result.json["model"]["champion"]
+    assert "failed its audit" in result.json["model"]["decision"]
+    assert "failed its audit" in workplace("report", result.json["run_id"]).out
+    assert store(workplace).client.get_run(result.json["run_id"]).info.status == "FAILED"
+    assert overridden.status == 0, overridden.err
+    assert {entry["status"] for entry in overridden.json["scores"]} == {"ok"}
+    parameters = store(workplace).client.get_run(overridden.json["run_id"]).data.params
+    assert parameters["judge.despite_audit"] == "True"
 
 
 def test_a_judge_that_is_not_there_fails_and_nothing_takes_its_place(copy_of):

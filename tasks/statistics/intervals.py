@@ -1,18 +1,15 @@
-"""What a list of scores can be said to show: the mean with its interval, and what missing rows allow.
+"""Intervals of 95% around means, perplexities and shares.
 
-Intervals are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
-section 13.3): rows are drawn with replacement, and the 2.5th and 97.5th percentiles of the resampled means
-are taken. Scores are 0 to 100; None is a missing one. Intervals of shares are Wilson's.
+Those of means are percentile bootstrap intervals (Efron and Tibshirani, An Introduction to the Bootstrap,
+1993, section 13.3): rows are drawn with replacement, and the 2.5th and 97.5th percentiles of the resampled
+means are taken. Those of shares are Wilson's.
 """
 
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
-from typing import Any, Literal
 
 import numpy as np
 
-TOP = 100.0
-BINS = 10
 PERCENTILES = (2.5, 97.5)
 Z = NormalDist().inv_cdf(0.975)  # standard errors to either side of a 95% interval
 DRAWS_AT_ONCE = 2_000_000  # indices of 8 bytes held in memory while resampling
@@ -33,6 +30,30 @@ def bootstrap_interval(values: Sequence[float], resamples: int, seed: int) -> tu
         return smallest, smallest, smallest
     means = [sample[rows].mean(axis=1) for rows in _resampled_rows(sample.size, resamples, seed)]
     return _percentiles(float(sample.mean()), np.concatenate(means))
+
+
+def cautious_interval(
+    values: Sequence[float], worst: float, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Mean of `values` and its 95% bootstrap interval, stretched towards `worst`, as (mean, low, high).
+
+    The end towards `worst` is that of the same values with one more added that is `worst`, or the plain
+    interval's where that lies further out. A handful of equal values has a bootstrap interval of no width,
+    which would seem to show anything; with n of them this end lies 3 / (n + 1) of the way to `worst`, which
+    is what the rule of three does for shares (Hanley and Lippman-Hand, If Nothing Goes Wrong, Is Everything
+    All Right?, 1983).
+
+    Raises ValueError when there are no values, when one is not finite, and when `worst` lies among them, so
+    that it is no end.
+    """
+    mean, low, high = bootstrap_interval(values, resamples, seed)
+    smallest, largest = min(values), max(values)
+    if not (worst <= smallest or worst >= largest):
+        raise ValueError(f"the worst value must be at an end of those from {smallest} to {largest}: {worst}")
+    _, padded_low, padded_high = bootstrap_interval([*values, worst], resamples, seed)
+    if worst <= smallest:
+        return mean, min(low, padded_low), high
+    return mean, low, max(high, padded_high)
 
 
 def perplexity_interval(
@@ -100,63 +121,3 @@ def paired_interval(
         raise ValueError(f"paired scores are of the same rows; found {len(a)} and {len(b)}")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     return bootstrap_interval(differences, resamples, seed)
-
-
-def worst_case_bounds(scores: Sequence[float | None]) -> tuple[float, float]:
-    """The mean if every missing score were 0, and if every one were 100."""
-    total = sum(score for score in scores if score is not None)
-    missing = sum(score is None for score in scores)
-    return total / len(scores), (total + TOP * missing) / len(scores)
-
-
-def too_many_missing(scores: Sequence[float | None], max_missing: float) -> bool:
-    """Whether what is missing forbids a mean: over `max_missing` of the rows, or all of them."""
-    missing = sum(score is None for score in scores)
-    return missing == len(scores) or missing / len(scores) > max_missing
-
-
-def summarise(
-    scorer: str,
-    kind: Literal["metric", "judge"],
-    scores: Sequence[float | None],
-    *,
-    max_missing: float,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """One scorer's numbers over at least one row, as they stand in `scores.json`.
-
-    With too many missing there is neither a mean nor a median: they would be those of the easy rows.
-    """
-    present = [score for score in scores if score is not None]
-    refused = too_many_missing(scores, max_missing)
-    mean, low, high = (None,) * 3 if refused else bootstrap_interval(present, resamples, seed)
-    lowest, highest = worst_case_bounds(scores)
-    return {
-        "scorer": scorer,
-        "kind": kind,
-        "status": "too_many_missing" if refused else "ok",
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "median": None if refused else float(np.median(present)),
-        "rows": len(scores),
-        "scored": len(present),
-        "missing": len(scores) - len(present),
-        "lowest_possible": lowest,
-        "highest_possible": highest,
-        "histogram": np.histogram(present, bins=BINS, range=(0.0, TOP))[0].tolist(),
-    }
-
-
-def category_means(
-    categories: Sequence[str | None], scores: Sequence[float | None], max_missing: float
-) -> dict[str, dict[str, Any]]:
-    """Per category, in order of name: mean (None when too many are missing), rows, scored."""
-    means = {}
-    for category in sorted({name for name in categories if name is not None}):
-        own = [score for name, score in zip(categories, scores, strict=True) if name == category]
-        present = [score for score in own if score is not None]
-        mean = None if too_many_missing(own, max_missing) else float(np.mean(present))
-        means[category] = {"mean": mean, "rows": len(own), "scored": len(present)}
-    return means

@@ -1,0 +1,212 @@
+"""The commands about judges: `judge`, `audit`, `compare`."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from flows.config import load_settings
+from flows.console import console, print_result
+from flows.options import (
+    DespiteAudit,
+    Json,
+    Overrides,
+    Pull,
+    Refresh,
+    Scorers,
+    Verbose,
+    judge_settings,
+)
+from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
+from tasks.config import (
+    AuditConfig,
+    CompareConfig,
+    DownloadConfig,
+    JudgeConfig,
+    ResponsesConfig,
+    source_from_text,
+)
+from tasks.download import fingerprints
+from tasks.errors import RefusedError, UsageError
+
+commands = typer.Typer()
+
+DEFAULT_JUDGE = "ollama:llama3.2"
+QUICKSTART_ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl"}]}
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV: rows with a response")]
+Response = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of the responses, where it is not recognised")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=COLUMN", help="What another column is called: output=answer"),
+]
+
+
+@commands.command()
+def judge(
+    file: File,
+    judge: Scorers = None,
+    response: Response = None,
+    column: Columns = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a file of responses from any tool: by a metric, or by a judge that is audited first."""
+    config = _judge_config(judge, pull, despite_audit, set_)
+    source = _source(file)
+    reading = ResponsesConfig(response=response, columns=_columns(column))
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
+    _start(config, verbose)
+    from flows.judging import judging
+    from flows.results import outcome_of
+    from tasks.judge.terminal import show
+
+    name = file.rpartition("/")[2]
+    _end(outcome_of(judging(name, source, reading, config, stages, return_state=True)), show, json_)
+
+
+@commands.command()
+def audit(
+    judge: Annotated[str, typer.Option("--judge", metavar="JUDGE", help="ollama:, openai: or hf:MODEL")] = (
+        DEFAULT_JUDGE
+    ),
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Instructions with their right answers; else ones made here"),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N of the rows, drawn by judge.seed")
+    ] = None,
+    column: Columns = None,
+    pull: Pull = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a judge about answers of known worth: is it fit to be believed?"""
+    if judge.startswith("metric:"):
+        raise UsageError(f"{judge} is a metric, not a judge; an audit is of ollama:, openai: or hf:MODEL")
+    found = _judge_config([judge], pull, False, set_)
+    config = AuditConfig.model_validate(found.audit_of(judge).model_dump() | {"sample": sample})
+    source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
+    _start(config, verbose)
+    from flows.judging import auditing
+    from flows.results import outcome_of
+    from tasks.audit.terminal import show
+
+    _end(outcome_of(auditing(source, _columns(column), config, stages, return_state=True)), show, json_)
+
+
+@commands.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A file of responses, RUN, or RUN:MODEL")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one")],
+    judge: Scorers = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="Show the judge both responses, in both orders")
+    ] = False,
+    only_common: Annotated[
+        bool, typer.Option("--only-common", help="Leave out rows that only one of the two has")
+    ] = False,
+    response: Response = None,
+    column: Columns = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare two models' responses to the same rows; positive differences mean that A is better."""
+    verbosely(verbose)
+    from flows.comparing import side_of
+
+    sides = [side_of(a), side_of(b)]
+    for side in sides:
+        if side.file:
+            fingerprints(side.file)  # a file that is missing
+    scorers = judge or _common_headline(sides)
+    overrides = set_ or ()
+    config = _judge_config(
+        scorers, pull, despite_audit, [own for own in overrides if own.startswith("judge.")]
+    )
+    asked = {name: getattr(config, name) for name in CompareConfig.model_fields if hasattr(config, name)}
+    own = {"mode": "pairwise" if pairwise else "scores", "only_common": only_common}
+    comparison = load_settings(
+        CompareConfig, "compare", asked | own, [own for own in overrides if not own.startswith("judge.")]
+    )
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
+    _start(config, verbose)
+    from flows.comparing import comparing
+    from flows.results import outcome_of
+    from tasks.comparison.terminal import show
+
+    reading = ResponsesConfig(response=response, columns=_columns(column))
+    names = [side.name for side in sides]
+    if names[0] == names[1]:
+        names = [a, b]
+    state = comparing(*names, *sides, reading, config, comparison, stages, return_state=True)
+    _end(outcome_of(state), show, json_)
+
+
+def _common_headline(sides: list[Any]) -> list[str]:
+    headlines = {side.headline for side in sides}
+    if len(headlines) > 1 or "panel" in headlines:
+        raise UsageError(
+            f"A was scored by {sides[0].headline} and B by {sides[1].headline}; say with --judge who is to "
+            "score both"
+        )
+    return list(headlines)
+
+
+def _judge_config(
+    scorers: list[str] | None, pull: bool, despite_audit: bool, overrides: Overrides
+) -> JudgeConfig:
+    settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
+    return load_settings(JudgeConfig, "judge", {}, settings)
+
+
+def _columns(mapped: list[str] | None) -> dict[str, str]:
+    found = {}
+    for each in mapped or ():
+        name, equals, column = each.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--column {each!r}: expected NAME=COLUMN, for example output=answer")
+        found[name] = column
+    return found
+
+
+def _source(text: str) -> DownloadConfig:
+    """A file, an address, or hf:NAME. Raises UsageError for a file that is not there."""
+    source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+    fingerprints(source)
+    return source
+
+
+def _start(config: JudgeConfig | AuditConfig, verbose: bool) -> None:
+    """What can be told before Prefect has started."""
+    verbosely(verbose)
+    check_prefect_answers()
+    from flows.judging import find_judges
+
+    find_judges(config)
+
+
+def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
+    if json_:
+        print_result(json.dumps(outcome, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        show(outcome, Console(highlight=False))
+    if outcome["status"] == "refused":
+        console.say(f"error: {outcome['error']}", style="red")
+        raise typer.Exit(RefusedError.exit_status)

@@ -1,0 +1,139 @@
+"""Judges outside a pipeline: audited on rows, and asked about responses that any tool wrote."""
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import State, flow
+
+from flows.console import console
+from flows.dispatch import Chain, pipeline_run
+from flows.results import finished, read_output
+from flows.states import failed
+from tasks.audit.wording import failures
+from tasks.config import AskConfig, AuditConfig, DownloadConfig, JudgeConfig, ResponsesConfig
+from tasks.errors import TouchstoneError
+from tasks.judge.identities import made_ready
+from tasks.outputs import Reference
+
+JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
+SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
+
+
+def find_judges(config: AskConfig) -> None:
+    """See that every judge is there before anything takes time; one that may be pulled is pulled first.
+
+    Raises StageError when one is not there.
+    """
+    if not config.judges:
+        return
+    label, started = "find judges", time.monotonic()
+    console.begin(label)
+    outcome, style = "failed", "red"
+    try:
+        found = made_ready(config, lambda *progress: console.progress(label, *progress))
+        told = ", ".join(f"{identity.scorer} {identity.digest[:12]}" for identity in found)
+        console.progress(label, len(found), len(found), "judges", told)
+        outcome, style = "done", "green"
+    finally:
+        console.end(label, outcome, time.monotonic() - started, style)
+
+
+def audits(chain: Chain, config: JudgeConfig, rows: Reference) -> dict[str, Reference]:
+    """The audit of every judge on these rows, done before its first use on them."""
+    return {
+        f"audit_{place}": chain.run("audit", config.audit_of(scorer), _label(config, scorer), rows=rows)
+        for place, scorer in enumerate(config.judges)
+    }
+
+
+def _label(config: JudgeConfig, scorer: str) -> str:
+    if len(config.judges) == 1:
+        return "audit"
+    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.partition(":")[2].lower()).strip("-")
+
+
+def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of `scores.json` under a model's name, as commands print them."""
+    return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary["scores"]]
+
+
+def refusal(chain: Chain, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
+    """Why the judges' scores do not count, or None when they do."""
+    if config.despite_audit:
+        return None
+    unfit = [report for report in _reports(chain, audited) if report["verdict"] == "fail"]
+    if not unfit:
+        return None
+    told = "; ".join(f"{report['scorer']} failed its audit: {failures(report)}" for report in unfit)
+    return (
+        f"{told}. Its scores do not count. See the audit's page in MLflow, choose another judge, or set "
+        "judge.despite_audit=true to count them all the same"
+    )
+
+
+@flow(
+    name="touchstone-judge",
+    flow_run_name="judge {name}",
+    description="Audit the judges, then score responses that any tool wrote",
+    persist_result=False,
+)
+def judging(
+    name: str,
+    source: DownloadConfig,
+    responses: ResponsesConfig,
+    config: JudgeConfig,
+    refresh: Sequence[str] = (),
+) -> State | dict[str, Any]:
+    """Score a file of responses; returns what `touchstone judge --json` prints, or a failed state."""
+    started = time.monotonic()
+    settings = {
+        part: value.model_dump(mode="json")
+        for part, value in {"source": source, "responses": responses, "judge": config}.items()
+    }
+    try:
+        with pipeline_run(f"judge {name}", settings, refresh, JUDGED) as chain:
+            answered = chain.run("download", source, "download responses")
+            rows = chain.run("responses", responses, source=answered)
+            audited = audits(chain, config, rows)
+            scores = chain.run("judge", config, responses=rows, **audited)
+            summary = read_output(chain.tracking, scores, "scores.json")
+            told = {
+                "scores": score_entries(name, summary),
+                "summary": summary,
+                "audits": _reports(chain, audited),
+            }
+            return finished(chain, started, told, refusal(chain, audited, config))
+    except TouchstoneError as error:
+        return failed(error)
+
+
+@flow(
+    name="touchstone-audit",
+    flow_run_name="audit {config.scorer}",
+    description="Ask a judge about answers of known worth: is it to be believed?",
+    persist_result=False,
+)
+def auditing(
+    source: DownloadConfig, columns: dict[str, str], config: AuditConfig, refresh: Sequence[str] = ()
+) -> State | dict[str, Any]:
+    """Audit a judge on rows with references; returns what `touchstone audit --json` prints."""
+    started = time.monotonic()
+    settings = {"source": source.model_dump(mode="json"), "audit": config.model_dump(mode="json")}
+    try:
+        with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as chain:
+            downloaded = chain.run("download", source, "download rows")
+            questions = ResponsesConfig(columns=columns, needs_response=False)
+            rows = chain.run("responses", questions, "rows", source=downloaded)
+            (report,) = _reports(chain, {"audit": chain.run("audit", config, rows=rows)})
+            error = None
+            if report["verdict"] == "fail":
+                error = f"{config.scorer} failed its audit: {failures(report)}"
+            return finished(chain, started, report, error)
+    except TouchstoneError as error:
+        return failed(error)
+
+
+def _reports(chain: Chain, audited: dict[str, Reference]) -> list[dict[str, Any]]:
+    return [read_output(chain.tracking, reference, "audit.json") for reference in audited.values()]

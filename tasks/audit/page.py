@@ -1,0 +1,46 @@
+"""An audit as a page in markdown."""
+
+from typing import Any
+
+from tasks.audit.wording import CONTROLS, fails, found, headline, interval, passes, points
+from tasks.report.markdown_blocks import escaped, table
+
+Json = dict[str, Any]
+
+
+def as_markdown(report: Json) -> str:
+    """The verdict, every gate, every kind of control."""
+    gates = [
+        {
+            "gate": gate["name"],
+            "found": found(gate),
+            "95% interval": interval(gate),
+            "answers": gate["of"],
+            "passes": passes(gate),
+            "fails": fails(gate),
+            "verdict": gate["verdict"],
+        }
+        for gate in report["gates"]
+    ]
+    kinds = [
+        {
+            "control": CONTROLS[kind["kind"]],
+            "worth": kind["group"],
+            "answers": kind["count"],
+            "mean": points(kind["mean"]),
+            "lowest": points(kind["lowest"]),
+            "highest": points(kind["highest"]),
+            "without a score": kind["missing"],
+        }
+        for kind in report["controls"]
+    ]
+    return "\n\n".join(
+        [
+            f"# Audit: {escaped(headline(report))}",
+            "A gate passes where its number does and the 95% interval stays clear of what fails; it fails "
+            "where its number does and the interval stays clear of what passes; else it warns.",
+            table(gates),
+            "## What the controls were given",
+            table(kinds),
+        ]
+    )

@@ -1,0 +1,163 @@
+"""The audit of one judge on rows whose right answers are known."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.audit.controls import KINDS, Control, controls
+from tasks.audit.gates import Resampling, gates, verdict_of
+from tasks.audit.page import as_markdown
+from tasks.config import AuditConfig
+from tasks.errors import StageError, UnreachableError
+from tasks.json_files import read_lines, write_json, write_lines
+from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.asking import Verdict, ask
+from tasks.judge.forms import Question, form_of
+from tasks.judge.responses import RESPONSES, Row, read_rows
+from tasks.record import StageRun
+
+Json = dict[str, Any]
+
+
+def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
+    """Ask the judge about controls made from `test.jsonl` of a rows stage, or from a file of responses.
+
+    The judge is asked about all of them, also about those that the judge stage would decide by itself.
+    Writes `audit.json` (the verdict, every gate, every kind of control) and `controls.jsonl` (each control
+    with its score); aside, `calls.jsonl`.
+
+    Raises StageError when no row has a reference, and when the judge is not there; UnreachableError when
+    its server fails on some of the controls, since that says nothing about the judge.
+    """
+    (scorer,) = config.judges
+    known = _rows(rows)
+    asked = controls(known, config.sample, config.seed)
+    if not asked:
+        raise StageError("a judge is audited on rows with a reference answer, and none of these has one")
+    chosen = list(dict.fromkeys(control.row.id for control in asked))
+    twice = _asked_twice(asked, chosen)
+    questions = [Question(control.row) for control in asked]
+    questions += [Question(control.row, again=1) for control in twice]
+    done = 0
+
+    def finished(_: Verdict) -> None:
+        nonlocal done
+        done += 1
+        run.progress(done, len(questions), "answers", f"{len(chosen)} rows")
+
+    form = form_of(scorer, config.prompt)
+    with Answers(run.shared / ANSWERS) as answers:
+        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished))
+    _require_answers(scorer, verdicts)
+    first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
+    second = verdicts[len(asked) :]
+    scores = {
+        kind: {row: verdict.score for (its_kind, row), verdict in first.items() if its_kind == kind}
+        for kind in KINDS
+    }
+    again = [
+        (first[control.kind, control.row.id].score, verdict.score)
+        for control, verdict in zip(twice, second, strict=True)
+    ]
+    found = gates(config.gates, scores, again, Resampling(config.resamples, config.seed))
+    verdict = verdict_of(found)
+    report = {
+        "scorer": scorer,
+        "digest": identity.digest,
+        "version": identity.version,
+        "form": form.name,
+        "prompt_version": form.version(),
+        "verdict": verdict,
+        "rows": len(chosen),
+        "of": len(known),
+        "answers": len(questions),
+        "gates": found,
+        "controls": [_kind(kind, own) for kind, own in scores.items() if own],
+    }
+    write_json(run.out / "audit.json", report)
+    write_lines(run.out / "controls.jsonl", map(_line, asked, verdicts))
+    calls = [call for verdict in verdicts for call in verdict.calls]
+    write_lines(run.aside / "calls.jsonl", calls)
+    run.log_table([_line(*pair) for pair in zip(asked, verdicts, strict=False)], "controls.json")
+    run.log_page("audit", as_markdown(report), f"{scorer}: {verdict}")
+    run.log_metrics({_metric(gate["name"]): gate["value"] for gate in found if gate["value"] is not None})
+    run.log_metrics(
+        {
+            "passed": float(verdict == "pass"),
+            "failed": float(verdict == "fail"),
+            "rows": len(chosen),
+            "calls": sum(not call["cached"] for call in calls),
+        }
+    )
+    run.progress(len(questions), len(questions), "answers", f"{verdict} on {len(chosen)} rows")
+
+
+def _rows(folder: Path) -> list[Row]:
+    """Questions with their references, from either kind of output."""
+    if (folder / RESPONSES).is_file():
+        return read_rows(folder / RESPONSES)
+    return [
+        Row(
+            id=row["id"],
+            instruction=row["instruction"],
+            input=row["input"],
+            reference=row["output"],
+            prompt="",
+            response="",
+            category=row.get("category"),
+        )
+        for row in read_lines(folder / "test.jsonl")
+    ]
+
+
+def _asked_twice(asked: Sequence[Control], rows: Sequence[int]) -> list[Control]:
+    """One control of each row, of another kind from row to row."""
+    by_row: dict[int, list[Control]] = {}
+    for control in asked:
+        by_row.setdefault(control.row.id, []).append(control)
+    return [by_row[row][place % len(by_row[row])] for place, row in enumerate(rows)]
+
+
+def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
+    failed = [verdict for verdict in verdicts if verdict.server_failed]
+    if failed:
+        raise UnreachableError(
+            f"the server of {scorer} failed on {len(failed)} of {len(verdicts)} questions of its audit: "
+            f"{failed[0].missing_because}. What was answered is kept; run again to continue."
+        )
+
+
+def _kind(kind: str, scores: Mapping[int, float | None]) -> Json:
+    present = [score for score in scores.values() if score is not None]
+    return {
+        "kind": kind,
+        "group": KINDS[kind],
+        "count": len(scores),
+        "missing": len(scores) - len(present),
+        "mean": float(np.mean(present)) if present else None,
+        "lowest": min(present, default=None),
+        "highest": max(present, default=None),
+    }
+
+
+def _line(control: Control, verdict: Verdict) -> Json:
+    row = control.row
+    return {
+        "id": row.id,
+        "kind": control.kind,
+        "group": control.group,
+        "instruction": row.instruction,
+        "input": row.input,
+        "reference": row.reference,
+        "response": row.response,
+        "score": verdict.score,
+        "reason": verdict.reason,
+        "missing_because": verdict.missing_because,
+    }
+
+
+def _metric(name: str) -> str:
+    return name.lower().replace(": ", "_").replace(" ", "_").replace("-", "_")

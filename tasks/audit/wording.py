@@ -1,0 +1,84 @@
+"""An audit in words: its numbers as people read them, and what each kind of control is."""
+
+from typing import Any
+
+VERDICTS = {
+    "pass": "passed: its scores count",
+    "warn": "passed with warnings: its scores count, with what is said below in mind",
+    "fail": "failed: its scores do not count",
+}
+CONTROLS = {
+    "reference": "the reference itself",
+    "changed-case": "other case and punctuation",
+    "filler": "polite filler around it",
+    "other-reference": "another row's reference",
+    "echo": "the prompt, echoed",
+    "input-loop": "Input: twenty times",
+    "template-loop": "a template, looping",
+    "empty": "nothing",
+    "unknown": "I don't know.",
+    "colon": "a colon",
+    "injection": "a demand for full marks",
+    "wrong-injection": "that after a wrong answer",
+    "first-half": "first half of the reference",
+    "shuffled": "its words, shuffled",
+}
+
+Json = dict[str, Any]
+
+
+def number(value: float | None, unit: str) -> str:
+    """`0.98`, `3.3%`, `+5.0` points."""
+    if value is None:
+        return "none"
+    return {"AUC": f"{value:.3f}", "share": f"{100 * value:.1f}%"}.get(unit, f"{value:.1f}")
+
+
+def interval(gate: Json) -> str:
+    if gate["value"] is None:
+        return ""
+    return f"{number(gate['low'], gate['unit'])} to {number(gate['high'], gate['unit'])}"
+
+
+def passes(gate: Json) -> str:
+    """`≥ 0.980`."""
+    return f"{'≥' if gate['at_least'] else '≤'} {number(gate['passes'], gate['unit'])}"
+
+
+def fails(gate: Json) -> str:
+    """`< 0.900`."""
+    sign = "<" if gate["at_least"] else "≥" if gate["fails_from"] else ">"
+    return f"{sign} {number(gate['fails'], gate['unit'])}"
+
+
+def limits(gate: Json) -> str:
+    """`passes at ≥ 0.980, fails at < 0.900`."""
+    return f"passes at {passes(gate)}, fails at {fails(gate)}"
+
+
+def found(gate: Json) -> str:
+    """The number, or why there is none."""
+    if gate["value"] is not None:
+        return number(gate["value"], gate["unit"])
+    return "no scores" if gate["verdict"] == "fail" else "no controls"
+
+
+def points(score: float | None) -> str:
+    return "none" if score is None else f"{score:.1f}"
+
+
+def headline(report: Json) -> str:
+    """`ollama:llama3.2 passed: its scores count (30 of 110 rows, 450 answers)`."""
+    return (
+        f"{report['scorer']} {VERDICTS[report['verdict']]} "
+        f"({report['rows']:,} of {report['of']:,} rows, {report['answers']:,} answers)"
+    )
+
+
+def failures(report: Json) -> str:
+    """The gates that failed, in one line."""
+    return "; ".join(
+        f"{gate['name']} {found(gate)} (fails at {fails(gate)})"
+        for gate in report["gates"]
+        if gate["verdict"] == "fail"
+    )

@@ -1,0 +1,100 @@
+"""A comparison in words, and as a page in markdown."""
+
+from typing import Any
+
+from tasks.report.markdown_blocks import escaped, fenced, table
+from tasks.report.scores_wording import STATUSES, scorer_name, scorer_title
+
+Json = dict[str, Any]
+
+
+def shown(found: Json) -> str:
+    """What a difference shows, in one sentence; A and B are the two models."""
+    if found.get("difference") is None:
+        return STATUSES.get(found["status"]) or "no row has both scores"
+    if found["low"] > 0:
+        return "A is better"
+    if found["high"] < 0:
+        return "B is better"
+    least = found["smallest_detectable"]
+    return "no difference can be shown" + (f"; one of {least:.1f} points could be" if least else "")
+
+
+def cells(found: Json) -> dict[str, str]:
+    """One line of the table of differences."""
+    known = found.get("difference") is not None
+    return {
+        "by": scorer_name(found["scorer"]),
+        "A minus B": f"{found['difference']:+.1f}" if known else "none",
+        "95% interval": f"{found['low']:+.1f} to {found['high']:+.1f}" if known else "",
+        "p": f"{found['p']:.4f}" if known else "",
+        "won/tied/lost": "/".join(str(found[name]["count"]) for name in ("wins", "ties", "losses"))
+        if known
+        else "",
+        "rows": f"{found.get('scored', 0)} of {found['rows']}",
+    }
+
+
+def outcome(found: Json) -> str:
+    """`12 (8% to 18%)`."""
+    return f"{found['count']} ({100 * found['low']:.0f}% to {100 * found['high']:.0f}%)"
+
+
+def sentences(found: Json) -> list[str]:
+    """What a difference shows: who is better, how many rows, and what those without a score allow."""
+    told = [f"{scorer_title(found)}: {shown(found)}."]
+    if found.get("difference") is not None:
+        shares = [outcome(found[name]) for name in ("wins", "ties", "losses")]
+        told.append("A wins {} of the rows, ties {}, loses {}.".format(*shares))
+    if found.get("scored", found["rows"]) < found["rows"]:
+        told.append(
+            f"{found['rows'] - found['scored']} rows lack a score: over all between "
+            f"{found['lowest_possible']:+.1f} and {found['highest_possible']:+.1f}."
+        )
+    return told
+
+
+def orders(found: Json) -> str:
+    """What exchanging the two did to a judge who was shown both."""
+    apart, first = found["contradictions"], found["chose_the_first"]
+    if not apart["of"]:
+        return f"All {found['rows']} rows were decided without the judge."
+    return (
+        f"Shown in the other order, the judge contradicted itself on {outcome(apart)} of {apart['of']} rows, "
+        f"which count as ties; it chose what stood first in {outcome(first)} of {first['of']} answers. "
+        f"{found['decided_in_code']} rows were decided without it."
+    )
+
+
+def as_markdown(report: Json) -> str:
+    parts = [
+        f"# Comparison of {report['rows']} rows",
+        "Positive differences mean that A is better. Intervals and the sign-flip test are of the same rows.",
+        table([cells(found) for found in report["differences"]]),
+        *(escaped(" ".join(sentences(found))) for found in report["differences"][:1]),
+    ]
+    if found := report["pairwise"]:
+        parts += ["## Shown both", table([cells(found)]), escaped(" ".join(sentences(found)))]
+        if "contradictions" in found:
+            parts.append(escaped(orders(found)))
+    parts.append("## The rows that moved most")
+    for row in report["moved"]:
+        parts.append(
+            fenced(
+                [
+                    ("instruction", row["instruction"]),
+                    *([("input", row["input"])] if row["input"] else []),
+                    ("reference", row["reference"]),
+                    *(part for name in ("a", "b") for part in _answer(name.upper(), row[name])),
+                ]
+            )
+        )
+    if not report["moved"]:
+        parts.append("None moved.")
+    return "\n\n".join(parts)
+
+
+def _answer(name: str, answer: Json) -> list[tuple[str, str]]:
+    score = "missing" if answer["score"] is None else f"{answer['score']:.1f}"
+    reason = [("reason", answer["reason"])] if answer["reason"] else []
+    return [(f"{name} ({score})", answer["response"]), *reason]

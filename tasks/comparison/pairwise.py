@@ -1,0 +1,123 @@
+"""A judge who is shown both responses, in both orders, and says which is better.
+
+A judge who prefers a place contradicts itself when the places are exchanged. Such a row is a tie, and
+counted.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.comparison.pairs import Pair
+from tasks.comparison.scores import shown_by
+from tasks.config import CompareConfig
+from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.asking import Verdict, ask
+from tasks.judge.forms import TOP, Question, choice_form_of
+from tasks.judge.responses import DECIDED, Row, kind_of
+from tasks.record import StageRun
+from tasks.statistics.intervals import wilson_interval
+
+EVEN = TOP / 2
+
+Json = dict[str, Any]
+
+
+def choices(
+    config: CompareConfig, run: StageRun, pairs: Sequence[Pair]
+) -> tuple[Json, list[Json], list[Json]]:
+    """What the judge prefers: the numbers over all rows, a line a row, and every call.
+
+    A row's points are 100 where A wins in both orders, 0 where B does, 50 for a tie.
+    """
+    (scorer,) = config.judges
+    form = choice_form_of(scorer)
+    decided = [_decided(pair) for pair in pairs]
+    open_rows = [place for place, points in enumerate(decided) if points is None]
+    questions = []
+    for place in open_rows:
+        first, second = pairs[place].a.response, pairs[place].b.response
+        questions += [
+            Question(_with(pairs[place].a, first), second),
+            Question(_with(pairs[place].a, second), first),
+        ]
+    done = 0
+
+    def finished(_: Verdict) -> None:
+        nonlocal done
+        done += 1
+        run.progress(done, len(questions), "answers", "both orders")
+
+    with Answers(run.shared / ANSWERS) as answers:
+        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished))
+    both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}
+    lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
+    points = [line["points"] for line in lines]
+    asked = [line for line in lines if line["first"] is not None and line["second"] is not None]
+    chose_first = sum(answer > EVEN for line in asked for answer in (line["first"], TOP - line["second"]))
+    summary = {
+        "scorer": scorer,
+        "kind": "judge",
+        "digest": identity.digest,
+        "form": form.name,
+        "prompt_version": form.version(),
+        "decided_in_code": len(pairs) - len(open_rows),
+        "contradictions": _share(sum(line["contradicts"] for line in asked), len(asked)),
+        "chose_the_first": _share(chose_first, 2 * len(asked)),
+        **shown_by(config, points, [None if one is None else TOP - one for one in points]),
+    }
+    return summary, lines, [call for verdict in verdicts for call in verdict.calls]
+
+
+def _with(row: Row, response: str) -> Row:
+    """The row of the question with one of the two responses, so that both orders ask about the same row."""
+    return Row(row.id, row.instruction, row.input, row.reference, row.prompt, response)
+
+
+def _decided(pair: Pair) -> float | None:
+    """The points of a row that needs no judge: equal responses, and those that are decided in code."""
+    if pair.a.response.strip() == pair.b.response.strip():
+        return EVEN
+    ours, theirs = (DECIDED.get(kind_of(row)) for row in (pair.a, pair.b))
+    if ours is None and theirs is None:
+        return None
+    ours = EVEN if ours is None else ours
+    theirs = EVEN if theirs is None else theirs
+    return EVEN if ours == theirs else TOP * (ours > theirs)
+
+
+def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] | None) -> Json:
+    """`first` and `second` are A's points in either order; None where the judge was not asked, or failed."""
+    first = second = None
+    reasons: list[str | None] = [None, None]
+    missing = None
+    points = decided
+    if verdicts:
+        forth, back = verdicts
+        first = forth.score
+        second = None if back.score is None else TOP - back.score
+        reasons = [forth.reason, back.reason]
+        missing = forth.missing_because or back.missing_because
+        if first is not None and second is not None:
+            points = _combined(first, second)
+    contradicts = first is not None and second is not None and (first - EVEN) * (second - EVEN) < 0
+    return {
+        "id_a": pair.a.id,
+        "id_b": pair.b.id,
+        "points": points,
+        "first": first,
+        "second": second,
+        "contradicts": contradicts,
+        "reasons": reasons,
+        "missing_because": missing,
+    }
+
+
+def _combined(first: float, second: float) -> float:
+    """A's points over both orders; a judge that contradicts itself has said nothing."""
+    return EVEN if (first - EVEN) * (second - EVEN) < 0 else (first + second) / 2
+
+
+def _share(count: int, of: int) -> Json:
+    low, high = wilson_interval(count, of) if of else (None, None)
+    return {"count": count, "of": of, "share": count / of if of else None, "low": low, "high": high}

@@ -1,0 +1,87 @@
+"""Every answer of every judge, kept by what was asked of which model.
+
+A killed run continues from here, and a later one that asks the same makes no call. What is kept is the raw
+reply: another way of reading it needs no new call either.
+"""
+
+import json
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock
+
+from tasks.errors import StageError
+from tasks.judge.backends import Identity, Reply
+from tasks.manifest import canonical_json, digest_of
+
+ANSWERS = "answers.db"
+WAIT = 60.0  # seconds for another process that is writing
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+    asked TEXT PRIMARY KEY, scorer TEXT NOT NULL, reply TEXT NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
+)
+"""
+
+
+class Answers:
+    """A SQLite file that several processes may use at once; use as `with`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StageError when the file is no database."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+        try:
+            with FileLock(f"{path}.lock"):  # SQLite does not wait for another process that sets up the file
+                self._base.execute("PRAGMA journal_mode=WAL")
+                self._base.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing
+                self._base.execute(_TABLE)
+        except sqlite3.DatabaseError as error:
+            self._base.close()
+            self._explain(error)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+
+    def find(self, asked: str) -> Reply | None:
+        """Raises StageError for a file that is damaged."""
+        try:
+            row = self._base.execute("SELECT reply FROM answers WHERE asked = ?", (asked,)).fetchone()
+            return Reply(**json.loads(row[0])) if row else None
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            self._explain(error)
+            raise
+
+    def add(self, asked: str, scorer: str, reply: Reply) -> None:
+        """Raises StageError when it cannot be kept; a full disk keeps SQLite's own words."""
+        try:  # in ASCII: raw answers may hold what UTF-8 cannot
+            self._base.execute(
+                "INSERT OR REPLACE INTO answers (asked, scorer, reply) VALUES (?, ?, ?)",
+                (asked, scorer, json.dumps(asdict(reply))),
+            )
+        except sqlite3.DatabaseError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        """Raise StageError for damage; a lock held for too long or a full disk keep SQLite's own words."""
+        if not isinstance(error, sqlite3.OperationalError):
+            raise StageError(
+                f"{self.path}, which keeps the judges' answers, cannot be read ({error}). Move it away and "
+                "run again: what it held is asked anew."
+            ) from error
+
+
+def asked_of(identity: Identity, request: dict[str, Any]) -> str:
+    """What an answer is kept by: the model's digest and the whole request, the seed included."""
+    return digest_of(canonical_json([identity.digest, request]))

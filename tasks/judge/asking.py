@@ -1,0 +1,231 @@
+"""From a question to its verdict: ask, check the answer, ask once more, and else say that it is missing."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.config import AskConfig
+from tasks.judge.answers import Answers, asked_of
+from tasks.judge.backends import Backend, Identity, Reply, connect
+from tasks.judge.forms import Form, Question, UnusableError
+from tasks.judge.prompts import Message
+
+BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
+MAX_DELAY = 30.0
+
+# Characters that one token stands for on average, at most, over a whole prompt: English comes to 4 or 5 with
+# the largest vocabularies, Chinese and Japanese to under 2. A prompt that was read as fewer tokens was cut.
+NARROW_PER_TOKEN, WIDE_PER_TOKEN = 8.0, 2.5
+FIRST_WIDE = "\u2e80"  # CJK and what follows it
+
+_JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
+
+Json = dict[str, Any]
+
+
+class MissingError(Exception):
+    """There will be no score for this row, however often it is asked."""
+
+    def __init__(self, message: str, *, server_failed: bool = False) -> None:
+        super().__init__(message)
+        self.server_failed = server_failed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score from 0 to 100, or why there is none, with every call that was made for it."""
+
+    score: float | None
+    reason: str | None = None
+    missing_because: str | None = None
+    calls: list[Json] = field(default_factory=list, compare=False)
+    server_failed: bool = False
+    """There is no score because the server failed, which says nothing about the judge."""
+
+
+async def ask(
+    config: AskConfig,
+    scorer: str,
+    form: Form,
+    questions: Sequence[Question],
+    answers: Answers,
+    finished: Callable[[Verdict], None],
+) -> tuple[Identity, list[Verdict]]:
+    """Verdicts in the order of `questions`, as many in flight as the judge can answer.
+
+    `finished` hears of each.
+
+    Raises StageError when there is no such judge, or it is gone for good.
+    """
+    async with connect(config, scorer, form) as backend:
+        identity = await backend.identify()
+        asker = _Asker(config, backend, identity, form, answers)
+        found: dict[int, Verdict] = {}
+        waiting = iter(enumerate(questions))
+        started = 0
+
+        async def work() -> None:
+            nonlocal started
+            for index, question in waiting:
+                found[index] = await asker.verdict(question)
+                finished(found[index])
+                while started < asker.in_flight:
+                    started += 1
+                    group.create_task(work())
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                started = asker.in_flight
+                for _ in range(started):
+                    group.create_task(work())
+        except ExceptionGroup as errors:  # the first stopped the others; one message is enough
+            raise errors.exceptions[0] from None
+        return identity, [found[index] for index in range(len(questions))]
+
+
+class _Asker:
+    """The judge at work."""
+
+    def __init__(
+        self, config: AskConfig, backend: Backend, identity: Identity, form: Form, answers: Answers
+    ) -> None:
+        self.config = config
+        self.backend = backend
+        self.identity = identity
+        self.form = form
+        self.answers = answers
+        self.in_flight = backend.first_in_flight
+        self.at_once = 0
+        """Replies in a row that did not have to wait, all sent with as many in flight as now."""
+
+    async def verdict(self, question: Question) -> Verdict:
+        """What was answered before, or what the judge says now.
+
+        Raises StageError when the judge is gone for good.
+        """
+        messages = self.form.messages(question)
+        calls: list[Json] = []
+        why = ""
+        first = self.config.seed + 2 * question.again
+        for seed in (first, first + 1):
+            try:
+                given = self.form.read(await self._text(question, messages, seed, calls))
+            except UnusableError as error:
+                why = calls[-1]["error"] = str(error)
+            except MissingError as error:
+                calls[-1]["error"] = str(error)
+                return Verdict(
+                    None, missing_because=str(error), calls=calls, server_failed=error.server_failed
+                )
+            else:
+                calls[-1] |= {"score": given.points, "reason": given.reason}
+                return Verdict(given.points, given.reason, calls=calls)
+        return Verdict(None, missing_because=f"{why} (twice asked)", calls=calls)
+
+    async def _text(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
+        """What the model answers, or answered before; the calls for it are added to `calls`.
+
+        Only a whole answer is kept: what a server did wrong may be right the next time.
+
+        Raises MissingError and UnusableError when there is none.
+        """
+        request = self.backend.request(messages, seed)
+        asked = asked_of(self.identity, request)
+        kept = self.answers.find(asked)
+        reply = kept or await self._send(question, request, seed, calls)
+        calls.append(_record(question, request, seed, reply, cached=kept is not None))
+        if reply.passing:
+            raise MissingError(f"the judge failed on this row: {reply.error}", server_failed=True)
+        if reply.status != 200:
+            raise MissingError(f"the judge refused the prompt: {reply.error}")
+        answered = self.backend.answered(reply.body)
+        calls[-1] |= {
+            "answer": answered.text,
+            "prompt_tokens": answered.prompt_tokens,
+            "tokens": answered.tokens,
+        }
+        check_whole(answered.prompt_tokens, messages, self.backend.context)
+        if kept is None:
+            self.answers.add(asked, self.identity.scorer, reply)
+        return answered.text
+
+    async def _send(self, question: Question, request: Json, seed: int, calls: list[Json]) -> Reply:
+        """The first reply that is no passing trouble, or the last of several.
+
+        Whoever is alive fails on this row alone. Raises StageError when the judge is gone, has no such model
+        any more, or lets nobody in.
+        """
+        for failures in range(1, self.config.attempts + 1):
+            sent_with = self.in_flight
+            reply = await self.backend.send(request)
+            if reply.status == 200:
+                self._notice(reply, sent_with)
+                return reply
+            if reply.refused:
+                return reply
+            if not reply.passing:
+                raise self.backend.fatal(reply)
+            if failures < self.config.attempts:
+                calls.append(_record(question, request, seed, reply, cached=False))
+                await asyncio.sleep(max(retry_delay(failures), reply.wait or 0.0))
+        if not await self.backend.alive():
+            raise self.backend.gone(reply.error)
+        return reply
+
+    def _notice(self, reply: Reply, sent_with: int) -> None:
+        """Send twice as much once a whole round shows that nothing waits: the server has slots to spare.
+
+        A single reply proves nothing: of slots that all become free together, the first to come finds one
+        empty however many are waiting.
+        """
+        if sent_with < self.in_flight or self.in_flight == self.backend.most_in_flight:
+            return
+        self.at_once = self.at_once + 1 if self.backend.answers_at_once(reply.body) else 0
+        if self.at_once == self.in_flight:
+            self.in_flight, self.at_once = min(2 * self.in_flight, self.backend.most_in_flight), 0
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds to wait after that many failures: doubling, with jitter so that clients spread out."""
+    return min(MAX_DELAY, BASE_DELAY * 2 ** (failures - 1)) * _JITTER.uniform(0.5, 1.5)
+
+
+def check_whole(read: int | None, messages: list[Message], context: int | None) -> None:
+    """Raises MissingError when the judge did not read the whole prompt, or does not say."""
+    if read is None:
+        raise MissingError("the server does not say how much of the prompt it read")
+    needed = fewest_tokens("".join(message["content"] for message in messages))
+    if read < needed or (context is not None and read >= context):
+        of = "" if context is None else f" of a context of {context}"
+        raise MissingError(
+            f"the prompt was cut: the model read {read} tokens{of}, and the prompt has at least "
+            f"{needed:.0f}. Raise judge.context, or the server's own."
+        )
+
+
+def fewest_tokens(text: str) -> float:
+    """A number of tokens that any tokenizer needs for a text; runs of one character may be one token."""
+    distinct = [after for before, after in zip(" " + text, text, strict=False) if before != after]
+    wide = sum(character >= FIRST_WIDE for character in distinct)
+    return (len(distinct) - wide) / NARROW_PER_TOKEN + wide / WIDE_PER_TOKEN
+
+
+def _record(question: Question, request: Json, seed: int, reply: Reply, *, cached: bool) -> Json:
+    """One line of `calls.jsonl`: everything that was sent, everything that came back."""
+    return {
+        "id": question.row.id,
+        "seed": seed,
+        "request": request,
+        "status": reply.status,
+        "body": reply.body,
+        "answer": None,
+        "score": None,
+        "reason": None,
+        "error": reply.error,
+        "latency": reply.latency,
+        "cached": cached,
+        "prompt_tokens": None,
+        "tokens": None,
+    }

@@ -1,0 +1,96 @@
+"""What every judge's backend does: say who it is, be asked, say what was answered."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from tasks.errors import StageError
+
+Message = dict[str, str]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Exactly who judges.
+
+    `digest` changes with the model's weights where a backend can know them; `version` is the server's or the
+    library's.
+    """
+
+    scorer: str
+    digest: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one request; `status` None means that no answer arrived."""
+
+    status: int | None
+    body: Any
+    error: str | None
+    latency: float
+    """Seconds, queueing included."""
+    wait: float | None = None
+    """Seconds that the server asks to be left alone (Retry-After)."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later: connection loss, 408, 429, 499 and every 5xx."""
+        return self.status is None or self.status in (408, 429, 499) or self.status >= 500
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server will not read this prompt, however often it is asked."""
+        return self.status in (400, 413, 422)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A finished answer: the model's text, and the tokens read and written as far as the server tells."""
+
+    text: str
+    prompt_tokens: int | None
+    tokens: int | None
+
+
+class Backend(Protocol):
+    """One judge."""
+
+    most_in_flight: int
+    """Requests that may be under way at once, or rows of a batch."""
+    first_in_flight: int
+    """How many are sent before anything is known of how fast they are answered."""
+    context: int | None
+    """Tokens of prompt and answer together, where the backend was told."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def identify(self) -> Identity:
+        """Raises StageError when there is no such judge, saying how to get it."""
+
+    async def alive(self) -> bool:
+        """Whether the judge can be reached at all."""
+
+    def request(self, messages: list[Message], seed: int) -> Json:
+        """Exactly what is asked, as JSON values: with the judge's digest it is what answers are kept by."""
+
+    async def send(self, request: Json) -> Reply:
+        """Ask once. Never raises for what the network or the server does."""
+
+    def answered(self, body: Any) -> Answered:
+        """What a reply of status 200 says. Raises UnusableError for an answer that was aborted or cut."""
+
+    def answers_at_once(self, body: Any) -> bool:
+        """Whether the server says of this reply that it did not have to wait: more could be asked at once."""
+
+    def fatal(self, reply: Reply) -> StageError:
+        """Why asking on is of no use, for a reply that is neither an answer, passing nor a refusal."""
+
+    def gone(self, reason: str | None) -> StageError:
+        """The judge does not answer any more."""

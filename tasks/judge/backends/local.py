@@ -1,0 +1,214 @@
+"""Judges in this process: a causal model of Hugging Face that is asked for one token.
+
+No answer is written. The probabilities of the labels as the next token are made to sum to 1, and the score is
+the mean that they come to: finer than a whole number, and never unreadable. What asks at the same time is
+read as one batch, the text common to all of it once.
+"""
+
+import asyncio
+import json
+import time
+from asyncio import Future
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import transformers
+from huggingface_hub import snapshot_download
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from tasks.config import AskConfig, GenerateConfig
+from tasks.device import pick_device
+from tasks.errors import StageError
+from tasks.generate.decoding import Decoder, Prompt
+from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
+from tasks.judge.forms import Form
+from tasks.manifest import digest_of, sha256_of_tree
+from tasks.models import load_causal, load_tokenizer
+
+BATCH = 8
+GATHER = 0.002  # seconds for the others of a batch to ask
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+
+
+class Local:
+    """One model, by a folder or by a name on the hub, `name@revision` for one state of it."""
+
+    def __init__(self, config: AskConfig, model: str, form: Form) -> None:
+        if form.labels is None:
+            raise ValueError(f"a local judge chooses between labels, which the form {form.name} has not")
+        self.model = model
+        self.context: int | None = None  # a prompt that does not fit is refused before it is read
+        self.first_in_flight = self.most_in_flight = config.concurrency or BATCH
+        self._device = config.device
+        self._labels = form.labels
+        self._waiting: list[tuple[Json, Future[Reply]]] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reading is not None and error is not None:
+            self._reading.cancel()
+
+    async def identify(self) -> Identity:
+        """A folder by its files; a snapshot of the hub lies in a folder that is named by its commit."""
+        local = Path(self.model).is_dir()
+        digest = sha256_of_tree(self._folder) if local else digest_of(self._folder.name.encode())
+        return Identity(f"hf:{self.model}", digest, transformers.__version__)
+
+    async def alive(self) -> bool:
+        return True
+
+    def request(self, messages: list[Message], seed: int) -> Json:
+        """The seed draws nothing; it only tells one asking from another."""
+        return {"model": self.model, "messages": messages, "labels": list(self._labels), "seed": seed}
+
+    async def send(self, request: Json) -> Reply:
+        future: Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_all())
+        return await future
+
+    def answered(self, body: Any) -> Answered:
+        return Answered(json.dumps({"probabilities": body["probabilities"]}), body["prompt_tokens"], 1)
+
+    def answers_at_once(self, _body: Any) -> bool:
+        return False
+
+    def fatal(self, reply: Reply) -> StageError:
+        return StageError(f"hf:{self.model} cannot judge: {reply.error}")
+
+    def gone(self, reason: str | None) -> StageError:
+        return StageError(f"hf:{self.model} cannot judge: {reason}")
+
+    async def _read_all(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(GATHER)
+            batch, self._waiting = (
+                self._waiting[: self.most_in_flight],
+                self._waiting[self.most_in_flight :],
+            )
+            try:
+                replies = await asyncio.to_thread(self._read, [request for request, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), reply in zip(batch, replies, strict=True):
+                if not future.done():
+                    future.set_result(reply)
+
+    def _read(self, requests: list[Json]) -> list[Reply]:
+        """A reply for each; prompts longer than the model's context are refused and not cut."""
+        started = time.monotonic()
+        prompts = [self._prompts.ids(request["messages"]) for request in requests]
+        longest = getattr(self._decoder.read.model.config, "max_position_embeddings", None)
+        fitting = [
+            Prompt(place, ids, 1)
+            for place, ids in enumerate(prompts)
+            if longest is None or len(ids) <= longest
+        ]
+        found: dict[int, dict[str, float]] = {}
+        if fitting:
+            chances = self._decoder.logits_after(fitting).log_softmax(dim=-1)
+            for prompt, row in zip(fitting, chances, strict=True):
+                found[int(prompt.row)] = {
+                    label: float(row[token].exp()) for label, token in self._prompts.labels.items()
+                }
+        latency = time.monotonic() - started
+        return [_reply(found.get(place), len(ids), longest, latency) for place, ids in enumerate(prompts)]
+
+    @cached_property
+    def _folder(self) -> Path:
+        if Path(self.model).is_dir():
+            return Path(self.model)
+        name, _, revision = self.model.partition("@")
+        try:
+            return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
+        except Exception as error:  # of huggingface_hub, httpx: each has its own
+            raise StageError(
+                f"hf:{self.model} is no folder here and could not be had from the hub: "
+                f"{type(error).__name__}: {error}. Check the name and the network, or name a folder."
+            ) from error
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        try:
+            model = load_causal(self._folder)
+        except (OSError, ValueError) as error:
+            raise StageError(
+                f"hf:{self.model} cannot be loaded: {str(error).strip().splitlines()[0]}"
+            ) from error
+        return Decoder(model.to(pick_device(self._device)).eval(), GenerateConfig(), frozenset())
+
+    @cached_property
+    def _prompts(self) -> "_Prompts":
+        try:
+            tokenizer = load_tokenizer(self._folder)
+        except (OSError, ValueError) as error:
+            raise StageError(
+                f"hf:{self.model} has no tokenizer that can be loaded: {str(error).strip().splitlines()[0]}"
+            ) from error
+        return _Prompts(tokenizer, self._labels, self.model)
+
+
+class _Prompts:
+    """Conversations as tokens, up to where the label is to stand; and the token of each label."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Mapping[str, float], model: str) -> None:
+        self.tokenizer = tokenizer
+        sample = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+        head = self._encode(self._text(sample))
+        for space in ("", " "):  # vocabularies differ in whether a space belongs to the word after it
+            whole = [self._encode(self._text(sample) + space + label) for label in labels]
+            if all(ids and ids[:-1] == head for ids in whole) and len({ids[-1] for ids in whole}) == len(
+                labels
+            ):
+                self.labels = {label: ids[-1] for label, ids in zip(labels, whole, strict=True)}
+                return
+        raise StageError(
+            f"hf:{model} cannot be a judge: in its vocabulary the labels {', '.join(labels)} are not one "
+            "token each"
+        )
+
+    def ids(self, messages: list[Message]) -> list[int]:
+        return self._encode(self._text(messages))
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=self.tokenizer.chat_template is None)
+
+    def _text(self, messages: list[Message]) -> str:
+        """By the model's own chat template; for one that has none, the messages and where to answer."""
+        if self.tokenizer.chat_template is None:
+            return "\n\n".join([*(message["content"] for message in messages), "Answer:"])
+        try:
+            return self._templated(messages)
+        except TemplateError:  # some templates know no system: its words begin the user's
+            joined = "\n\n".join(message["content"] for message in messages)
+            return self._templated([{"role": "user", "content": joined}])
+
+    def _templated(self, messages: list[Message]) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _reply(chances: dict[str, float] | None, tokens: int, longest: int | None, latency: float) -> Reply:
+    if chances is None:
+        return Reply(400, None, f"the prompt has {tokens} tokens, the model reads {longest}", latency)
+    mass = sum(chances.values())
+    if not 0.0 < mass <= 1.001:
+        return Reply(422, None, "the model gives the labels no probability that is a number", latency)
+    body = {
+        "probabilities": {label: chance / mass for label, chance in chances.items()},
+        "mass": mass,
+        "prompt_tokens": tokens,
+    }
+    return Reply(200, body, None, latency)

@@ -1,0 +1,94 @@
+"""What one scorer's list of scores comes to: the mean with its interval, and what missing rows allow.
+
+Scores are 0 to 100; None is a missing one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.statistics.intervals import bootstrap_interval
+from tasks.statistics.ranking import spearman, spearman_interval
+
+TOP = 100.0
+BINS = 10
+
+Status = Literal["ok", "too_many_missing", "judge_failed_audit"]
+
+
+def worst_case_bounds(scores: Sequence[float | None]) -> tuple[float, float]:
+    """The mean if every missing score were 0, and if every one were 100."""
+    total = sum(score for score in scores if score is not None)
+    missing = sum(score is None for score in scores)
+    return total / len(scores), (total + TOP * missing) / len(scores)
+
+
+def too_many_missing(scores: Sequence[float | None], max_missing: float) -> bool:
+    """Whether what is missing forbids a mean: over `max_missing` of the rows, or all of them."""
+    missing = sum(score is None for score in scores)
+    return missing == len(scores) or missing / len(scores) > max_missing
+
+
+def summarise(
+    scorer: str,
+    kind: Literal["metric", "judge"],
+    scores: Sequence[float | None],
+    *,
+    max_missing: float,
+    resamples: int,
+    seed: int,
+    believed: bool = True,
+    beside: Mapping[str, Sequence[float | None]] | None = None,
+) -> dict[str, Any]:
+    """One scorer's numbers over at least one row, as they stand in `scores.json`.
+
+    With too many missing there is neither a mean nor a median: they would be those of the easy rows. Nor is
+    there one of a judge that is not `believed`. `beside` are other numbers of the same rows, whose rank
+    correlations with the scores are told.
+    """
+    present = [score for score in scores if score is not None]
+    status: Status = "ok" if believed else "judge_failed_audit"
+    if believed and too_many_missing(scores, max_missing):
+        status = "too_many_missing"
+    mean, low, high = bootstrap_interval(present, resamples, seed) if status == "ok" else (None,) * 3
+    lowest, highest = worst_case_bounds(scores)
+    return {
+        "scorer": scorer,
+        "kind": kind,
+        "status": status,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "median": float(np.median(present)) if status == "ok" else None,
+        "rows": len(scores),
+        "scored": len(present),
+        "missing": len(scores) - len(present),
+        "lowest_possible": lowest,
+        "highest_possible": highest,
+        "histogram": np.histogram(present, bins=BINS, range=(0.0, TOP))[0].tolist(),
+        "correlations": {name: correlation(scores, values) for name, values in (beside or {}).items()},
+    }
+
+
+def correlation(a: Sequence[float | None], b: Sequence[float | None]) -> dict[str, float | int | None]:
+    """Spearman's rank correlation over the rows that have both, with its 95% interval; None where unknown."""
+    both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    ours, theirs = zip(*both, strict=True) if both else ((), ())
+    value = spearman(ours, theirs)
+    interval = None if value is None else spearman_interval(value, len(both))
+    low, high = interval or (None, None)
+    return {"value": value, "low": low, "high": high, "rows": len(both)}
+
+
+def category_means(
+    categories: Sequence[str | None], scores: Sequence[float | None], max_missing: float
+) -> dict[str, dict[str, Any]]:
+    """Per category, in order of name: mean (None when too many are missing), rows, scored."""
+    means = {}
+    for category in sorted({name for name in categories if name is not None}):
+        own = [score for name, score in zip(categories, scores, strict=True) if name == category]
+        present = [score for score in own if score is not None]
+        mean = None if too_many_missing(own, max_missing) else float(np.mean(present))
+        means[category] = {"mean": mean, "rows": len(own), "scored": len(present)}
+    return means

@@ -1,0 +1,106 @@
+"""Rows that another tool has answered: any format of rows, and a column with the response.
+
+The response's column is found before anything else is: a file of prompts and responses alone would otherwise
+read as one of prompts and right answers.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tasks.config import ResponsesConfig, RowsConfig
+from tasks.errors import StageError
+from tasks.json_files import write_lines
+from tasks.reading import Record, short, stop, text_field
+from tasks.rows.canonical import Row
+from tasks.rows.files import DataFile, data_files, records_of
+from tasks.rows.formats import check_columns, layout_of
+
+if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
+    from tasks.record import StageRun
+
+LOOKED_AT = 100  # records whose columns tell the format of a file
+RESPONSE_COLUMNS = (
+    "model_response",
+    "predict",  # LLaMA-Factory, beside `prompt` and `label`
+    "prediction",
+    "generated_text",
+    "generation",
+    "model_output",
+    "response",
+)
+REFERENCE_BESIDE = {"predict": "label"}  # where a tool names the right answer as no format of rows does
+
+
+def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None:
+    """Read every file of `source` and write `responses.jsonl`, as the generate stage does.
+
+    Raises StageError for files and rows that cannot be used, and where the column of the responses, or that
+    of the right answers, is not found.
+    """
+    reading = RowsConfig(columns=config.columns)
+    check_columns(reading)
+    with TemporaryDirectory(dir=run.checkpoint) as scratch:
+        found = [
+            row for file in data_files(source, reading, Path(scratch)) for row in _rows(file, config, reading)
+        ]
+    if not found:
+        raise StageError("there is no row in it")
+    write_lines(run.out / "responses.jsonl", ({"id": place} | row for place, row in enumerate(found)))
+    run.log_metrics({"rows": len(found)})
+    run.progress(len(found), len(found), "rows", "")
+
+
+def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Iterator[Row]:
+    records = records_of(file, reading, stop)
+    first = list(islice(records, LOOKED_AT))
+    columns = list(dict.fromkeys(column for _, record in first for column in record))
+    response = _response_column(file.name, columns, config)
+    others = [column for column in columns if column != response]
+    if (beside := REFERENCE_BESIDE.get(response or "")) in others and not config.columns:
+        reading = reading.model_copy(update={"columns": {"completion": beside}})
+    try:
+        layout = layout_of(file.name, others, reading)
+    except StageError as error:
+        raise StageError(f"{_what_is_left(file.name, response)}. {error}") from error
+    if layout.format == "text":  # a prompt, more likely than not: it would be its own right answer
+        raise StageError(f"{_what_is_left(file.name, response)}; its columns are {_listed(columns)}.")
+    if layout.kind != "completion":
+        raise StageError(f"{file.name} holds {layout.kind} rows; what is judged are answers to instructions.")
+    for where, record in chain(first, records):
+        row = layout.row((where, {name: value for name, value in record.items() if name != response}))
+        answer = _answer((where, record), response)
+        kept = {name: row[name] for name in ("instruction", "input", "output", "category") if name in row}
+        yield kept | {"prompt": "", "response": answer}
+
+
+def _what_is_left(name: str, response: str | None) -> str:
+    beside = "" if response is None else f" beside the responses in {response!r}"
+    return f"{name} holds no questions with their right answers{beside}"
+
+
+def _listed(columns: list[str]) -> str:
+    return ", ".join(map(short, columns)) or "none"
+
+
+def _response_column(name: str, columns: list[str], config: ResponsesConfig) -> str | None:
+    if config.response is not None:
+        if config.response not in columns:
+            raise StageError(f"{name} has no column {config.response!r}; its columns are {_listed(columns)}.")
+        return config.response
+    found = next((column for column in RESPONSE_COLUMNS if column in columns), None)
+    if found is None and config.needs_response:
+        raise StageError(
+            f"{name}: no column holds the responses; looked for {', '.join(RESPONSE_COLUMNS)}, its columns "
+            f"are {_listed(columns)}. Name it with --response."
+        )
+    return found if config.needs_response else None
+
+
+def _answer(record: Record, column: str | None) -> str:
+    """The response, which may be empty; null is."""
+    if column is None or record[1].get(column) is None:
+        return ""
+    return text_field(record, column, required=False)

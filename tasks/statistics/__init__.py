@@ -1,0 +1,1 @@
+"""What numbers can be said to show: intervals, rankings, comparisons and agreement, of any scores."""

@@ -1,0 +1,240 @@
+"""`touchstone judge`, `audit` and `compare` as a user meets them."""
+
+import json
+
+import mlflow.artifacts
+import pytest
+
+from tasks.skills import make_rows
+from tasks.tracking import open_tracking
+from tests.chat_server import Fault
+from tests.judges import honest, noisy, obedient
+from tests.ollama_server import OllamaServer
+from tests.openai_server import OpenAIServer
+
+JUDGE = "ollama:llama3.2"
+DIGESTS = {honest: "a" * 64, obedient: "b" * 64, noisy: "c" * 64}
+
+
+@pytest.fixture(scope="module")
+def workplace(make_workplace):
+    """With three files of responses: most of them right, all right, and all wrong."""
+    place = make_workplace("judging")
+    rows = make_rows(24, seed=1)
+    for name, response in {
+        "most.json": lambda index, row: row["output"] if index % 4 else "I cannot say.",
+        "right.json": lambda index, row: row["output"],
+        "wrong.json": lambda index, row: "Input: Input: Input:" if index % 2 else "No idea at all",
+    }.items():
+        answered = [row | {"model_response": response(index, row)} for index, row in enumerate(rows)]
+        (place.folder / name).write_text(json.dumps(answered), encoding="utf-8")
+    return place
+
+
+@pytest.fixture
+def served():
+    """A server for each judge, with a digest of its own: answers are kept by it."""
+    servers = []
+
+    def start(judge, **options):
+        server = OllamaServer(judge=judge, digest=DIGESTS[judge], slots=4, **options).__enter__()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_a_file_is_scored_by_a_metric_without_any_server(workplace):
+    result = workplace("judge", "most.json", "--json")
+    assert result.status == 0, result.err
+    entry = result.json["scores"][0]
+    assert (entry["model"], entry["scorer"], entry["kind"]) == ("most.json", "metric:chrf", "metric")
+    assert (entry["rows"], entry["scored"], entry["missing"]) == (24, 24, 0)
+    assert 75 <= entry["mean"] < 100
+    assert entry["low"] < entry["mean"] < entry["high"]
+    assert result.json["audits"] == []
+
+
+def test_a_judge_is_audited_before_it_scores_and_asked_only_once(workplace, served):
+    server = served(honest)
+    result = workplace("judge", "most.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
+    assert result.status == 0, result.err
+    assert [stage["name"] for stage in result.json["stages"]] == [
+        "download responses",
+        "responses",
+        "audit",
+        "judge",
+    ]
+    entry = result.json["scores"][-1]
+    assert (entry["scorer"], entry["kind"], entry["status"]) == (JUDGE, "judge", "ok")
+    assert (result.json["audits"][0]["verdict"], result.json["audits"][0]["rows"]) == ("pass", 24)
+    asked = len(server.chats)
+    shown = workplace("judge", "most.json", "--judge", JUDGE, OLLAMA_HOST=server.address)
+    other = workplace(
+        "judge", "most.json", "--judge", JUDGE, "--set", "judge.resamples=500", OLLAMA_HOST=server.address
+    )
+    assert len(server.chats) == asked
+    assert (shown.status, other.status) == (0, 0), shown.err + other.err
+    assert "llama3.2, a judge" in shown.out
+    assert "passed: its scores count" in shown.out
+
+
+def test_a_judge_that_obeys_the_response_is_refused(workplace, served):
+    server = served(obedient)
+    result = workplace("judge", "right.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
+    assert result.status == 3
+    assert "injection lift" in result.json["error"]
+    entry = result.json["scores"][-1]
+    assert (entry["status"], entry["mean"], entry["scored"]) == ("judge_failed_audit", None, 0)
+    assert result.json["scores"][0]["mean"] == 100
+    assert "Traceback" not in result.err
+    shown = workplace("judge", "right.json", "--judge", JUDGE, OLLAMA_HOST=server.address)
+    assert shown.status == 3
+    assert "the judge failed its audit" in shown.out
+    assert "exact match" in shown.out
+
+
+@pytest.mark.slow
+def test_an_audit_says_pass_or_fail(workplace, served):
+    rows = ("--rows", "right.json")
+    failed = workplace("audit", "--judge", JUDGE, *rows, "--json", OLLAMA_HOST=served(obedient).address)
+    assert failed.status == 3
+    assert (failed.json["verdict"], failed.json["rows"]) == ("fail", 24)
+    assert {"name", "value", "low", "high", "verdict"} <= failed.json["gates"][0].keys()
+    good = served(honest)
+    passed = workplace("audit", "--json", OLLAMA_HOST=good.address)  # rows made here, all of them
+    assert passed.status == 0, passed.err
+    assert passed.json["verdict"] == "pass"
+    assert passed.json["rows"] == passed.json["of"] > 100
+    sampled = workplace("audit", "--sample", "8", OLLAMA_HOST=good.address)
+    assert sampled.status == 0, sampled.err
+    assert "passed with warnings: its scores count" in sampled.out  # 8 rows show too little to pass
+    assert "AUC against injection" in sampled.out
+
+
+@pytest.mark.slow
+def test_a_metric_is_not_audited(workplace):
+    result = workplace("audit", "--judge", "metric:chrf", "--json")
+    assert (result.status, "not a judge" in result.json["error"]) == (2, True)
+
+
+def test_two_files_are_compared_row_by_row(workplace):
+    result = workplace("compare", "right.json", "wrong.json", "--json")
+    assert result.status == 0, result.err
+    first = result.json["differences"][0]
+    assert (result.json["a"], result.json["b"], first["scorer"]) == (
+        "right.json",
+        "wrong.json",
+        "metric:chrf",
+    )
+    assert first["low"] > 0
+    assert first["wins"]["count"] == 24
+    assert first["p"] < 0.001
+    assert len(result.json["moved"]) == 10
+    shown = workplace("compare", "right.json", "wrong.json")
+    assert "A is better" in shown.out
+    assert "Input: Input: Input:" in shown.out
+
+
+@pytest.mark.slow
+def test_a_judge_is_shown_both_in_both_orders(workplace, served):
+    server = served(honest)
+    result = workplace(
+        *("compare", "most.json", "right.json", "--judge", JUDGE, "--pairwise", "--json"),
+        OLLAMA_HOST=server.address,
+    )
+    assert result.status == 0, result.err
+    found = result.json["pairwise"]
+    assert (found["wins"]["count"], found["ties"]["count"], found["losses"]["count"]) == (0, 18, 6)
+    assert found["contradictions"]["count"] == 0
+
+
+@pytest.mark.slow
+def test_files_of_other_rows_are_not_compared(workplace):
+    rows = json.loads((workplace.folder / "right.json").read_text())
+    (workplace.folder / "some.json").write_text(json.dumps(rows[:10]))
+    result = workplace("compare", "right.json", "some.json", "--json")
+    assert (result.status, "24 rows and B 10, of which 10 are the same" in result.json["error"]) == (2, True)
+    common = workplace("compare", "right.json", "some.json", "--only-common", "--json")
+    assert (common.status, common.json["rows"]) == (0, 10)
+
+
+@pytest.mark.slow
+def test_the_models_of_a_run_are_compared(finished):
+    workplace, result = finished
+    run = result.json["run_id"]
+    compared = workplace("compare", run, f"{run}:base", "--json")
+    assert compared.status == 0, compared.err
+    assert (compared.json["a"], compared.json["b"]) == ("tiny fine-tuned", "tiny base")
+    assert compared.json["rows"] == 6
+    wrong = workplace("compare", run, f"{run}:better", "--json")
+    assert (wrong.status, "there are base, fine-tuned" in wrong.json["error"]) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_server_that_fails_for_a_while_costs_time_and_no_row(workplace, served):
+    faults = [Fault("503", times=3), Fault("500", times=2), Fault("drop", times=1), Fault("garbage", times=2)]
+    server = served(noisy, faults=faults)
+    result = workplace(
+        *("judge", "wrong.json", "--judge", JUDGE, "--json", "--set", "judge.timeout=5"),
+        OLLAMA_HOST=server.address,
+    )
+    assert result.status == 0, result.err
+    assert result.json["scores"][-1]["missing"] == 0
+
+
+@pytest.mark.slow
+def test_a_planted_key_is_in_no_file_and_no_output(workplace):
+    key = "sk-planted-0123456789"
+    with OpenAIServer(judge=honest, key=key) as server:
+        asked = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": key}
+        arguments = ("judge", "wrong.json", "--judge", f"openai:{server.models[0]}", "--json", "--verbose")
+        result = workplace(*arguments, **asked)
+        refused = workplace(*arguments, "--set", "judge.seed=5", **(asked | {"OPENAI_API_KEY": key + "x"}))
+    assert result.status == 0, result.err
+    assert refused.status == 1
+    assert "OPENAI_API_KEY" in refused.json["error"]
+    for text in (result.out, result.err, refused.out, refused.err):
+        assert key not in text
+    for path in workplace.mlruns.rglob("*"):
+        assert not path.is_file() or key.encode() not in path.read_bytes(), path
+
+
+def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
+    server = served(honest)
+    result = workplace("judge", "wrong.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
+    stage = next(stage for stage in result.json["stages"] if stage["name"] == "judge")
+    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    uri = tracking.client.get_run(stage["run_id"]).info.artifact_uri
+    calls = mlflow.artifacts.load_text(f"{uri}/aside/calls.jsonl").splitlines()
+    assert {"request", "body", "answer", "score", "reason", "latency"} <= json.loads(calls[0]).keys()
+    traces = tracking.client.search_traces(
+        locations=[tracking.experiment_id], run_id=stage["run_id"], max_results=100
+    )
+    assert len(traces) == 24
+    scores = {trace.info.tags["touchstone.row"]: trace.info.assessments[0].value for trace in traces}
+    assert scores["1"] == 0  # a loop, decided without the judge
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("judge", "nowhere.json"), "nowhere.json"),
+        (("judge", "most.json", "--judge", "gpt-4"), "'gpt-4' is no scorer"),
+        (("judge", "most.json", "--set", "judge.contxt=5"), "judge.context"),
+        (("judge", "most.json", "--set", "pretrain.steps=5"), "settings of judge alone"),
+        (("judge", "most.json", "--column", "answer"), "NAME=COLUMN"),
+        (("compare", "right.json", "0123"), "neither a file nor the id of an MLflow run"),
+        (("compare", "right.json", "0" * 32), "there is no MLflow run"),
+        (("compare", "right.json", "wrong.json", "--pairwise"), "pairwise needs one judge"),
+        (("audit", "--rows", "nowhere.json"), "nowhere.json"),
+        (("audit", "--sample", "0"), "--sample"),
+    ],
+)
+def test_mistakes_in_use_are_one_message(workplace, arguments, hint):
+    result = workplace(*arguments, "--json")
+    assert (result.status, hint in result.json["error"]) == (2, True), result
+    assert "Traceback" not in result.err

@@ -1,0 +1,219 @@
+"""Faults of either protocol's server: nothing lost, nothing guessed, nothing cut."""
+
+import json
+import math
+
+import pytest
+
+from tasks.errors import StageError, UnreachableError
+from tasks.judge.asking import MissingError, check_whole, fewest_tokens
+from tests.chat_server import Fault, json_response
+from tests.judge.judging import (
+    FINAL,
+    HALF_CHARACTER,
+    PASSING,
+    UNUSABLE,
+    each,
+    on,
+    row_of,
+    rows_of,
+    serving,
+)
+from tests.judges import always_top
+from tests.ollama_server import OllamaServer
+
+PROTOCOLS = ("ollama", "openai")
+both = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+@pytest.mark.parametrize(("protocol", "kind"), each(PASSING))
+def test_a_passing_fault_is_tried_again(trial, protocol, kind):
+    with serving(protocol, judge=always_top, faults=[Fault(kind, times=2)]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert done.scores == [100.0]
+    assert len(server.chats) == len(done.calls) == 3
+    assert [call["error"] is None for call in done.calls] == [False, False, True]
+
+
+@pytest.mark.parametrize(("protocol", "kind"), each(PASSING))
+def test_a_row_on_which_the_server_always_fails_is_missing(trial, protocol, kind):
+    with serving(protocol, faults=[Fault(kind, times=None, containing="number 1.")]) as server:
+        done = trial(rows_of(3), **on(server))()
+    assert [score is None for score in done.scores] == [False, True, False]
+    assert "the judge failed on this row" in done.lines[1]["missing_because"]
+    assert len([chat for chat in server.chats if "number 1." in chat.text]) == 3
+    assert (done.judged["rows"], done.judged["scored"], done.judged["missing"]) == (3, 2, 1)
+
+
+@both
+def test_a_stalled_answer_is_given_up_after_the_timeout(trial, protocol):
+    with serving(protocol, judge=always_top, faults=[Fault("stall")]) as server:
+        done = trial(rows_of(1), **on(server, timeout=0.3))()
+    assert done.scores == [100.0]
+    assert done.calls[0]["error"] == "no answer within 0.3 s"
+
+
+@pytest.mark.parametrize(("protocol", "kind"), each(UNUSABLE))
+def test_an_unusable_answer_is_asked_for_once_more_with_another_seed(trial, protocol, kind):
+    with serving(protocol, judge=always_top, faults=[Fault(kind)]) as server:
+        done = trial(rows_of(1), **on(server, seed=7))()
+    assert done.scores == [100.0]
+    assert [call["seed"] for call in done.calls] == [7, 8]
+    assert [chat.body.get("options", chat.body)["seed"] for chat in server.chats] == [7, 8]
+    assert done.calls[0]["error"]
+    assert done.calls[0]["score"] is None
+
+
+@pytest.mark.parametrize(("protocol", "kind"), each(UNUSABLE))
+def test_an_unusable_answer_twice_is_missing_and_counted(trial, protocol, kind):
+    """Pitfall 21: never dropped, never caught by a pattern, never rescaled, never off the scale."""
+    with serving(protocol, faults=[Fault(kind, times=None, containing="number 1.")]) as server:
+        done = trial(rows_of(3), **on(server))()
+    assert [line["id"] for line in done.lines] == [0, 1, 2]
+    assert done.scores[1] is None
+    assert done.lines[1]["reason"] is None
+    assert done.lines[1]["missing_because"].endswith("(twice asked)")
+    assert len(server.chats) == 4
+    assert (done.judged["rows"], done.judged["scored"], done.judged["missing"]) == (3, 2, 1)
+    assert (done.judged["status"], done.judged["mean"]) == ("too_many_missing", None)
+    assert done.summary["scores"][0]["status"] == "ok"
+    assert "judge_mean" not in done.run.metrics
+    assert done.run.metrics["missing"] == 1
+
+
+@pytest.mark.parametrize(("protocol", "kind"), each(dict.fromkeys(PROTOCOLS, FINAL)))
+def test_what_another_try_cannot_mend_is_missing_at_once(trial, protocol, kind):
+    with serving(protocol, faults=[Fault(kind)]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert len(server.chats) == 1
+    assert done.scores == [None]
+    assert done.lines[0]["missing_because"] == done.calls[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "told"),
+    [
+        ("ollama", "404", r"ollama pull llama3\.2"),
+        ("ollama", "401", "refuses to judge: 401 unauthorized"),
+        ("openai", "404", "has no model 'llama-3.2-3b-instruct'"),
+        ("openai", "401", "lets nobody in with this key.* Set OPENAI_API_KEY"),
+    ],
+)
+def test_what_no_row_could_get_past_ends_the_stage(trial, protocol, kind, told):
+    with serving(protocol, faults=[Fault(kind)]) as server, pytest.raises(StageError, match=told):
+        trial(rows_of(2), **on(server, concurrency=1))()
+    assert len(server.chats) == 1
+
+
+@both
+def test_many_faults_at_once_lose_nothing(trial, protocol):
+    faults = [Fault(kind) for kind in (*PASSING[protocol], *UNUSABLE[protocol], *FINAL) for _ in range(2)]
+    with serving(protocol, slots=4, faults=faults) as server:
+        done = trial(rows_of(60), **on(server, concurrency=4, attempts=5))()
+    assert [line["id"] for line in done.lines] == list(range(60))
+    for line, score in zip(done.lines, done.scores, strict=True):
+        assert (score is None) == (line["missing_because"] is not None)
+    assert done.judged["rows"] == done.judged["scored"] + done.judged["missing"] == 60
+    assert len(done.calls) == len(server.chats)
+
+
+@both
+def test_a_reason_that_cannot_be_written_costs_no_score(trial, protocol):
+    with serving(protocol, faults=[Fault("half_character")]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert (done.scores, done.lines[0]["reason"]) == ([80.0], "Good ?")
+    assert done.calls[0]["answer"] == HALF_CHARACTER
+
+
+class Unwritable(OllamaServer):
+    """A number that is none and half a character, where no client would look."""
+
+    async def _chat(self, request):
+        body = json.loads((await super()._chat(request)).body)
+        return json_response(200, body | {"logprob": -math.inf, "context": "\ud83d", "created_at": math.nan})
+
+
+def test_what_cannot_be_written_anywhere_in_an_answer_costs_no_score(trial):
+    with Unwritable(judge=always_top) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert done.scores == [100.0]
+    body = done.calls[0]["body"]
+    assert (body["logprob"], body["context"], body["created_at"]) == ("-Infinity", "?", "NaN")
+
+
+@both
+def test_brackets_without_end_are_missing(trial, protocol):
+    """Deeper than Python's parser goes, which is no ValueError."""
+    with serving(protocol, judge=lambda _: "[" * 5000) as server:
+        done = trial(rows_of(1), **on(server, max_tokens=2000))()
+    assert done.scores == [None]
+    assert "is not the JSON that was asked for" in done.lines[0]["missing_because"]
+
+
+# Whole prompts: pitfall 22
+
+
+def test_a_prompt_that_does_not_fit_is_missing_and_never_cut(trial):
+    rows = [row_of(0), row_of(1, response="word " + " ".join(map(str, range(2000))))]
+    with serving("ollama") as server:
+        done = trial(rows, **on(server, context=1024))()
+    assert done.scores[0] is not None
+    assert "longer than the context length" in done.lines[1]["missing_because"]
+
+
+@pytest.mark.parametrize("text", ["word " * 5000, "x" + "東京は日本の首都です。" * 600])
+def test_half_a_prompt_is_told_from_a_whole_one(text):
+    """Ollama's shift keeps half the context: 2050 tokens of 4096, in English or Japanese."""
+    assert fewest_tokens(text) > 2050
+    assert fewest_tokens(" " * 100_000) < 1
+
+
+def test_a_prompt_that_fills_the_context_was_cut():
+    asked = [{"role": "user", "content": "word " * 100}]
+    check_whole(100, asked, 101)
+    check_whole(100, asked, None)
+    with pytest.raises(MissingError, match="read 100 tokens of a context of 100"):
+        check_whole(100, asked, 100)
+
+
+# The server gone, and back
+
+
+@both
+@pytest.mark.parametrize("times", [0, 3])
+def test_a_run_that_lost_its_server_continues_without_asking_again(trial, protocol, times):
+    """`times`: with three connections lost before the server dies, each having been answered later."""
+    faults = [Fault("drop", times), Fault("die", containing="number 5.")]
+    gone = pytest.raises(UnreachableError, match="Finished answers are kept")
+    with serving(protocol, faults=faults) as server, gone:
+        trial(rows_of(8), **on(server, concurrency=1, attempts=5))()
+    answered = {chat.text for chat in server.chats if "number 5." not in chat.text}
+    assert len(answered) == 5
+    with serving(protocol, port=server.port) as second:
+        done = trial(rows_of(8), **on(second, concurrency=1))()
+    assert not answered & {chat.text for chat in second.chats}
+    assert len(second.chats) == 3
+    assert done.judged["scored"] == 8
+    assert [call["cached"] for call in done.calls] == [True] * 5 + [False] * 3
+    assert {call["id"] for call in done.calls} == set(range(8))
+
+
+@both
+@pytest.mark.parametrize("kind", ["503", "400", "cut_prompt", "no_count", "broken_body", "error_body"])
+def test_what_a_server_did_wrong_is_asked_anew_by_the_next_attempt(trial, protocol, kind):
+    """Raise the server's own context, says the error: the answer to the cut prompt must not be kept."""
+    with serving(protocol, faults=[Fault(kind, times=None)]) as server:
+        assert trial(rows_of(1), **on(server))().scores == [None]
+    with serving(protocol, judge=always_top, port=server.port) as server:
+        assert trial(rows_of(1), **on(server))().scores == [100.0]
+
+
+@both
+def test_nobody_there(trial, protocol):
+    with serving(protocol) as server:
+        config = on(server)
+    with pytest.raises(UnreachableError) as raised:
+        trial(rows_of(1), **config)()
+    help_ = {"ollama": ("ollama serve", "OLLAMA_HOST", "judge.host")}
+    for part in (server.address, *help_.get(protocol, ("OPENAI_BASE_URL", "judge.base_url"))):
+        assert part in str(raised.value)
