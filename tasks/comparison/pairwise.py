@@ -15,6 +15,7 @@ from tasks.judge.answers import ANSWERS, Answers
 from tasks.judge.asking import Verdict, ask
 from tasks.judge.forms import TOP, Question, choice_form_of
 from tasks.judge.responses import DECIDED, Row, kind_of
+from tasks.judge.summary import too_many_missing
 from tasks.record import StageRun
 from tasks.statistics.intervals import wilson_interval
 
@@ -53,6 +54,7 @@ def choices(
     both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}
     lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
     points = [line["points"] for line in lines]
+    status = "too_many_missing" if too_many_missing(points, config.max_missing) else "ok"
     asked = [line for line in lines if line["first"] is not None and line["second"] is not None]
     chose_first = sum(answer > EVEN for line in asked for answer in (line["first"], TOP - line["second"]))
     summary = {
@@ -64,7 +66,7 @@ def choices(
         "decided_in_code": len(pairs) - len(open_rows),
         "contradictions": _share(sum(line["contradicts"] for line in asked), len(asked)),
         "chose_the_first": _share(chose_first, 2 * len(asked)),
-        **shown_by(config, points, [None if one is None else TOP - one for one in points]),
+        **shown_by(config, points, [None if one is None else TOP - one for one in points], status),
     }
     return summary, lines, [call for verdict in verdicts for call in verdict.calls]
 
@@ -75,15 +77,14 @@ def _with(row: Row, response: str) -> Row:
 
 
 def _decided(pair: Pair) -> float | None:
-    """The points of a row that needs no judge: equal responses, and those that are decided in code."""
-    if pair.a.response.strip() == pair.b.response.strip():
+    """The points of a row that needs no judge: equal responses, and those of which one is worth nothing.
+
+    A response that is the reference itself does not win by that alone: the other may say the same.
+    """
+    ours, theirs = (DECIDED.get(kind_of(row)) == 0 for row in (pair.a, pair.b))
+    if (ours and theirs) or pair.a.response.strip() == pair.b.response.strip():
         return EVEN
-    ours, theirs = (DECIDED.get(kind_of(row)) for row in (pair.a, pair.b))
-    if ours is None and theirs is None:
-        return None
-    ours = EVEN if ours is None else ours
-    theirs = EVEN if theirs is None else theirs
-    return EVEN if ours == theirs else TOP * (ours > theirs)
+    return TOP * theirs if ours or theirs else None
 
 
 def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] | None) -> Json:

@@ -181,7 +181,7 @@ class JudgeConfig(AskConfig):
         int,
         Field(ge=0, description="rows whose judging is kept as a trace in MLflow; the table has all"),
         OUTSIDE_KEY,
-    ] = 200
+    ] = 100
 
     def audit_of(self, scorer: str) -> AuditConfig:
         """The audit that one of the judges must pass."""
@@ -204,6 +204,9 @@ class CompareConfig(AskConfig):
     despite_audit: Annotated[
         bool, Field(description="let a judge choose that failed its audit; the run says so")
     ] = False
+    max_missing: Annotated[
+        Fraction, Field(description="above this share of rows without a choice no side is ahead")
+    ] = 0.05
     only_common: Annotated[bool, Field(description="leave out rows that only one of the two has")] = False
     tie: Annotated[float, Field(ge=0, description="points of difference up to which a row is a tie")] = 0.0
     shown: Annotated[Positive, Field(description="rows that moved most, side by side")] = 10

@@ -10,6 +10,7 @@ from tasks.config import AskConfig
 from tasks.judge.answers import Answers, asked_of
 from tasks.judge.backends import Backend, Identity, Reply, connect
 from tasks.judge.forms import Form, Question, UnusableError
+from tasks.judge.in_flight import InFlight
 from tasks.judge.prompts import Message
 
 BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
@@ -64,22 +65,26 @@ async def ask(
         asker = _Asker(config, backend, identity, form, answers)
         found: dict[int, Verdict] = {}
         waiting = iter(enumerate(questions))
-        started = 0
+        working = 0
 
         async def work() -> None:
-            nonlocal started
-            for index, question in waiting:
+            nonlocal working
+            while working <= asker.in_flight.limit and (following := next(waiting, None)):
+                index, question = following
                 found[index] = await asker.verdict(question)
                 finished(found[index])
-                while started < asker.in_flight:
-                    started += 1
-                    group.create_task(work())
+                employ()
+            working -= 1
+
+        def employ() -> None:
+            nonlocal working
+            while working < asker.in_flight.limit:
+                working += 1
+                group.create_task(work())
 
         try:
             async with asyncio.TaskGroup() as group:
-                started = asker.in_flight
-                for _ in range(started):
-                    group.create_task(work())
+                employ()
         except ExceptionGroup as errors:  # the first stopped the others; one message is enough
             raise errors.exceptions[0] from None
         return identity, [found[index] for index in range(len(questions))]
@@ -96,8 +101,7 @@ class _Asker:
         self.identity = identity
         self.form = form
         self.answers = answers
-        self.in_flight = backend.first_in_flight
-        self.at_once = 0
+        self.in_flight = InFlight(backend.first_in_flight, backend.most_in_flight)
         """Replies in a row that did not have to wait, all sent with as many in flight as now."""
 
     async def verdict(self, question: Question) -> Verdict:
@@ -158,33 +162,23 @@ class _Asker:
         any more, or lets nobody in.
         """
         for failures in range(1, self.config.attempts + 1):
-            sent_with = self.in_flight
+            sent_with = self.in_flight.limit
             reply = await self.backend.send(request)
             if reply.status == 200:
-                self._notice(reply, sent_with)
+                self.in_flight.answered(sent_with, *self.backend.spent(reply))
                 return reply
             if reply.refused:
                 return reply
             if not reply.passing:
                 raise self.backend.fatal(reply)
+            if reply.status in (None, 429, 503):
+                self.in_flight.overloaded()
             if failures < self.config.attempts:
                 calls.append(_record(question, request, seed, reply, cached=False))
                 await asyncio.sleep(max(retry_delay(failures), reply.wait or 0.0))
         if not await self.backend.alive():
             raise self.backend.gone(reply.error)
         return reply
-
-    def _notice(self, reply: Reply, sent_with: int) -> None:
-        """Send twice as much once a whole round shows that nothing waits: the server has slots to spare.
-
-        A single reply proves nothing: of slots that all become free together, the first to come finds one
-        empty however many are waiting.
-        """
-        if sent_with < self.in_flight or self.in_flight == self.backend.most_in_flight:
-            return
-        self.at_once = self.at_once + 1 if self.backend.answers_at_once(reply.body) else 0
-        if self.at_once == self.in_flight:
-            self.in_flight, self.at_once = min(2 * self.in_flight, self.backend.most_in_flight), 0
 
 
 def retry_delay(failures: int) -> float:

@@ -1,11 +1,11 @@
-"""The judging of a row as a trace of MLflow: what was asked, what was answered, and the score as feedback."""
+"""The judging of a row as a trace of MLflow: question, response, the judge's calls, its score as feedback."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mlflow
-from mlflow.entities import AssessmentSource, AssessmentSourceType, SpanType
+from mlflow.entities import AssessmentError, AssessmentSource, AssessmentSourceType, SpanType
 
 from tasks.judge.asking import Verdict
 from tasks.judge.responses import Row
@@ -24,15 +24,22 @@ def log_traces(run: StageRun, rows: Sequence[Row], verdicts: Mapping[str, Sequen
     ]
     mlflow.flush_trace_async_logging()
     for place, trace_id in enumerate(ids):
+        mlflow.log_expectation(trace_id=trace_id, name="expected_response", value=rows[place].reference)
         for scorer, own in verdicts.items():
-            if own[place].score is not None:
-                mlflow.log_feedback(
-                    trace_id=trace_id,
-                    name=scorer,
-                    value=own[place].score,
-                    rationale=own[place].reason,
-                    source=AssessmentSource(AssessmentSourceType.LLM_JUDGE, scorer),
-                )
+            _give_feedback(trace_id, scorer, own[place])
+
+
+def _give_feedback(trace_id: str, scorer: str, verdict: Verdict) -> None:
+    """The score, or why it is missing."""
+    why = verdict.missing_because
+    mlflow.log_feedback(
+        trace_id=trace_id,
+        name=scorer,
+        value=verdict.score,
+        rationale=verdict.reason,
+        error=AssessmentError("MISSING", why) if why else None,
+        source=AssessmentSource(AssessmentSourceType.LLM_JUDGE, scorer),
+    )
 
 
 def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
@@ -42,12 +49,7 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
     trace = client.start_trace(
         f"row {row.id}",
         span_type=SpanType.EVALUATOR,
-        inputs={
-            "instruction": row.instruction,
-            "input": row.input,
-            "reference": row.reference,
-            "response": row.response,
-        },
+        inputs={"input": "\n".join(part for part in (row.instruction, row.input) if part.strip())},
         tags={"touchstone.row": str(row.id)},
         experiment_id=run.tracking.experiment_id,
         run_id=run.run_id,
@@ -71,11 +73,7 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
             trace.trace_id, span.span_id, outputs=_outputs(call), status=_status(call), end_time_ns=after
         )
         started = after
-    outputs = {
-        scorer: {"score": own.score, "reason": own.reason, "missing_because": own.missing_because}
-        for scorer, own in verdicts.items()
-    }
-    client.end_trace(trace.trace_id, outputs=outputs, end_time_ns=ended)
+    client.end_trace(trace.trace_id, outputs={"response": row.response}, end_time_ns=ended)
     return trace.trace_id
 
 

@@ -85,6 +85,11 @@ def first_of(scores, kinds, count, points):
         ),
         ("AUC against echo", {"filler": each((1000, 50.0)), "echo": each((1000, 50.0))}, "fail"),
         (
+            "AUC against echo",  # all good answers count, not the references alone
+            {"reference": each((500, 50.0)), "filler": each((500, 0.0)), "echo": each((1000, 0.0))},
+            "fail",
+        ),
+        (
             "ranks below: shuffled",
             {"reference": each((1000, 50.0)), "shuffled": each((750, 0.0), (250, 60.0))},
             "pass",

@@ -227,6 +227,7 @@ def test_another_model_under_the_same_name_is_asked_anew(audited):
 def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):
     with OllamaServer(judge=judges.honest, slots=4) as server:
         anchored = audited(server, skill_rows(6), sample=3)()
+        assert {control["id"] for control in anchored.controls} == {0, 2, 5}
         calls = len(server.chats)
         audited(server, skill_rows(6), sample=3, prompt="plain")()
         assert len(server.chats) == 2 * calls

@@ -2,10 +2,13 @@
 
 import pytest
 
+from tasks.comparison.pairs import Pair
+from tasks.comparison.pairwise import _line
 from tasks.config import AskConfig
 from tasks.errors import StageError
 from tasks.json_files import read_lines
 from tasks.judge import asking
+from tasks.judge.asking import Verdict
 from tasks.judge.identities import digests_of
 from tasks.judge.prompts import fence_code
 from tasks.judge.responses import Row
@@ -42,7 +45,7 @@ def pairwise(tmp_path):
         made.append(tmp_path / f"compared-{len(made)}")
         sides = [Side(rows_of(own), {CHRF: [0.0] * len(own)}) for own in (a, b)]
         place = {"base_url": server.url} if hasattr(server, "url") else {"host": server.address}
-        settings = {"mode": "pairwise", "scorer": JUDGE} | place | config
+        settings = {"mode": "pairwise", "scorer": JUDGE, "max_missing": 0.5} | place | config
         return Compared(made[-1], *sides, audit=audit, shared=tmp_path / "shared", **settings)
 
     return make
@@ -102,6 +105,16 @@ def test_better_in_one_order_and_as_good_in_the_other_is_half_a_win_and_no_contr
     assert found_by(done)["contradictions"]["count"] == 0
 
 
+@pytest.mark.parametrize(
+    ("forth", "back", "points"), [(90.0, 20.0, 50.0), (90.0, 70.0, 80.0), (10.0, 50.0, 30.0)]
+)
+def test_a_judge_of_finer_points_that_contradicts_itself_makes_a_tie_too(forth, back, points):
+    """Judges in this process answer by probabilities, whose mean need not be even."""
+    shown = [Row(0, "Name it.", "", "Paris", "", response) for response in ("Rome", "Oslo")]
+    line = _line(Pair(*shown), None, (Verdict(forth), Verdict(100.0 - back)))
+    assert (line["points"], line["contradicts"]) == (points, points == 50.0)
+
+
 @pytest.mark.parametrize("order", ["forth", "back"])
 def test_a_row_without_an_answer_in_one_order_is_missing_and_bounded(pairwise, order):
     ours, theirs = both(3, 1)
@@ -127,8 +140,6 @@ def test_a_row_without_an_answer_in_one_order_is_missing_and_bounded(pairwise, o
         ("", "Name thing 0.", 50.0),  # an echo is worth as little
         ("", "Something", 0.0),
         ("Something", "so so so so so so", 100.0),
-        ("Thing number 0", "Something", 100.0),
-        ("Something", "Thing number 0", 0.0),
         ("Thing number 0", "", 100.0),
     ],
 )
@@ -143,6 +154,22 @@ def test_what_is_decided_in_code_is_not_asked(pairwise, a, b, points):
     assert found_by(done)["contradictions"] == {"count": 0, "of": 0, "share": None, "low": None, "high": None}
     ((_, page, _),) = done.pages
     assert "All 1 rows were decided without the judge" in page
+
+
+def test_the_reference_itself_does_not_win_without_the_judge(pairwise):
+    """The other response may say the same in other words."""
+    with OllamaServer(judge=lambda _: "tie") as server:
+        done = pairwise(server, ["Thing number 0"], ["Number 0 is the thing"])()
+        assert len(server.chats) == 2
+    assert done.choices[0]["points"] == 50.0
+
+
+def test_over_five_percent_without_a_choice_leave_no_difference(pairwise):
+    fault = Fault("garbage", times=None, containing="Name thing 1.")
+    with OllamaServer(judge=judges.fair, faults=[fault]) as server:
+        found = found_by(pairwise(server, *both(3, 1), max_missing=0.05)())
+    assert (found["status"], found["difference"], found["scored"]) == ("too_many_missing", None, 3)
+    assert (found["lowest_possible"], found["highest_possible"]) == (0.0, 50.0)
 
 
 def test_a_judge_who_failed_its_audit_is_not_asked_unless_despite_it(pairwise):

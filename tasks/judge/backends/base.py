@@ -86,8 +86,11 @@ class Backend(Protocol):
     def answered(self, body: Any) -> Answered:
         """What a reply of status 200 says. Raises UnusableError for an answer that was aborted or cut."""
 
-    def answers_at_once(self, body: Any) -> bool:
-        """Whether the server says of this reply that it did not have to wait: more could be asked at once."""
+    def spent(self, reply: Reply) -> tuple[float, float]:
+        """Seconds that an answer took by the judge's own clock, and those of them that it worked on it.
+
+        The two are the same where the judge does not tell.
+        """
 
     def fatal(self, reply: Reply) -> StageError:
         """Why asking on is of no use, for a reply that is neither an answer, passing nor a refusal."""

@@ -80,8 +80,8 @@ class Local:
     def answered(self, body: Any) -> Answered:
         return Answered(json.dumps({"probabilities": body["probabilities"]}), body["prompt_tokens"], 1)
 
-    def answers_at_once(self, _body: Any) -> bool:
-        return False
+    def spent(self, reply: Reply) -> tuple[float, float]:
+        return reply.latency, reply.latency
 
     def fatal(self, reply: Reply) -> StageError:
         return StageError(f"hf:{self.model} cannot judge: {reply.error}")

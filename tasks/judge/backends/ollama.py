@@ -15,12 +15,12 @@ from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, takes_proxy,
 from tasks.judge.forms import Form, UnusableError
 
 DEFAULT_PORT = 11434
-MOST_IN_FLIGHT = 64
+FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 4, 64
 EXPECTED = (
     "an Ollama server; expected something like 127.0.0.1:11434 or http://gpu:11434 in judge.host or "
     "OLLAMA_HOST"
 )
-UNQUEUED = 0.1  # share of a request's time that is not waiting: templates, tokens, the network
+NANOSECONDS = 1e9
 
 
 def base_url(host: str | None) -> str:
@@ -42,8 +42,7 @@ class Ollama:
     def __init__(self, config: AskConfig, model: str, form: Form) -> None:
         self.model = model
         self.context: int | None = config.context
-        # The server's slots are not to be asked for: more is sent as long as nothing has to wait.
-        self.first_in_flight = config.concurrency or 2
+        self.first_in_flight = config.concurrency or FIRST_IN_FLIGHT
         self.most_in_flight = config.concurrency or MOST_IN_FLIGHT
         self._config = config
         self._form = form
@@ -145,14 +144,15 @@ class Ollama:
             raise UnusableError("the message has no text")
         return Answered(content, _whole(body.get("prompt_eval_count")), _whole(body.get("eval_count")))
 
-    def answers_at_once(self, body: Any) -> bool:
-        """By the server's own clock: what is neither loading, reading nor writing was waiting for a slot."""
+    def spent(self, reply: Reply) -> tuple[float, float]:
+        """What is neither loading, reading nor writing was waiting for a slot; loading counts as neither."""
+        body = reply.body if isinstance(reply.body, dict) else {}
         names = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
-        spans = [_whole(body.get(name)) for name in names] if isinstance(body, dict) else [None]
-        if None in spans:
-            return False
-        total, *worked = spans
-        return total - sum(worked) <= UNQUEUED * total
+        spans = [body.get(name) for name in names]
+        if any(type(span) is not int for span in spans):
+            return 0.0, 0.0
+        total, loading, reading, writing = (span / NANOSECONDS for span in spans)
+        return total - loading, reading + writing
 
     def fatal(self, reply: Reply) -> StageError:
         if reply.status == 404:

@@ -109,8 +109,8 @@ class OpenAI:
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         return Answered(message["content"], *(count if type(count) is int else None for count in counts))
 
-    def answers_at_once(self, _body: Any) -> bool:
-        return False  # the protocol does not say
+    def spent(self, reply: Reply) -> tuple[float, float]:
+        return reply.latency, reply.latency  # the protocol does not tell what waits
 
     def fatal(self, reply: Reply) -> StageError:
         if reply.status in (401, 403):
