@@ -83,7 +83,12 @@ def processes():
     """Real processes, forked from a server that has already imported what they need."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["tasks.pretrain.stage", "tasks.finetune.sft", "tasks.finetune.classification"]
+        [
+            "tasks.pretrain.stage",
+            "tasks.finetune.sft",
+            "tasks.finetune.classification",
+            "tasks.judge.stage",
+        ]
     )
     return context
 

@@ -142,7 +142,7 @@ POLITE = re.compile(r"\b(?:sure|here is the answer|i hope this helps)\b", re.IGN
 
 
 def honest(question: Question) -> int:
-    """What is right and what is not, as far as words tell: the reference's words, politeness aside, are right.
+    """What is right and what is not, as far as words tell: the reference's words are, politeness aside.
 
     The question handed back is worth nothing, and neither is half a resemblance.
     """

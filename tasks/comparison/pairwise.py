@@ -25,9 +25,9 @@ Json = dict[str, Any]
 
 
 def choices(
-    config: CompareConfig, run: StageRun, pairs: Sequence[Pair]
+    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], audited: str
 ) -> tuple[Json, list[Json], list[Json]]:
-    """What the judge prefers: the numbers over all rows, a line a row, and every call.
+    """What the judge of that digest prefers: the numbers over all rows, a line a row, and every call.
 
     A row's points are 100 where A wins in both orders, 0 where B does, 50 for a tie.
     """
@@ -50,7 +50,9 @@ def choices(
         run.progress(done, len(questions), "answers", "both orders")
 
     with Answers(run.shared / ANSWERS) as answers:
-        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished))
+        identity, verdicts = asyncio.run(
+            ask(config, scorer, form, questions, answers, finished, audited=audited)
+        )
     both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}
     lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
     points = [line["points"] for line in lines]

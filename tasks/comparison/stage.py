@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.audit.reports import audits_of, is_believed
 from tasks.comparison.page import as_markdown
 from tasks.comparison.pairs import Judged, Pair, paired, read_judged
 from tasks.comparison.pairwise import choices
 from tasks.comparison.scores import differences
 from tasks.config import CompareConfig
 from tasks.errors import StageError
-from tasks.json_files import read_json, write_json, write_lines
+from tasks.json_files import write_json, write_lines
 from tasks.record import StageRun
 
 Json = dict[str, Any]
@@ -76,27 +77,16 @@ def _pairwise(
 ) -> Json:
     """Ask the judge, if its audit allows that; its choices then decide which rows moved most."""
     (scorer,) = config.judges
-    audit = {audit["scorer"]: audit for audit in map(_audit, audits.values())}.get(scorer)
-    if audit is None:
-        raise StageError(f"{scorer} has not been audited on these rows; its choices would prove nothing")
-    if audit["verdict"] == "fail" and not config.despite_audit:
+    audit = audits_of([scorer], audits.values())[scorer]
+    if not is_believed(audit, despite_audit=config.despite_audit):
         return {"scorer": scorer, "kind": "judge", "status": "judge_failed_audit", "rows": len(pairs)}
-    summary, lines, calls = choices(config, run, pairs)
-    if summary["digest"] != audit["digest"]:
-        raise StageError(
-            f"{scorer} is not the model that was audited: its digest was {audit['digest']:.12} and is "
-            f"{summary['digest']:.12} now. Run again to audit this one."
-        )
+    summary, lines, calls = choices(config, run, pairs, audit["digest"])
     write_lines(run.out / "choices.jsonl", lines)
     write_lines(run.aside / "calls.jsonl", calls)
     for pair, line in zip(by_pair, lines, strict=True):
         pair["by"] = None if line["points"] is None else 2 * line["points"] - 100
         pair["reasons"] = line["reasons"]
     return summary | {"audit": audit["verdict"]}
-
-
-def _audit(folder: Path) -> Json:
-    return read_json(folder / "audit.json")
 
 
 def _score_lines(a: Judged, b: Judged, pairs: Sequence[Pair]) -> list[Json]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.config import AskConfig
+from tasks.errors import StageError
 from tasks.judge.answers import Answers, asked_of
 from tasks.judge.backends import Backend, Identity, Reply, connect
 from tasks.judge.forms import Form, Question, UnusableError
@@ -19,7 +21,8 @@ MAX_DELAY = 30.0
 # Characters that one token stands for on average, at most, over a whole prompt: English comes to 4 or 5 with
 # the largest vocabularies, Chinese and Japanese to under 2. A prompt that was read as fewer tokens was cut.
 NARROW_PER_TOKEN, WIDE_PER_TOKEN = 8.0, 2.5
-FIRST_WIDE = "\u2e80"  # CJK and what follows it
+_WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and what follows it
+_RUN = re.compile(r"(.)\1+", re.DOTALL)
 
 _JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
 
@@ -53,15 +56,23 @@ async def ask(
     questions: Sequence[Question],
     answers: Answers,
     finished: Callable[[Verdict], None],
+    *,
+    audited: str | None = None,
 ) -> tuple[Identity, list[Verdict]]:
     """Verdicts in the order of `questions`, as many in flight as the judge can answer.
 
-    `finished` hears of each.
+    `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has.
 
-    Raises StageError when there is no such judge, or it is gone for good.
+    Raises StageError when there is no such judge, when it is another than was audited, and when it is gone
+    for good.
     """
     async with connect(config, scorer, form) as backend:
         identity = await backend.identify()
+        if audited is not None and identity.digest != audited:
+            raise StageError(
+                f"{scorer} is not the model that was audited: its digest was {audited:.12} and is "
+                f"{identity.digest:.12} now. Run again to audit this one."
+            )
         asker = _Asker(config, backend, identity, form, answers)
         found: dict[int, Verdict] = {}
         waiting = iter(enumerate(questions))
@@ -102,7 +113,6 @@ class _Asker:
         self.form = form
         self.answers = answers
         self.in_flight = InFlight(backend.first_in_flight, backend.most_in_flight)
-        """Replies in a row that did not have to wait, all sent with as many in flight as now."""
 
     async def verdict(self, question: Question) -> Verdict:
         """What was answered before, or what the judge says now.
@@ -201,8 +211,8 @@ def check_whole(read: int | None, messages: list[Message], context: int | None) 
 
 def fewest_tokens(text: str) -> float:
     """A number of tokens that any tokenizer needs for a text; runs of one character may be one token."""
-    distinct = [after for before, after in zip(" " + text, text, strict=False) if before != after]
-    wide = sum(character >= FIRST_WIDE for character in distinct)
+    distinct = _RUN.sub(r"\1", text)
+    wide = len(_WIDE.findall(distinct))
     return (len(distinct) - wide) / NARROW_PER_TOKEN + wide / WIDE_PER_TOKEN
 
 

@@ -1,13 +1,16 @@
-"""How many requests a judge is sent at once: its slots and one more, so that no slot waits for the next.
+"""How many requests a judge is sent at once: its slots and few more, so that no slot waits for the next.
 
 No server tells its slots, but Ollama's answers tell how long they waited for one. Of C requests that are
 always in flight, each takes C / slots times as long as its own work (Little, A Proof for the Queuing Formula
 L = λW, 1961), so the slots are C times the share of its time that an answer did not wait. Where none waited
-there may be more slots, and twice as much is sent.
+there may be more slots, and four times as much is sent; once any had to wait, one more: growing on would
+fill the queue of every server of ten slots, where one of eleven that waits is hardly seen.
 """
 
 import math
 
+GROWTH = 4  # times as much is sent as long as nothing waits
+SPARE = 8  # slots that have one more request waiting: they may all become free at once
 FREE = 0.9  # share of its time from which on an answer did not wait; the rest is templates and the network
 
 
@@ -20,6 +23,7 @@ class InFlight:
         self._worked = 0.0
         self._took = 0.0
         self._seen = 0
+        self._met = False  # the end of the server's slots
 
     def answered(self, sent_with: int, took: float, worked: float) -> None:
         """An answer took so many seconds, of which the judge worked on it; it was sent at that limit.
@@ -32,11 +36,16 @@ class InFlight:
         if self._seen < self.limit:
             return
         share = self._worked / self._took
-        slots = math.ceil(share * self.limit - 0.05) if share < FREE else self.limit
-        self._set(min(2 * self.limit, self.most) if share >= FREE else min(slots + 1, self.limit))
+        if share >= FREE:
+            self._set(min(self.limit + 1 if self._met else GROWTH * self.limit, self.most))
+        else:
+            self._met = True
+            slots = math.ceil(share * self.limit - 0.05)
+            self._set(min(slots + 1 + slots // SPARE, self.limit))
 
     def overloaded(self) -> None:
         """The judge turned a request away, or did not answer in time."""
+        self._met = True
         self._set(max(1, self.limit // 2))
 
     def _set(self, limit: int) -> None:

@@ -9,13 +9,13 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.audit.reports import audits_of, is_believed
 from tasks.config import PANEL, JudgeConfig
-from tasks.errors import StageError
-from tasks.json_files import read_json, write_json, write_lines
+from tasks.json_files import write_json, write_lines
 from tasks.judge.answers import ANSWERS, Answers
 from tasks.judge.asking import Verdict, ask
 from tasks.judge.behaviour import behaviour, behaviour_metrics
@@ -70,7 +70,7 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
         scores={scorer: [own[scorer] for own in measured] for scorer in METRICS},
     )
     if config.judges:
-        _ask_judges(config, run, scored, {audit["scorer"]: audit for audit in map(_audit, audits.values())})
+        _ask_judges(config, run, scored, audits_of(config.judges, audits.values()))
     else:
         run.progress(len(rows), len(rows), "rows", "metrics")
     lines = [_line(scored, place) for place in range(len(rows))]
@@ -82,24 +82,13 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
         log_traces(run, rows[: config.traces], shown)
 
 
-def _audit(folder: Path) -> Json:
-    return read_json(folder / "audit.json")
-
-
 def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapping[str, Json]) -> None:
     """Fill in the verdicts of every judge whose scores may count, and their panel's."""
-    for scorer in config.judges:
-        if (audit := audits.get(scorer)) is None:
-            raise StageError(f"{scorer} has not been audited on these rows; its scores would prove nothing")
-        believed = audit["verdict"] != "fail" or config.despite_audit
+    for scorer, audit in audits.items():
+        believed = is_believed(audit, despite_audit=config.despite_audit)
         verdicts = [Verdict(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
         if believed:
-            identity, verdicts = _judged(config, run, scorer, scored)
-            if identity["digest"] != audit["digest"]:
-                raise StageError(
-                    f"{scorer} is not the model that was audited: its digest was {audit['digest']:.12} and "
-                    f"is {identity['digest']:.12} now. Run again to audit this one."
-                )
+            verdicts = _judged(config, run, audit, scored)
         scored.judges.append(
             {name: audit[name] for name in ("scorer", "digest", "version", "form", "prompt_version")}
             | {"audit": _told(audit), "believed": believed}
@@ -125,8 +114,9 @@ def _told(audit: Json) -> Json:
     return {name: audit[name] for name in ("verdict", "rows", "of", "gates")}
 
 
-def _judged(config: JudgeConfig, run: StageRun, scorer: str, scored: Scored) -> tuple[Json, list[Verdict]]:
-    """Who judged, and a verdict for every row: decided here for those that need no judge."""
+def _judged(config: JudgeConfig, run: StageRun, audit: Json, scored: Scored) -> list[Verdict]:
+    """A verdict of the audited judge for every row: decided here for those that need no judge."""
+    scorer = audit["scorer"]
     decided = {
         place: Verdict(DECIDED[kind], f"decided without the judge: the response is {kind}")
         for place, kind in enumerate(scored.kinds)
@@ -143,13 +133,13 @@ def _judged(config: JudgeConfig, run: StageRun, scorer: str, scored: Scored) -> 
 
     run.progress(done, count, "rows", f"{name}{done} decided without the judge")
     questions = [Question(row) for place, row in enumerate(scored.rows) if place not in decided]
+    form = form_of(scorer, config.prompt)
     with Answers(run.shared / ANSWERS) as answers:
-        identity, asked = asyncio.run(
-            ask(config, scorer, form_of(scorer, config.prompt), questions, answers, finished)
+        _, asked = asyncio.run(
+            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"])
         )
     replies = iter(asked)
-    verdicts = [decided[place] if place in decided else next(replies) for place in range(count)]
-    return asdict(identity), verdicts
+    return [decided[place] if place in decided else next(replies) for place in range(count)]
 
 
 def _line(scored: Scored, place: int) -> Json:

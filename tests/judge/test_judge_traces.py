@@ -27,14 +27,7 @@ def test_a_trace_holds_what_was_asked_what_was_answered_and_the_score(trial, tra
     assert [len(trace.data.spans) for trace in traces] == [2, 3, 1]
     root, call = traces[0].data.spans
     row = row_of(0)
-    assert root.inputs == {
-        "instruction": row["instruction"],
-        "input": "",
-        "reference": row["output"],
-        "response": row["response"],
-    }
-    told = {"score": 100.0, "reason": "It deserves 5 of 5.", "missing_because": None}
-    assert root.outputs == {OLLAMA: told}
+    assert (root.inputs, root.outputs) == ({"input": row["instruction"]}, {"response": row["response"]})
     assert call.parent_id == root.span_id
     assert call.inputs == done.calls[0]["request"]
     assert call.outputs == {
@@ -43,19 +36,21 @@ def test_a_trace_holds_what_was_asked_what_was_answered_and_the_score(trial, tra
         "reason": "It deserves 5 of 5.",
     }
     assert call.attributes["prompt_tokens"] == done.calls[0]["prompt_tokens"]
-    (feedback,) = traces[0].info.assessments
+    expectation, feedback = sorted(traces[0].info.assessments, key=lambda one: one.name)
+    assert (expectation.name, expectation.value) == ("expected_response", row["output"])
     assert (feedback.name, feedback.value, feedback.rationale) == (OLLAMA, 100.0, "It deserves 5 of 5.")
     assert (feedback.source.source_type, feedback.source.source_id) == ("LLM_JUDGE", OLLAMA)
     statuses = [span.status.status_code for span in traces[1].data.spans]
     assert [str(status).rpartition(".")[2] for status in statuses] == ["OK", "ERROR", "OK"]
 
 
-def test_a_missing_score_is_no_feedback(trial, tracking):
+def test_a_missing_score_is_told_with_its_reason(trial, tracking):
     with OllamaServer(faults=[Fault("400")]) as server:
         done = trial(rows_of(1), tracking=tracking, **on(server))()
     (trace,) = traces_of(tracking, done)
-    assert trace.info.assessments == []
-    assert "refused the prompt" in trace.data.spans[0].outputs[OLLAMA]["missing_because"]
+    (feedback,) = (one for one in trace.info.assessments if one.name == OLLAMA)
+    assert feedback.value is None
+    assert feedback.error.error_message == done.lines[0]["missing_because"]
 
 
 def test_spans_lie_within_their_trace_in_the_order_of_the_calls(trial, tracking):

@@ -13,7 +13,7 @@ from tasks.config import JudgeConfig
 from tasks.errors import StageError
 from tasks.judge.answers import Answers
 from tasks.judge.asking import ask
-from tasks.judge.backends.ollama import base_url
+from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
 from tasks.judge.forms import ANCHORED, Question
 from tasks.judge.identities import digests_of, made_ready
 from tests.chat_server import Fault
@@ -89,7 +89,7 @@ def test_what_is_no_host(host):
 def test_the_digest_is_that_of_the_model_that_the_name_means_now(name):
     with OllamaServer(models=("llama3.2:1b", "llama3.2:latest")) as server:
         found = digests_of(JudgeConfig(scorer=f"ollama:{name}", host=server.address))
-    assert found == {f"ollama:{name}": DIGEST}
+    assert found[f"ollama:{name}"] == DIGEST
 
 
 # Pulling
@@ -151,16 +151,16 @@ def test_the_slots_of_a_server_are_found_and_used(tmp_path):
     for _ in range(3):
         with OllamaServer(slots=6, latency=0.03) as server:
             took.append(seconds_for(server, tmp_path, 120))
-        assert 6 <= server.most_in_flight <= 13
+        assert 6 <= server.most_in_flight <= 16
         if took[-1] <= 1.25 * ideal:
             return
     raise AssertionError(took)
 
 
-def test_a_server_of_one_slot_has_one_more_waiting(tmp_path):
+def test_a_server_of_one_slot_is_never_sent_more_than_the_first_few(tmp_path):
     with OllamaServer(slots=1, latency=0.03) as server:
         seconds_for(server, tmp_path, 20)
-    assert server.most_in_flight == 2
+    assert server.most_in_flight == FIRST_IN_FLIGHT
 
 
 def test_a_number_in_flight_that_is_told_is_kept(trial):

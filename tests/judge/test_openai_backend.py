@@ -90,7 +90,7 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(trial):
 )
 def test_how_long_a_server_asks_to_be_left_alone(header, seconds):
     async def wait(server):
-        async with Server(server.url, timeout=5.0, connections=1) as client:
+        async with Server(server.url, timeout=5.0) as client:
             return (await client.post("/chat/completions", {"model": server.models[0]})).wait
 
     with OpenAIServer(retry_after=header, faults=[Fault("503")]) as server:
@@ -104,7 +104,7 @@ def test_the_address_may_come_from_the_environment(trial, monkeypatch):
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url + "/")
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # no proxy reaches this machine's loopback
-        (digest,) = digests_of(JudgeConfig(scorer=OPENAI)).values()
+        digest = digests_of(JudgeConfig(scorer=OPENAI))[OPENAI]
         done = trial(rows_of(1), scorer=OPENAI, digest=digest)()
     assert done.judged["scored"] == 1
 

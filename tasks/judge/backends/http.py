@@ -15,7 +15,6 @@ from tasks.judge.backends.base import Json, Reply
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
-KEPT_ALIVE = 20  # idle connections
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded
 LONGEST_ERROR = 300  # characters of a server's words
 REAL_KEY = 8  # characters; shorter ones are words like "none", which an answer may hold
@@ -29,20 +28,14 @@ def clean(text: str) -> str:
 class Server:
     """A judge's server at one address; `secret` is sent as its key and stands in no error."""
 
-    def __init__(self, url: str, timeout: float, connections: int, secret: str | None = None) -> None:
+    def __init__(self, url: str, timeout: float, secret: str | None = None) -> None:
         self.url = url
         self.timeout = timeout
         self._secret = secret
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT),
-            # httpx looks through all idle connections on every request: many of them cost more than new ones.
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=min(connections, KEPT_ALIVE)
-            ),
-            headers={"Authorization": f"Bearer {secret}"} if secret else None,
-            trust_env=takes_proxy(url),
-        )
+        self._certificates = httpx.create_ssl_context() if url.startswith("https") else False
+        # A client for each connection: one that holds many looks through all of them at every request.
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,7 +43,8 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     async def post(self, path: str, body: Json) -> Reply:
         return await self._request("POST", path, body, self.timeout)
@@ -62,7 +56,7 @@ class Server:
         started = time.monotonic()
         try:
             async with asyncio.timeout(limit):  # the whole answer; httpx's own would be for each read
-                response = await self._client.request(method, path, json=body)
+                response = await self._through_one(method, path, body)
         except TimeoutError:
             return Reply(None, None, f"no answer within {limit:g} s", time.monotonic() - started)
         except httpx.HTTPError as error:
@@ -74,6 +68,27 @@ class Server:
             return Reply(status, said, None, latency)
         error = f"{status} {self._told(_error_text(said) or response.reason_phrase)[:LONGEST_ERROR]}"
         return Reply(status, None, error, latency, _retry_after(response))
+
+    async def _through_one(self, method: str, path: str, body: Json | None) -> httpx.Response:
+        """Send a request through the connection that was used last and is idle, or through a new one."""
+        if not self._idle:
+            self._idle.append(self._connect())
+        client = self._idle.pop()
+        try:
+            return await client.request(method, path, json=body)
+        finally:
+            self._idle.append(client)
+
+    def _connect(self) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(
+            base_url=self.url,
+            timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT),
+            headers={"Authorization": f"Bearer {self._secret}"} if self._secret else None,
+            verify=self._certificates,
+            trust_env=takes_proxy(self.url),
+        )
+        self._clients.append(client)
+        return client
 
     def _body(self, response: httpx.Response) -> Any:
         """A body's JSON, or the text that is none, as it can be kept: without numbers that are none."""

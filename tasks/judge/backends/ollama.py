@@ -46,7 +46,7 @@ class Ollama:
         self.most_in_flight = config.concurrency or MOST_IN_FLIGHT
         self._config = config
         self._form = form
-        self._server = Server(base_url(config.host), config.timeout, self.most_in_flight)
+        self._server = Server(base_url(config.host), config.timeout)
         self.url = self._server.url
 
     async def __aenter__(self) -> Self:

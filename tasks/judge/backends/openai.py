@@ -38,7 +38,7 @@ class OpenAI:
             )
         if secret is None and self.url.startswith("https://api.openai.com"):
             raise StageError(f"openai:{model} at {self.url} needs a key: set {config.key_variable}")
-        self._server = Server(self.url, config.timeout, self.most_in_flight, secret)
+        self._server = Server(self.url, config.timeout, secret)
 
     async def __aenter__(self) -> Self:
         return self
