@@ -51,7 +51,7 @@ def audits(chain: Chain, config: JudgeConfig, rows: Reference) -> dict[str, Refe
 def _label(config: JudgeConfig, scorer: str) -> str:
     if len(config.judges) == 1:
         return "audit"
-    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.partition(":")[2].lower()).strip("-")
+    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.lower()).strip("-")
 
 
 def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:

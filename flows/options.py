@@ -32,13 +32,11 @@ DespiteAudit = Annotated[
 
 def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit: bool = False) -> list[str]:
     """The overrides that the options on judges stand for."""
-    found = (
-        [f"judge.scorer=[{','.join(scorers)}]" if len(scorers) > 1 else f"judge.scorer={scorers[0]}"]
-        if scorers
-        else []
-    )
-    return [
-        *found,
-        *(["judge.pull=true"] if pull else []),
-        *(["judge.despite_audit=true"] if despite_audit else []),
-    ]
+    found = []
+    if scorers:
+        found.append(f"judge.scorer={scorers[0] if len(scorers) == 1 else '[' + ', '.join(scorers) + ']'}")
+    if pull:
+        found.append("judge.pull=true")
+    if despite_audit:
+        found.append("judge.despite_audit=true")
+    return found

@@ -121,6 +121,7 @@ def test_a_metric_is_not_audited(workplace):
     assert (result.status, "not a judge" in result.json["error"]) == (2, True)
 
 
+@pytest.mark.slow
 def test_two_files_are_compared_row_by_row(workplace):
     result = workplace("compare", "right.json", "wrong.json", "--json")
     assert result.status == 0, result.err
@@ -203,6 +204,7 @@ def test_a_planted_key_is_in_no_file_and_no_output(workplace):
         assert not path.is_file() or key.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
     server = served(honest)
     result = workplace("judge", "wrong.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
@@ -215,26 +217,10 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
         locations=[tracking.experiment_id], run_id=stage["run_id"], max_results=100
     )
     assert len(traces) == 24
-    scores = {trace.info.tags["touchstone.row"]: trace.info.assessments[0].value for trace in traces}
+    scores = {
+        trace.info.tags["touchstone.row"]: assessment.value
+        for trace in traces
+        for assessment in trace.info.assessments
+        if assessment.name == JUDGE
+    }
     assert scores["1"] == 0  # a loop, decided without the judge
-
-
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (("judge", "nowhere.json"), "nowhere.json"),
-        (("judge", "most.json", "--judge", "gpt-4"), "'gpt-4' is no scorer"),
-        (("judge", "most.json", "--set", "judge.contxt=5"), "judge.context"),
-        (("judge", "most.json", "--set", "pretrain.steps=5"), "settings of judge alone"),
-        (("judge", "most.json", "--column", "answer"), "NAME=COLUMN"),
-        (("compare", "right.json", "0123"), "neither a file nor the id of an MLflow run"),
-        (("compare", "right.json", "0" * 32), "there is no MLflow run"),
-        (("compare", "right.json", "wrong.json", "--pairwise"), "pairwise needs one judge"),
-        (("audit", "--rows", "nowhere.json"), "nowhere.json"),
-        (("audit", "--sample", "0"), "--sample"),
-    ],
-)
-def test_mistakes_in_use_are_one_message(workplace, arguments, hint):
-    result = workplace(*arguments, "--json")
-    assert (result.status, hint in result.json["error"]) == (2, True), result
-    assert "Traceback" not in result.err

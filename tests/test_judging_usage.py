@@ -1,0 +1,49 @@
+"""Mistakes in the use of `judge`, `audit` and `compare`: one message and status 2, before anything starts."""
+
+import json
+import sys
+
+import pytest
+
+from flows.cli import main
+
+
+@pytest.fixture
+def touchstone(tmp_path, monkeypatch, capsys):
+    """The command in this process, in a folder with two files of responses."""
+    for name in ("most.json", "right.json"):
+        rows = [{"instruction": f"Say {n}.", "output": str(n), "model_response": str(n)} for n in range(3)]
+        (tmp_path / name).write_text(json.dumps(rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return ended.value.code, json.loads(told.out)["error"], told.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("judge", "nowhere.json"), "nowhere.json"),
+        (("judge", "most.json", "--judge", "gpt-4"), "'gpt-4' is no scorer"),
+        (("judge", "most.json", "--set", "judge.contxt=5"), "judge.context"),
+        (("judge", "most.json", "--set", "pretrain.steps=5"), "settings of judge alone"),
+        (("judge", "most.json", "--column", "answer"), "NAME=COLUMN"),
+        (("compare", "right.json", "0123"), "neither a file nor the id of an MLflow run"),
+        (("compare", "right.json", "0" * 32), "there is no MLflow run"),
+        (("compare", "right.json", "most.json", "--pairwise"), "pairwise needs one judge"),
+        (("audit", "--rows", "nowhere.json"), "nowhere.json"),
+        (("audit", "--sample", "0"), "--sample"),
+    ],
+)
+def test_a_mistake_is_one_message(touchstone, arguments, hint):
+    status, error, shown = touchstone(*arguments)
+    assert (status, hint in error) == (2, True), error
+    assert "Traceback" not in shown
