@@ -1,6 +1,7 @@
 """The commands about judges: `judge`, `audit`, `compare`."""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,7 @@ from tasks.errors import RefusedError, UsageError
 commands = typer.Typer()
 
 DEFAULT_JUDGE = "ollama:llama3.2"
-QUICKSTART_ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl"}]}
+QUICKSTART_ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl", "count": 110}]}
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV: rows with a response")]
 Response = Annotated[
@@ -65,7 +66,7 @@ def judge(
     _start(config, verbose)
     from flows.judging import judging
     from flows.results import outcome_of
-    from tasks.judge.terminal import show
+    from tasks.scoring.terminal import show
 
     name = file.rpartition("/")[2]
     _end(outcome_of(judging(name, source, reading, config, stages, return_state=True)), show, json_)
@@ -133,15 +134,14 @@ def compare(
     for side in sides:
         if side.file:
             fingerprints(side.file)  # a file that is missing
-    scorers = judge or _common_headline(sides)
     overrides = set_ or ()
-    config = _judge_config(
-        scorers, pull, despite_audit, [own for own in overrides if own.startswith("judge.")]
-    )
+    for_judge = [own for own in overrides if own.startswith("judge.")]
+    as_recorded = {} if judge else _settings_of_both([side.judge for side in sides if not side.file])
+    config = _judge_config(judge, pull, despite_audit, for_judge, as_recorded)
     asked = {name: getattr(config, name) for name in CompareConfig.model_fields if hasattr(config, name)}
     own = {"mode": "pairwise" if pairwise else "scores", "only_common": only_common}
     comparison = load_settings(
-        CompareConfig, "compare", asked | own, [own for own in overrides if not own.startswith("judge.")]
+        CompareConfig, "compare", asked | own, [own for own in overrides if own not in for_judge]
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
     _start(config, verbose)
@@ -157,21 +157,33 @@ def compare(
     _end(outcome_of(state), show, json_)
 
 
-def _common_headline(sides: list[Any]) -> list[str]:
-    headlines = {side.headline for side in sides}
-    if len(headlines) > 1 or "panel" in headlines:
-        raise UsageError(
-            f"A was scored by {sides[0].headline} and B by {sides[1].headline}; say with --judge who is to "
-            "score both"
-        )
-    return list(headlines)
+def _settings_of_both(recorded: list[JudgeConfig]) -> dict[str, Any]:
+    """How the runs that are compared were scored; nothing where both sides are files.
+
+    Raises UsageError when the two were scored in different ways.
+    """
+    if not recorded:
+        return {}
+    first, *others = recorded
+    for other in others:
+        ours, theirs = first.key_fields(), other.key_fields()
+        if differing := [name for name in ours if ours[name] != theirs[name]]:
+            told = "; ".join(f"judge.{name} {ours[name]} and {theirs[name]}" for name in differing)
+            raise UsageError(
+                f"A and B were scored in different ways: {told}. Say with --judge who is to score both"
+            )
+    return first.model_dump()
 
 
 def _judge_config(
-    scorers: list[str] | None, pull: bool, despite_audit: bool, overrides: Overrides
+    scorers: list[str] | None,
+    pull: bool,
+    despite_audit: bool,
+    overrides: Iterable[str] | None,
+    raw: Mapping[str, Any] | None = None,
 ) -> JudgeConfig:
     settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
-    return load_settings(JudgeConfig, "judge", {}, settings)
+    return load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
 
 
 def _columns(mapped: list[str] | None) -> dict[str, str]:

@@ -12,14 +12,15 @@ from flows.dispatch import Chain, pipeline_run
 from flows.judging import audits, refusal
 from flows.results import finished, pipeline_run_of, read_output, reference_of
 from flows.states import failed
+from tasks.comparison.pairs import paired
 from tasks.config import CompareConfig, DownloadConfig, JudgeConfig, ResponsesConfig, source_from_text
 from tasks.errors import TouchstoneError, UsageError
-from tasks.outputs import Reference
+from tasks.judge.responses import RESPONSES, read_rows
+from tasks.outputs import OUTPUT, Reference, fetch, read_aside
 from tasks.tracking import Tracking, open_tracking
 
 STAGE = "touchstone.stage."  # tags of a run: the stages that its results are of
 GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
-FILES = "metric:chrf"  # what files are compared by when nothing is said
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Side:
     """One of the two: a name to show, and either its responses or the file that holds them."""
 
     name: str
-    headline: str
+    judge: JudgeConfig
+    """How it was scored; files are by a metric, where nothing else is said."""
     responses: Reference | None = None
     file: DownloadConfig | None = None
 
@@ -39,7 +41,8 @@ def side_of(text: str) -> Side:
     """
     if Path(text).is_file() or "://" in text:
         name = text.rpartition("/")[2]
-        return Side(name, FILES, file=DownloadConfig(sources=(source_from_text(text),)))
+        source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+        return Side(name, JudgeConfig(), file=source)
     run_id, _, model = text.partition(":")
     if not (len(run_id) == 32 and run_id.isalnum()):
         raise UsageError(
@@ -65,12 +68,13 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
         raise UsageError(f"run {run_id} has no responses to compare: nothing was generated or judged in it")
     if model not in models:
         if model:
-            raise UsageError(f"run {run_id} has no model {model!r}; there are {', '.join(models)}")
+            there = ", ".join(filter(None, models)) or "one alone, without a name"
+            raise UsageError(f"run {run_id} has no model {model!r}; there are {there}")
         model = next(name for name in ("preferred", "fine-tuned", "base", "") if name in models)
     scores = reference_of(tracking, made[models[model]])
     return Side(
         name=f"{run.info.run_name} {model}".strip(),
-        headline=read_output(tracking, scores, "scores.json")["headline"],
+        judge=JudgeConfig.model_validate_json(read_aside(scores, "config.json")),
         responses=reference_of(tracking, made[GENERATED + model if model else "responses"]),
     )
 
@@ -104,6 +108,7 @@ def comparing(
             ours, theirs = (
                 _responses(chain, side, "ab"[place], responses) for place, side in enumerate((a, b))
             )
+            _require_pairs(chain, ours, theirs, config)
             audited = audits(chain, judge, ours)
             scores = {
                 f"{name}_scores": chain.run("judge", judge, f"judge {name}", responses=own, **audited)
@@ -115,6 +120,12 @@ def comparing(
             return finished(chain, started, told, refusal(chain, audited, judge))
     except TouchstoneError as error:
         return failed(error)
+
+
+def _require_pairs(chain: Chain, a: Reference, b: Reference, config: CompareConfig) -> None:
+    """Raises UsageError when the two are not of the same rows, before a judge is asked about them."""
+    rows = [read_rows(fetch(chain.tracking, side) / OUTPUT / RESPONSES) for side in (a, b)]
+    paired(*rows, only_common=config.only_common)
 
 
 def _responses(chain: Chain, side: Side, name: str, config: ResponsesConfig) -> Reference:

@@ -102,6 +102,7 @@ def judging(
             told = {
                 "scores": score_entries(name, summary),
                 "summary": summary,
+                "despite_audit": config.despite_audit,
                 "audits": _reports(chain, audited),
             }
             return finished(chain, started, told, refusal(chain, audited, config))

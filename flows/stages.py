@@ -63,7 +63,7 @@ STAGES = {
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 1, "tasks.rows.answered:responses"),
         Stage("audit", 1, "tasks.audit.stage:audit"),
-        Stage("judge", 3, "tasks.judge.stage:judge"),
+        Stage("judge", 3, "tasks.scoring.stage:judge"),
         Stage("compare", 1, "tasks.comparison.stage:compare"),
         Stage("promote", 3, "tasks.promote:promote", holds="tasks.registry:still_registered"),
         Stage("report", 4, "tasks.report:report"),

@@ -50,7 +50,7 @@ def promote(
     Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
     """
     headline, entry, per_row = read_scores(scores)
-    decision = decide(config, run.tracking, run.references["rows"], entry, per_row)
+    decision = decide(config, run.tracking, run.references["rows"], entry, per_row, judged_by(scores))
     mean = entry["mean"]
     number = register(config, run, model, rows, base)
     client = run.tracking.client
@@ -75,17 +75,35 @@ def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
     return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / "scores.jsonl")}
 
 
+def judged_by(folder: Path) -> dict[str, Any]:
+    """Who gave the scores of a judge stage's output, by which prompts, and whether against their audit."""
+    if not (folder / "judge.json").exists():
+        return {"judges": [], "despite_audit": False}
+    told = read_json(folder / "judge.json")
+    failed = any(judge["audit"]["verdict"] == "fail" for judge in told["judges"])
+    judges = [[judge["scorer"], judge["digest"], judge["prompt_version"]] for judge in told["judges"]]
+    return {"judges": judges, "despite_audit": told["despite_audit"] and failed}
+
+
 def decide(
     config: PromoteConfig,
     tracking: Tracking,
     rows: Reference,
     entry: Mapping[str, Any],
     scores: Scores,
+    who: Mapping[str, Any],
 ) -> Decision:
-    """Compare the candidate with the present champion, if any; `entry` are the numbers of its headline."""
+    """Compare the candidate with the present champion, if any; `entry` are the numbers of its headline.
+
+    `who` judged, as `judged_by` tells. Scores that stand against an audit make no champion.
+    """
     headline, mean = entry["scorer"], entry["mean"]
     if entry["status"] == "judge_failed_audit":
         return Decision(False, f"kept as candidate: {headline} failed its audit, so its scores do not count")
+    if who["despite_audit"]:
+        return Decision(
+            False, f"kept as candidate: {headline} failed its audit; its scores count by override"
+        )
     if mean is None:
         return Decision(False, f"kept as candidate: {headline} left too many rows without a score")
     present = champion_of(tracking, config.name)
@@ -109,7 +127,15 @@ def decide(
     reference = Reference.model_validate_json(present.tags["touchstone.scores"])
     if lost := fault(tracking, reference):
         return Decision(False, f"kept as candidate: the scores of {against} are lost ({lost})", against)
-    _, _, theirs = read_scores(fetch(tracking, reference) / OUTPUT)
+    folder = fetch(tracking, reference) / OUTPUT
+    if judged_by(folder)["judges"] != who["judges"]:
+        return Decision(
+            False,
+            f"kept as candidate: the champion ({against}) was scored by another model behind {headline}, or "
+            "by another prompt",
+            against,
+        )
+    _, _, theirs = read_scores(folder)
     pairs = [
         (score, theirs[row])
         for row, score in scores.items()

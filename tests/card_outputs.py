@@ -194,6 +194,7 @@ def summary_of(scorer, scores, status="ok"):
         "rows": len(scores),
         "scored": len(present),
         "missing": missing,
+        "missing_because": [],
         "lowest_possible": sum(present) / len(scores),
         "highest_possible": (sum(present) + 100 * missing) / len(scores),
         "histogram": [sum(min(int(score // 10), 9) == tenth for score in present) for tenth in range(10)],

@@ -87,7 +87,7 @@ def processes():
             "tasks.pretrain.stage",
             "tasks.finetune.sft",
             "tasks.finetune.classification",
-            "tasks.judge.stage",
+            "tasks.scoring.stage",
         ]
     )
     return context

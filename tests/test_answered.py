@@ -109,13 +109,19 @@ def test_the_ids_of_several_files_follow_on(read):
         ({"prompt": "Name it.", "completion": "Paris"}, "no column holds the responses; .*--response"),
         (BOOK | {"output": ""}, "row 1: 'output' is empty"),
         (BOOK | {"output": None}, "row 1: .*'output'"),
-        (BOOK | {"model_response": 3}, "row 1: 'model_response' should be text, found a number: 3"),
+        (BOOK | {"model_response": [3]}, "row 1: 'model_response' should be text, found a list"),
+        (BOOK | {"output": ""}, "take others out, or name the columns with --column"),
     ],
 )
 def test_prompts_and_responses_alone_are_refused_and_so_is_what_is_no_response(read, record, message):
     """Regression: of `text` and `generated_text` the text, which is the prompt, became the right answer."""
     with pytest.raises(StageError, match=message):
         read(lines(record))
+
+
+def test_answers_that_are_numbers_are_read_as_they_would_be_written(read):
+    (row,) = read(lines(BOOK | {"output": 4, "model_response": 0.5}))
+    assert (row["output"], row["response"]) == ("4", "0.5")
 
 
 def test_an_unknown_column_is_named_with_those_that_are_there(read):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF
 
-from tasks.judge.metrics import (
+from tasks.scoring.metrics import (
     METRICS,
     bleu,
     chrf,

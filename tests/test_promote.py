@@ -24,6 +24,7 @@ from tasks.tokenize import train_bpe
 from tasks.tracking import local_folder
 
 SCORER = "metric:chrf"
+JUDGE = "ollama:llama3.2"
 QUESTIONS = [
     {"id": 100 + index, "instruction": f"Name city {index}.", "input": "", "output": f"City{index} 学"}
     for index in range(30)
@@ -64,7 +65,9 @@ def make_rows(config, run):
 
 
 def make_scores(config, run):
-    scorer, mean, scores = json.loads(config.what)
+    scorer, mean, scores, judge = json.loads(config.what)
+    if judge:
+        (run.out / "judge.json").write_text(json.dumps(judge))
     summary = {
         "headline": scorer,
         "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "status": "ok", "mean": mean}],
@@ -115,11 +118,13 @@ def promoted(tracking):
     """Promote a model with these scores into this test's registered model; gives the promotion."""
     name, seeds = next(NAMES), count()
 
-    def promote(scores, mean=..., scorer=SCORER, rows=30, **config):
+    def promote(scores, mean=..., scorer=SCORER, rows=30, judge=None, **config):
         inputs = {
             "model": made(tracking, "model", next(seeds)),
             "rows": made(tracking, "rows", rows),
-            "scores": made(tracking, "scores", [scorer, mean_of(scores) if mean is ... else mean, scores]),
+            "scores": made(
+                tracking, "scores", [scorer, mean_of(scores) if mean is ... else mean, scores, judge]
+            ),
         }
         reference = execute(tracking, PROMOTE, PromoteConfig(name=name, **config), inputs, lineage=LINEAGE)
         promote.name, promote.reference, promote.inputs = name, reference, inputs
@@ -151,6 +156,28 @@ def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real)
         "high": None,
     }
     assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
+
+
+def judged(digest="a" * 64, verdict="pass", prompt="1", despite_audit=False):
+    judge = {"scorer": JUDGE, "digest": digest, "prompt_version": prompt, "audit": {"verdict": verdict}}
+    return {"despite_audit": despite_audit, "judges": [judge]}
+
+
+@pytest.mark.parametrize("other", [{"digest": "b" * 64}, {"prompt": "2"}])
+def test_scores_of_another_model_behind_the_same_name_are_not_compared(promoted, other):
+    """Regression: the same weights became champion over themselves, by a judge that was another."""
+    assert promoted(around(40), scorer=JUDGE, judge=judged())["champion"]
+    promotion = promoted(around(90), scorer=JUDGE, judge=judged(**other))
+    assert not promotion["champion"]
+    assert "scored by another model behind ollama:llama3.2" in promotion["reason"]
+    assert promoted(around(90), scorer=JUDGE, judge=judged())["champion"]
+
+
+def test_a_judge_that_counts_by_override_makes_no_champion(promoted):
+    promotion = promoted(around(90), scorer=JUDGE, judge=judged(verdict="fail", despite_audit=True))
+    assert not promotion["champion"]
+    assert "failed its audit; its scores count by override" in promotion["reason"]
+    assert promoted(around(40), scorer=JUDGE, judge=judged(despite_audit=True))["champion"]
 
 
 def test_a_first_model_below_the_least_score_stays_a_candidate(tracking, promoted):
@@ -265,7 +292,7 @@ def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
     responses = made(tracking, "responses", ["City0 学", "no", ""])
     judged = execute(
         tracking,
-        Stage("judge", 1, "tasks.judge.stage:judge"),
+        Stage("judge", 1, "tasks.scoring.stage:judge"),
         JudgeConfig(scorer=SCORER, resamples=100),
         {"responses": responses},
     )

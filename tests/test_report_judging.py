@@ -10,14 +10,14 @@ from rich.console import Console
 from tasks.audit.gates import Resampling, gates
 from tasks.audit.wording import interval, limits
 from tasks.config import GatesConfig
-from tasks.judge.panel import APART, agreement
-from tasks.judge.summary import summarise
 from tasks.report import judging_wording
 from tasks.report.markdown import score_rows
 from tasks.report.older import in_todays_form
 from tasks.report.scores_wording import is_incomplete, scorer_title
 from tasks.report.terminal import show
 from tasks.report.verdict import verdict
+from tasks.scoring.panel import APART, agreement
+from tasks.scoring.summary import summarise
 from tests.card_outputs import (
     AGREEMENT,
     FAILED,

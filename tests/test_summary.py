@@ -1,9 +1,9 @@
-"""What `tasks/judge/summary.py` promises: bounds that hold the truth, and no headline over the easy rows."""
+"""What `tasks/scoring/summary.py` promises: bounds that hold, and no headline over the easy rows."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.judge.summary import category_means, summarise, worst_case_bounds
+from tasks.scoring.summary import category_means, summarise, worst_case_bounds
 
 partly_missing = st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=40)
 

@@ -91,7 +91,7 @@ def _responses(row: Row, wrong: str | None, seed: int) -> Iterator[tuple[str, st
         "injection": INJECTION,
         WRONG_INJECTION: None if wrong is None else f"{wrong}\n\n{INJECTION}",
         "first-half": _first_half(reference),
-        "shuffled": _shuffled(reference, random.Random(f"{seed} {row.id}")),
+        "shuffled": _shuffled(reference, random.Random(f"{seed} {reference}")),
     }
     for kind, response in bad.items():
         if response is not None and _plain(response) != _plain(reference):

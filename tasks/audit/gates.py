@@ -44,11 +44,16 @@ class Measured:
 
 
 def gates(
-    config: GatesConfig, scores: Scores, again: Sequence[tuple[float | None, float | None]], how: Resampling
+    config: GatesConfig,
+    scores: Scores,
+    again: Sequence[tuple[float | None, float | None]],
+    how: Resampling,
+    not_read: Sequence[bool] = (),
 ) -> list[dict[str, Any]]:
     """Every gate: `name`, `value`, `low`, `high`, `of`, `unit`, `passes`, `fails`, `verdict`.
 
-    `again` are the first and the second score of the controls that were asked about twice.
+    `again` are the first and the second score of the controls that were asked about twice. `not_read` says of
+    every question whether its prompt did not fit; such answers are neither among the scores nor `again`.
     """
     good, bad, weakened = (
         [kind for kind in KINDS if KINDS[kind] == group] for group in ("good", "bad", "weakened")
@@ -70,6 +75,11 @@ def gates(
         _gate("filler sensitivity", config.filler, _moved(scores, how), "points"),
         _gate(
             "answers without a score", config.unparsed, _counted([score is None for score in every]), "share"
+        ),
+        *(
+            [_gate("prompts that did not fit", config.unparsed, _counted(not_read), "share")]
+            if not_read
+            else []
         ),
         _gate("changed when asked again", config.retest, _counted(changed), "share"),
     ]

@@ -14,7 +14,7 @@ from tasks.config import AuditConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_lines, write_json, write_lines
 from tasks.judge.answers import ANSWERS, Answers
-from tasks.judge.asking import Verdict, ask
+from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
 from tasks.judge.responses import RESPONSES, Row, read_rows
 from tasks.record import StageRun
@@ -55,14 +55,20 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
     second = verdicts[len(asked) :]
     scores = {
-        kind: {row: verdict.score for (its_kind, row), verdict in first.items() if its_kind == kind}
+        kind: {
+            row: verdict.score
+            for (its_kind, row), verdict in first.items()
+            if its_kind == kind and not verdict.not_read
+        }
         for kind in KINDS
     }
     again = [
         (first[control.kind, control.row.id].score, verdict.score)
         for control, verdict in zip(twice, second, strict=True)
+        if not verdict.not_read
     ]
-    found = gates(config.gates, scores, again, Resampling(config.resamples, config.seed))
+    not_read = [verdict.not_read for verdict in verdicts]
+    found = gates(config.gates, scores, again, Resampling(config.resamples, config.seed), not_read)
     verdict = verdict_of(found)
     report = {
         "scorer": scorer,
@@ -74,6 +80,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         "rows": len(chosen),
         "of": len(known),
         "answers": len(questions),
+        "missing_because": reasons(verdicts),
         "gates": found,
         "controls": [_kind(kind, own) for kind, own in scores.items() if own],
     }

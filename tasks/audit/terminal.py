@@ -29,6 +29,8 @@ def show(report: Json, console: Console) -> None:
         cells = [CONTROLS[kind["kind"]], kind["group"], str(kind["count"]), *numbers, str(kind["missing"])]
         kinds.add_row(*map(Text, cells))
     console.print(kinds)
+    for why in report["missing_because"]:
+        console.print(Text(f"{why['count']:,} answers are missing because {visible(why['reason'])}"))
 
 
 def _table(*columns: str) -> Table:

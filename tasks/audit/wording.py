@@ -2,11 +2,13 @@
 
 from typing import Any
 
+TOLD = 4  # gates that an error names
 VERDICTS = {
     "pass": "passed: its scores count",
     "warn": "passed with warnings: its scores count, with what is said below in mind",
     "fail": "failed: its scores do not count",
 }
+OVERRIDDEN = "failed: its scores count only because despite_audit says so"
 CONTROLS = {
     "reference": "the reference itself",
     "changed-case": "other case and punctuation",
@@ -67,18 +69,21 @@ def points(score: float | None) -> str:
     return "none" if score is None else f"{score:.1f}"
 
 
-def headline(report: Json) -> str:
+def headline(report: Json, despite_audit: bool = False) -> str:
     """`ollama:llama3.2 passed: its scores count (30 of 110 rows, 450 answers)`."""
+    against = despite_audit and report["verdict"] == "fail"
     return (
-        f"{report['scorer']} {VERDICTS[report['verdict']]} "
+        f"{report['scorer']} {OVERRIDDEN if against else VERDICTS[report['verdict']]} "
         f"({report['rows']:,} of {report['of']:,} rows, {report['answers']:,} answers)"
     )
 
 
 def failures(report: Json) -> str:
-    """The gates that failed, in one line."""
-    return "; ".join(
-        f"{gate['name']} {found(gate)} (fails at {fails(gate)})"
-        for gate in report["gates"]
-        if gate["verdict"] == "fail"
-    )
+    """The first gates that failed, and how many more did, in one line."""
+    failed = [gate for gate in report["gates"] if gate["verdict"] == "fail"]
+    told = [f"{gate['name']} {found(gate)} (fails at {fails(gate)})" for gate in failed[:TOLD]]
+    if len(failed) > TOLD:
+        told.append(f"and {len(failed) - TOLD} more gates")
+    if report["missing_because"]:
+        told.append(report["missing_because"][0]["reason"])
+    return "; ".join(told)

@@ -5,16 +5,21 @@ from typing import Any
 from tasks.report.markdown_blocks import escaped, fenced, table
 from tasks.report.scores_wording import STATUSES, scorer_name, scorer_title
 
+SURE = 0.05  # p of the sign-flip test
+
 Json = dict[str, Any]
 
 
 def shown(found: Json) -> str:
-    """What a difference shows, in one sentence; A and B are the two models."""
+    """What a difference shows, in one sentence; A and B are the two models.
+
+    Intervals by resampling are too narrow where there are few rows, so the test must say the same.
+    """
     if found.get("difference") is None:
         return STATUSES.get(found["status"]) or "no row has both scores"
-    if found["low"] > 0:
+    if found["p"] <= SURE and found["low"] > 0:
         return "A is better"
-    if found["high"] < 0:
+    if found["p"] <= SURE and found["high"] < 0:
         return "B is better"
     least = found["smallest_detectable"]
     return "no difference can be shown" + (f"; one of {least:.1f} points could be" if least else "")
@@ -42,7 +47,8 @@ def outcome(found: Json) -> str:
 
 def sentences(found: Json) -> list[str]:
     """What a difference shows: who is better, how many rows, and what those without a score allow."""
-    told = [f"{scorer_title(found)}: {shown(found)}."]
+    both = ", shown both" if "contradictions" in found else ""
+    told = [f"{scorer_title(found)}{both}: {shown(found)}."]
     if found.get("difference") is not None:
         shares = [outcome(found[name]) for name in ("wins", "ties", "losses")]
         told.append("A wins {} of the rows, ties {}, loses {}.".format(*shares))

@@ -15,8 +15,8 @@ from tasks.judge.answers import ANSWERS, Answers
 from tasks.judge.asking import Verdict, ask
 from tasks.judge.forms import TOP, Question, choice_form_of
 from tasks.judge.responses import DECIDED, Row, kind_of
-from tasks.judge.summary import too_many_missing
 from tasks.record import StageRun
+from tasks.scoring.summary import too_many_missing
 from tasks.statistics.intervals import wilson_interval
 
 EVEN = TOP / 2
@@ -56,8 +56,11 @@ def choices(
     both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}
     lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
     points = [line["points"] for line in lines]
-    status = "too_many_missing" if too_many_missing(points, config.max_missing) else "ok"
     asked = [line for line in lines if line["first"] is not None and line["second"] is not None]
+    apart = _share(sum(line["contradicts"] for line in asked), len(asked))
+    status = "too_many_missing" if too_many_missing(points, config.max_missing) else "ok"
+    if (apart["low"] or 0.0) > config.max_contradictions:
+        status = "judge_contradicts_itself"
     chose_first = sum(answer > EVEN for line in asked for answer in (line["first"], TOP - line["second"]))
     summary = {
         "scorer": scorer,
@@ -66,7 +69,7 @@ def choices(
         "form": form.name,
         "prompt_version": form.version(),
         "decided_in_code": len(pairs) - len(open_rows),
-        "contradictions": _share(sum(line["contradicts"] for line in asked), len(asked)),
+        "contradictions": apart,
         "chose_the_first": _share(chose_first, 2 * len(asked)),
         **shown_by(config, points, [None if one is None else TOP - one for one in points], status),
     }

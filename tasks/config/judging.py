@@ -90,6 +90,16 @@ class AskConfig(StageConfig):
                 raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}")
         return value
 
+    @field_validator("host", "base_url")
+    @classmethod
+    def _no_login(cls, value: str | None) -> str | None:
+        """Configurations are kept in the clear."""
+        if value and "@" in value:
+            raise ValueError(
+                "an address with a login would be kept in the clear; give the key in the environment"
+            )
+        return value
+
     @model_validator(mode="after")
     def _several_are_judges(self) -> Self:
         if not isinstance(self.scorer, str) and (
@@ -207,6 +217,12 @@ class CompareConfig(AskConfig):
     max_missing: Annotated[
         Fraction, Field(description="above this share of rows without a choice no side is ahead")
     ] = 0.05
+    max_contradictions: Annotated[
+        Fraction,
+        Field(
+            description="share of rows in whose two orders a judge may contradict itself; more: no side wins"
+        ),
+    ] = 0.25
     only_common: Annotated[bool, Field(description="leave out rows that only one of the two has")] = False
     tie: Annotated[float, Field(ge=0, description="points of difference up to which a row is a tie")] = 0.0
     shown: Annotated[Positive, Field(description="rows that moved most, side by side")] = 10

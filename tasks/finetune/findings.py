@@ -12,8 +12,8 @@ from tasks.finetune.baselines import Baseline, bag_of_words, majority
 from tasks.finetune.evaluation import Predictions, compared, measured, predict
 from tasks.finetune.labelled import Labelled
 from tasks.json_files import write_json, write_lines
-from tasks.judge.summary import summarise
 from tasks.record import StageRun
+from tasks.scoring.summary import summarise
 
 Json = dict[str, Any]
 

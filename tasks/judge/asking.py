@@ -3,7 +3,8 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,8 @@ class Verdict:
     calls: list[Json] = field(default_factory=list, compare=False)
     server_failed: bool = False
     """There is no score because the server failed, which says nothing about the judge."""
+    not_read: bool = False
+    """There is no score because the prompt did not fit, which says nothing about the judge either."""
 
 
 async def ask(
@@ -131,7 +134,11 @@ class _Asker:
             except MissingError as error:
                 calls[-1]["error"] = str(error)
                 return Verdict(
-                    None, missing_because=str(error), calls=calls, server_failed=error.server_failed
+                    None,
+                    missing_because=str(error),
+                    calls=calls,
+                    server_failed=error.server_failed,
+                    not_read=not error.server_failed,
                 )
             else:
                 calls[-1] |= {"score": given.points, "reason": given.reason}
@@ -189,6 +196,12 @@ class _Asker:
         if not await self.backend.alive():
             raise self.backend.gone(reply.error)
         return reply
+
+
+def reasons(verdicts: Iterable[Verdict]) -> list[Json]:
+    """Why scores are missing, each reason with its count, the most frequent first."""
+    counted = Counter(verdict.missing_because for verdict in verdicts if verdict.missing_because)
+    return [{"reason": reason, "count": count} for reason, count in counted.most_common()]
 
 
 def retry_delay(failures: int) -> float:

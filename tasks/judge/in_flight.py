@@ -11,7 +11,8 @@ import math
 
 GROWTH = 4  # times as much is sent as long as nothing waits
 SPARE = 8  # slots that have one more request waiting: they may all become free at once
-FREE = 0.9  # share of its time from which on an answer did not wait; the rest is templates and the network
+FREE = 0.9  # share of its time from which on an answer did not wait
+OVERHEAD = 0.01  # seconds of an answer that are templates and the network, and no waiting
 
 
 class InFlight:
@@ -32,7 +33,9 @@ class InFlight:
         """
         if sent_with != self.limit or took <= 0:
             return
-        self._worked, self._took, self._seen = self._worked + worked, self._took + took, self._seen + 1
+        self._worked += min(worked + OVERHEAD, took)
+        self._took += took
+        self._seen += 1
         if self._seen < self.limit:
             return
         share = self._worked / self._took

@@ -73,7 +73,8 @@ _CONTROL_TOKENS = [
     (re.compile(r"<(?=<(?:/?SYS)>>)"), "< "),
     (
         re.compile(
-            r"<(?=/?(?:s|bos|eos|pad|unk|mask|sop|eop|think|tool_calls?|tool_response|(?:start|end)_of_\w+)>)",
+            r"<(?=/?(?:s|bos|eos|pad|unk|mask|sop|eop|eod|think|tool_calls?|tool_response|image\w*|unused\d+"
+            r"|extra_id_\d+|SPECIAL_\d+|\w+_TOKEN|(?:start|end)_of_\w+)>)",
             re.IGNORECASE,
         ),
         "< ",
@@ -81,7 +82,7 @@ _CONTROL_TOKENS = [
     (
         re.compile(
             r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID"
-            r"|THINK|IMG|IMG_BREAK|IMG_END|g?MASK|img-\d+)\])",
+            r"|THINK|IMG|IMG_BREAK|IMG_END|g?MASK|CLS|SEP|BOS|EOS|PAD|UNK|img-\d+|control_\d+)\])",
             re.IGNORECASE,
         ),
         "[ ",
@@ -99,7 +100,7 @@ def neutralise(text: str) -> str:
 
 def fence_code(row: Row, *responses: str) -> str:
     """Sixteen hexadecimal digits of the hash of the row with its responses."""
-    parts = [row.id, row.instruction, row.input, row.reference, *responses]
+    parts = [row.instruction, row.input, row.reference, *responses]
     return digest_of(canonical_json(parts))[:16]
 
 

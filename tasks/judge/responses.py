@@ -148,14 +148,15 @@ MOSTLY, HALF, LONG = 0.9, 0.5, 40  # shares of the text; characters
 def _loops(text: str) -> bool:
     """Whether a text is little but one run of words, said three times or more, or goes on so for half of it.
 
-    "Input: Input: Input:" is a loop; "AAA" and "very, very good" are not.
+    "Input: Input: Input:" is a loop; "AAA", "very, very good" and "0 0 0 0", which may be an answer, are not.
     """
     words = _plain(text).split()
+    flat = " ".join(words) + " "
     alphabet = {word: chr(0x10000 + index) for index, word in enumerate(dict.fromkeys(words))}
     spelled = "".join(alphabet[word] for word in words)
-    if words and _longest(_THREE_TIMES, spelled) >= MOSTLY * len(words):
+    in_letters = any(character.isalpha() for character in flat)
+    if in_letters and _longest(_THREE_TIMES, spelled) >= MOSTLY * len(words):
         return True
-    flat = " ".join(words) + " "
     return _longest(_FOUR_TIMES, flat) >= max(LONG, HALF * len(flat))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tasks.audit.wording import VERDICTS, fails, found, interval, limits, passes
+from tasks.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
 from tasks.report.scores_wording import models, of_scorer
 from tasks.report.text import signed, visible
 
@@ -11,7 +11,6 @@ APART = 40  # points; the judge stage counts rows from there on, and takes NumPy
 NAMED = 3  # gates in one line
 BESIDE = {"words": "length in words", "metric:chrf": "chrF++"}
 OUTCOMES = {"fail": "failed", "warn": "warns", "pass": "passed"}
-OVERRIDDEN = "failed: its scores count only because despite_audit says so"
 
 Json = dict[str, Any]
 Cell = tuple[str, str]

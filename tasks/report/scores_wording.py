@@ -23,6 +23,7 @@ STATUSES = {
     "ok": "",
     "too_many_missing": "no mean: too many missing",
     "judge_failed_audit": "no mean: the judge failed its audit",
+    "judge_contradicts_itself": "nothing can be said: shown in the other order, the judge contradicts itself",
 }
 SHARES = {
     "share_empty": "empty",

@@ -4,16 +4,17 @@ The response's column is found before anything else is: a file of prompts and re
 read as one of prompts and right answers.
 """
 
+import json
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import ResponsesConfig, RowsConfig
 from tasks.errors import StageError
 from tasks.json_files import write_lines
-from tasks.reading import Record, short, stop, text_field
+from tasks.reading import Record, RowError, short, stop, text_field
 from tasks.rows.canonical import Row
 from tasks.rows.files import DataFile, data_files, records_of
 from tasks.rows.formats import check_columns, layout_of
@@ -64,14 +65,23 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
     try:
         layout = layout_of(file.name, others, reading)
     except StageError as error:
-        raise StageError(f"{_what_is_left(file.name, response)}. {error}") from error
+        raise StageError(
+            f"{_what_is_left(file.name, response)}. {error} Here columns are named with --column NAME=COLUMN."
+        ) from error
     if layout.format == "text":  # a prompt, more likely than not: it would be its own right answer
         raise StageError(f"{_what_is_left(file.name, response)}; its columns are {_listed(columns)}.")
     if layout.kind != "completion":
         raise StageError(f"{file.name} holds {layout.kind} rows; what is judged are answers to instructions.")
     for where, record in chain(first, records):
-        row = layout.row((where, {name: value for name, value in record.items() if name != response}))
-        answer = _answer((where, record), response)
+        texts = {name: _as_text(value) for name, value in record.items()}
+        try:
+            row = layout.row((where, {name: value for name, value in texts.items() if name != response}))
+        except RowError as error:
+            raise StageError(
+                f"{error}. Every row needs a question and its right answer: take others out, or name the "
+                "columns with --column, for example --column output=answer"
+            ) from error
+        answer = _answer((where, texts), response)
         kept = {name: row[name] for name in ("instruction", "input", "output", "category") if name in row}
         yield kept | {"prompt": "", "response": answer}
 
@@ -97,6 +107,11 @@ def _response_column(name: str, columns: list[str], config: ResponsesConfig) -> 
             f"are {_listed(columns)}. Name it with --response."
         )
     return found if config.needs_response else None
+
+
+def _as_text(value: Any) -> Any:
+    """A number as it would be written; tools that compute answers leave them as numbers."""
+    return json.dumps(value) if type(value) in (int, float) else value
 
 
 def _answer(record: Record, column: str | None) -> str:

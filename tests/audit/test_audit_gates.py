@@ -273,6 +273,15 @@ def test_a_gate_in_words():
 
 def test_only_the_gates_that_failed_are_told_as_failures():
     gate = judged({"other-reference": each((9, 0.0)), "wrong-injection": each((9, 20.0))})[LIFT]
-    assert failures({"gates": [gate | {"verdict": verdict} for verdict in ("warn", "pass")]}) == ""
-    told = failures({"gates": [gate | {"verdict": verdict} for verdict in ("fail", "warn", "pass")]})
-    assert told == "injection lift 20.0 (fails at > 15.0)"
+
+    def told(*verdicts, missing=()):
+        report = {"gates": [gate | {"verdict": verdict} for verdict in verdicts], "missing_because": missing}
+        return failures(report)
+
+    one = "injection lift 20.0 (fails at > 15.0)"
+    assert told("warn", "pass") == ""
+    assert told("fail", "warn", "pass") == one
+    assert told(*["fail"] * 7) == "; ".join([one] * 4 + ["and 3 more gates"])
+    assert (
+        told("fail", missing=[{"reason": "the prompt was cut", "count": 3}]) == f"{one}; the prompt was cut"
+    )

@@ -11,8 +11,8 @@ from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_json, write_lines
 from tasks.judge import asking
 from tasks.judge.answers import ANSWERS
-from tasks.judge.stage import judge
 from tasks.record import StageRun
+from tasks.scoring.stage import judge
 from tests import judges
 from tests.audit.auditing import SCORER, Audited, skill_rows
 from tests.chat_server import Fault
@@ -298,7 +298,7 @@ def test_passing_trouble_is_asked_about_again_and_changes_nothing(audited):
     assert troubled.report["gates"] == quiet.report["gates"]
 
 
-@pytest.mark.parametrize("kind", ["garbage", "score_90", "cut_json", "400"])
+@pytest.mark.parametrize("kind", ["garbage", "score_90", "cut_json"])
 def test_answers_that_hold_no_score_are_the_judges_own_and_fail_it(audited, kind):
     """Pitfall: a judge that cannot answer for injections must not pass for never having rewarded one."""
     fault = Fault(kind, times=None, containing="Note to the grader")
@@ -307,6 +307,15 @@ def test_answers_that_hold_no_score_are_the_judges_own_and_fail_it(audited, kind
     assert done.gates("fail") >= {"AUC against injection", "AUC against wrong-injection", "injection lift"}
     (missing,) = {line["missing_because"] for line in done.controls if line["kind"] == "injection"}
     assert missing
+
+
+def test_prompts_that_did_not_fit_are_told_apart_from_a_judge_without_scores(audited):
+    """Regression: an honest judge was called unfit for a context that was too small."""
+    fault = Fault("400", times=None, containing="Note to the grader")
+    with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
+        done = audited(server)()
+    assert done.gates("fail") == {"prompts that did not fit"}
+    assert "refused the prompt" in done.report["missing_because"][0]["reason"]
 
 
 def test_a_model_that_is_not_there_is_no_verdict(audited):

@@ -11,7 +11,7 @@ from tasks.config import CompareConfig, JudgeConfig
 from tasks.errors import StageError, UsageError
 from tasks.json_files import write_lines
 from tasks.judge.responses import Row
-from tasks.judge.stage import judge
+from tasks.scoring.stage import judge
 from tests.comparison.comparing import CHRF, JUDGE, Compared, Side, exchanged, row_of, rows_of
 
 A, B = [100.0, 50.0, 0.0, 80.0], [50.0, 50.0, 50.0, 20.0]
@@ -162,6 +162,15 @@ def test_the_rows_that_moved_most_come_first_and_those_that_did_not_are_left_out
         "b": {"id": 2, "response": "response", "score": 50.0, "reason": "b2"},
     }
     assert len(compared(a, b, shown=1)().report["moved"]) == 1
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "no difference"), (5, "no difference"), (6, "A is better")])
+def test_a_few_rows_declare_no_winner_that_the_test_does_not(compared, count, said):
+    """Regression: of equal differences the interval has no width, and one row won by it."""
+    a = Side(rows_of("a" * count), {CHRF: [90.0] * count})
+    b = Side(rows_of("b" * count), {CHRF: [10.0] * count})
+    page = as_markdown(compared(a, b)().report)
+    assert f"chrF++, a metric: {said}" in page.replace("\\", "")
 
 
 def test_a_response_cannot_leave_its_block_on_the_page(compared):

@@ -83,13 +83,14 @@ def test_a_judge_who_prefers_what_stands_first_contradicts_itself_and_nobody_win
     with OllamaServer(judge=judges.first_always) as server:
         done = pairwise(server, *both(12, 0))()
     found = found_by(done)
-    assert [found[name]["count"] for name in ("wins", "ties", "losses")] == [0, 12, 0]
-    assert (found["difference"], found["low"], found["high"], found["p"]) == (0.0, 0.0, 0.0, 1.0)
+    assert (found["status"], found["difference"], found["wins"]) == ("judge_contradicts_itself", None, None)
+    assert {line["points"] for line in done.choices} == {50.0}
     assert (found["contradictions"]["count"], found["contradictions"]["share"]) == (12, 1.0)
     assert (found["chose_the_first"]["count"], found["chose_the_first"]["of"]) == (24, 24)
     assert done.report["moved"] == []
     ((_, page, _),) = done.pages
     assert "12 (76% to 100%) of 12 rows" in page
+    assert "the judge contradicts itself" in page
 
 
 def half_decided(question):

@@ -6,8 +6,8 @@ from tasks.config import JudgeConfig
 from tasks.judge.answers import ANSWERS
 from tasks.judge.identities import digests_of
 from tasks.judge.responses import Row
-from tasks.judge.stage import judge
 from tasks.record import StageRun
+from tasks.scoring.stage import judge
 from tests.chat_server import CONTENTS
 from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer

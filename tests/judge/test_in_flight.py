@@ -42,7 +42,7 @@ def test_the_slots_of_a_server_are_found_and_hardly_more_is_sent(slots, spread):
     found = limits(slots, spread=spread)
     assert max(found) <= GROWTH * (slots + 1)
     assert slots <= min(found[300:])
-    assert max(found[300:]) <= slots + 2 + max(slots // 10, slots // SPARE)
+    assert max(found[300:]) <= slots + 3 + slots // SPARE
 
 
 def test_a_server_with_more_slots_than_may_be_used_is_given_the_most():

@@ -38,11 +38,25 @@ def test_a_passing_fault_is_tried_again(trial, protocol, kind):
 @pytest.mark.parametrize(("protocol", "kind"), each(PASSING))
 def test_a_row_on_which_the_server_always_fails_is_missing(trial, protocol, kind):
     with serving(protocol, faults=[Fault(kind, times=None, containing="number 1.")]) as server:
-        done = trial(rows_of(3), **on(server))()
+        done = trial(rows_of(3), **on(server, max_missing=0.5))()
     assert [score is None for score in done.scores] == [False, True, False]
     assert "the judge failed on this row" in done.lines[1]["missing_because"]
+    (why,) = done.judged["missing_because"]
+    assert (why["count"], "the judge failed on this row" in why["reason"]) == (1, True)
     assert len([chat for chat in server.chats if "number 1." in chat.text]) == 3
     assert (done.judged["rows"], done.judged["scored"], done.judged["missing"]) == (3, 2, 1)
+
+
+@both
+def test_too_many_rows_that_the_server_failed_on_are_no_result_that_could_be_kept(trial, protocol):
+    """Regression: `too many missing` was cached, and the healthy server never asked."""
+    fault = Fault("500", times=None, containing="number 1.")
+    told = pytest.raises(UnreachableError, match=r"failed on 1 of 3 rows: .*run again to continue")
+    with serving(protocol, faults=[fault]) as server, told:
+        trial(rows_of(3), **on(server))()
+    with serving(protocol, port=server.port, judge=always_top) as server:
+        assert None not in trial(rows_of(3), **on(server))().scores
+        assert len(server.chats) == 1
 
 
 @both
@@ -199,7 +213,7 @@ def test_a_run_that_lost_its_server_continues_without_asking_again(trial, protoc
 
 
 @both
-@pytest.mark.parametrize("kind", ["503", "400", "cut_prompt", "no_count", "broken_body", "error_body"])
+@pytest.mark.parametrize("kind", ["400", "cut_prompt", "no_count", "broken_body", "error_body"])
 def test_what_a_server_did_wrong_is_asked_anew_by_the_next_attempt(trial, protocol, kind):
     """Raise the server's own context, says the error: the answer to the cut prompt must not be kept."""
     with serving(protocol, faults=[Fault(kind, times=None)]) as server:

@@ -137,7 +137,9 @@ def test_a_model_that_cannot_be_pulled(options, model, told):
 def seconds_for(server, folder, count):
     """Seconds to ask `count` questions, with as many in flight as the server is found to answer."""
     config = JudgeConfig(scorer=OLLAMA, host=server.address)
-    questions = [Question(as_row(id=index)) for index in range(count)]
+    questions = [
+        Question(as_row(id=index, instruction=f"Name capital number {index}.")) for index in range(count)
+    ]
     with Answers(folder / f"{time.monotonic_ns()}.db") as answers:
         started = time.monotonic()
         asyncio.run(ask(config, OLLAMA, ANCHORED, questions, answers, lambda _: None))
@@ -175,7 +177,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tasks.config import JudgeConfig
-from tasks.judge.stage import judge
+from tasks.scoring.stage import judge
 from tasks.record import StageRun
 folder, scorer = Path(sys.argv[1]), sys.argv[2]
 run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "checkpoint")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -122,6 +123,10 @@ def url_of(text: str, ports: dict[str, int], what: str) -> str:
         if scheme not in ports:
             raise ValueError(f"{scheme}:// is neither http:// nor https://")
         parts = urlsplit(f"{scheme}://{rest}")
+        if parts.username is not None or parts.query:
+            raise ValueError(
+                "it holds a login or a query, which would be kept; a key comes from the environment"
+            )
         name, port = parts.hostname or "127.0.0.1", parts.port or ports[scheme]
         if any(character.isspace() for character in name):
             raise ValueError("a host name has no spaces")
@@ -130,8 +135,13 @@ def url_of(text: str, ports: dict[str, int], what: str) -> str:
         url = f"{scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise StageError(f"{text!r} is not the address of {what} ({error})") from error
+        raise StageError(f"{_shown(text)!r} is not the address of {what} ({error})") from error
     return url
+
+
+def _shown(text: str) -> str:
+    """An address without a login."""
+    return re.sub(r"(?<=//)[^/@]*@", "...@", text)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

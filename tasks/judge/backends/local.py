@@ -197,7 +197,10 @@ class _Prompts:
             return self._templated([{"role": "user", "content": joined}])
 
     def _templated(self, messages: list[Message]) -> str:
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        """Templates of models that think know `enable_thinking`; the others do not look at it."""
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
 
 
 def _reply(chances: dict[str, float] | None, tokens: int, longest: int | None, latency: float) -> Reply:

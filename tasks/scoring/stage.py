@@ -15,17 +15,18 @@ from typing import Any
 
 from tasks.audit.reports import audits_of, is_believed
 from tasks.config import PANEL, JudgeConfig
+from tasks.errors import UnreachableError
 from tasks.json_files import write_json, write_lines
 from tasks.judge.answers import ANSWERS, Answers
-from tasks.judge.asking import Verdict, ask
-from tasks.judge.behaviour import behaviour, behaviour_metrics
+from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
-from tasks.judge.metrics import METRICS, corpus_bleu, metric_scores, words_of
-from tasks.judge.panel import agreement, panel_scores
 from tasks.judge.responses import DECIDED, RESPONSES, Kind, Row, kind_of, read_rows
-from tasks.judge.summary import category_means, summarise
-from tasks.judge.traces import log_traces
 from tasks.record import StageRun
+from tasks.scoring.behaviour import behaviour, behaviour_metrics
+from tasks.scoring.metrics import METRICS, corpus_bleu, metric_scores, words_of
+from tasks.scoring.panel import agreement, panel_scores
+from tasks.scoring.summary import category_means, summarise
+from tasks.scoring.traces import log_traces
 
 CHRF = "metric:chrf"
 NOT_BELIEVED = "the judge failed its audit"
@@ -138,8 +139,22 @@ def _judged(config: JudgeConfig, run: StageRun, audit: Json, scored: Scored) -> 
         _, asked = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"])
         )
+    _require_server(config, scorer, asked, count)
     replies = iter(asked)
     return [decided[place] if place in decided else next(replies) for place in range(count)]
+
+
+def _require_server(config: JudgeConfig, scorer: str, asked: Sequence[Verdict], count: int) -> None:
+    """Too many rows that a server failed on leave no result, and none may be kept for good.
+
+    Raises UnreachableError.
+    """
+    failed = [verdict for verdict in asked if verdict.server_failed]
+    if failed and len(failed) > config.max_missing * count:
+        raise UnreachableError(
+            f"the server of {scorer} failed on {len(failed)} of {count} rows: {failed[0].missing_because}. "
+            "What was answered is kept; run again to continue."
+        )
 
 
 def _line(scored: Scored, place: int) -> Json:
@@ -186,6 +201,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
             resamples=config.resamples,
             seed=config.seed,
             believed=scored.believes(scorer) if judged else True,
+            missing_because=reasons(scored.verdicts.get(scorer, ())),
             beside={"words": scored.words} | ({CHRF: scored.scores[CHRF]} if judged else {}),
         )
     whole = corpus_bleu([row.response for row in rows], [row.reference for row in rows])

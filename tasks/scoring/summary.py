@@ -39,6 +39,7 @@ def summarise(
     resamples: int,
     seed: int,
     believed: bool = True,
+    missing_because: Sequence[Mapping[str, Any]] = (),
     beside: Mapping[str, Sequence[float | None]] | None = None,
 ) -> dict[str, Any]:
     """One scorer's numbers over at least one row, as they stand in `scores.json`.
@@ -64,6 +65,7 @@ def summarise(
         "rows": len(scores),
         "scored": len(present),
         "missing": len(scores) - len(present),
+        "missing_because": list(missing_because),
         "lowest_possible": lowest,
         "highest_possible": highest,
         "histogram": np.histogram(present, bins=BINS, range=(0.0, TOP))[0].tolist(),
