@@ -219,6 +219,9 @@ def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
         from rich.console import Console
 
         show(outcome, Console(highlight=False))
+        console.say(
+            f"MLflow run {outcome['run_id']}: every call, score and page is in its stages", style="dim"
+        )
     if outcome["status"] == "refused":
         console.say(f"error: {outcome['error']}", style="red")
         raise typer.Exit(RefusedError.exit_status)

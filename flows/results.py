@@ -48,7 +48,10 @@ def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str |
 
 
 def outcome_of(state: State) -> dict[str, Any]:
-    """What `finished` kept of a flow, refused or not. Raises the error that ended it before that."""
+    """What `finished` kept of a flow, refused or not. Raises the error that ended it before that.
+
+    A failed state of Prefect brings along its message alone, so what a refused flow told is read from MLflow.
+    """
     if state.is_completed():
         return state.result()
     error = error_in(state)
