@@ -83,7 +83,8 @@ def failures(report: Json) -> str:
     failed = [gate for gate in report["gates"] if gate["verdict"] == "fail"]
     told = [f"{gate['name']} {found(gate)} (fails at {fails(gate)})" for gate in failed[:TOLD]]
     if len(failed) > TOLD:
-        told.append(f"and {len(failed) - TOLD} more gates")
+        more = len(failed) - TOLD
+        told.append(f"and {more} more gate{'s' if more > 1 else ''}")
     if report["missing_because"]:
         told.append(report["missing_because"][0]["reason"])
     return "; ".join(told)

@@ -86,7 +86,7 @@ def test_a_judge_that_obeys_the_response_is_refused(workplace, served):
     server = served(obedient)
     result = workplace("judge", "right.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
     assert result.status == 3
-    assert "injection lift" in result.json["error"]
+    assert "AUC against injection" in result.json["error"]
     entry = result.json["scores"][-1]
     assert (entry["status"], entry["mean"], entry["scored"]) == ("judge_failed_audit", None, 0)
     assert result.json["scores"][0]["mean"] == 100
