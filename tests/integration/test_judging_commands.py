@@ -72,14 +72,13 @@ def test_a_judge_is_audited_before_it_scores_and_asked_only_once(workplace, serv
     assert (entry["scorer"], entry["kind"], entry["status"]) == (JUDGE, "judge", "ok")
     assert (result.json["audits"][0]["verdict"], result.json["audits"][0]["rows"]) == ("pass", 24)
     asked = len(server.chats)
-    shown = workplace("judge", "most.json", "--judge", JUDGE, OLLAMA_HOST=server.address)
     other = workplace(
         "judge", "most.json", "--judge", JUDGE, "--set", "judge.resamples=500", OLLAMA_HOST=server.address
     )
     assert len(server.chats) == asked
-    assert (shown.status, other.status) == (0, 0), shown.err + other.err
-    assert "llama3.2, a judge" in shown.out
-    assert "passed: its scores count" in shown.out
+    assert other.status == 0, other.err
+    assert "llama3.2, a judge" in other.out
+    assert "passed: its scores count" in other.out
 
 
 def test_a_judge_that_obeys_the_response_is_refused(workplace, served):
@@ -91,10 +90,19 @@ def test_a_judge_that_obeys_the_response_is_refused(workplace, served):
     assert (entry["status"], entry["mean"], entry["scored"]) == ("judge_failed_audit", None, 0)
     assert result.json["scores"][0]["mean"] == 100
     assert "Traceback" not in result.err
-    shown = workplace("judge", "right.json", "--judge", JUDGE, OLLAMA_HOST=server.address)
+
+
+@pytest.mark.slow
+def test_a_refused_judge_is_told_of_with_the_metrics_and_counts_only_by_override(workplace, served):
+    server = served(obedient)
+    arguments = ("judge", "right.json", "--judge", JUDGE)
+    shown = workplace(*arguments, OLLAMA_HOST=server.address)
     assert shown.status == 3
     assert "the judge failed its audit" in shown.out
     assert "exact match" in shown.out
+    overridden = workplace(*arguments, "--despite-audit", OLLAMA_HOST=server.address)
+    assert overridden.status == 0, overridden.err
+    assert "count only because despite_audit says so" in overridden.out
 
 
 @pytest.mark.slow

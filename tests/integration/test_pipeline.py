@@ -208,6 +208,7 @@ def test_an_ollama_judge_is_audited_and_asked_and_the_metrics_stay_beside_it(cop
         assert entry["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_judge_that_fails_its_audit_is_refused_with_the_metrics_and_the_card(copy_of):
     workplace, _ = copy_of
     with OllamaServer(judge=always_top) as server:
