@@ -20,11 +20,12 @@ from flows.options import (
     Refresh,
     Scorers,
     Verbose,
+    end_when_refused,
     judge_settings,
 )
 from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
 from tasks.download import fingerprints
-from tasks.errors import RefusedError, TouchstoneError
+from tasks.errors import TouchstoneError
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -70,9 +71,7 @@ def run(
         print_result(json.dumps(outcome, ensure_ascii=False))
     else:
         _show_report(outcome["run_id"])
-    if outcome["status"] == "refused":
-        console.say(f"error: {outcome['error']}", style="red")
-        raise typer.Exit(RefusedError.exit_status)
+    end_when_refused(outcome)
 
 
 @app.command()
@@ -94,9 +93,7 @@ def preflight(
     show(outcome)
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
-    if outcome["status"] == "refused":
-        console.say(f"error: {outcome['error']}", style="red")
-        raise typer.Exit(RefusedError.exit_status)
+    end_when_refused(outcome)
 
 
 def _ready(profile: str, overrides: Iterable[str], mirror: str | None, verbose: bool) -> Profile:

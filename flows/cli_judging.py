@@ -16,6 +16,7 @@ from flows.options import (
     Refresh,
     Scorers,
     Verbose,
+    end_when_refused,
     judge_settings,
 )
 from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
@@ -28,7 +29,7 @@ from tasks.config import (
     source_from_text,
 )
 from tasks.download import fingerprints
-from tasks.errors import RefusedError, UsageError
+from tasks.errors import UsageError
 
 commands = typer.Typer()
 
@@ -222,6 +223,4 @@ def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
         console.say(
             f"MLflow run {outcome['run_id']}: every call, score and page is in its stages", style="dim"
         )
-    if outcome["status"] == "refused":
-        console.say(f"error: {outcome['error']}", style="red")
-        raise typer.Exit(RefusedError.exit_status)
+    end_when_refused(outcome)

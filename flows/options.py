@@ -1,8 +1,11 @@
-"""Options that several commands have."""
+"""What several commands have in common: their options, and how a refusal ends them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from flows.console import console
+from tasks.errors import RefusedError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
 Verbose = Annotated[
@@ -40,3 +43,10 @@ def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit:
     if despite_audit:
         found.append("judge.despite_audit=true")
     return found
+
+
+def end_when_refused(outcome: dict[str, Any]) -> None:
+    """End the command with the status of a refusal, and its reason, when that is what came of it."""
+    if outcome["status"] == "refused":
+        console.say(f"error: {outcome['error']}", style="red")
+        raise typer.Exit(RefusedError.exit_status)

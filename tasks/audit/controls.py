@@ -80,9 +80,10 @@ def _responses(row: Row, wrong: str | None, seed: int) -> Iterator[tuple[str, st
     if (changed := _changed(reference)) != reference:
         yield CHANGED_CASE, changed
     yield FILLER, f"Sure! Here is the answer: {reference} I hope this helps."
+    prompt = "\n".join(row.question)
     bad = {
         WRONG: wrong,
-        "echo": _prompt(row) if _prompt(row) and not _says(_prompt(row), reference) else None,
+        "echo": prompt if prompt and not _says(prompt, reference) else None,
         "input-loop": " ".join(["Input:"] * 20),
         "template-loop": "### Instruction:\n\n### Response:\n\n" * 8,
         "empty": "",
@@ -101,10 +102,6 @@ def _responses(row: Row, wrong: str | None, seed: int) -> Iterator[tuple[str, st
 def _plain(text: str) -> tuple[str, ...]:
     """What a text says, whatever its case, punctuation and spacing; all of it where that leaves nothing."""
     return words_of(text) or (text.strip(),)
-
-
-def _prompt(row: Row) -> str:
-    return "\n".join(part for part in (row.instruction, row.input) if part.strip())
 
 
 def _says(prompt: str, reference: str) -> bool:

@@ -17,7 +17,7 @@ from tasks.judge.forms import TOP, Question, choice_form_of
 from tasks.judge.responses import DECIDED, Row, kind_of
 from tasks.record import StageRun
 from tasks.scoring.summary import too_many_missing
-from tasks.statistics.intervals import wilson_interval
+from tasks.statistics.intervals import share_of
 
 EVEN = TOP / 2
 
@@ -57,7 +57,7 @@ def choices(
     lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
     points = [line["points"] for line in lines]
     asked = [line for line in lines if line["first"] is not None and line["second"] is not None]
-    apart = _share(sum(line["contradicts"] for line in asked), len(asked))
+    apart = share_of(sum(line["contradicts"] for line in asked), len(asked))
     status = "too_many_missing" if too_many_missing(points, config.max_missing) else "ok"
     if (apart["low"] or 0.0) > config.max_contradictions:
         status = "judge_contradicts_itself"
@@ -70,7 +70,7 @@ def choices(
         "prompt_version": form.version(),
         "decided_in_code": len(pairs) - len(open_rows),
         "contradictions": apart,
-        "chose_the_first": _share(chose_first, 2 * len(asked)),
+        "chose_the_first": share_of(chose_first, 2 * len(asked)),
         **shown_by(config, points, [None if one is None else TOP - one for one in points], status),
     }
     return summary, lines, [call for verdict in verdicts for call in verdict.calls]
@@ -122,8 +122,3 @@ def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] |
 def _combined(first: float, second: float) -> float:
     """A's points over both orders; a judge that contradicts itself has said nothing."""
     return EVEN if (first - EVEN) * (second - EVEN) < 0 else (first + second) / 2
-
-
-def _share(count: int, of: int) -> Json:
-    low, high = wilson_interval(count, of) if of else (None, None)
-    return {"count": count, "of": of, "share": count / of if of else None, "low": low, "high": high}

@@ -120,7 +120,7 @@ def choice_messages(row: Row, first: str, second: str, answer: str) -> list[Mess
 
 def plain_messages(row: Row) -> list[Message]:
     """The question as notebooks put it: no scale, no fence, one message."""
-    question = "\n\n".join(part for part in (row.instruction, row.input) if part.strip())
+    question = "\n\n".join(row.question)
     content = _PLAIN.format(question=question, reference=row.reference, response=row.response)
     return [{"role": "user", "content": content}]
 

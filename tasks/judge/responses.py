@@ -41,6 +41,11 @@ class Row:
     reference_loss: float | None = None
     reference_tokens: int | None = None
 
+    @property
+    def question(self) -> list[str]:
+        """The instruction, and the input where there is one."""
+        return [part for part in (self.instruction, self.input) if part.strip()]
+
 
 def read_rows(path: Path) -> list[Row]:
     """Read `responses.jsonl`.

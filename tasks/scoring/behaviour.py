@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tasks.judge.responses import Kind, Row
-from tasks.statistics.intervals import bootstrap_interval, perplexity_interval, wilson_interval
+from tasks.statistics.intervals import bootstrap_interval, perplexity_interval, share_of
 
 SHARES: tuple[Kind, ...] = ("empty", "looping", "echoed", "identical")
 
@@ -21,9 +21,9 @@ def behaviour(
     `words` are the lengths of the responses in words. Shares are fractions, lengths and perplexity means over
     the rows that carry them; all have 95% intervals.
     """
-    found = {f"share_{kind}": _share([own == kind for own in kinds]) for kind in SHARES}
+    found = {f"share_{kind}": share_of(sum(own == kind for own in kinds), len(kinds)) for kind in SHARES}
     if cut := [row.cut for row in rows if row.cut is not None]:
-        found["share_cut"] = _share(cut)
+        found["share_cut"] = share_of(sum(cut), len(cut))
     if tokens := [row.tokens for row in rows if row.tokens is not None]:
         found["length_tokens"] = _length(tokens, resamples, seed)
     found["length_words"] = _length(words, resamples, seed)
@@ -51,12 +51,6 @@ def behaviour_metrics(found: Json) -> dict[str, float]:
         else:
             metrics[name] = numbers["perplexity"]
     return metrics
-
-
-def _share(flags: Sequence[bool]) -> Json:
-    count = sum(flags)
-    low, high = wilson_interval(count, len(flags))
-    return {"count": count, "of": len(flags), "share": count / len(flags), "low": low, "high": high}
 
 
 def _length(lengths: Sequence[int], resamples: int, seed: int) -> Json:

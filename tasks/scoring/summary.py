@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tasks.judge.forms import TOP
 from tasks.statistics.intervals import bootstrap_interval
 from tasks.statistics.ranking import spearman, spearman_interval
 
-TOP = 100.0
 BINS = 10
 
 Status = Literal["ok", "too_many_missing", "judge_failed_audit"]

@@ -49,7 +49,7 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
     trace = client.start_trace(
         f"row {row.id}",
         span_type=SpanType.EVALUATOR,
-        inputs={"input": "\n".join(part for part in (row.instruction, row.input) if part.strip())},
+        inputs={"input": "\n".join(row.question)},
         tags={"touchstone.row": str(row.id)},
         experiment_id=run.tracking.experiment_id,
         run_id=run.run_id,

@@ -106,6 +106,12 @@ def wilson_interval(count: int, of: int) -> tuple[float, float]:
     return (0.0 if count == 0 else middle - half), (1.0 if count == of else middle + half)
 
 
+def share_of(count: int, of: int) -> dict[str, float | int | None]:
+    """A share with its 95% interval, as fractions, as it stands in outputs; of nothing there is none."""
+    low, high = wilson_interval(count, of) if of else (None, None)
+    return {"count": count, "of": of, "share": count / of if of else None, "low": low, "high": high}
+
+
 def paired_interval(
     a: Sequence[float], b: Sequence[float], resamples: int, seed: int
 ) -> tuple[float, float, float]:

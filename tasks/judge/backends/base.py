@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tasks.errors import StageError
+from tasks.judge.prompts import Message
 
-Message = dict[str, str]
 Json = dict[str, Any]
 
 
