@@ -129,6 +129,14 @@ def stage_run(tmp_path):
 
 
 @pytest.fixture
+def quick_judges(monkeypatch):
+    """Judges that are tried again at once, and are only where a test says."""
+    monkeypatch.setattr("tasks.judge.asking.BASE_DELAY", 0.001)
+    for name in ("OLLAMA_HOST", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
 def mlflow_server(tmp_path):
     """The address of an MLflow server that keeps the artifacts, and the folder that it keeps them in."""
     with socket.socket() as free:

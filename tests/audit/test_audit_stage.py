@@ -9,7 +9,6 @@ from tasks.audit.controls import KINDS
 from tasks.config import JudgeConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_json, write_lines
-from tasks.judge import asking
 from tasks.judge.answers import ANSWERS
 from tasks.record import StageRun
 from tasks.scoring.stage import judge
@@ -23,11 +22,7 @@ ROWS = 30  # on which a judge can pass
 FEW = 12  # on which one can fail
 
 
-@pytest.fixture(autouse=True)
-def _quick_and_alone(monkeypatch):
-    monkeypatch.setattr(asking, "BASE_DELAY", 0.001)
-    for name in ("OLLAMA_HOST", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("quick_judges")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from tasks.comparison.pairwise import _line
 from tasks.config import AskConfig
 from tasks.errors import StageError
 from tasks.json_files import read_lines
-from tasks.judge import asking
 from tasks.judge.asking import Verdict
 from tasks.judge.identities import digests_of
 from tasks.judge.prompts import fence_code
@@ -22,11 +21,7 @@ GOOD, BAD = "A thing with number {}", "Something else, {}"
 PASSED = {"scorer": JUDGE, "verdict": "pass", "digest": OllamaServer.digest}
 
 
-@pytest.fixture(autouse=True)
-def _quick_and_alone(monkeypatch):
-    monkeypatch.setattr(asking, "BASE_DELAY", 0.001)
-    for name in ("OLLAMA_HOST", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("quick_judges")
 
 
 def both(wins, losses):
