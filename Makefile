@@ -14,7 +14,7 @@ run: setup
 	$(VENV)/bin/touchstone run quickstart
 
 test: lint
-	$(VENV)/bin/python -m pytest -m "not slow" tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow" tests
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow tests
