@@ -1,7 +1,8 @@
-"""Taking over a pretrained model of Hugging Face: weights in safetensors, a tokenizer, none of its code."""
+"""Taking over a model, of Hugging Face or of the registry: weights in safetensors, a tokenizer, no code."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import ENDPOINT
@@ -10,9 +11,12 @@ from transformers import AutoModelForCausalLM
 
 from tasks.config import BaseConfig
 from tasks.errors import StageError
-from tasks.json_files import write_json
-from tasks.models import load_tokenizer
+from tasks.json_files import read_json, write_json
+from tasks.models import ADAPTER, load_model, load_tokenizer
+from tasks.outputs import OUTPUT, fetch
 from tasks.record import StageRun
+from tasks.registered import Registered, as_fingerprinted, intact
+from tasks.tracking import set_tags
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 CONFIGURATION = ("config.json", "generation_config.json")
@@ -30,10 +34,16 @@ TOKENIZER = (
 def base(config: BaseConfig, run: StageRun) -> None:
     """Write `model/`, weights as they are and the tokenizer with a padding token, and `summary.json`.
 
-    The mirror is looked in first. Raises StageError for a model that cannot be had or loaded, that has no
-    safetensors, no end token, or fewer embeddings than its tokenizer has tokens.
+    The mirror is looked in first. A registered model's summary says which version it was. Raises StageError
+    for a model that cannot be had or loaded, that has no safetensors, no end token, or fewer embeddings than
+    its tokenizer has tokens, and for a registered one that is a classifier.
     """
-    folder, revision = _found(config, run)
+    origin: dict[str, Any] = {"model": config.model}
+    if config.is_registered:
+        folder, own = _from_registry(config, run)
+        origin |= own
+    else:
+        folder, origin["revision"] = _found(config, run)
     if not any(folder.glob(WEIGHTS[0])):
         raise StageError(
             f"base.model {config.model!r} has no weights as safetensors (its files are "
@@ -48,11 +58,42 @@ def base(config: BaseConfig, run: StageRun) -> None:
     run.progress(1, 2, "parts", "weights")
     vocabulary = _write_tokenizer(config, folder, out)
     parameters = _proved(config, out, vocabulary)
-    write_json(
-        run.out / "summary.json", {"model": config.model, "revision": revision, "parameters": parameters}
-    )
+    write_json(run.out / "summary.json", origin | {"parameters": parameters})
     run.log_metrics({"parameters": parameters})
     run.progress(2, 2, "parts", f"{parameters:,} weights")
+
+
+def _from_registry(config: BaseConfig, run: StageRun) -> tuple[Path, dict[str, Any]]:
+    """A folder with the version's model, adapters merged, and what the summary says of where it is from."""
+    found = as_fingerprinted(run.tracking, config.model, run.fingerprints)
+    run.progress(0, 2, "parts", f"reading {found.label}")
+    output = fetch(run.tracking, intact(run.tracking, found.model)) / OUTPUT
+    if read_json(output / "summary.json").get("task") == "classification":
+        raise StageError(
+            f"base.model models:/{found.label} is a classifier, which cannot be trained to write. Name a "
+            "model that was fine-tuned on instructions"
+        )
+    set_tags(run.tracking.client, run.run_id, {"touchstone.base.version": found.label})
+    origin = {"model": f"models:/{found.label}", "revision": found.model.digest}
+    origin["registered"] = {"version": found.label, "preflight": found.preflight}
+    return _whole(found, output / "model", run), origin
+
+
+def _whole(found: Registered, folder: Path, run: StageRun) -> Path:
+    """The folder, or one with its adapters merged into the model that they were trained on."""
+    if not (folder / ADAPTER).exists():
+        return folder
+    if found.under is None:
+        raise StageError(
+            f"models:/{found.label} is adapters alone, and does not say of which model. Run its profile "
+            "again with lora.adapters=merged"
+        )
+    under = fetch(run.tracking, intact(run.tracking, found.under)) / OUTPUT / "model"
+    model, tokenizer = load_model(folder, under)
+    whole = run.checkpoint / "merged"
+    model.save_pretrained(whole)
+    tokenizer.save_pretrained(whole)
+    return whole
 
 
 def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:

@@ -4,7 +4,8 @@ A causal model continues a prompt. A classifier takes texts, a column of that na
 each with its probability.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,16 @@ TEXT_TO_LABEL = ModelSignature(
 ALIKE = 1e-3  # between the probability of a text in a batch and that of the text alone
 
 
-def register(config: PromoteConfig, run: StageRun, model: Path, rows: Path, base: Path | None) -> str:
-    """Log the model into the stage's MLflow run and register it; returns the version.
+@dataclass(frozen=True)
+class Logged:
+    """A model in MLflow that is no version of a registered model yet."""
+
+    source: str
+    model_id: str | None
+
+
+def log_model(run: StageRun, model: Path, rows: Path, base: Path | None) -> Logged:
+    """Log the model into the stage's MLflow run.
 
     Raises StageError for a classifier that, loaded from there, does not give what the stage predicted, and
     for adapters without their base.
@@ -44,11 +53,16 @@ def register(config: PromoteConfig, run: StageRun, model: Path, rows: Path, base
         info = _log(model, rows, base)
     client = run.tracking.client
     client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
+    return Logged(client.get_logged_model(info.model_id).artifact_location, info.model_id)
+
+
+def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: Mapping[str, str]) -> str:
+    """Make a logged model a version of the registered model, with these tags from its first moment."""
     create_if_missing(run.tracking, config.name)
-    source = client.get_logged_model(info.model_id).artifact_location
-    return str(
-        client.create_model_version(config.name, source, run_id=run.run_id, model_id=info.model_id).version
+    version = run.tracking.client.create_model_version(
+        config.name, logged.source, run_id=run.run_id, model_id=logged.model_id, tags=dict(tags)
     )
+    return str(version.version)
 
 
 def _log(model: Path, rows: Path, base: Path | None) -> ModelInfo:

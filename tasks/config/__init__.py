@@ -23,7 +23,7 @@ from tasks.config.judging import (
     JudgeConfig,
     ResponsesConfig,
 )
-from tasks.config.pretraining import SIZES, BaseConfig, PretrainConfig
+from tasks.config.pretraining import REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PromoteConfig, ReportConfig
 from tasks.config.tuning import (
     ClassifyConfig,
@@ -38,6 +38,7 @@ from tasks.config.tuning import (
 __all__ = [
     "OUTSIDE_KEY",
     "PANEL",
+    "REGISTERED",
     "SIZES",
     "AskConfig",
     "AuditConfig",

@@ -1,5 +1,6 @@
 """Configuration of the base model: pretrained here, or taken over."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -103,6 +104,11 @@ class PretrainConfig(StageConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         self.shape()
+        if is_registered(self.model):
+            raise ValueError(
+                f"model {self.model!r} is of the registry, which pretraining cannot go on from; fine-tune it "
+                "as base.model, or export it: mlflow artifacts download -u URI -d FOLDER"
+            )
         if self.model is None and (self.weights == "pretrained" or self.revision):
             raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
         if self.model is not None and self.dropout:
@@ -137,11 +143,41 @@ class PretrainConfig(StageConfig):
         return layers, heads, width
 
 
-class BaseConfig(StageConfig):
-    """A causal model of Hugging Face with its tokenizer, to fine-tune as it is: safetensors, no code."""
+REGISTERED = re.compile(r"models:/(?P<name>[^/:]+?)(?:@(?P<alias>[\w-]+)|/(?P<version>[1-9]\d*))")
 
-    model: Annotated[str, Field(min_length=1, description="owner/name or a folder")]
+
+def is_registered(model: str | None) -> bool:
+    """Whether a model is named as MLflow's registry names it."""
+    return model is not None and model.startswith("models:/")
+
+
+class BaseConfig(StageConfig):
+    """A causal model with its tokenizer, to fine-tune as it is: safetensors, no code of its own."""
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="of Hugging Face: owner/name or a folder; of the registry: models:/NAME@champion or "
+            "models:/NAME/VERSION",
+        ),
+    ]
     revision: Annotated[str | None, Field(description="commit or tag")] = None
     mirror: Annotated[
         str | None, Field(description="a folder that is looked in first, for owner/name or name"), OUTSIDE_KEY
     ] = None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the model is one of the registry."""
+        return is_registered(self.model)
+
+    @model_validator(mode="after")
+    def _names_a_version(self) -> Self:
+        if self.is_registered and not REGISTERED.fullmatch(self.model):
+            raise ValueError(
+                f"{self.model!r} names no registered model; expected models:/NAME@champion or models:/NAME/3"
+            )
+        if self.is_registered and self.revision:
+            raise ValueError("revision goes with a model of Hugging Face; name a version: models:/NAME/3")
+        return self

@@ -7,6 +7,7 @@ from tasks.report import judging_wording as judging
 from tasks.report import scores_wording as scores
 from tasks.report import wording as words
 from tasks.report.markdown_blocks import escaped, fenced, grid, table
+from tasks.report.promotion_wording import decision_rows
 from tasks.report.text import duration, percent, short, visible
 from tasks.report.verdict import verdict
 
@@ -38,9 +39,9 @@ def as_markdown(report: Json, cost: Json) -> str:
         f"**{escaped(f'{found.sentence} {found.number}'.rstrip())}** {escaped(found.detail)}",
         escaped(found.more),
         f"**{escaped(found.warning)}**" if found.warning else "",
-        "" if words.is_pretrained_only(report) else escaped(report["promotion"]["reason"]),
         *(_judged(report) if words.is_judged(report) else ()),
         *(_classified(report) if words.is_classified(report) else ()),
+        *(() if words.is_pretrained_only(report) else _promotion(report)),
         "## Training",
         _training(report, cost),
         *(_texts(cost) if words.is_pretrained_only(report) else ()),
@@ -165,6 +166,12 @@ def _example(row: Json) -> list[tuple[str, str]]:
     parts = [("text", row["text"]), ("label", row["label"])]
     parts.append(("classifier", f"{row['predicted']} ({probability})"))
     return parts + [("baseline", f"{said} ({name})") for name, said in row["baselines"].items()]
+
+
+def _promotion(report: Json) -> list[str]:
+    promotion = report["promotion"]
+    lines = [f"- {name}: {escaped(value)}" for name, value in decision_rows(promotion)]
+    return ["## Promotion", escaped(promotion["reason"]), "\n".join(lines)]
 
 
 def _texts(cost: Json) -> list[str]:

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.report import classes_wording, judging_wording, scores_wording, text, wording
 from tasks.report.charts import chart
+from tasks.report.promotion_wording import decision_rows
 from tasks.report.verdict import verdict
 
 TEMPLATE = "page.html.j2"
@@ -26,6 +27,7 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         scores=scores_wording,
         judging=judging_wording,
         classes=classes_wording,
+        decision_rows=decision_rows,
     )
 
 

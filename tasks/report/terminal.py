@@ -11,6 +11,7 @@ from rich.text import Text
 from tasks.report import terminal_classes, terminal_scores
 from tasks.report import wording as words
 from tasks.report.older import in_todays_form
+from tasks.report.promotion_wording import checked_text
 from tasks.report.samples import spread
 from tasks.report.terminal_style import SAMPLES, grid_of, loss_style
 from tasks.report.text import duration, one_line, short, visible
@@ -62,6 +63,8 @@ def _head(report: Json) -> Iterator[RenderableType]:
         yield Text(found.warning, "bold red")
     if not words.is_pretrained_only(report):
         yield Text(visible(report["promotion"]["reason"]), "dim")
+        if checked := checked_text(report["promotion"]):
+            yield Text(visible(checked), "dim")
 
 
 def _texts(cost: Json, width: int) -> Iterator[RenderableType]:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from tasks.report.promotion_wording import in_short
 from tasks.report.text import duration, percent, short, size, visible
 
 TRAININGS = {
@@ -61,7 +62,7 @@ def facts(report: Json) -> list[Fact]:
     for name, summary in trainings(report).items():
         found.append(_fact_of(name, summary, report))
     if not is_pretrained_only(report):
-        found.append(Fact("Promotion", standing(report), visible(report["promotion"]["reason"])))
+        found.append(Fact("Promotion", standing(report), visible(in_short(report["promotion"]))))
     elif "best_perplexity" in report["pretraining"]:
         summary = report["pretraining"]
         note = f"{summary['best_bits_per_byte']:.3f} bits per byte, at step {summary['best_step']:,}"

@@ -1,141 +1,35 @@
 """Promotion: what is registered can be used and traced, and only a proven gain moves the champion."""
 
-import contextlib
 import json
 import socket
-from itertools import count
 
 import mlflow
 import pytest
-import torch
 from mlflow.exceptions import MlflowException
 
-from tasks import promote as room
-from tasks.config import JudgeConfig, PromoteConfig, StageConfig
-from tasks.gpt import GPT, GPTConfig
+from tasks.config import JudgeConfig
+from tasks.gpt import GPT
 from tasks.manifest import sha256_of
 from tasks.outputs import OUTPUT, fetch
 from tasks.promote import read_scores
 from tasks.record import Stage, execute, find
-from tasks.registry import champion_of, still_registered
-from tasks.rows import write_rows
+from tasks.registry import champion_of, registered_files, still_registered
 from tasks.templates import load_template
-from tasks.tokenize import train_bpe
 from tasks.tracking import local_folder
+from tests.promote.promoting import (
+    JUDGE,
+    LINEAGE,
+    PROMOTE,
+    QUESTIONS,
+    SCORER,
+    around,
+    asked,
+    judged,
+    made,
+    versions_named,
+)
 
-SCORER = "metric:chrf"
-JUDGE = "ollama:llama3.2"
-QUESTIONS = [
-    {"id": 100 + index, "instruction": f"Name city {index}.", "input": "", "output": f"City{index} 学"}
-    for index in range(30)
-]
-LINEAGE = {"touchstone.git_commit": "0123abcd", "touchstone.prefect_flow_run_id": "flow-7"}
-PROMOTE = Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered")
-NAMES = (f"test-promote-{number}" for number in count())  # the store is shared: each test has its own model
-
-
-class Made(StageConfig):
-    """What a stage of these tests makes, as JSON."""
-
-    what: str
-
-
-def made(tracking, name, what):
-    """The output of a stage that is there for promotion to read: a model, rows, scores or responses."""
-    config = Made(what=json.dumps(what))
-    return execute(tracking, Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), config, {})
-
-
-def make_model(config, run):
-    torch.manual_seed(json.loads(config.what))
-    tokenizer = train_bpe([asked(row) + str(row["output"]) for row in QUESTIONS], 300)
-    shape = GPTConfig(len(tokenizer), 64, layers=2, heads=2, width=16, end_token=tokenizer.eos_token_id)
-    GPT(shape).save(run.out / "model")
-    tokenizer.save_pretrained(run.out / "model")
-    (run.out / "summary.json").write_text(json.dumps({"template": "phi3"}))
-
-
-def asked(row):
-    """The prompt by the template phi3, whose turns do not depend on the tokenizer."""
-    return f"<|user|>\n{row['instruction']}<|end|>\n<|assistant|>\n"
-
-
-def make_rows(config, run):
-    write_rows(run.out / "test.jsonl", QUESTIONS[: json.loads(config.what)])
-
-
-def make_scores(config, run):
-    scorer, mean, scores, judge = json.loads(config.what)
-    if judge:
-        (run.out / "judge.json").write_text(json.dumps(judge))
-    summary = {
-        "headline": scorer,
-        "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "status": "ok", "mean": mean}],
-    }
-    (run.out / "scores.json").write_text(json.dumps(summary))
-    lines = [{"id": 100 + index, scorer: score} for index, score in enumerate(scores)]
-    (run.out / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def make_responses(config, run):
-    responses = [row | {"prompt": asked(row), "tokens": 3, "cut": False} for row in QUESTIONS]
-    texts = json.loads(config.what)
-    lines = [row | {"response": text} for row, text in zip(responses, texts, strict=False)]
-    (run.out / "responses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def around(mean, spread=5.0, rows=30):
-    """Scores with this mean: half of the rows `spread` above it, half below."""
-    return [mean + spread * (-1) ** index for index in range(rows)]
-
-
-def mean_of(scores):
-    present = [score for score in scores if score is not None]
-    return sum(present) / len(present)
-
-
-@pytest.fixture
-def for_real():
-    """For tests of what is registered: the model is logged by MLflow, which takes a second."""
-
-
-@pytest.fixture(autouse=True)
-def _registered_quickly(request, tracking, monkeypatch):
-    """For all other tests: a version is registered, and no model is written for it."""
-
-    def register(config, run, *_):
-        with contextlib.suppress(MlflowException):
-            tracking.client.create_registered_model(config.name)
-        source = tracking.client.get_run(run.run_id).info.artifact_uri
-        return tracking.client.create_model_version(config.name, source, run.run_id).version
-
-    if "for_real" not in request.fixturenames:
-        monkeypatch.setattr(room, "register", register)
-
-
-@pytest.fixture
-def promoted(tracking):
-    """Promote a model with these scores into this test's registered model; gives the promotion."""
-    name, seeds = next(NAMES), count()
-
-    def promote(scores, mean=..., scorer=SCORER, rows=30, judge=None, **config):
-        inputs = {
-            "model": made(tracking, "model", next(seeds)),
-            "rows": made(tracking, "rows", rows),
-            "scores": made(
-                tracking, "scores", [scorer, mean_of(scores) if mean is ... else mean, scores, judge]
-            ),
-        }
-        reference = execute(tracking, PROMOTE, PromoteConfig(name=name, **config), inputs, lineage=LINEAGE)
-        promote.name, promote.reference, promote.inputs = name, reference, inputs
-        return json.loads((fetch(tracking, reference) / OUTPUT / "promotion.json").read_text())
-
-    return promote
-
-
-def versions_named(tracking, name):
-    aliases = tracking.client.get_registered_model(name).aliases
-    return {alias: int(version) for alias, version in aliases.items()}
+NO_AUDIT = "; preflight passed, no audit needed (metrics alone)"
 
 
 # Who becomes the champion
@@ -149,18 +43,19 @@ def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real)
         "name": promoted.name,
         "version": 1,
         "champion": True,
-        "reason": "the first champion: its mean 40.0 reaches the least score 10",
+        "reason": f"the first champion: its mean 40.0 reaches the least score 10{NO_AUDIT}",
+        "scorer": SCORER,
+        "mean": 40.0,
+        "min_score": 10.0,
+        "margin": 0.0,
+        "preflight": "passed",
+        "audit": "not needed: metrics alone",
         "against": None,
         "difference": None,
         "low": None,
         "high": None,
     }
     assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
-
-
-def judged(digest="a" * 64, verdict="pass", prompt="1", despite_audit=False):
-    judge = {"scorer": JUDGE, "digest": digest, "prompt_version": prompt, "audit": {"verdict": verdict}}
-    return {"despite_audit": despite_audit, "judges": [judge]}
 
 
 @pytest.mark.parametrize("other", [{"digest": "b" * 64}, {"prompt": "2"}])
@@ -195,7 +90,7 @@ def test_a_better_model_becomes_the_champion(tracking, promoted):
     assert promotion["difference"] == pytest.approx(11)
     assert 10 < promotion["low"] < 11 < promotion["high"] < 12
     assert promotion["reason"].startswith("champion: +11.0 points against version 1 (95% +10.")
-    assert promotion["reason"].endswith("which is above the margin of 0")
+    assert promotion["reason"].endswith("which is above the margin of 0" + NO_AUDIT)
     assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 2}
 
 
@@ -309,7 +204,12 @@ def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
 def test_a_version_says_what_it_was_made_from(tracking, promoted, for_real):
     promoted(around(40))
     version = tracking.client.get_model_version(promoted.name, "1")
+    decided = {name: version.tags.pop(name) for name in list(version.tags) if "decision" in name}
+    promotion = json.loads(version.tags.pop("touchstone.promotion"))
     assert version.tags == LINEAGE | {
+        "touchstone.key": promoted.reference.key,
+        "touchstone.files": json.dumps(registered_files(version.source)),
+        "touchstone.model": promoted.inputs["model"].model_dump_json(),
         "touchstone.model.digest": promoted.inputs["model"].digest,
         "touchstone.rows.digest": promoted.inputs["rows"].digest,
         "touchstone.scores.digest": promoted.inputs["scores"].digest,
@@ -320,8 +220,9 @@ def test_a_version_says_what_it_was_made_from(tracking, promoted, for_real):
         "touchstone.scores": promoted.inputs["scores"].model_dump_json(),
         "touchstone.scorer": SCORER,
         "touchstone.mean": "40.0000",
-        "touchstone.decision": "the first champion: its mean 40.0 reaches the least score 10",
     }
+    assert decided["touchstone.decision"] == promotion["reason"]
+    assert (promotion["name"], promotion["version"]) == (promoted.name, 1)
     run = tracking.client.get_run(promoted.reference.run_id)
     assert version.run_id == run.info.run_id
     assert run.info.status == "FINISHED"
