@@ -9,7 +9,9 @@ import os
 
 for _name, _value in {
     "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a server that is gone for a minute is waited for
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

@@ -3,13 +3,15 @@
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from flows.cli_judging import commands
+from flows.cli_registry import commands as registry_commands
+from flows.cli_servers import commands as server_commands
 from flows.config import DOWNLOADS, Profile, load_profile, profile_names
 from flows.console import console, print_result
 from flows.options import (
@@ -23,9 +25,10 @@ from flows.options import (
     end_when_refused,
     judge_settings,
 )
-from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
+from flows.readiness import begin_prefect, prefect_is_ready, require_servers, stages_to_refresh, verbosely
 from tasks.download import fingerprints
 from tasks.errors import TouchstoneError
+from tasks.secrets import redacted
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -35,6 +38,8 @@ app = typer.Typer(
 )
 
 app.add_typer(commands)
+app.add_typer(server_commands)
+app.add_typer(registry_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
@@ -53,25 +58,48 @@ def run(
     judge: Scorers = None,
     pull: Pull = False,
     despite_audit: DespiteAudit = False,
+    pools: Annotated[
+        bool, typer.Option("--pools", help="On the work pools: training and generation on gpu-pool")
+    ] = False,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     overrides = [*(set_ or ()), *judge_settings(judge, pull, despite_audit)]
-    loaded = _ready(profile, overrides, mirror, verbose)
+    loaded = _ready(profile, overrides, mirror, verbose, require_servers if pools else begin_prefect)
     stages = stages_to_refresh(refresh or (), loaded.stages())
-    from flows.judging import find_judges  # after the checks above, which need not wait for it
-    from flows.pipeline import pipeline
-    from flows.results import outcome_of
-
-    if loaded.instructions:
-        find_judges(loaded.judge)
-    outcome = outcome_of(pipeline(loaded, stages, return_state=True))
+    outcome = _on_pools(loaded, stages) if pools else _here(loaded, stages)
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
     else:
         _show_report(outcome["run_id"])
     end_when_refused(outcome)
+
+
+def _here(profile: Profile, refresh: list[str]) -> dict[str, Any]:
+    from flows.judging import find_judges  # after the checks of the command, which need not wait for it
+    from flows.pipeline import pipeline
+    from flows.results import outcome_of
+    from flows.secrets import load_secrets
+
+    prefect_is_ready()
+    load_secrets()
+    if profile.instructions:
+        find_judges(profile.judge)
+    return outcome_of(pipeline(profile, refresh=refresh, return_state=True))
+
+
+def _on_pools(profile: Profile, refresh: list[str]) -> dict[str, Any]:
+    from flows.following import run_and_follow
+    from flows.pools import Pools
+    from flows.results import outcome_of
+
+    parameters = {
+        "profile": profile.model_dump(mode="json"),
+        "refresh": refresh,
+        "pools": Pools().model_dump(),
+    }
+    return outcome_of(run_and_follow("touchstone/pipeline", parameters, profile.name))
 
 
 @app.command()
@@ -84,11 +112,12 @@ def preflight(
     verbose: Verbose = False,
 ) -> None:
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
-    loaded = _ready(profile, set_ or (), mirror, verbose)
+    loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
     proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
     stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
     from flows.preflight import prove, show
 
+    prefect_is_ready()
     outcome = prove(loaded, stages)
     show(outcome)
     if json_:
@@ -96,14 +125,25 @@ def preflight(
     end_when_refused(outcome)
 
 
-def _ready(profile: str, overrides: Iterable[str], mirror: str | None, verbose: bool) -> Profile:
+def _ready(
+    profile: str,
+    overrides: Iterable[str],
+    mirror: str | None,
+    verbose: bool,
+    servers: Callable[[], None],
+) -> Profile:
     """The profile, once what can be told before Prefect has started is found to be right."""
     loaded = load_profile(profile, overrides, mirror)
     verbosely(verbose)
     for name in DOWNLOADS:
         if download := getattr(loaded, name):
             fingerprints(download)  # a file that is missing
-    check_prefect_answers()
+    if loaded.base and loaded.base.is_registered:
+        from tasks.registered import resolve
+        from tasks.tracking import open_tracking
+
+        resolve(open_tracking(), loaded.base.model)  # a champion that there is not
+    servers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
     return loaded
 
@@ -117,7 +157,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Show the report card of a pipeline run, and where its page is."""
-    from flows.results import load_report
+    from flows.runs import load_report
 
     if json_:
         print_result(json.dumps(load_report(run_id).report, ensure_ascii=False))
@@ -128,11 +168,13 @@ def report(
 def _show_report(run_id: str | None) -> None:
     from rich.console import Console
 
-    from flows.results import load_report
+    from flows.runs import load_report
     from tasks.report.terminal import show
 
     loaded = load_report(run_id)
     show(loaded.report, loaded.cost, Console(highlight=False))
+    if loaded.now:
+        console.say(f"Since then: {loaded.now}", style="bold")
     console.say(f"Report card: {loaded.page}")
 
 
@@ -169,6 +211,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
+    message = redacted(message)
     console.say(f"error: {message}", style="red")
     if wants_json:
         outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")

@@ -19,7 +19,7 @@ from flows.options import (
     end_when_refused,
     judge_settings,
 )
-from flows.readiness import check_prefect_answers, stages_to_refresh, verbosely
+from flows.readiness import begin_prefect, prefect_is_ready, stages_to_refresh, verbosely
 from tasks.config import (
     AuditConfig,
     CompareConfig,
@@ -129,7 +129,7 @@ def compare(
 ) -> None:
     """Compare two models' responses to the same rows; positive differences mean that A is better."""
     verbosely(verbose)
-    from flows.comparing import side_of
+    from flows.sides import side_of
 
     sides = [side_of(a), side_of(b)]
     for side in sides:
@@ -207,9 +207,12 @@ def _source(text: str) -> DownloadConfig:
 def _start(config: JudgeConfig | AuditConfig, verbose: bool) -> None:
     """What can be told before Prefect has started."""
     verbosely(verbose)
-    check_prefect_answers()
+    begin_prefect()
     from flows.judging import find_judges
+    from flows.secrets import load_secrets
 
+    prefect_is_ready()
+    load_secrets()
     find_judges(config)
 
 

@@ -2,81 +2,22 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
 
 from flows.dispatch import Chain, pipeline_run
+from flows.hooks import end_what_is_left
 from flows.judging import audits, refusal
-from flows.results import finished, pipeline_run_of, read_output, reference_of
+from flows.results import finished
+from flows.runs import read_output
+from flows.sides import Side
 from flows.states import failed
 from tasks.comparison.pairs import paired
-from tasks.config import CompareConfig, DownloadConfig, JudgeConfig, ResponsesConfig, source_from_text
-from tasks.errors import TouchstoneError, UsageError
+from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
+from tasks.errors import TouchstoneError
 from tasks.judge.responses import RESPONSES, read_rows
-from tasks.outputs import OUTPUT, Reference, fetch, read_aside
-from tasks.tracking import Tracking, open_tracking
-
-STAGE = "touchstone.stage."  # tags of a run: the stages that its results are of
-GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two: a name to show, and either its responses or the file that holds them."""
-
-    name: str
-    judge: JudgeConfig
-    """How it was scored; files are by a metric, where nothing else is said."""
-    responses: Reference | None = None
-    file: DownloadConfig | None = None
-
-
-def side_of(text: str) -> Side:
-    """What A or B is: a file of responses, or `RUN` or `RUN:MODEL` of a pipeline or of `touchstone judge`.
-
-    Raises UsageError when there is no such file, run or model.
-    """
-    if Path(text).is_file() or "://" in text:
-        name = text.rpartition("/")[2]
-        source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
-        return Side(name, JudgeConfig(), file=source)
-    run_id, _, model = text.partition(":")
-    if not (len(run_id) == 32 and run_id.isalnum()):
-        raise UsageError(
-            f"{text!r} is neither a file nor the id of an MLflow run; expected a file of responses, RUN or "
-            "RUN:MODEL"
-        )
-    return _of_run(open_tracking(), run_id, model)
-
-
-def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
-    run = pipeline_run_of(tracking, run_id)
-    made = {
-        name.removeprefix(STAGE): value for name, value in run.data.tags.items() if name.startswith(STAGE)
-    }
-    models = {
-        label.removeprefix(GENERATED): SCORED + label.removeprefix(GENERATED)
-        for label in made
-        if label.startswith(GENERATED)
-    }
-    if "responses" in made:
-        models = {"": "judge"}
-    if not models:
-        raise UsageError(f"run {run_id} has no responses to compare: nothing was generated or judged in it")
-    if model not in models:
-        if model:
-            there = ", ".join(filter(None, models)) or "one alone, without a name"
-            raise UsageError(f"run {run_id} has no model {model!r}; there are {there}")
-        model = next(name for name in ("preferred", "fine-tuned", "base", "") if name in models)
-    scores = reference_of(tracking, made[models[model]])
-    return Side(
-        name=f"{run.info.run_name} {model}".strip(),
-        judge=JudgeConfig.model_validate_json(read_aside(scores, "config.json")),
-        responses=reference_of(tracking, made[GENERATED + model if model else "responses"]),
-    )
+from tasks.outputs import OUTPUT, Reference, fetch
 
 
 @flow(
@@ -84,6 +25,8 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
     flow_run_name="compare {name_a} with {name_b}",
     description="Two models' responses to the same rows: scored alike, and compared row by row",
     persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
 )
 def comparing(
     name_a: str,

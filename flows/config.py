@@ -36,6 +36,12 @@ from tasks.errors import UsageError
 from tasks.home import home
 
 DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
+PRETRAINING = (
+    "corpus",
+    "vocabulary",
+    "tokenize",
+    "pretrain",
+)  # what a base model that is taken over needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
 SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
@@ -189,13 +195,16 @@ def profile_names() -> list[str]:
 def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> Profile:
     """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
 
-    Paths in the file are relative to it, paths in overrides to the current folder. Raises UsageError naming
-    every key at fault.
+    Paths in the file are relative to it, paths in overrides to the current folder. An override that names a
+    base model takes the place of the file's pretraining. Raises UsageError naming every key at fault.
     """
-    path = _find(name)
-    raw = _read_yaml(path)
+    path, overrides = _find(name), list(overrides)
+    raw = read_yaml(path)
     raw.setdefault("name", path.stem)
     _spell_out(raw, path.parent)
+    if "base" not in raw and any(_names_a_base(override) for override in overrides):
+        for stage in PRETRAINING:
+            raw.pop(stage, None)
     for override in overrides:
         _apply(raw, override)
         _spell_out(raw, Path.cwd())
@@ -244,13 +253,14 @@ def _find(name: str) -> Path:
     return path
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UsageError for anything else, and for a key that stands twice."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise UsageError(f"{path.name}: expected a mapping of stages to settings, found {raw!r}")
+        raise UsageError(f"{path.name}: expected a mapping of names to settings, found {raw!r}")
     return raw
 
 
@@ -288,6 +298,11 @@ def _spell_out(raw: dict[str, Any], folder: Path) -> None:
         settings = raw.get(stage)
         if isinstance(settings, dict) and str(settings.get(setting)).startswith(("./", "../")):
             settings[setting] = str(folder / settings[setting])
+
+
+def _names_a_base(override: str) -> bool:
+    name, _, text = override.partition("=")
+    return name in ("base", "base.model") and bool(yaml.safe_load(text))
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tasks.secrets import redacted
+
 PLAIN_EVERY = 15.0  # seconds between progress lines where there is no terminal to draw a bar on
 
 
@@ -25,7 +27,7 @@ class Console:
         self._first: tuple[float, float] | None = None  # the first progress told of a stage, and when
 
     def say(self, text: str, style: str | None = None) -> None:
-        self.rich.print(text, style=style, markup=False)
+        self.rich.print(redacted(text), style=style, markup=False)
 
     def begin(self, label: str) -> None:
         """A stage has started."""

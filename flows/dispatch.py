@@ -1,25 +1,34 @@
 """Running a pipeline's stages one after another: what is there already is found, the rest is run."""
 
+import logging
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect import task
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pydantic import BaseModel
 
 from flows.console import console
-from flows.lineage import lineage
-from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
+from flows.lineage import lineage, link_to_mlflow
+from flows.pools import Pools, deployment_of, run_on_pool
+from flows.runs import PIPELINE
+from flows.secrets import load_secrets
+from flows.stages import FLOWS, SERVER_WAIT, STAGES, Inputs, stage_fingerprints
 from flows.states import error_in
 from tasks.config import StageConfig
-from tasks.disk import explained
-from tasks.errors import RefusedError, StageError, TouchstoneError
+from tasks.endings import end_the_dead, ending, held, lock_path
+from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
+from tasks.home import without_password
 from tasks.outputs import Reference
-from tasks.record import end_badly, find, flat, stage_key
+from tasks.record import find, flat, stage_key
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
 
-PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run
+log = logging.getLogger(__name__)
 
 
 class Outcome(BaseModel):
@@ -49,16 +58,19 @@ def look_up(tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs)
 class Chain:
     """The stages of one pipeline run, under one MLflow parent run."""
 
-    def __init__(self, tracking: Tracking, run_id: str, refresh: Collection[str]) -> None:
+    def __init__(
+        self, tracking: Tracking, run_id: str, refresh: Collection[str], pools: Pools | None = None
+    ) -> None:
         self.tracking = tracking
         self.run_id = run_id
         self.refresh = refresh
+        self.pools = pools
         self.outcomes: list[Outcome] = []
 
     def run(
         self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
     ) -> Reference:
-        """Find the stage's output or make it, as a subflow of this machine.
+        """Find the stage's output or make it: as a subflow here, or on its work pool when there are pools.
 
         Raises the stage's own error, with its label before the message.
         """
@@ -67,34 +79,64 @@ class Chain:
         refresh = stage in self.refresh
         search = look_up.with_options(task_run_name=f"look up {label}")
         reference = None if refresh else search(self.tracking, stage, config, inputs)
-        cached = reference is not None
         if reference is None:
-            reference = self._run_here(stage, config, inputs, label, refresh, started)
+            with self._shown(label, started):
+                deployment = deployment_of(stage, config) if self.pools else None
+                if self.pools and deployment:
+                    run_on_pool(
+                        deployment, config, inputs, label, self.run_id, refresh, self.pools, console.say
+                    )
+                    reference = self._found(search(self.tracking, stage, config, inputs), deployment)
+                else:
+                    reference = self._run_here(stage, config, inputs, label, refresh)
         else:
             console.end(label, "cached", time.monotonic() - started, "dim")
-        self._remember(label, reference, cached, time.monotonic() - started)
+            log.info("%s: found in MLflow run %s", label, reference.run_id)
+        self._remember(label, reference, time.monotonic() - started)
         return reference
 
-    def _run_here(
-        self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool, started: float
-    ) -> Reference:
+    @contextmanager
+    def _shown(self, label: str, started: float) -> Iterator[None]:
+        """Tell how a stage begins and ends; its error is told with its label."""
         console.begin(label)
+        log.info("%s: started", label)
         outcome, style = "failed", "red"
         try:
-            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, return_state=True)
-            if state.is_completed():
-                outcome, style = "done", "green"
-                return Reference.model_validate(state.result())
-            error = error_in(state)
-            if isinstance(error, TouchstoneError):
-                outcome = "refused" if isinstance(error, RefusedError) else "failed"
-                raise type(error)(f"{label}: {error}")
-            raise StageError(
-                f"{label}: {type(error).__name__}: {error}. This is a defect here or in a library; "
-                "the traceback is in this stage's MLflow run (traceback.txt)"
-            ) from error
+            yield
+            outcome, style = "done", "green"
+        except StoppedError as error:
+            outcome = "stopped"
+            raise StoppedError(f"{label}: {error}") from error
+        except TouchstoneError as error:
+            outcome = "refused" if isinstance(error, RefusedError) else "failed"
+            raise type(error)(f"{label}: {error}") from error
         finally:
-            console.end(label, outcome, time.monotonic() - started, style)
+            seconds = time.monotonic() - started
+            console.end(label, outcome, seconds, style)
+            log.info("%s: %s after %.1f s", label, outcome, seconds)
+
+    def _run_here(
+        self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool
+    ) -> Reference:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # the pipeline's own heart beats
+            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, return_state=True)
+        if state.is_completed():
+            return Reference.model_validate(state.result())
+        error = error_in(state)
+        if isinstance(error, TouchstoneError):
+            raise error
+        raise StageError(
+            f"{type(error).__name__}: {error}. This is a defect here or in a library; "
+            "the traceback is in this stage's MLflow run (traceback.txt)"
+        ) from error
+
+    def _found(self, reference: Reference | None, deployment: str) -> Reference:
+        if reference is None:
+            raise StageError(
+                f"{deployment} is done, but its output is not in {without_password(self.tracking.uri)}. Do "
+                "its worker and this pipeline name the same server in MLFLOW_TRACKING_URI?"
+            )
+        return reference
 
     def link(self) -> None:
         """Name on the pipeline's run the runs that its stages are found in."""
@@ -102,7 +144,7 @@ class Chain:
         if links:
             set_tags(self.tracking.client, self.run_id, links)
 
-    def _remember(self, label: str, reference: Reference, cached: bool, seconds: float) -> None:
+    def _remember(self, label: str, reference: Reference, seconds: float) -> None:
         run = self.tracking.client.get_run(reference.run_id)
         self.outcomes.append(
             Outcome(
@@ -110,7 +152,7 @@ class Chain:
                 run_id=reference.run_id,
                 key=reference.key,
                 digest=reference.digest,
-                cached=cached,
+                cached=run.data.tags.get("mlflow.parentRunId") != self.run_id,
                 seconds=round(seconds, 3),
                 metrics=run.data.metrics,
             )
@@ -119,27 +161,34 @@ class Chain:
 
 @contextmanager
 def pipeline_run(
-    name: str, settings: Mapping[str, Any], refresh: Collection[str], kind: str = PIPELINE
+    name: str,
+    settings: Mapping[str, Any],
+    refresh: Collection[str],
+    kind: str = PIPELINE,
+    pools: Pools | None = None,
 ) -> Iterator[Chain]:
-    """Open the MLflow run that stages are children of, and give it the end that they have."""
-    tracking = open_tracking()
+    """Open the MLflow run that stages are children of, and give it the end that they have.
+
+    What earlier processes of this machine left RUNNING is ended first.
+    """
+    load_secrets()
+    tracking = open_tracking(wait=SERVER_WAIT if pools else 0)
     client = tracking.client
-    tags = {
-        "mlflow.runName": name,
-        "touchstone.kind": kind,
-        **({"touchstone.profile": name} if kind == PIPELINE else {}),
-        **lineage(),
-    }
-    run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
-    chain = Chain(tracking, run_id, refresh)
-    try:
-        log_params(client, run_id, flat(settings))
-        yield chain
-        chain.link()
-    except BaseException as error:
-        told = explained(error, tracking.root)
-        end_badly(tracking, run_id, told, chain.link)
-        if told is error:
-            raise
-        raise told from error
-    client.set_terminated(run_id, "FINISHED")
+    end_the_dead(tracking)
+    lock = FileLock(lock_path(tracking, f"run-{uuid.uuid4().hex}"))
+    with lock:
+        tags = {
+            "mlflow.runName": name,
+            "touchstone.kind": kind,
+            **({"touchstone.profile": name} if kind == PIPELINE else {}),
+            **held(tracking, Path(lock.lock_file).stem),
+            **lineage(),
+        }
+        run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
+        chain = Chain(tracking, run_id, refresh, pools)
+        link_to_mlflow(tracking, run_id)
+        with ending(tracking, run_id, chain.link):
+            log_params(client, run_id, flat(settings))
+            yield chain
+            chain.link()
+    Path(lock.lock_file).unlink(missing_ok=True)

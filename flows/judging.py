@@ -3,13 +3,16 @@
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
+from pydantic import Field
 
 from flows.console import console
 from flows.dispatch import Chain, pipeline_run
-from flows.results import finished, read_output
+from flows.hooks import end_what_is_left
+from flows.results import finished
+from flows.runs import read_output
 from flows.states import failed
 from tasks.audit.wording import failures
 from tasks.config import AskConfig, AuditConfig, DownloadConfig, JudgeConfig, ResponsesConfig
@@ -18,6 +21,10 @@ from tasks.judge.identities import made_ready
 from tasks.outputs import Reference
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
+Refresh = Annotated[
+    Sequence[str],
+    Field(title="Refresh", description="stages to do again though they were done"),
+]
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 
 
@@ -78,13 +85,15 @@ def refusal(chain: Chain, audited: dict[str, Reference], config: JudgeConfig) ->
     flow_run_name="judge {name}",
     description="Audit the judges, then score responses that any tool wrote",
     persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
 )
 def judging(
-    name: str,
-    source: DownloadConfig,
-    responses: ResponsesConfig,
-    config: JudgeConfig,
-    refresh: Sequence[str] = (),
+    name: Annotated[str, Field(title="Name", description="what the responses are called in the scores")],
+    source: Annotated[DownloadConfig, Field(title="File", description="where the responses are")],
+    responses: Annotated[ResponsesConfig, Field(title="Reading", description="what its columns are called")],
+    config: Annotated[JudgeConfig, Field(title="Judge", description="who judges, and how it is asked")],
+    refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Score a file of responses; returns what `touchstone judge --json` prints, or a failed state."""
     started = time.monotonic()
@@ -115,9 +124,18 @@ def judging(
     flow_run_name="audit {config.scorer}",
     description="Ask a judge about answers of known worth: is it to be believed?",
     persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
 )
 def auditing(
-    source: DownloadConfig, columns: dict[str, str], config: AuditConfig, refresh: Sequence[str] = ()
+    source: Annotated[
+        DownloadConfig, Field(title="Rows", description="instructions with their right answers")
+    ],
+    columns: Annotated[
+        dict[str, str], Field(title="Columns", description="what its columns are called: output: answer")
+    ],
+    config: Annotated[AuditConfig, Field(title="Judge", description="who is audited, and by which gates")],
+    refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Audit a judge on rows with references; returns what `touchstone audit --json` prints."""
     started = time.monotonic()

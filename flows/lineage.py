@@ -1,10 +1,17 @@
 """What made a run: the commit of the code, and the flow run."""
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
 
+from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
+
+from tasks.home import without_password
+from tasks.tracking import Tracking, set_tags
+
+NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 
 
 @cache
@@ -37,3 +44,20 @@ def lineage() -> dict[str, str]:
         "touchstone.prefect_flow_run": str(flow_run.name),
         "touchstone.prefect_pipeline_run_id": str(flow_run.root_flow_run_id),
     }
+
+
+def link_to_mlflow(tracking: Tracking, run_id: str) -> None:
+    """Link the present flow run and its MLflow run with each other, where both have a page.
+
+    TOUCHSTONE_MLFLOW_URL is the address that people reach MLflow at, where it is not the one used here.
+    """
+    if page := flow_run.ui_url:
+        set_tags(tracking.client, run_id, {NOTE: f"Made by the Prefect flow run [{flow_run.name}]({page})"})
+    address = os.environ.get("TOUCHSTONE_MLFLOW_URL") or tracking.uri
+    if address.startswith(("http://", "https://")):
+        create_link_artifact(
+            f"{without_password(address).rstrip('/')}/#/experiments/{tracking.experiment_id}/runs/{run_id}",
+            key="mlflow-run",
+            link_text=f"MLflow run of {flow_run.name}",
+            description="Parameters, metrics, datasets and files of this run",
+        )

@@ -6,18 +6,26 @@ Without rows it ends after pretraining, with a report.
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import PurePath
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+from pydantic import Field
 
-from flows.config import Profile
+from flows.config import Profile, load_profile
 from flows.dispatch import Chain, pipeline_run
+from flows.hooks import end_what_is_left
 from flows.judging import audits, refusal, score_entries
-from flows.results import finished, read_output
+from flows.pools import Pools
+from flows.readiness import stages_to_refresh
+from flows.results import finished
+from flows.runs import read_output
 from flows.states import failed
-from tasks.errors import TouchstoneError
+from tasks.errors import TouchstoneError, UsageError
 from tasks.outputs import ASIDE, Reference, read_aside
+from tasks.registered import with_version
 from tasks.registry import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
 
@@ -26,24 +34,65 @@ Audits = dict[str, Reference]
 MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 
 
+def _run_name() -> str:
+    profile = flow_run.parameters["profile"]
+    return PurePath(profile).stem if isinstance(profile, str) else Profile.model_validate(profile).name
+
+
 @flow(
     name="touchstone",
-    flow_run_name="{profile.name}",
+    flow_run_name=_run_name,
     description="Download, tokenize, pretrain, fine-tune, generate, judge, promote, report",
     persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
 )
-def pipeline(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
+def pipeline(
+    profile: Annotated[
+        str | Profile,
+        Field(
+            title="Profile", description="the name of a profile, a YAML file of the worker's, or all of it"
+        ),
+    ] = "quickstart",
+    overrides: Annotated[
+        Sequence[str],
+        Field(title="Overrides", description="settings of a named profile: pretrain.steps=500"),
+    ] = (),
+    mirror: Annotated[
+        str | None,
+        Field(title="Mirror", description="folder or address where every download looks first"),
+    ] = None,
+    refresh: Annotated[
+        Sequence[str],
+        Field(title="Refresh", description="stages to do again though they were done; or all"),
+    ] = (),
+    pools: Annotated[
+        Pools | None,
+        Field(title="Work pools", description="send training and generation to gpu-pool; none: all here"),
+    ] = None,
+) -> State | dict[str, Any]:
     """Run a profile; stages that were done before with the same inputs are not done again.
 
     Returns the summary that `touchstone run --json` prints, or a failed state with the reason.
     """
     started = time.monotonic()
     try:
-        with pipeline_run(profile.name, profile.model_dump(mode="json"), refresh) as chain:
-            made, audited = stages(chain, profile)
-            return conclude(chain, profile, made, audited, started)
+        loaded = _loaded(profile, overrides, mirror)
+        again = stages_to_refresh(refresh, loaded.stages())
+        settings = loaded.model_dump(mode="json")
+        with pipeline_run(loaded.name, settings, again, pools=pools) as chain:
+            made, audited = stages(chain, loaded)
+            return conclude(chain, loaded, made, audited, started)
     except TouchstoneError as error:
         return failed(error)
+
+
+def _loaded(profile: str | Profile, overrides: Sequence[str], mirror: str | None) -> Profile:
+    if isinstance(profile, str):
+        return load_profile(profile, overrides, mirror)
+    if overrides or mirror:
+        raise UsageError("overrides and a mirror go with the name of a profile, not with a whole one")
+    return profile
 
 
 def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits]:
@@ -74,7 +123,7 @@ def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
             made[name] = chain.run("download", source, "download rows")
             made["rows"] = chain.run("rows", profile.rows, source=made[name])
     if profile.base:
-        return made | {"base": chain.run("base", profile.base)}
+        return made | {"base": chain.run("base", with_version(chain.tracking, profile.base))}
     texts = {"corpus": made["corpus"]} if profile.corpus else {"rows": made["rows"]}
     if profile.tokenize.include_rows:
         texts["rows"] = made["rows"]
@@ -100,21 +149,21 @@ def tune_and_judge(
         )
         scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses, **audited)
         judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
-    name, model = list(models.items())[-1]
+    *before, (name, model) = models.items()
     promotion = chain.run(
         "promote",
         profile.promote,
         model=model,
         rows=rows,
         scores=judged[f"{name}_scores"],
-        **_origin(made) | under.get(name, {}),
+        **_origin(made | dict(before)),
     )
     return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
 
 
 def _origin(made: dict[str, Reference]) -> dict[str, Reference]:
-    """What a model comes from, which the registry names; of corpus and tokens what there is."""
-    return {name: made[name] for name in ("corpus", "tokens", "base") if name in made}
+    """What a model comes from, which the registry names and whose proofs count; what there is of it."""
+    return {name: made[name] for name in ("corpus", "tokens", "base", "tuned") if name in made}
 
 
 def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[str, Reference]]:

@@ -14,6 +14,7 @@ from rich.text import Text
 from flows.config import Profile
 from flows.console import console
 from flows.dispatch import pipeline_run
+from flows.hooks import end_what_is_left
 from flows.pipeline import prepare
 from flows.states import error_in, failed
 from tasks.config import PreflightConfig
@@ -27,6 +28,8 @@ from tasks.tracking import open_tracking
     flow_run_name="{profile.name} preflight",
     description="Download, tokenize, and prove what training would begin with",
     persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
 )
 def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""

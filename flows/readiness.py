@@ -1,12 +1,16 @@
 """What every command looks at before Prefect has started."""
 
+import atexit
+import json
 import os
 from collections.abc import Iterable, Sequence
 
 import httpx
 
+from flows.console import console
+from flows.servers import Process, answers, free_port, logs_folder, prefect_server
 from tasks.errors import UsageError
-from tasks.home import without_password
+from tasks.home import ADDRESSES, home, without_password
 
 
 def verbosely(verbose: bool) -> None:
@@ -15,11 +19,66 @@ def verbosely(verbose: bool) -> None:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
 
 
-def check_prefect_answers() -> None:
-    """Raises UsageError when a Prefect server is configured that does not answer."""
+def begin_prefect() -> None:
+    """See to it that there is a Prefect server: the one that is configured, that of `up`, or one of our own.
+
+    Call it before Prefect is imported, which reads the address then. Our own server is being started when
+    this returns: `prefect_is_ready` waits for it. Raises UsageError when the
+    one that is configured does not answer.
+    """
+    if _own or _join_up():
+        return
+    if address := os.environ.get("PREFECT_API_URL"):
+        _check_answers(address)
+        return
+    port = free_port()
+    server = prefect_server("127.0.0.1", port, logs_folder() / f"prefect-{os.getpid()}.log", brief=True)
+    server.start()
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    atexit.register(_end, server)
+    _own.append(server)
+
+
+_own: list[Process] = []  # the server of this command, once it has one
+
+
+def prefect_is_ready() -> None:
+    """Wait for this command's own Prefect server. Raises StageError when it does not come up."""
+    for server in _own:
+        server.wait_until(lambda: answers(f"{os.environ['PREFECT_API_URL']}/health"))
+
+
+def _end(server: Process) -> None:
+    server.stop()
+    server.log.unlink(missing_ok=True)
+
+
+def _join_up() -> bool:
+    """Use the servers of a `touchstone up` of this folder, unless others are configured."""
+    if os.environ.get("PREFECT_API_URL") or os.environ.get("MLFLOW_TRACKING_URI"):
+        return False
+    try:
+        found = json.loads((home() / "mlruns" / "work" / ADDRESSES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    if not answers(f"{found['PREFECT_API_URL']}/health"):  # it was killed, or is going down
+        return False
+    os.environ |= found
+    console.say(f"with the servers of touchstone up: {found['PREFECT_API_URL'].removesuffix('/api')}", "dim")
+    return True
+
+
+def require_servers() -> None:
+    """For commands that hand work to servers. Raises UsageError when there are none that answer."""
+    if _join_up():
+        return
     address = os.environ.get("PREFECT_API_URL")
     if not address:
-        return  # Prefect brings a server of its own
+        raise UsageError("this needs a Prefect server: start one with touchstone up, or set PREFECT_API_URL")
+    _check_answers(address)
+
+
+def _check_answers(address: str) -> None:
     try:
         httpx.get(f"{address.rstrip('/')}/health", timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

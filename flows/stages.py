@@ -7,15 +7,18 @@ which is not imported before there is work to do.
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import State, Task, flow, task
+from prefect import Flow, State, Task, flow, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
+from pydantic import Field
 
 from flows.console import console
-from flows.lineage import lineage
+from flows.hooks import end_what_is_left
+from flows.lineage import lineage, link_to_mlflow
+from flows.secrets import load_secrets
 from flows.states import failed
 from tasks.config import (
     AskConfig,
@@ -43,6 +46,7 @@ from tasks.judge.identities import digests_of
 from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
 from tasks.record import Stage, execute
+from tasks.registered import registered_fingerprints
 from tasks.tracking import open_tracking
 
 Inputs = dict[str, Reference]
@@ -54,7 +58,7 @@ STAGES = {
         Stage("download", 3, "tasks.download:download"),
         Stage("rows", 3, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
-        Stage("base", 1, "tasks.base:base"),
+        Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 3, "tasks.finetune.sft:finetune"),
@@ -65,11 +69,12 @@ STAGES = {
         Stage("audit", 1, "tasks.audit.stage:audit"),
         Stage("judge", 3, "tasks.scoring.stage:judge"),
         Stage("compare", 1, "tasks.comparison.stage:compare"),
-        Stage("promote", 3, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 4, "tasks.report:report"),
+        Stage("promote", 4, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 5, "tasks.report:report"),
     )
 }
 
+SERVER_WAIT = 60.0  # seconds that MLflow's server may take to come back before a stage
 RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each request by themselves first
 
 
@@ -83,6 +88,8 @@ def stage_fingerprints(config: StageConfig) -> dict[str, str]:
         return {"tokenizer": sha256_of_tree(Path(config.name))}
     if isinstance(config, PreflightConfig):
         return stage_fingerprints(config.pretrain)
+    if isinstance(config, BaseConfig) and config.is_registered:
+        return registered_fingerprints(open_tracking(), config.model)
     if isinstance(config, PretrainConfig | BaseConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
@@ -107,8 +114,9 @@ def run_recorded(
     stage: Stage, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
+    tracking = open_tracking(wait=SERVER_WAIT)
     return execute(
-        open_tracking(),
+        tracking,
         stage,
         config,
         inputs,
@@ -119,6 +127,7 @@ def run_recorded(
         refresh=refresh,
         progress=ProgressArtifact(label),
         show=partial(_show_page, label),
+        opened=partial(link_to_mlflow, tracking),
     )
 
 
@@ -156,132 +165,67 @@ def _perform(
     stage: str, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
 ) -> State | dict[str, Any]:
     try:
-        reference = run_recorded(STAGES[stage], config, inputs, label, parent, refresh)
+        load_secrets()
+        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, refresh)
     except TouchstoneError as error:
         return failed(error)
     return reference.model_dump()
 
 
-_named: dict[str, Any] = {"flow_run_name": "{label}", "persist_result": True}
+def _stage_flow(stage: str, config_type: type[StageConfig], description: str) -> Flow[..., Any]:
+    """The flow of one stage; its parameters make the form in Prefect's UI."""
+
+    def run_stage(
+        config: Annotated[config_type, Field(title="Settings", description=f"what {stage} is to do")],
+        inputs: Annotated[
+            Inputs,
+            Field(title="Inputs", description="references to the outputs of earlier stages, by input name"),
+        ],
+        label: Annotated[
+            str, Field(title="Label", description="what this run of the stage is called")
+        ] = stage,
+        parent: Annotated[
+            str | None,
+            Field(title="Pipeline", description="MLflow run of the pipeline that this is a part of"),
+        ] = None,
+        refresh: Annotated[
+            bool, Field(title="Refresh", description="do it again, though it was done before")
+        ] = False,
+    ) -> Any:
+        return _perform(stage, config, inputs, label, parent, refresh)
+
+    return flow(
+        name=stage,
+        description=description,
+        flow_run_name="{label}",
+        persist_result=False,
+        on_crashed=[end_what_is_left],
+        on_cancellation=[end_what_is_left],
+    )(run_stage)
 
 
-@flow(name="download", description="Verified files from mirrors, addresses, folders and hubs", **_named)
-def download(
-    config: DownloadConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("download", config, inputs, label, parent, refresh)
-
-
-@flow(name="rows", description="Rows to fine-tune on, read and split without leaks", **_named)
-def rows(
-    config: RowsConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("rows", config, inputs, label, parent, refresh)
-
-
-@flow(name="tokenize", description="A tokenizer, and the corpus as tokens", **_named)
-def tokenize(
-    config: TokenizeConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("tokenize", config, inputs, label, parent, refresh)
-
-
-@flow(name="base", description="A pretrained model of Hugging Face with its tokenizer, taken over", **_named)
-def base(
-    config: BaseConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("base", config, inputs, label, parent, refresh)
-
-
-@flow(name="preflight", description="The proofs before training, without the training", **_named)
-def preflight(
-    config: PreflightConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("preflight", config, inputs, label, parent, refresh)
-
-
-@flow(name="pretrain", description="A GPT trained from random weights on the tokens", **_named)
-def pretrain(
-    config: PretrainConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("pretrain", config, inputs, label, parent, refresh)
-
-
-@flow(name="finetune", description="The base model trained on the completions of the rows", **_named)
-def finetune(
-    config: FinetuneConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("finetune", config, inputs, label, parent, refresh)
-
-
-@flow(name="dpo", description="The fine-tuned model trained to prefer the chosen to the rejected", **_named)
-def dpo(
-    config: DpoConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("dpo", config, inputs, label, parent, refresh)
-
-
-@flow(name="classify", description="The base model with a head that gives a text its label", **_named)
-def classify(
-    config: ClassifyConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("classify", config, inputs, label, parent, refresh)
-
-
-@flow(name="generate", description="A model's responses to the test rows", **_named)
-def generate(
-    config: GenerateConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("generate", config, inputs, label, parent, refresh)
-
-
-@flow(
-    name="judge", description="Scores for responses: a reference metric, and a judge if asked for", **_named
+download = _stage_flow("download", DownloadConfig, "Verified files from mirrors, addresses, folders and hubs")
+rows = _stage_flow("rows", RowsConfig, "Rows to fine-tune on, read and split without leaks")
+tokenize = _stage_flow("tokenize", TokenizeConfig, "A tokenizer, and the corpus as tokens")
+base = _stage_flow("base", BaseConfig, "A pretrained model with its tokenizer, taken over")
+preflight = _stage_flow("preflight", PreflightConfig, "The proofs before training, without the training")
+pretrain = _stage_flow("pretrain", PretrainConfig, "A GPT trained from random weights on the tokens")
+finetune = _stage_flow("finetune", FinetuneConfig, "The base model trained on the completions of the rows")
+dpo = _stage_flow("dpo", DpoConfig, "The fine-tuned model trained to prefer the chosen to the rejected")
+classify = _stage_flow("classify", ClassifyConfig, "The base model with a head that gives a text its label")
+generate = _stage_flow("generate", GenerateConfig, "A model's responses to the test rows")
+responses = _stage_flow(
+    "responses", ResponsesConfig, "Responses that another tool wrote, as this one writes them"
 )
-def judge(
-    config: JudgeConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("judge", config, inputs, label, parent, refresh)
-
-
-@flow(name="responses", description="Responses that another tool wrote, as this one writes them", **_named)
-def responses(
-    config: ResponsesConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("responses", config, inputs, label, parent, refresh)
-
-
-@flow(name="audit", description="A judge asked about answers of known worth: is it to be believed?", **_named)
-def audit(
-    config: AuditConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("audit", config, inputs, label, parent, refresh)
-
-
-@flow(name="compare", description="Two models' responses to the same rows, row by row", **_named)
-def compare(
-    config: CompareConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("compare", config, inputs, label, parent, refresh)
-
-
-@flow(name="promote", description="The model in the registry, champion if its scores earn that", **_named)
-def promote(
-    config: PromoteConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("promote", config, inputs, label, parent, refresh)
-
-
-@flow(name="report", description="The report card", **_named)
-def report(
-    config: ReportConfig, inputs: Inputs, label: str, parent: str | None = None, refresh: bool = False
-) -> Any:
-    return _perform("report", config, inputs, label, parent, refresh)
-
+audit = _stage_flow("audit", AuditConfig, "A judge asked about answers of known worth: is it to be believed?")
+judge = _stage_flow("judge", JudgeConfig, "Scores for responses: metrics, and a judge if asked for")
+compare = _stage_flow("compare", CompareConfig, "Two models' responses to the same rows, row by row")
+promote = _stage_flow("promote", PromoteConfig, "The model in the registry, champion if its scores earn that")
+report = _stage_flow("report", ReportConfig, "The report card")
 
 FLOWS = {
-    flow.name: flow
-    for flow in (
+    stage.name: stage
+    for stage in (
         download,
         rows,
         tokenize,

@@ -1,22 +1,32 @@
-"""How an error of ours travels through Prefect: as a failed state whose name tells its kind."""
+"""How an error of ours travels through Prefect: as a final state whose type or name tells its kind."""
 
 from prefect import State
-from prefect.states import Failed
+from prefect.states import Cancelled, Crashed, Failed
 
-from tasks.errors import RefusedError, StageError, TouchstoneError, UsageError
+from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, TouchstoneError, UsageError
+from tasks.secrets import redacted
 
-KINDS: dict[str, type[TouchstoneError]] = {"Refused": RefusedError, "Usage": UsageError, "Failed": StageError}
+STATES = {
+    RefusedError: (Failed, "Refused"),
+    UsageError: (Failed, "Usage"),
+    CrashedError: (Crashed, "Crashed"),
+    StoppedError: (Cancelled, "Cancelled"),
+    StageError: (Failed, "Failed"),
+}  # an error is told by the first of these kinds that it is of
 
 
 def failed(error: TouchstoneError) -> State:
     """The state of a flow that ended with this error; its message is the error's, with no traceback."""
-    name = next(name for name, kind in KINDS.items() if isinstance(error, kind))
-    return Failed(name=name, message=str(error))
+    state, name = next(STATES[kind] for kind in STATES if isinstance(error, kind))
+    return state(name=name, message=redacted(str(error)))
 
 
 def error_in(state: State) -> BaseException:
     """The error that ended a flow: one of ours, or whatever else it was."""
+    kind = next((kind for kind, (_, name) in STATES.items() if name == state.name), StageError)
+    if state.is_crashed() or state.is_cancelled():
+        return kind(state.message or f"the flow run was {state.type.value.lower()}, without a reason")
     error = state.result(raise_on_failure=False)
     if isinstance(error, BaseException) and not isinstance(error, TouchstoneError):
         return error
-    return KINDS.get(state.name or "", StageError)(state.message)
+    return kind(state.message)

@@ -20,6 +20,14 @@ class UnreachableError(StageError):
     """An address or a server did not answer; the same attempt may well succeed later."""
 
 
+class StoppedError(StageError):
+    """Someone cancelled the stage elsewhere; nothing is wrong with it."""
+
+
+class CrashedError(StageError):
+    """The process of a stage is gone: killed, out of memory, or with its machine."""
+
+
 class UsageError(TouchstoneError):
     """The command, the profile or a file it names is wrong; no stage was run."""
 

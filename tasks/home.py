@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+ADDRESSES = "servers.json"  # in mlruns/work/, while `touchstone up` runs
+
 
 def home() -> Path:
     """The folder that holds `mlruns/` and `deployments/`: TOUCHSTONE_HOME, else this checkout."""

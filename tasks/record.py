@@ -31,9 +31,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 
 from tasks import manifest
 from tasks.config import StageConfig
-from tasks.disk import explained
-from tasks.errors import StageError, TouchstoneError
+from tasks.endings import KILLED, LOCK, MACHINE, end, ending, held, lock_path, machine_of, running
+from tasks.errors import StageError
 from tasks.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
+from tasks.secrets import redacted
 from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ class StageRun:
     run_id: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
     """The records behind the inputs, by input name."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the configuration only points to, as they stand in the key."""
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
@@ -142,7 +145,7 @@ class StageRun:
     def log_traceback(self) -> None:
         """Keep the traceback of a defect with the run, where it can be looked for."""
         try:
-            self.tracking.client.log_text(self.run_id, traceback.format_exc(), "traceback.txt")
+            self.tracking.client.log_text(self.run_id, redacted(traceback.format_exc()), "traceback.txt")
         except Exception as second:
             log.warning("the traceback of run %s could not be kept: %s", self.run_id, second)
 
@@ -184,7 +187,7 @@ def find(tracking: Tracking, stage: Stage, key: str) -> Reference | None:
         order_by=["attributes.start_time DESC"],
     )
     for run in runs:
-        reference = _reference(run)
+        reference = reference_to(run)
         if reference and fault(tracking, reference) is None and _holds(tracking, stage, reference):
             return reference
     return None
@@ -199,7 +202,8 @@ def _holds(tracking: Tracking, stage: Stage, reference: Reference) -> bool:
         return False
 
 
-def _reference(run: Run) -> Reference | None:
+def reference_to(run: Run) -> Reference | None:
+    """The reference to a finished run's output, or None when it has none that can be used."""
     tags = run.data.tags
     if "touchstone.digest" not in tags or DAMAGED in tags or run.info.artifact_uri is None:
         return None
@@ -228,6 +232,7 @@ def execute(
     refresh: bool = False,
     progress: Progress = no_progress,
     show: Show = no_show,
+    opened: Callable[[str], None] | None = None,
 ) -> Reference:
     """Run a stage inside its own MLflow run and return the reference to its output.
 
@@ -240,7 +245,7 @@ def execute(
     digests = {name: reference.digest for name, reference in inputs.items()} | dict(fingerprints or {})
     key = stage_key(stage, config, digests)
     label = label or stage.name
-    with _only_one(tracking.work / f"{key}.lock", label, progress):
+    with _only_one(lock_path(tracking, key), label, progress):
         if not refresh and (found := find(tracking, stage, key)):
             return found
         work = tracking.work / key
@@ -255,6 +260,7 @@ def execute(
             "touchstone.key": key,
             "touchstone.version": str(stage.version),
             **({"mlflow.parentRunId": parent} if parent else {}),
+            **held(tracking, key),
             **(lineage or {}),
         }
         mlflow_run = tracking.client.create_run(tracking.experiment_id, tags=tags)
@@ -266,11 +272,14 @@ def execute(
             tracking=tracking,
             run_id=mlflow_run.info.run_id,
             references=inputs,
+            fingerprints=fingerprints or {},
             lineage=lineage or {},
             progress=progress,
             show=show,
         )
-        with _ending(tracking, run):
+        with ending(tracking, run.run_id, run.flush, run.log_traceback):
+            if opened:
+                opened(run.run_id)
             log_params(tracking.client, run.run_id, flat(config.model_dump(mode="json")))
             folders = {}
             for name, reference in inputs.items():
@@ -309,44 +318,8 @@ def _only_one(path: Path, label: str, progress: Progress) -> Iterator[None]:
 
 def _bury_the_dead(tracking: Tracking, key: str) -> None:
     """End the runs that a killed process left RUNNING; whoever holds the key's lock knows they are dead."""
-    running = f"tags.`touchstone.key` = '{key}' AND attributes.status = 'RUNNING'"
-    for run in tracking.client.search_runs([tracking.experiment_id], running):
-        set_tags(tracking.client, run.info.run_id, {"touchstone.error": "the process was killed"})
-        tracking.client.set_terminated(run.info.run_id, "KILLED")
-
-
-@contextmanager
-def _ending(tracking: Tracking, run: StageRun) -> Iterator[None]:
-    """Give the MLflow run the end that its body had, with the reason."""
-    try:
-        yield
-    except BaseException as error:
-        told = explained(error, tracking.root)
-        if isinstance(told, Exception) and not isinstance(told, TouchstoneError):
-            run.log_traceback()
-        end_badly(tracking, run.run_id, told, run.flush)
-        if told is error:
-            raise
-        raise told from error
-    tracking.client.set_terminated(run.run_id, "FINISHED")
-
-
-def end_badly(
-    tracking: Tracking, run_id: str, error: BaseException, flush: Callable[[], None] | None = None
-) -> None:
-    """End an MLflow run FAILED, or KILLED for an interruption, with the reason as a tag.
-
-    What goes wrong here is only logged: it must not take the place of the error that is being told.
-    """
-    try:
-        if flush:
-            flush()
-        reason = str(error)[:5000] or type(error).__name__
-        set_tags(tracking.client, run_id, {"touchstone.error": reason})
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        tracking.client.set_terminated(run_id, status)
-    except Exception as second:
-        log.warning("the MLflow run %s could not be ended: %s", run_id, second)
+    for run in running(tracking, f"tags.`{LOCK}` = '{key}' AND tags.`{MACHINE}` = '{machine_of(tracking)}'"):
+        end(tracking, run.info.run_id, "KILLED", KILLED)
 
 
 def _write_json(path: Path, value: Any) -> None:

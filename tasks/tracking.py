@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tasks.home import home, without_password
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 
 EXPERIMENT = "touchstone"
+MARK, MARK_FILE = "touchstone.artifacts", ".touchstone"  # tag of the experiment, file among its artifacts
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
@@ -44,13 +46,17 @@ class Tracking:
         return self.root / "work"
 
 
-def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
+def open_tracking(
+    root: Path | None = None, uri: str | None = None, *, wait: float = 0, served: bool = False
+) -> Tracking:
     """Connect to MLFLOW_TRACKING_URI, or to `mlruns/mlflow.db`, creating both store and experiment.
 
     Several processes that open a fresh database at once break it for good (half-run migrations), and two
-    that create the same experiment collide: both happen under one file lock.
+    that create the same experiment collide: both happen under one file lock. A server may take `wait`
+    seconds to answer. With `served`, artifacts of a database that is opened here are kept by the server that
+    will be started on it; else they are files of this machine.
 
-    Raises UsageError when the store cannot be opened.
+    Raises UsageError when the store cannot be opened, or its artifacts are files of another machine.
     """
     root = (root or home() / "mlruns").resolve()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -63,10 +69,11 @@ def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
         with FileLock(root / "work" / "open.lock"):
-            _check_answers(uri)
+            _check_answers(uri, wait)
             set_tracking_uri(uri)
             client = MlflowClient(tracking_uri=uri)
-            experiment = client.get_experiment_by_name(EXPERIMENT) or _create_experiment(client, root, uri)
+            location = _location(root, uri, served)
+            experiment = client.get_experiment_by_name(EXPERIMENT) or _create_experiment(client, location)
     except Exception as error:  # each store fails in its own way; the address is what a person can mend
         if (told := explained(error, root)) is not error:
             raise told from error
@@ -79,19 +86,64 @@ def open_tracking(root: Path | None = None, uri: str | None = None) -> Tracking:
             f"the MLflow experiment {EXPERIMENT!r} in {without_password(uri)} was deleted; restore it with: "
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
+    _require_own_artifacts(experiment, uri)
     return Tracking(client, uri, experiment.experiment_id, root)
 
 
-def _check_answers(uri: str) -> None:
-    """Ask a server for any answer first: MLflow's own client retries a dead one for minutes."""
+def _check_answers(uri: str, wait: float = 0) -> None:
+    """Ask a server for any answer first: MLflow's own client retries a dead one for a minute or more."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True)
+            return
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def is_reachable(uri: str) -> bool:
+    """Whether anything answers there, asked once; a store that is no server always is."""
+    try:
+        _check_answers(uri)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _location(root: Path, uri: str, served: bool) -> str | None:
+    """Where a new experiment keeps its artifacts; a server that is asked decides that by itself."""
     if uri.startswith(("http://", "https://")):
-        httpx.get(f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True)
+        return None
+    return f"mlflow-artifacts:/{EXPERIMENT}" if served else (root / "artifacts").as_uri()
 
 
-def _create_experiment(client: MlflowClient, root: Path, uri: str) -> Experiment:
-    embedded = urlparse(uri).scheme == "sqlite"
-    location = (root / "artifacts").as_uri() if embedded else None  # a server keeps its own artifact root
-    return client.get_experiment(client.create_experiment(EXPERIMENT, artifact_location=location))
+def _create_experiment(client: MlflowClient, location: str | None) -> Experiment:
+    """Artifacts that are files are marked, so that another machine can tell that they are none of its own."""
+    tags = {}
+    if location and (folder := local_folder(location)):
+        folder.mkdir(parents=True, exist_ok=True)
+        tags[MARK] = uuid.uuid4().hex
+        (folder / MARK_FILE).write_text(tags[MARK], encoding="utf-8")
+    return client.get_experiment(client.create_experiment(EXPERIMENT, location, tags))
+
+
+def _require_own_artifacts(experiment: Experiment, uri: str) -> None:
+    """Raises UsageError when artifacts would be written to a folder that only another machine reads."""
+    folder = local_folder(experiment.artifact_location)
+    mark = experiment.tags.get(MARK)
+    if folder is None or mark is None:
+        return
+    path = folder / MARK_FILE
+    if not path.is_file() or path.read_text(encoding="utf-8") != mark:
+        raise UsageError(
+            f"{without_password(uri)} keeps artifacts in {folder}, a folder of another machine (or one that "
+            f"was moved: {path} is not there). Start its MLflow server with `touchstone up --host ADDRESS` "
+            "on a fresh mlruns/, which then hands them out to all machines."
+        )
 
 
 def _first_line(error: Exception) -> str:

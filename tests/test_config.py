@@ -346,8 +346,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
             b"corpus: !!python/name:os.system",
             "mine.yaml is not valid YAML: could not determine a constructor",
         ),
-        (b"", "mine.yaml: expected a mapping of stages to settings, found None"),
-        (b"- corpus", "mine.yaml: expected a mapping of stages to settings, found ['corpus']"),
+        (b"", "mine.yaml: expected a mapping of names to settings, found None"),
+        (b"- corpus", "mine.yaml: expected a mapping of names to settings, found ['corpus']"),
     ],
 )
 def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expected):

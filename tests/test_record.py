@@ -492,7 +492,7 @@ def test_a_damaged_input_is_named_and_the_stage_does_not_run(tracking, config):
         ("explain", StageError, "FAILED", "a.json, row 3: 'output' is empty"),
         ("refuse", RefusedError, "FAILED", "the proofs failed"),
         ("raise", ValueError, "FAILED", "something is\nwrong"),
-        ("interrupt", KeyboardInterrupt, "KILLED", "KeyboardInterrupt"),
+        ("interrupt", KeyboardInterrupt, "KILLED", "interrupted, or cancelled"),
     ],
 )
 def test_a_failure_ends_the_run_with_its_reason_and_leaves_nothing_half_written(

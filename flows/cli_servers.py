@@ -1,0 +1,91 @@
+"""The commands about servers and workers: `up`, `deploy`, `worker`."""
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from flows.console import console, print_result
+from flows.options import Json, Verbose
+from flows.readiness import require_servers, verbosely
+from flows.servers import worker_command, worker_environment
+from tasks.errors import UsageError
+
+commands = typer.Typer()
+
+Schedules = list[str] | None
+
+
+@commands.command()
+def up(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where the servers listen; 0.0.0.0 for other machines too")
+    ] = "127.0.0.1",
+    prefect_port: Annotated[int, typer.Option(metavar="PORT", help="Prefect's")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(metavar="PORT", help="MLflow's")] = 5000,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="TOUCHSTONE_POSTGRES",
+            help="Keep both in PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/NAME",
+        ),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Start Prefect, MLflow and a worker for each pool on this machine, until Ctrl-C."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        if os.environ.pop(name, None):
+            console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
+    verbosely(verbose)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{prefect_port}/api"  # read when Prefect is imported
+    from flows.up import Place
+    from flows.up import up as keep_up
+
+    try:
+        keep_up(Place(host, prefect_port, mlflow_port, postgres))
+    except KeyboardInterrupt:
+        console.say("everything is down")
+
+
+@commands.command()
+def deploy(
+    activate: Annotated[
+        Schedules, typer.Option(metavar="SCHEDULE", help="Let a schedule run; may be repeated")
+    ] = None,
+    deactivate: Annotated[
+        Schedules, typer.Option(metavar="SCHEDULE", help="Let a schedule sleep; may be repeated")
+    ] = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Bring work pools, deployments and automations to the Prefect server; doing it again changes nothing."""
+    verbosely(verbose)
+    require_servers()
+    from flows.deploying import deploy as bring
+    from flows.deploying import schedules_told
+
+    done = bring(activate=activate or (), deactivate=deactivate or ())
+    if json_:
+        print_result(json.dumps(done, ensure_ascii=False))
+        return
+    for name, what in done.items():
+        console.say(f"  {what:<10} {name}", style=None if what != "unchanged" else "dim")
+    for line in schedules_told():
+        console.say(f"  {line}")
+
+
+@commands.command()
+def worker(
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="cpu-pool or gpu-pool")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Flows at once; one on gpu-pool, four elsewhere")
+    ] = None,
+) -> None:
+    """Start a worker on this machine for a pool of the Prefect server; MLflow must be a server too."""
+    require_servers()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UsageError("a worker needs MLFLOW_TRACKING_URI: the MLflow server that every machine uses")
+    command = worker_command(pool, limit or (1 if pool == "gpu-pool" else 4))
+    os.execve(command[0], command, worker_environment())

@@ -1,0 +1,266 @@
+"""Bringing pools, deployments and automations to a Prefect server: what is there already stays."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+from pydantic.fields import FieldInfo
+
+from flows.deployment_file import DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
+from flows.servers import FLOW_HEARTBEAT_SECONDS
+from tasks.errors import UsageError
+
+SILENT = 3 * FLOW_HEARTBEAT_SECONDS  # seconds without a heartbeat after which a flow run counts as dead
+TAG = "touchstone"
+ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
+Changes = dict[str, str]  # what was done, by what it was done to
+
+
+def deploy(
+    path: Path | None = None, activate: Collection[str] = (), deactivate: Collection[str] = ()
+) -> Changes:
+    """Bring a server to what the file says, and schedules to sleep or wake; says what was done.
+
+    Doing it again changes nothing. Raises UsageError, before anything is changed, when the file is wrong or a
+    schedule is not in it.
+    """
+    file = load_deployments(path)
+    _require_schedules(file, [*activate, *deactivate])
+    awake = dict.fromkeys(activate, True) | dict.fromkeys(deactivate, False)
+    with get_client(sync_client=True) as client:
+        done = {f"work pool {pool.name}": _pool(client, pool) for pool in file.definitions.pools}
+        for spec in file.deployments:
+            name = f"{spec.flow.name}/{spec.name}"
+            done[f"deployment {name}"] = _deployment(client, name, spec, awake)
+        done |= {f"automation {made.name}": _automation(client, made) for made in _automations(client)}
+    return done
+
+
+def schedules_of(file: DeploymentFile) -> list[str]:
+    return [schedule.slug for spec in file.deployments for schedule in spec.schedules]
+
+
+def _require_schedules(file: DeploymentFile, asked: Collection[str]) -> None:
+    there = schedules_of(file)
+    if unknown := [name for name in asked if name not in there]:
+        raise UsageError(f"there is no schedule {', '.join(unknown)}; there are {', '.join(there)}")
+
+
+def create_pools(file: DeploymentFile) -> None:
+    """The work pools alone, which workers need before there is a deployment."""
+    with get_client(sync_client=True) as client:
+        for pool in file.definitions.pools:
+            _pool(client, pool)
+
+
+def _pool(client: SyncPrefectClient, spec: PoolSpec) -> str:
+    """A pool that is there keeps its type and its job template, which belong to its machines."""
+    try:
+        found = client.read_work_pool(spec.name)
+    except ObjectNotFound:
+        template = _process_template() if spec.type == "process" else {}
+        client.create_work_pool(
+            WorkPoolCreate(
+                name=spec.name,
+                type=spec.type,
+                description=spec.description,
+                concurrency_limit=spec.concurrency_limit,
+                base_job_template=template,
+            )
+        )
+        return "created"
+    if (found.description, found.concurrency_limit) == (spec.description, spec.concurrency_limit):
+        return "unchanged"
+    client.update_work_pool(
+        spec.name, WorkPoolUpdate(description=spec.description, concurrency_limit=spec.concurrency_limit)
+    )
+    return "updated"
+
+
+def _process_template() -> dict[str, Any]:
+    """Prefect's, with the command spelt out: a worker then starts one process for a run instead of two."""
+    template = ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["command"]["default"] = ENGINE
+    return template
+
+
+def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awake: dict[str, bool]) -> str:
+    """One that is as it should be costs a single request."""
+    try:
+        before = client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        before = None
+    slept = {schedule.slug: schedule.active for schedule in before.schedules} if before else {}
+    schedules = [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=schedule.cron, timezone=schedule.timezone),
+            active=awake.get(schedule.slug, slept.get(schedule.slug, False)),
+            parameters=schedule.parameters,
+            slug=schedule.slug,
+        )
+        for schedule in spec.schedules
+    ]
+    wanted = {
+        "description": spec.description or spec.flow.description,
+        "tags": list(spec.tags),
+        "parameters": spec.parameters,
+        "parameter_openapi_schema": _form(spec.flow),
+        "enforce_parameter_schema": True,
+        "entrypoint": spec.entrypoint,
+        "work_pool_name": spec.work_pool.name,
+        "job_variables": _job_variables(spec),
+        "concurrency_options": _collisions(spec),
+    }
+    limit = spec.concurrency_limit.limit if spec.concurrency_limit else None
+    if before and _is(before, wanted, limit, schedules):
+        return "unchanged"
+    client.create_deployment(  # or update: Prefect knows a deployment by its flow and name
+        flow_id=client.create_flow(spec.flow),
+        name=spec.name,
+        concurrency_limit=limit,
+        schedules=schedules,
+        **wanted,
+    )
+    return "updated" if before else "created"
+
+
+def _is(
+    before: DeploymentResponse,
+    wanted: dict[str, Any],
+    limit: int | None,
+    schedules: list[DeploymentScheduleCreate],
+) -> bool:
+    """Whether a deployment is already as it is wanted."""
+    found = before.global_concurrency_limit
+    return (
+        {name: getattr(before, name) for name in wanted} == wanted
+        and (found.limit if found else None) == limit
+        and list(map(_when, before.schedules)) == list(map(_when, schedules))
+    )
+
+
+def _when(schedule: Any) -> tuple[Any, ...]:
+    time = schedule.schedule
+    return schedule.slug, schedule.active, time.cron, time.timezone, schedule.parameters
+
+
+def _form(flow: Flow[..., Any]) -> dict[str, Any]:
+    """The form of a flow's parameters, with the titles and help of its annotations, which Prefect drops."""
+    form = parameter_schema(flow).model_dump_for_openapi()
+    for name, annotation in get_type_hints(flow.fn, include_extras=True).items():
+        for told in getattr(annotation, "__metadata__", ()):
+            if isinstance(told, FieldInfo):
+                form["properties"][name] |= {"title": told.title, "description": told.description}
+    return form
+
+
+def _job_variables(spec: DeploymentSpec) -> dict[str, Any]:
+    """With how often a run says that it lives, without which the automation would end it as dead."""
+    given = spec.work_pool.job_variables
+    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT_SECONDS)}
+    return given | {"env": beat | given.get("env", {})}
+
+
+def _collisions(spec: DeploymentSpec) -> ConcurrencyOptions | None:
+    if spec.concurrency_limit is None:
+        return None
+    strategy = ConcurrencyLimitStrategy(spec.concurrency_limit.collision_strategy)
+    return ConcurrencyOptions(collision_strategy=strategy)
+
+
+def _automations(client: SyncPrefectClient) -> list[AutomationCore]:
+    """Prefect itself leaves the runs of a dead worker Running for ever."""
+    ours = ResourceSpecification(
+        {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
+    )
+    any_run = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
+    ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+    heartbeat = "prefect.flow-run.heartbeat"
+    return [
+        AutomationCore(
+            name="touchstone: crash silent runs",
+            description=f"A run whose worker died says nothing any more: after {SILENT} s it is Crashed.",
+            tags=[TAG],
+            trigger=EventTrigger(
+                match=any_run,
+                match_related=ours,
+                for_each={"prefect.resource.id"},
+                after={heartbeat},
+                expect={heartbeat, *ends},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=SILENT),
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
+                )
+            ],
+        ),
+        AutomationCore(
+            name="touchstone: sweep after a crash",
+            description="Ends the MLflow runs that a crashed or cancelled run left RUNNING.",
+            tags=[TAG],
+            trigger=EventTrigger(
+                match=any_run,
+                match_related=ours,
+                expect={"prefect.flow-run.Crashed", "prefect.flow-run.Cancelled"},
+                posture=Posture.Reactive,
+                threshold=1,
+            ),
+            actions=[
+                RunDeployment(deployment_id=client.read_deployment_by_name("touchstone-sweep/sweep").id)
+            ],
+        ),
+    ]
+
+
+def _automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
+    found = client.read_automations_by_name(wanted.name)
+    if not found:
+        client.create_automation(wanted)
+        return "created"
+    first, *others = found
+    for other in others:
+        client.delete_automation(other.id)
+    if _core(first) == _core(wanted):
+        return "unchanged"
+    client.update_automation(first.id, wanted)
+    return "updated"
+
+
+def _core(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation says, without the numbers that a server gives it."""
+    told = automation.model_dump(mode="json", include={"name", "description", "tags", "trigger", "actions"})
+    told["trigger"].pop("id", None)
+    for name in ("after", "expect", "for_each"):
+        told["trigger"][name] = sorted(told["trigger"][name])
+    return told
+
+
+def schedules_told() -> list[str]:
+    """A line for each schedule: when it runs, or that it sleeps."""
+    lines = []
+    with get_client(sync_client=True) as client:
+        for spec in load_deployments().deployments:
+            name = f"{spec.flow.name}/{spec.name}"
+            for schedule in client.read_deployment_by_name(name).schedules if spec.schedules else ():
+                what = "runs" if schedule.active else "sleeps"
+                lines.append(
+                    f"schedule {schedule.slug} {what}: {schedule.schedule.cron} {schedule.schedule.timezone}"
+                )
+    return lines

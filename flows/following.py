@@ -1,0 +1,75 @@
+"""Handing a run to its work pool and telling at this terminal how it goes."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import Log
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+
+from flows.console import console
+from flows.pools import POLL, cancel, patiently, pool_of, wait_for_worker
+
+PAGE = 200  # log lines that Prefect gives at once
+STOPPING = 30.0  # seconds that a cancelled run has to stop
+
+
+def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> State:
+    """Run a deployment, print what its flow logs of its stages, and return its final state.
+
+    An interruption cancels it and waits until it has stopped. Raises StageError when the deployment, or a
+    live worker of its pool, is not there.
+    """
+    with get_client(sync_client=True) as client:
+        wait_for_worker(client, pool_of(client, deployment))
+        run = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)
+        console.say(f"flow run {run.name}: {_page(client, run.id)}", style="dim")
+        try:
+            return _follow(client, run.id)
+        except KeyboardInterrupt:
+            console.say("stopping the flow run ...", style="dim")
+            cancel(client, run.id, "interrupted at the terminal that started it")
+            deadline = time.monotonic() + STOPPING
+            while not _ended(client, run.id) and time.monotonic() < deadline:
+                time.sleep(POLL)
+            raise
+
+
+def _page(client: SyncPrefectClient, run: UUID) -> str:
+    return f"{str(client.api_url).rstrip('/').removesuffix('/api')}/runs/flow-run/{run}"
+
+
+def _ended(client: SyncPrefectClient, run: UUID) -> State | None:
+    state = patiently(lambda: client.read_flow_run(run)).state
+    return state if state is not None and state.is_final() else None
+
+
+def _follow(client: SyncPrefectClient, run: UUID) -> State:
+    told = 0
+    while True:
+        state = _ended(client, run)
+        for line in _logged(client, run, told):
+            told += 1
+            if line.name.startswith("flows."):
+                console.say(f"  {line.message}")
+        if state is not None:
+            return state
+        time.sleep(POLL)
+
+
+def _logged(client: SyncPrefectClient, run: UUID, after: int) -> Iterator[Log]:
+    """What the flow run has logged, but for the first so many lines."""
+    this = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+    while True:
+        page = patiently(
+            lambda: client.read_logs(this, limit=PAGE, offset=after, sort=LogSort.TIMESTAMP_ASC)  # noqa: B023
+        )
+        yield from page
+        after += len(page)
+        if len(page) < PAGE:
+            return

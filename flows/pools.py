@@ -1,0 +1,206 @@
+"""Sending a stage to a work pool, and waiting for it: alive, followed, cancelled, never replaced."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling
+from pydantic import Field
+
+from flows.states import error_in
+from tasks.config import AskConfig, StageConfig
+from tasks.errors import CrashedError, StageError
+from tasks.outputs import Reference
+
+Answer = TypeVar("Answer")
+
+GPU, CPU = "gpu", "cpu"
+ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
+POLL = 1.0  # seconds
+MISSED = 4  # heartbeats that a worker may miss before it counts as gone
+WORKER_AWAY = 60.0  # seconds that a pool may be without a live worker
+SERVER_AWAY = 90.0  # seconds that Prefect may not answer
+
+
+class Pools(StageConfig):
+    """That stages are sent to work pools, and how they are waited for."""
+
+    timeout_hours: Annotated[
+        float, Field(gt=0, title="Timeout", description="hours after which a stage is cancelled")
+    ] = 48.0
+    crashes: Annotated[
+        int,
+        Field(ge=0, title="Crashes", description="times that a stage whose process died is started again"),
+    ] = 2
+
+
+def deployment_of(stage: str, config: StageConfig) -> str | None:
+    """The deployment that a stage is sent to, or None for one that runs where the pipeline does.
+
+    Training and generation want a GPU, and so does a judge that is a model of this process.
+    """
+    local_judge = isinstance(config, AskConfig) and any(name.startswith("hf:") for name in config.judges)
+    return f"{stage}/{stage}-{GPU}" if stage in ON_GPU or local_judge else None
+
+
+def run_on_pool(
+    deployment: str,
+    config: StageConfig,
+    inputs: dict[str, Reference],
+    label: str,
+    parent: str,
+    refresh: bool,
+    pools: Pools,
+    say: Callable[[str], None],
+) -> None:
+    """Run a stage as a deployment, as a child of the present flow run, until its output is in MLflow.
+
+    What a flow returns is kept on the machine that it ran on, so nothing is returned. A child that crashes is
+    started again, up to `pools.crashes` times: it goes on from its checkpoint.
+
+    Raises the child's own error; CrashedError, StoppedError when it crashed or was cancelled; StageError when
+    no worker lives, Prefect is gone, or time is over. The child is cancelled when the caller is.
+    """
+    parameters = {
+        "config": config.model_dump(mode="json"),
+        "inputs": {name: reference.model_dump() for name, reference in inputs.items()},
+        "label": label,
+        "parent": parent,
+        "refresh": refresh,
+    }
+    for attempt in range(pools.crashes + 1):
+        try:
+            _attempt(deployment, parameters, label, pools)
+            return
+        except CrashedError as error:
+            if attempt == pools.crashes:
+                raise
+            say(f"{label}: {error}; started again, {attempt + 1} of {pools.crashes}")
+            parameters["refresh"] = False  # what the dead attempt began afresh is gone on with
+
+
+def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: Pools) -> None:
+    with get_client(sync_client=True) as client:
+        wait_for_worker(client, pool_of(client, deployment))
+        child = run_deployment(
+            deployment,
+            parameters=parameters,
+            flow_run_name=label,
+            timeout=0,
+            as_subflow=True,
+            tags=["touchstone", "stage"],
+        )
+        try:
+            state = _wait(client, child, pools)
+        except BaseException as error:
+            cancel(client, child.id, f"{label} was left: {error or type(error).__name__}")
+            raise
+        if not state.is_completed():
+            raise error_in(state)
+
+
+def pool_of(client: SyncPrefectClient, name: str) -> str:
+    try:
+        pool = patiently(lambda: client.read_deployment_by_name(name)).work_pool_name
+    except ObjectNotFound as error:
+        raise StageError(
+            f"there is no deployment {name} on the Prefect server {client.api_url}. "
+            "Create the deployments with: touchstone deploy"
+        ) from error
+    if pool is None:
+        raise StageError(f"the deployment {name} is on no work pool. Put it on one with: touchstone deploy")
+    return pool
+
+
+def live_workers(client: SyncPrefectClient, pool: str) -> list[str]:
+    """The workers of a pool that have said lately that they live; Prefect's own word lags by 90 s."""
+    now = datetime.now(UTC)
+    return [
+        worker.name
+        for worker in patiently(lambda: client.read_workers_for_work_pool(pool))
+        if worker.last_heartbeat_time
+        and (now - worker.last_heartbeat_time).total_seconds()
+        < MISSED * (worker.heartbeat_interval_seconds or 30)
+    ]
+
+
+def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
+    """One that is being restarted is waited for; no other machine takes its place."""
+    deadline = time.monotonic() + WORKER_AWAY
+    while not live_workers(client, pool):
+        if time.monotonic() > deadline:
+            raise StageError(
+                f"no live worker on the work pool {pool}. Start one where its hardware is: "
+                f"touchstone worker {pool}"
+            )
+        time.sleep(POLL)
+
+
+def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
+    """The final state of a child."""
+    deadline = time.monotonic() + 3600 * pools.timeout_hours
+    last_seen = time.monotonic()
+    while True:
+        found = patiently(lambda: client.read_flow_run(child.id))
+        state = found.state
+        if state is not None and state.is_final():
+            return state
+        if time.monotonic() > deadline:
+            raise StageError(
+                f"it was not done after {pools.timeout_hours:g} hours and was cancelled; run again with a "
+                "greater pools.timeout_hours, and it goes on from its checkpoint"
+            )
+        waiting = state is None or state.is_scheduled() or state.is_pending()
+        if not waiting or live_workers(client, found.work_pool_name or ""):
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > WORKER_AWAY:
+            raise StageError(
+                f"the last worker of the work pool {found.work_pool_name} is gone before the stage was "
+                f"started. Start one: touchstone worker {found.work_pool_name}"
+            )
+        time.sleep(POLL)
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask Prefect, and go on asking while its server is being restarted.
+
+    Raises StageError when it stays away.
+    """
+    deadline = time.monotonic() + SERVER_AWAY
+    while True:
+        try:
+            return ask()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            server = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if server:
+                raise
+            if time.monotonic() > deadline:
+                raise StageError(f"the Prefect server does not answer any more: {error}") from error
+            time.sleep(POLL)
+
+
+def cancel(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+    """Ask the worker of a flow run to stop it; one that no worker has taken is cancelled at once."""
+    found = client.read_flow_run(flow_run_id)
+    if found.state is None or found.state.is_final():
+        return
+    waiting = found.state.is_scheduled()
+    client.set_flow_run_state(
+        flow_run_id, Cancelled(message=reason) if waiting else Cancelling(message=reason), force=True
+    )
+
+
+def cancel_children(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+    """Cancel what a flow run has sent to work pools and is not done."""
+    children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run_id]))
+    for child in client.read_flow_runs(flow_run_filter=children):
+        if child.deployment_id:
+            cancel(client, child.id, reason)

@@ -1,0 +1,61 @@
+"""The champion, judged again: by the judge as it is now, on the rows that made it champion."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from prefect import State, flow
+from pydantic import Field
+
+from flows.dispatch import pipeline_run
+from flows.hooks import end_what_is_left
+from flows.judging import audits, find_judges, refusal, score_entries
+from flows.results import finished
+from flows.runs import read_output
+from flows.secrets import load_secrets
+from flows.states import failed
+from tasks.config import JudgeConfig
+from tasks.errors import TouchstoneError
+from tasks.origins import responses_and_rows
+
+
+@flow(
+    name="touchstone-rejudge",
+    flow_run_name="rejudge {model}",
+    description="Audit the judge, and score the champion's responses anew",
+    persist_result=False,
+    on_crashed=[end_what_is_left],
+    on_cancellation=[end_what_is_left],
+)
+def rejudging(
+    config: Annotated[JudgeConfig, Field(title="Judge", description="who judges, and how it is asked")],
+    model: Annotated[
+        str, Field(title="Model", description="a registered model that has a champion")
+    ] = "touchstone-quickstart",
+    refresh: Annotated[
+        Sequence[str],
+        Field(title="Refresh", description="stages to do again: audit, judge"),
+    ] = (),
+) -> State | dict[str, Any]:
+    """Score the responses of the present champion; its scores at promotion stay as they were.
+
+    A judge that has changed has another digest, so its answers are asked for; an unchanged one is found.
+    Returns the scores, the audits' verdicts, and the version that was judged.
+    """
+    started = time.monotonic()
+    settings = {"model": model, "judge": config.model_dump(mode="json")}
+    try:
+        load_secrets()
+        find_judges(config)
+        with pipeline_run(f"rejudge {model}", settings, refresh, "rejudge") as chain:
+            version, responses, rows = responses_and_rows(chain.tracking, model)
+            audited = audits(chain, config, rows)
+            scores = chain.run("judge", config, responses=responses, **audited)
+            summary = read_output(chain.tracking, scores, "scores.json")
+            told = {
+                "model": {"name": model, "version": version},
+                "scores": score_entries(f"{model} version {version}", summary),
+            }
+            return finished(chain, started, told, refusal(chain, audited, config))
+    except TouchstoneError as error:
+        return failed(error)

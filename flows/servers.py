@@ -1,0 +1,228 @@
+"""Processes that Touchstone starts and takes down again: servers of Prefect and MLflow, and workers."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tasks.errors import StageError
+from tasks.home import home
+
+READY_WITHIN = 120.0  # seconds that a server may take until it answers
+GRACE = 15.0  # seconds between asking a process to end and ending it
+TAIL = 12  # lines of a log that are shown when its process died
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+
+
+@dataclass
+class Process:
+    """A process in a session of its own, its output in a log."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, deaf to the terminal's Ctrl-C, and ended by the system when this process is killed."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                self.command,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+    def stop(self) -> None:
+        """Ask the process to end, then end it and whatever it has started that is left."""
+        if self.popen is None:
+            return
+        started = self._descendants()
+        if self.running:
+            self.popen.terminate()
+        try:
+            self.popen.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+        for left in started:  # a worker's flows are in sessions of their own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.popen.pid).children(recursive=True) if self.popen else []
+        except psutil.NoSuchProcess:
+            return []  # it was killed, and what it started is the system's, or an orphan of ours
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-TAIL:])
+
+    def wait_until(self, ready: Callable[[], bool], within: float = READY_WITHIN) -> None:
+        """Raises StageError, with the end of the log, when it dies first or is not ready in time."""
+        deadline = time.monotonic() + within
+        while not ready():
+            if not self.running:
+                code = self.popen.returncode if self.popen else None
+                raise StageError(f"{self.name} ended with status {code}:\n{self.tail()}\n(from {self.log})")
+            if time.monotonic() > deadline:
+                raise StageError(f"{self.name} was not ready after {within:.0f} s:\n{self.tail()}")
+            time.sleep(0.1)
+
+
+def _end_with_parent() -> None:
+    """In the new process: signals as they are by default, and SIGTERM when whoever started it is gone.
+
+    A shell starts jobs in the background deaf to Ctrl-C, which is inherited and would make workers deaf too.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own parent, one of ours, was killed: they can then be ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_orphans(known: Sequence[Process]) -> None:
+    """End the processes that are ours and none of the known ones, with all that they started."""
+    ours = {process.popen.pid for process in known if process.popen}
+    for orphan in psutil.Process().children():
+        if orphan.pid not in ours:
+            for process in (*orphan.children(recursive=True), orphan):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(orphan.pid, 0)
+
+
+def answers(address: str) -> bool:
+    """Whether a server says at `address` that it is well."""
+    try:
+        return httpx.get(address, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def logs_folder() -> Path:
+    return home() / "mlruns" / "work" / "logs"
+
+
+def prefect_server(
+    host: str, port: int, log: Path, environment: Mapping[str, str] | None = None, *, brief: bool = False
+) -> Process:
+    """A Prefect server; `brief` is one for a single command, without UI and scheduler.
+
+    Prefect's own temporary server outlives a command that is killed, and a command that is terminated
+    together with it hangs.
+    """
+    settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    if brief:
+        settings |= {
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_FINAL": "1",
+        }
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", _packages_folder()]
+    command += ["--factory", "prefect.server.api.server:create_app", "--host", host, "--port", str(port)]
+    command += ["--log-level", "error", "--lifespan", "on", "--timeout-graceful-shutdown", "3"]
+    return Process("Prefect server", command, inherited | settings | dict(environment or {}), log)
+
+
+def _packages_folder() -> str:
+    """Where Prefect is installed, found without importing it, which takes seconds."""
+    found = find_spec("prefect")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent.parent)
+
+
+def mlflow_server(
+    host: str, port: int, log: Path, store: str, artifacts: Path, environment: Mapping[str, str] | None = None
+) -> Process:
+    """An MLflow server on a store, which hands out the artifacts of runs that are kept there.
+
+    The store is told by the environment, as it may hold a password, which a command line would show.
+    """
+    settings = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and two gigabytes
+        "MLFLOW_BACKEND_STORE_URI": store,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    command += ["--workers", "1", "--artifacts-destination", str(artifacts)]
+    return Process("MLflow server", command, inherited | settings | dict(environment or {}), log)
+
+
+QUERY_SECONDS, HEARTBEAT_SECONDS = 1, 10  # how often a worker asks for work, and says that it lives
+FLOW_HEARTBEAT_SECONDS = 30  # how often a running flow says so; Prefect allows no less
+
+
+def worker(pool: str, limit: int, log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """A Prefect worker that runs up to `limit` flows at once, each in a process of its own."""
+    return Process(
+        f"worker of {pool}", worker_command(pool, limit), worker_environment() | dict(environment or {}), log
+    )
+
+
+def worker_command(pool: str, limit: int) -> list[str]:
+    name = f"{socket.gethostname()}-{pool}-{os.getpid()}"
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    return [*command, "--name", name, "--limit", str(limit)]
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker and the flows that it starts are told; what the user set is kept."""
+    settings = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_QUERY_SECONDS": str(QUERY_SECONDS),
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return settings | dict(os.environ) | {"PATH": path}

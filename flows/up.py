@@ -1,0 +1,223 @@
+"""`touchstone up`: servers of Prefect and MLflow, and a worker for each pool, on this machine."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectException
+from prefect.states import Crashed
+
+from flows.console import console
+from flows.deploying import create_pools
+from flows.deployment_file import load_deployments
+from flows.pools import cancel, live_workers
+from flows.postgres import databases
+from flows.servers import (
+    Process,
+    adopt_orphans,
+    answers,
+    end_orphans,
+    is_free,
+    logs_folder,
+    mlflow_server,
+    prefect_server,
+    worker,
+)
+from flows.sweep import sweep
+from tasks.errors import StageError, UsageError
+from tasks.home import ADDRESSES, home
+from tasks.tracking import open_tracking
+
+LOOK = 0.5  # seconds between looks at the processes
+SWEEP = 15.0  # seconds between sweeps
+STOPPING = 25.0  # seconds that running flows have to stop
+DEATHS, WITHIN = 5, 120.0  # a process that dies so often in so many seconds is given up
+LIMITS = {"cpu-pool": 4, "gpu-pool": 1}  # flows at once; a pipeline only waits while its stages are elsewhere
+ACTIVE = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the servers listen and keep what they know."""
+
+    host: str = "127.0.0.1"
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    postgres: str | None = None
+
+    @property
+    def prefect(self) -> str:
+        return f"http://{self._reached}:{self.prefect_port}"
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://{self._reached}:{self.mlflow_port}"
+
+    @property
+    def _reached(self) -> str:
+        """The host as processes of this machine reach it."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines are to use it: artifacts are then handed out by the server."""
+        return self.host not in ("127.0.0.1", "localhost", "::1")
+
+
+def up(place: Place) -> None:
+    """Start everything, wait until all of it answers, and keep it running until interrupted.
+
+    Raises UsageError when a port is taken or another `up` runs here; StageError when something does not come
+    up, or dies again and again. Nothing is left behind in any case.
+    """
+    root = home() / "mlruns"
+    (root / "work").mkdir(parents=True, exist_ok=True)
+    with _only_one(root), contextlib.ExitStack() as everything:
+        _require_ports(place)
+        started = time.monotonic()
+        adopt_orphans()
+        everything.callback(end_orphans, ())
+        processes = _servers(place, root)
+        for process in processes:
+            _start(process, everything)
+        console.say("waiting for the servers ...", style="dim")
+        prefect, mlflow = processes
+        prefect.wait_until(lambda: answers(f"{place.prefect}/api/health"))
+        mlflow.wait_until(lambda: answers(f"{place.mlflow}/health"))
+        os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
+        file = load_deployments()
+        create_pools(file)
+        everything.callback(_end_what_runs, place)
+        for pool, limit in LIMITS.items():
+            processes.append(worker(pool, limit, logs_folder() / f"worker-{pool}.log"))
+            _start(processes[-1], everything)
+        _wait_for_workers(processes[2:])
+        _tell(place, everything, root, time.monotonic() - started)
+        _keep(processes)
+
+
+@contextlib.contextmanager
+def _only_one(root: Path) -> Iterator[None]:
+    lock = FileLock(root / "work" / "up.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"touchstone up is running for {root} already; stop it with Ctrl-C there") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_ports(place: Place) -> None:
+    for name, port in {"prefect": place.prefect_port, "mlflow": place.mlflow_port}.items():
+        if not is_free(place.host, port):
+            raise UsageError(
+                f"port {port} of {place.host} is taken; take another: touchstone up --{name}-port {port + 1}"
+            )
+
+
+def _servers(place: Place, root: Path) -> list[Process]:
+    """The servers, their stores made ready: two processes that open a fresh one at once break it."""
+    stores = databases(place.postgres) if place.postgres else None
+    store = stores.mlflow if stores else f"sqlite:///{root / 'mlflow.db'}"
+    open_tracking(root, store, served=place.shared)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves there what was opened, passwords too
+    logs = logs_folder()
+    prefect_store = {"PREFECT_API_DATABASE_CONNECTION_URL": stores.prefect} if stores else {}
+    public = {"PREFECT_UI_API_URL": f"{place.prefect}/api"}
+    allowed = {"MLFLOW_SERVER_ALLOWED_HOSTS": "*"} if place.shared else {}
+    return [
+        prefect_server(place.host, place.prefect_port, logs / "prefect.log", prefect_store | public),
+        mlflow_server(place.host, place.mlflow_port, logs / "mlflow.log", store, root / "artifacts", allowed),
+    ]
+
+
+def _start(process: Process, everything: contextlib.ExitStack) -> None:
+    everything.callback(process.stop)
+    process.start()
+
+
+def _wait_for_workers(workers: list[Process]) -> None:
+    with get_client(sync_client=True) as client:
+        for process, pool in zip(workers, LIMITS, strict=True):
+            process.wait_until(lambda pool=pool: bool(live_workers(client, pool)))
+
+
+def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: float) -> None:
+    """Print the addresses, and leave them where other commands of this folder look."""
+    path = root / "work" / ADDRESSES
+    addresses = {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
+    path.write_text(json.dumps(addresses), encoding="utf-8")
+    everything.callback(path.unlink, missing_ok=True)
+    console.say(f"up after {seconds:.0f} s", style="bold")
+    console.say(f"  Prefect   {place.prefect}")
+    console.say(f"  MLflow    {place.mlflow}")
+    for pool, limit in LIMITS.items():
+        console.say(f"  {pool:<9} a worker, {limit} at once" if limit > 1 else f"  {pool:<9} a worker")
+    console.say(f"  logs      {logs_folder()}")
+    if place.shared:
+        console.say("anyone who reaches these ports may use them: keep them inside your network", "yellow")
+    console.say("next: touchstone deploy; touchstone run quickstart --pools (Ctrl-C here stops everything)")
+
+
+def _keep(processes: list[Process]) -> None:
+    """Start again what dies, and end what it left behind, for ever."""
+    deaths: dict[str, list[float]] = {process.name: [] for process in processes}
+    swept = time.monotonic()
+    while True:
+        for process in processes:
+            if process.running:
+                continue
+            now = time.monotonic()
+            deaths[process.name] = [*(when for when in deaths[process.name] if now - when < WITHIN), now]
+            if len(deaths[process.name]) >= DEATHS:
+                raise StageError(f"{process.name} died {DEATHS} times:\n{process.tail()}\n({process.log})")
+            console.say(f"{process.name} died and is started again; see {process.log}", style="yellow")
+            end_orphans(processes)  # what it had started: a flow goes on from its checkpoint
+            process.start()
+        if time.monotonic() - swept > SWEEP:
+            _sweep()
+            swept = time.monotonic()
+        time.sleep(LOOK)
+
+
+def _sweep() -> None:
+    """One that fails because a server is being restarted is done the next time."""
+    try:
+        with get_client(sync_client=True) as client:
+            if count := sweep(open_tracking(), client):
+                console.say(f"ended {count} runs of processes that are gone", style="yellow")
+    except (UsageError, PrefectException, OSError) as error:
+        console.say(f"runs of dead processes could not be looked for: {error}", style="yellow")
+
+
+def _end_what_runs(place: Place) -> None:
+    """Cancel the flow runs of the pools, wait until their workers have stopped them, and end the rest."""
+    if not answers(f"{place.prefect}/api/health"):
+        return
+    with get_client(sync_client=True) as client:
+        if active := _active(client):
+            console.say(f"stopping {len(active)} flow runs ...", style="dim")
+        for run in active:
+            cancel(client, run.id, "touchstone up was stopped; run again to go on")
+        deadline = time.monotonic() + STOPPING
+        while _active(client) and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        for run in _active(client):
+            client.set_flow_run_state(run.id, Crashed(message="touchstone up was stopped"), force=True)
+        if answers(f"{place.mlflow}/health"):
+            sweep(open_tracking(), client)
+
+
+def _active(client: SyncPrefectClient) -> list[FlowRun]:
+    states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(ACTIVE))))
+    return [run for run in client.read_flow_runs(flow_run_filter=states) if run.work_pool_name in LIMITS]

@@ -1,0 +1,242 @@
+"""A folder in which `touchstone up` runs, and what anyone may ask its servers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from flows.servers import free_port
+from tasks.tracking import open_tracking
+
+COMMAND = str(Path(sys.executable).with_name("touchstone"))
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+# A training of some seconds, evaluated and so kept from time to time.
+ONLY = """
+description: a few characters
+corpus: corpus.txt
+tokenize: {kind: char}
+pretrain: {size: 1x2x16, context: 32, steps: 4000, batch_size: 4, warmup: 1, eval_every: 250}
+"""
+
+
+def furnish(folder: Path) -> dict[str, str]:
+    """A home with a corpus and a profile; gives the environment that makes it one."""
+    text = " ".join(f"The {word} of line {line} is long." for line in range(90) for word in ("end", "start"))
+    (folder / "corpus.txt").write_text(text, encoding="utf-8")
+    (folder / "only.yaml").write_text(ONLY, encoding="utf-8")
+    if not (folder / "deployments").exists():
+        (folder / "deployments").symlink_to(Path(__file__).parents[2] / "deployments")
+    foreign = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")  # of the tests' own process
+    return {name: value for name, value in os.environ.items() if name not in foreign} | {
+        "OMP_NUM_THREADS": "1",
+        "PREFECT_HOME": str(folder / "prefect"),
+        "TOUCHSTONE_HOME": str(folder),
+    }
+
+
+@dataclass
+class Site:
+    """Servers at known addresses, asked as anyone may ask them."""
+
+    folder: Path
+    environment: dict[str, str]
+    prefect: str
+    mlflow: str
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    deployed: dict[str, str] = field(default_factory=dict)
+
+    # The command
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def __call__(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """What a command prints with --json. It must end well."""
+        process = self.start(*arguments, "--json", **environment)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        return json.loads(out)
+
+    # Prefect
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        for _ in range(5):  # SQLite behind a busy server: 503, ask again
+            answer = httpx.request(method, f"{self.prefect}/api/{path}", json=body or None, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def run(self, deployment: str, **parameters: Any) -> str:
+        found = self.ask("GET", f"deployments/name/{deployment}")
+        created = self.ask(
+            "POST",
+            f"deployments/{found['id']}/create_flow_run",
+            parameters=parameters,
+            state={"type": "SCHEDULED"},
+        )
+        return created["id"]
+
+    def train(self, crashes: int = 2, **pretrain: Any) -> str:
+        """Start the small profile on the pools; settings make its key a test's own."""
+        overrides = [f"pretrain.{name}={value}" for name, value in pretrain.items()]
+        profile = str(self.folder / "only.yaml")
+        return self.run(
+            "touchstone/pipeline", profile=profile, overrides=overrides, pools={"crashes": crashes}
+        )
+
+    def flow_run(self, name: str) -> dict[str, Any]:
+        return self.ask("GET", f"flow_runs/{name}")
+
+    def state(self, run: str) -> str:
+        return self.flow_run(run)["state_type"]
+
+    def children(self, run: str) -> list[dict[str, Any]]:
+        only = {"parent_flow_run_id": {"any_": [run]}}
+        return self.ask("POST", "flow_runs/filter", flow_runs=only, sort="EXPECTED_START_TIME_ASC")
+
+    def child(self, run: str, name: str = "pretrain") -> dict[str, Any]:
+        """The newest child of that name, once it is there and running."""
+
+        def running() -> dict[str, Any] | None:
+            assert self.state(run) not in ENDED, self.flow_run(run)["state"]
+            found = [child for child in self.children(run) if child["name"] == name]
+            return found[-1] if found and found[-1]["state_type"] == "RUNNING" else None
+
+        return until(running, 90)
+
+    def cancel(self, run: str) -> None:
+        self.ask("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+
+    def end_of(self, run: str, within: float = 120) -> dict[str, Any]:
+        """The final state of a flow run."""
+        until(lambda: self.state(run) in ENDED, within)
+        return self.flow_run(run)["state"]
+
+    def pid(self, run: dict[str, Any]) -> int:
+        return int(str(self.flow_run(run["id"])["infrastructure_pid"]).rpartition(":")[2])
+
+    # MLflow
+
+    def mlflow_runs(self, run: str) -> dict[str, tuple[str, str | None]]:
+        """How the MLflow runs of a pipeline ended, with the reason, by name; the newest of each."""
+        tracking = open_tracking(self.folder / "mlruns", self.mlflow)
+        found = tracking.client.search_runs(
+            [tracking.experiment_id],
+            f"tags.`touchstone.prefect_pipeline_run_id` = '{run}'",
+            order_by=["attributes.start_time ASC"],
+        )
+        return {
+            each.info.run_name: (each.info.status, each.data.tags.get("touchstone.error")) for each in found
+        }
+
+    def tracking_of(self, run: str) -> Any:
+        """The MLflow run of a pipeline's own flow run."""
+        tracking = open_tracking(self.folder / "mlruns", self.mlflow)
+        found = tracking.client.search_runs(
+            [tracking.experiment_id], f"tags.`touchstone.prefect_flow_run_id` = '{run}'"
+        )
+        return found[0] if found else None
+
+    def checkpoints(self, training: str) -> list[Path]:
+        """What a training has kept to go on from, by its flow run."""
+        made = self.tracking_of(training)
+        return (
+            list((self.folder / "mlruns" / "work" / made.data.tags["touchstone.key"]).glob("checkpoint/*.pt"))
+            if made
+            else []
+        )
+
+    @staticmethod
+    def ended_runs(folder: Path) -> dict[str, str]:
+        """How the MLflow runs of a home ended that did not end well; its server may be gone."""
+        root = folder / "mlruns"
+        tracking = open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+        found = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
+        return {run.info.run_name: run.info.status for run in found}
+
+    def running_in_mlflow(self) -> list[str]:
+        tracking = open_tracking(self.folder / "mlruns", self.mlflow)
+        found = tracking.client.search_runs([tracking.experiment_id], "attributes.status = 'RUNNING'")
+        return [run.info.run_name for run in found]
+
+    # The processes
+
+    def process(self, *words: str) -> psutil.Process:
+        """The one below our own processes whose command line holds the words."""
+        for top in self.processes:
+            for process in psutil.Process(top.pid).children(recursive=True):
+                command = " ".join(process.cmdline()) if process.is_running() else ""
+                if all(word in command for word in words):
+                    return process
+        raise AssertionError(f"no process with {words}")
+
+
+def until(ask: Callable[[], Any], within: float) -> Any:
+    """What `ask` answers once that is something."""
+    deadline = time.monotonic() + within
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"not within {within} s"
+        time.sleep(0.2)  # servers give no event
+    return answer
+
+
+def started_up(folder: Path, *arguments: str, **environment: str) -> Site:
+    """`touchstone up` in a furnished folder, once it says that it is up."""
+    ports = free_port(), free_port()
+    site = Site(
+        folder, furnish(folder) | environment, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+    )
+    log = (folder / "up.log").open("wb")
+    command = [COMMAND, "up", "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]), *arguments]
+    site.processes.append(
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=site.environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    )
+    wait_for(site.processes[0], folder / "up.log", "up after")
+    return site
+
+
+def wait_for(process: subprocess.Popen[bytes], log: Path, words: str, within: float = 120) -> None:
+    def said() -> bool:
+        assert process.poll() is None, log.read_text()
+        return words in log.read_text()
+
+    until(said, within)
+
+
+def stop(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> int:
+    """End a process as a person does, and say with what status; nothing that it started is left."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    status = process.wait(60)
+    left = [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    for child in left:
+        child.kill()
+    assert not left, left
+    return status

@@ -1,0 +1,146 @@
+"""Two workers on machines of their own, which share nothing but the servers."""
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+import psutil
+import pytest
+
+from flows.servers import Process, answers, free_port, mlflow_server, prefect_server
+from tests.orchestration.sites import COMMAND, Site, furnish, until
+
+PLANTED = {"HF_TOKEN": "hf_PLANTED-token-0123", "OPENAI_API_KEY": "sk-PLANTED-key-0123"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Servers of a third machine, and a machine for each pool; gives the site as the cpu-pool's sees it."""
+    folder = tmp_path_factory.mktemp("apart")
+    homes = {pool: folder / pool for pool in ("cpu-pool", "gpu-pool")}
+    ports = free_port(), free_port()
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    processes = [
+        prefect_server(
+            "127.0.0.1", ports[0], folder / "prefect.log", {"PREFECT_HOME": str(folder / "prefect")}
+        ),
+        mlflow_server("127.0.0.1", ports[1], folder / "mlflow.log", store, folder / "artifacts"),
+    ]
+    servers = {
+        "PREFECT_API_URL": f"http://127.0.0.1:{ports[0]}/api",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[1]}",
+    }
+    try:
+        for process in processes:
+            process.start()
+        processes[0].wait_until(lambda: answers(f"{servers['PREFECT_API_URL']}/health"))
+        processes[1].wait_until(lambda: answers(f"{servers['MLFLOW_TRACKING_URI']}/health"))
+        environments = {}
+        for pool, home in homes.items():
+            home.mkdir()
+            environments[pool] = furnish(home) | servers | PLANTED
+        (homes["gpu-pool"] / "corpus.txt").unlink()  # what it needs comes from MLflow
+        site = Site(
+            homes["cpu-pool"],
+            environments["cpu-pool"],
+            servers["PREFECT_API_URL"].removesuffix("/api"),
+            servers["MLFLOW_TRACKING_URI"],
+        )
+        site("deploy")
+        workers = {}
+        for pool in homes:
+            command = [COMMAND, "worker", pool]
+            workers[pool] = Process(pool, command, environments[pool], folder / f"{pool}.log")
+            workers[pool].start()
+            processes.append(workers[pool])
+        for pool, process in workers.items():
+            process.wait_until(lambda pool=pool: live(site, pool))
+        yield site, homes, workers, folder
+    finally:
+        for process in reversed(processes):
+            process.stop()
+
+
+def live(site, pool):
+    try:
+        return site.ask("POST", f"work_pools/{pool}/workers/filter")
+    except httpx.HTTPStatusError:
+        return []
+
+
+def test_they_hand_over_by_references_alone_and_tell_no_secret(apart):
+    site, homes, _, folder = apart
+    outcome = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=300")
+    assert not [stage["name"] for stage in outcome["stages"] if stage["cached"]]
+    assert (homes["gpu-pool"] / "mlruns" / "work" / "downloads").is_dir()
+    assert not (homes["gpu-pool"] / "mlruns" / "mlflow.db").exists()
+    again = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=300")
+    assert all(stage["cached"] for stage in again["stages"])
+    site("run", "only.yaml", "--pools", "--refresh", "report", "--set", "pretrain.steps=300")
+    found = [path for path in folder.rglob("*") if path.is_file() and b"PLANTED" in path.read_bytes()]
+    assert found == []
+    told = json.dumps(
+        [site.ask("POST", f"{kind}/filter") for kind in ("flow_runs", "logs", "artifacts", "task_runs")]
+    )
+    assert "PLANTED" not in told
+
+
+def test_a_secret_block_is_what_a_stage_finds_in_its_environment(apart):
+    site, *_ = apart
+    code = (
+        "from prefect.blocks.system import Secret; import os, sys\n"
+        "Secret(value='sk-from-a-block').save('touchstone-openai-api-key', overwrite=True)\n"
+        "from flows.secrets import load_secrets\n"
+        "load_secrets(); print(os.environ['OPENAI_API_KEY'], os.environ['HF_TOKEN'])"
+    )
+    environment = {name: value for name, value in site.environment.items() if name != "OPENAI_API_KEY"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["sk-from-a-block", PLANTED["HF_TOKEN"]], done.stderr
+
+
+def test_artifacts_that_are_files_of_one_machine_are_not_used_from_another(apart, tmp_path):
+    """A server whose experiment keeps files: only the machine that has them may use it."""
+    furnish(tmp_path)
+    code = "from tasks.tracking import open_tracking; open_tracking()"
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment | {"TOUCHSTONE_HOME": str(tmp_path)}, check=True
+    )
+    root, port = tmp_path / "mlruns", free_port()
+    server = mlflow_server(
+        "127.0.0.1", port, tmp_path / "log", f"sqlite:///{root / 'mlflow.db'}", root / "artifacts"
+    )
+    server.start()
+    try:
+        address = f"http://127.0.0.1:{port}"
+        server.wait_until(lambda: answers(f"{address}/health"))
+        told = {"TOUCHSTONE_HOME": str(tmp_path / "elsewhere"), "MLFLOW_TRACKING_URI": address}
+        assert subprocess.run([sys.executable, "-c", code], env=environment | told).returncode == 0
+        (root / "artifacts").rename(tmp_path / "not here")
+        refused = subprocess.run(
+            [sys.executable, "-c", code], env=environment | told, capture_output=True, text=True
+        )
+        assert "a folder of another machine" in refused.stderr
+    finally:
+        server.stop()
+
+
+def test_a_machine_that_is_gone_is_noticed_within_two_minutes(apart):
+    """Its worker and the training die at once, as when the power goes: nobody is left who could tell."""
+    site, _, workers, _ = apart
+    run = site.train(steps=400_000, crashes=0)
+    child = site.child(run)
+    training = psutil.Process(site.pid(child))
+    machine = [psutil.Process(workers["gpu-pool"].popen.pid)]
+    machine += machine[0].children(recursive=True)
+    for process in (*machine, training):
+        process.kill()
+    ended = site.end_of(run, 120)
+    assert ended["type"] == "CRASHED"
+    assert "no sign of life for 90 s" in ended["message"]
+    until(lambda: not site.running_in_mlflow(), 60)
+    assert site.mlflow_runs(run)["only"][0] == "FAILED"

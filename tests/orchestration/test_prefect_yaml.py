@@ -1,0 +1,150 @@
+"""deployments/prefect.yaml: what Prefect would let pass is an error that names the deployment and the key."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.deployment_file import load_deployments
+from flows.pools import ON_GPU, deployment_of
+from flows.stages import FLOWS
+from tasks.config import AuditConfig, CompareConfig, GenerateConfig, JudgeConfig, PretrainConfig, RowsConfig
+from tasks.errors import UsageError
+
+OURS = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+SOUND = {
+    "name": "touchstone",
+    "definitions": {"pools": [{"name": "cpu-pool", "type": "process", "description": "all"}]},
+    "deployments": [
+        {
+            "name": "nightly",
+            "entrypoint": "flows.pipeline.pipeline",
+            "parameters": {"profile": "quickstart", "pools": {}},
+            "work_pool": {"name": "cpu-pool"},
+            "schedules": [{"slug": "nightly", "cron": "0 2 * * *", "timezone": "Europe/Paris"}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(content):
+        path = tmp_path / "prefect.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return load_deployments(path)
+
+    return load
+
+
+def altered(*path, value):
+    """The sound file with one thing in it set, or left out when the value is None."""
+    content = copy.deepcopy(SOUND)
+    *parents, last = path
+    place = content
+    for step in parents:
+        place = place[step]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+FIRST = ("deployments", 0)
+BROKEN = {
+    "unknown key": (altered(*FIRST, "parameter", value={}), "nightly.parameter: Extra inputs"),
+    "unknown key at the top": (altered("deployment", value=[]), "deployment: Extra inputs"),
+    "unknown parameter": (
+        altered(*FIRST, "parameters", "profil", value="quickstart"),
+        "nightly: the flow touchstone has no parameter profil; it has profile",
+    ),
+    "parameter of a wrong type": (
+        altered(*FIRST, "parameters", "pools", value={"timeout_hours": "long"}),
+        "nightly: parameter pools: timeout_hours: Input should be a valid number",
+    ),
+    "unknown setting in a parameter": (
+        altered(*FIRST, "parameters", "pools", value={"time": 3}),
+        "nightly: parameter pools: time: Extra inputs",
+    ),
+    "unknown profile": (
+        altered(*FIRST, "parameters", "profile", value="quikstart"),
+        "nightly: parameter profile: there is no profile 'quikstart'",
+    ),
+    "cron that is none": (altered(*FIRST, "schedules", 0, "cron", value="0 25 * * *"), "Invalid cron"),
+    "cron in words": (altered(*FIRST, "schedules", 0, "cron", value="every night"), "Invalid cron"),
+    "time zone that is none": (
+        altered(*FIRST, "schedules", 0, "timezone", value="Europe/Pariss"),
+        "nightly.schedules.0: there is no time zone 'Europe/Pariss'",
+    ),
+    "no time zone": (altered(*FIRST, "schedules", 0, "timezone", value=None), "timezone: Field required"),
+    "unknown pool": (
+        altered(*FIRST, "work_pool", "name", value="tpu-pool"),
+        "nightly: there is no pool tpu-pool among definitions.pools, there are cpu-pool",
+    ),
+    "no pool": (altered(*FIRST, "work_pool", value=None), "nightly.work_pool: Field required"),
+    "no module": (altered(*FIRST, "entrypoint", value="flows.nothing.pipeline"), "No module named"),
+    "no flow": (altered(*FIRST, "entrypoint", value="flows.stages.STAGES"), "String should match pattern"),
+    "something else than a flow": (
+        altered(*FIRST, "entrypoint", value="flows.pipeline.stages"),
+        "entrypoint flows.pipeline.stages is no flow but function",
+    ),
+    "a name twice": (
+        SOUND | {"deployments": [*SOUND["deployments"], {**SOUND["deployments"][0], "schedules": []}]},
+        "deployment touchstone/nightly stands twice",
+    ),
+    "a key twice": ("name: touchstone\nname: touchstone\n", "'name' stands twice"),
+    "not YAML": ("name: [", "is not valid YAML"),
+}
+
+
+def test_the_sound_file_is_read(load):
+    assert [spec.name for spec in load(SOUND).deployments] == ["nightly"]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_wrong_is_named(load, broken):
+    content, expected = BROKEN[broken]
+    with pytest.raises(UsageError) as raised:
+        load(content)
+    assert expected in str(raised.value)
+
+
+def test_our_file_has_the_pipeline_every_stage_and_the_three_schedules():
+    file = load_deployments(OURS)
+    names = {f"{spec.flow.name}/{spec.name}" for spec in file.deployments}
+    assert {"touchstone/pipeline", "touchstone/nightly", "touchstone-sweep/sweep"} <= names
+    for stage in FLOWS:
+        assert any(name.startswith(f"{stage}/") for name in names), stage
+    schedules = {schedule.slug for spec in file.deployments for schedule in spec.schedules}
+    assert schedules == {"nightly", "weekly-audit", "rejudge-champion"}
+    for spec in file.deployments:
+        assert spec.description or spec.flow.description
+
+
+def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
+    file = load_deployments(OURS)
+    pools = {f"{spec.flow.name}/{spec.name}": spec.work_pool.name for spec in file.deployments}
+    assert {stage for stage in ON_GPU if pools[f"{stage}/{stage}-gpu"] == "gpu-pool"} == set(ON_GPU)
+    limits = {pool.name: pool.concurrency_limit for pool in file.definitions.pools}
+    assert limits == {"cpu-pool": None, "gpu-pool": 1}
+
+
+@pytest.mark.parametrize(
+    ("stage", "config", "expected"),
+    [
+        ("pretrain", PretrainConfig(), "pretrain/pretrain-gpu"),
+        ("generate", GenerateConfig(), "generate/generate-gpu"),
+        ("rows", RowsConfig(), None),
+        ("judge", JudgeConfig(), None),
+        ("judge", JudgeConfig(scorer="ollama:llama3.2"), None),
+        ("judge", JudgeConfig(scorer=("ollama:llama3.2", "hf:tiny")), "judge/judge-gpu"),
+        ("audit", AuditConfig(scorer="hf:tiny"), "audit/audit-gpu"),
+        ("compare", CompareConfig(scorer="hf:tiny", mode="pairwise"), "compare/compare-gpu"),
+    ],
+)
+def test_a_stage_that_wants_a_gpu_has_a_deployment_that_our_file_holds(stage, config, expected):
+    assert deployment_of(stage, config) == expected
+    if expected:
+        assert expected in {f"{spec.flow.name}/{spec.name}" for spec in load_deployments(OURS).deployments}

@@ -1,0 +1,130 @@
+"""`touchstone up` and `deploy`, and a pipeline on their pools, as a person meets them."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.orchestration.sites import COMMAND, Site, furnish, started_up, stop, until
+
+STAGES = ["download corpus", "tokenize", "pretrain", "report"]
+
+
+def test_deploying_again_changes_nothing(site):
+    assert set(site.deployed.values()) <= {"created", "unchanged"}  # `up` has made the pools
+    assert set(site("deploy").values()) == {"unchanged"}
+    assert site.deployed.keys() >= {
+        "work pool gpu-pool",
+        "deployment touchstone/nightly",
+        "deployment pretrain/pretrain-gpu",
+        "automation touchstone: crash silent runs",
+        "automation touchstone: sweep after a crash",
+    }
+
+
+def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
+    def awake(name="touchstone/nightly"):
+        (schedule,) = site.ask("GET", f"deployments/name/{name}")["schedules"]
+        assert schedule["schedule"]["timezone"] == "UTC"
+        return schedule["active"]
+
+    assert not awake()
+    assert site("deploy", "--activate", "nightly")["deployment touchstone/nightly"] == "updated"
+    assert awake()
+    assert not awake("touchstone-audit/weekly-audit")
+    assert set(site("deploy").values()) == {"unchanged"}
+    assert awake()
+    site("deploy", "--deactivate", "nightly")
+    assert not awake()
+
+
+def test_the_form_of_a_deployment_has_titles_defaults_and_help(site):
+    def form(name):
+        return site.ask("GET", f"deployments/name/{name}")["parameter_openapi_schema"]
+
+    pipeline = form("touchstone/pipeline")["properties"]
+    assert pipeline["profile"]["title"] == "Profile"
+    assert pipeline["profile"]["default"] == "quickstart"
+    assert all(field["description"] for field in pipeline.values())
+    definitions = form("pretrain/pretrain-gpu")["definitions"]["PretrainConfig"]["properties"]
+    assert definitions["steps"]["default"] > 0
+    assert definitions["device"]["description"].startswith("auto: the first CUDA device")
+    assert form("rows/rows-cpu")["properties"]["config"]["description"] == "what rows is to do"
+
+
+def test_a_pipeline_on_the_pools_trains_on_the_gpu_pool_and_is_told_as_here(site):
+    outcome = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=4")
+    assert [stage["name"] for stage in outcome["stages"]] == STAGES
+    assert outcome["status"] == "completed"
+    (parent,) = site.ask(
+        "POST", "flow_runs/filter", flow_runs={"name": {"any_": ["only"]}}, limit=1, sort="START_TIME_DESC"
+    )
+    children = {child["name"]: child["work_pool_name"] for child in site.children(parent["id"])}
+    assert parent["work_pool_name"] == "cpu-pool"
+    assert children == {"pretrain": "gpu-pool", **dict.fromkeys(set(STAGES) - {"pretrain"})}
+    again = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=4")
+    assert all(stage["cached"] for stage in again["stages"])
+    here = site("run", "only.yaml", "--set", "pretrain.steps=4")
+    assert [stage["digest"] for stage in here["stages"]] == [stage["digest"] for stage in outcome["stages"]]
+
+
+def test_the_flow_run_and_its_mlflow_run_name_each_other(site):
+    run = site.train(steps=5)
+    assert site.end_of(run)["type"] == "COMPLETED"
+    links = site.ask("POST", "artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+    (link,) = [artifact["data"] for artifact in links if artifact["key"] == "mlflow-run"]
+    assert site.mlflow in link
+    tracking = until(lambda: site.tracking_of(run), 10)
+    assert f"/flow-run/{run})" in tracking.data.tags["mlflow.note.content"]
+    assert tracking.info.run_id in link
+
+
+def test_a_second_up_here_is_refused(site):
+    second = subprocess.run(
+        [COMMAND, "up"], cwd=site.folder, env=site.environment, capture_output=True, text=True
+    )
+    assert second.returncode == 2
+    assert "is running for" in second.stderr
+
+
+def test_a_port_that_is_taken_is_named(site, tmp_path):
+    port = site.prefect.rpartition(":")[2]
+    refused = subprocess.run(
+        [COMMAND, "up", "--prefect-port", port],
+        cwd=tmp_path,
+        env=site.environment | {"TOUCHSTONE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert f"port {port} of 127.0.0.1 is taken" in refused.stderr
+
+
+def test_pools_without_servers_say_what_to_start(tmp_path):
+    environment = furnish(tmp_path)
+    refused = subprocess.run(
+        [COMMAND, "run", "only.yaml", "--pools", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert "touchstone up" in json.loads(refused.stdout)["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_takes_everything_down_with_it_and_leaves_no_run_running(tmp_path, ending):
+    site = started_up(tmp_path)
+    site("deploy")
+    run = site.train(steps=400_000)
+    training = site.child(run)
+    until(lambda: site.checkpoints(training["id"]), 60)
+    assert stop(site.processes[0], ending) == 0, (tmp_path / "up.log").read_text()
+    assert Site.ended_runs(tmp_path) == {"only": "KILLED", "pretrain": "KILLED"}
+    again = started_up(tmp_path)
+    states = again.ask("POST", "flow_runs/filter", flow_runs={"name": {"any_": ["only", "pretrain"]}})
+    assert {state["state_type"] for state in states} == {"CANCELLED"}
+    assert stop(again.processes[0]) == 0
