@@ -17,7 +17,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow" tests
 
 test-slow: setup
-	$(VENV)/bin/python -m pytest -m slow tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m slow tests
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ interleave with progress bars and print a traceback for every mistake in a data 
 keeps only what is critical; every line still reaches Prefect's server and its UI.
 """
 
+import logging
 import os
 
 for _name, _value in {
@@ -18,3 +19,5 @@ for _name, _value in {
     "PREFECT_CLI_PROMPT": "false",
 }.items():
     os.environ.setdefault(_name, _value)
+
+logging.getLogger(__name__).setLevel(logging.INFO)  # Prefect adds its handler and leaves the level to us

@@ -86,7 +86,8 @@ class Chain:
                     run_on_pool(
                         deployment, config, inputs, label, self.run_id, refresh, self.pools, console.say
                     )
-                    reference = self._found(search(self.tracking, stage, config, inputs), deployment)
+                    made = look_up.fn(self.tracking, stage, config, inputs)
+                    reference = self._found(made, deployment)
                 else:
                     reference = self._run_here(stage, config, inputs, label, refresh)
         else:

@@ -11,7 +11,10 @@ from tasks.tracking import open_tracking
 
 
 def end_what_is_left(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 (Prefect's names)
-    """Cancel what the flow run had sent to work pools, and end the MLflow runs that it left RUNNING."""
+    """Cancel what the flow run had sent to work pools, and end the MLflow runs that it left RUNNING.
+
+    A server of MLflow that is away just now is not waited for: the next sweep does that.
+    """
     with get_client(sync_client=True) as client:
         cancel_children(client, flow_run.id, f"{flow_run.name} ended: {state.name}")
-        sweep(open_tracking(wait=60), client)
+        sweep(open_tracking(), client)

@@ -1,5 +1,6 @@
 """Sending a stage to a work pool, and waiting for it: alive, followed, cancelled, never replaced."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling
 from pydantic import Field
 
@@ -19,6 +20,8 @@ from flows.states import error_in
 from tasks.config import AskConfig, StageConfig
 from tasks.errors import CrashedError, StageError
 from tasks.outputs import Reference
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -101,7 +104,7 @@ def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: 
         try:
             state = _wait(client, child, pools)
         except BaseException as error:
-            cancel(client, child.id, f"{label} was left: {error or type(error).__name__}")
+            _leave(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
             raise
         if not state.is_completed():
             raise error_in(state)
@@ -134,6 +137,8 @@ def live_workers(client: SyncPrefectClient, pool: str) -> list[str]:
 
 def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
     """One that is being restarted is waited for; no other machine takes its place."""
+    if patiently(lambda: client.read_work_pool(pool)).is_paused:
+        raise StageError(f"the work pool {pool} is paused. Resume it: prefect work-pool resume {pool}")
     deadline = time.monotonic() + WORKER_AWAY
     while not live_workers(client, pool):
         if time.monotonic() > deadline:
@@ -179,12 +184,19 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
         try:
             return ask()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            server = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
-            if server:
-                raise
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                raise  # it answers, and will say the same again
             if time.monotonic() > deadline:
                 raise StageError(f"the Prefect server does not answer any more: {error}") from error
             time.sleep(POLL)
+
+
+def _leave(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+    """Cancel a child on the way out; that it fails must not take the place of why we leave."""
+    try:
+        cancel(client, flow_run_id, reason)
+    except (httpx.HTTPError, PrefectException) as error:
+        log.warning("the flow run %s could not be cancelled: %s", flow_run_id, error)
 
 
 def cancel(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:

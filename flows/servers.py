@@ -210,10 +210,14 @@ def worker(pool: str, limit: int, log: Path, environment: Mapping[str, str] | No
     )
 
 
+def worker_name(pool: str) -> str:
+    """What a worker that this process starts for a pool is called."""
+    return f"{socket.gethostname()}-{pool}-{os.getpid()}"
+
+
 def worker_command(pool: str, limit: int) -> list[str]:
-    name = f"{socket.gethostname()}-{pool}-{os.getpid()}"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-    return [*command, "--name", name, "--limit", str(limit)]
+    return [*command, "--name", worker_name(pool), "--limit", str(limit)]
 
 
 def worker_environment() -> dict[str, str]:

@@ -74,7 +74,7 @@ STAGES = {
     )
 }
 
-SERVER_WAIT = 60.0  # seconds that MLflow's server may take to come back before a stage
+SERVER_WAIT = 30.0  # seconds that MLflow's server may take to come back before a stage
 RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each request by themselves first
 
 

@@ -30,6 +30,7 @@ from flows.servers import (
     mlflow_server,
     prefect_server,
     worker,
+    worker_name,
 )
 from flows.sweep import sweep
 from tasks.errors import StageError, UsageError
@@ -95,10 +96,10 @@ def up(place: Place) -> None:
         os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
         file = load_deployments()
         create_pools(file)
-        everything.callback(_end_what_runs, place)
         for pool, limit in LIMITS.items():
             processes.append(worker(pool, limit, logs_folder() / f"worker-{pool}.log"))
             _start(processes[-1], everything)
+        everything.callback(_end_what_runs, place)  # first of all, while the workers live
         _wait_for_workers(processes[2:])
         _tell(place, everything, root, time.monotonic() - started)
         _keep(processes)
@@ -133,7 +134,7 @@ def _servers(place: Place, root: Path) -> list[Process]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves there what was opened, passwords too
     logs = logs_folder()
     prefect_store = {"PREFECT_API_DATABASE_CONNECTION_URL": stores.prefect} if stores else {}
-    public = {"PREFECT_UI_API_URL": f"{place.prefect}/api"}
+    public = {"PREFECT_UI_API_URL": "/api"}  # of whichever address the browser has reached
     allowed = {"MLFLOW_SERVER_ALLOWED_HOSTS": "*"} if place.shared else {}
     return [
         prefect_server(place.host, place.prefect_port, logs / "prefect.log", prefect_store | public),
@@ -149,7 +150,7 @@ def _start(process: Process, everything: contextlib.ExitStack) -> None:
 def _wait_for_workers(workers: list[Process]) -> None:
     with get_client(sync_client=True) as client:
         for process, pool in zip(workers, LIMITS, strict=True):
-            process.wait_until(lambda pool=pool: bool(live_workers(client, pool)))
+            process.wait_until(lambda pool=pool: worker_name(pool) in live_workers(client, pool))
 
 
 def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import StageError, UnreachableError
+from tasks.errors import StageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
@@ -15,8 +15,6 @@ FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
     "PytorchStreamWriter failed",
     "iostream error",
 )
-
-LOCKED = "database is locked"  # of SQLite, when it has waited its 20 seconds
 
 
 def require_space(folder: Path, needed: int, name: str) -> None:
@@ -44,14 +42,9 @@ def writing(name: str, folder: Path) -> Iterator[None]:
 
 
 def explained(error: BaseException, folder: Path) -> BaseException:
-    """A StageError about a full disk or a locked database when `error` came from one, else `error` itself."""
+    """A StageError about the disk of `folder` when that is what `error` came from, else `error` itself."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, Exception) and LOCKED in str(cause):
-            return UnreachableError(
-                "the database of MLflow has been locked by another process for longer than it is waited for. "
-                "Look for what holds it, and run again; or keep MLflow in PostgreSQL"
-            )
         in_words = isinstance(cause, Exception) and any(words in str(cause) for words in FULL_IN_WORDS)
         if in_words or (isinstance(cause, OSError) and cause.errno in FULL):
             free = shutil.disk_usage(folder).free

@@ -13,7 +13,7 @@ from tasks.disk import explained
 from tasks.errors import StoppedError, TouchstoneError
 from tasks.home import without_password
 from tasks.secrets import redacted
-from tasks.tracking import Tracking, is_reachable, set_tags
+from tasks.tracking import Tracking, explained_by_store, is_reachable, set_tags
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def ending(
     try:
         yield
     except BaseException as error:
-        told = explained(error, tracking.root)
+        told = explained_by_store(error, tracking.uri) or explained(error, tracking.root)
         if on_defect and isinstance(told, Exception) and not isinstance(told, TouchstoneError):
             on_defect()
         end_badly(tracking, run_id, told, last)

@@ -1,5 +1,6 @@
 """The connection to MLflow: where it is, opened safely by any number of processes at once."""
 
+import errno
 import logging
 import os
 import time
@@ -14,9 +15,10 @@ import httpx
 from filelock import FileLock
 from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from tasks.disk import explained
-from tasks.errors import UsageError
+from tasks.errors import StageError, UnreachableError, UsageError
 from tasks.home import home, without_password
 
 # MLflow looks on the hub for a card of models that come from no hub, and prints the traceback of errors that
@@ -25,6 +27,10 @@ logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 
 EXPERIMENT = "touchstone"
 MARK, MARK_FILE = "touchstone.artifacts", ".touchstone"  # tag of the experiment, file among its artifacts
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+LOCKED = "database is locked"  # says SQLite, when it has waited its 20 seconds
+FAILING = "too many 500 error responses"  # says the client of a server
+GONE = ("Max retries exceeded", "Connection aborted", "Connection refused")  # likewise
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
@@ -77,6 +83,14 @@ def open_tracking(
     except Exception as error:  # each store fails in its own way; the address is what a person can mend
         if (told := explained(error, root)) is not error:
             raise told from error
+        if isinstance(error, OSError) and error.errno in NOT_OURS:
+            raise UsageError(
+                f"{root} cannot be written to: {error}. TOUCHSTONE_HOME names the folder that holds mlruns/"
+            ) from error
+        if wait and isinstance(error, httpx.TransportError):
+            raise UnreachableError(
+                f"the MLflow server {without_password(uri)} has not answered for {wait:.0f} s: {error}"
+            ) from error
         raise UsageError(
             f"the MLflow store {without_password(uri)} could not be opened: {_first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, or unset it to keep everything in mlruns/."
@@ -112,6 +126,29 @@ def is_reachable(uri: str) -> bool:
     except httpx.HTTPError:
         return False
     return True
+
+
+def explained_by_store(error: BaseException, uri: str) -> StageError | None:
+    """What to tell instead of an error of a store that is locked, gone or failing; None for any other."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Exception) and LOCKED in str(cause):
+            return UnreachableError(
+                "the database of MLflow has been locked by another process for longer than it is waited for. "
+                "Look for what holds it, and run again; or keep MLflow in PostgreSQL"
+            )
+        if isinstance(cause, MlflowException) and FAILING in str(cause):
+            return StageError(
+                f"the MLflow server {without_password(uri)} fails at every attempt (status 500). Its log "
+                "says why: a full disk on its machine, mostly. Make space there, and run again"
+            )
+        if isinstance(cause, MlflowException) and any(words in str(cause) for words in GONE):
+            return UnreachableError(
+                f"the MLflow server {without_password(uri)} does not answer any more. Run again once it "
+                "does: what is done is found, and an unfinished stage goes on from its checkpoint"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _location(root: Path, uri: str, served: bool) -> str | None:

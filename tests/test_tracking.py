@@ -4,16 +4,26 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 import tasks.tracking
-from tasks.errors import UsageError
+from tasks.errors import UnreachableError, UsageError
 from tasks.home import home
 from tasks.registry import champion_of
-from tasks.tracking import EXPERIMENT, MetricBuffer, local_folder, log_params, open_tracking, set_tags
+from tasks.tracking import (
+    EXPERIMENT,
+    MetricBuffer,
+    explained_by_store,
+    local_folder,
+    log_params,
+    open_tracking,
+    set_tags,
+)
 
 SPAWN = multiprocessing.get_context("spawn")  # real processes, which share nothing with this one
 
@@ -143,8 +153,41 @@ def test_a_store_of_an_unknown_kind_is_a_usage_error(tmp_path, uri):
 
 def test_a_root_that_cannot_be_made_is_a_usage_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"could not be opened: .*Not a directory"):
+    with pytest.raises(UsageError, match=r"cannot be written to: .*Not a directory.*TOUCHSTONE_HOME"):
         open_tracking(tmp_path / "file" / "mlruns")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            MlflowException("API request to http://x failed: Max retries exceeded"),
+            "does not answer",
+        ),
+        (MlflowException("Max retries exceeded (too many 500 error responses)"), "full disk on its machine"),
+        (MlflowException("(sqlite3.OperationalError) database is locked"), "has been locked"),
+        (MlflowException("API request failed: 404"), None),
+        (OSError("Connection refused"), None),  # by another server than MLflow's
+    ],
+)
+def test_a_store_that_is_gone_or_locked_is_told_from_other_errors(error, told):
+    try:
+        raise ValueError("somewhere above") from error
+    except ValueError as raised:
+        found = explained_by_store(raised, "http://user:hidden@x")
+    assert (found is None) == (told is None)
+    if found:
+        assert told in str(found)
+        assert "hidden" not in str(found)
+
+
+def test_a_server_may_be_waited_for_and_is_then_unreachable_instead_of_misconfigured(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(UnreachableError, match="has not answered for 0 s"):
+        open_tracking(tmp_path, "http://127.0.0.1:9", wait=0.4)
+    assert time.monotonic() - started < 10
+    with pytest.raises(UsageError, match="Check MLFLOW_TRACKING_URI"):
+        open_tracking(tmp_path, "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("name", ["what?", "100%25"])

@@ -1,6 +1,7 @@
 """`touchstone run` as a user meets it: what it makes, what it does not make again, and how it fails."""
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import time
 
 import httpx
 import mlflow
+import psutil
 import pytest
 
 from tasks.tracking import open_tracking
@@ -315,6 +317,30 @@ def test_killed_in_training_it_goes_on_and_ends_with_the_same_bits(make_workplac
     assert digests(result)["pretrain"] == digests(undisturbed)["pretrain"]
     assert digests(result)["finetune"] == digests(undisturbed)["finetune"]
     assert not list(work.glob("*/checkpoint"))
+    tracking = store(workplace)
+    dead = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
+    assert {(run.info.run_name, run.info.status) for run in dead} == {
+        ("pretrain", "KILLED"),
+        ("tiny", "KILLED"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_without_a_server_nothing_of_it_outlives_the_command(make_workplace, ending):
+    """Prefect's own server would hang a command that is ended with it, and survive one that is killed."""
+    workplace = make_workplace(f"alone-{ending.name.lower()}")
+    process = workplace.start("run", "tiny.yaml", "--set", "pretrain.steps=100000", PREFECT_API_URL="")
+    deadline = time.monotonic() + 120
+    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (server,) = psutil.Process(process.pid).children()
+    assert os.getpgid(server.pid) == server.pid  # a signal to the command's whole group does not reach it
+    process.send_signal(ending)
+    process.communicate(timeout=30)
+    server.wait(10)
 
 
 @pytest.mark.slow
@@ -338,7 +364,6 @@ def test_without_a_server_prefect_brings_its_own(finished):
     assert digests(result) == digests(first)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, mlflow_server, finished):
     _, embedded = finished

@@ -14,7 +14,7 @@ from flows.servers import answers
 from tests.orchestration.sites import until
 
 LONG = 400_000  # steps: a training that ends only because something ends it
-SOME = 6_000  # steps: seconds
+SOME = 2_000  # steps: seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -137,6 +137,18 @@ def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run(site):
     assert command.returncode == 130, err
     assert '"interrupted"' in out
     assert "Traceback" not in err
+    until(lambda: not site.running_in_mlflow(), 30)
+
+
+def test_a_training_that_takes_too_long_is_cancelled(site):
+    pools = {"timeout_hours": 15 / 3600}
+    profile, overrides = str(site.folder / "only.yaml"), [f"pretrain.steps={LONG}", "pretrain.seed=20"]
+    run = site.run("touchstone/pipeline", profile=profile, overrides=overrides, pools=pools)
+    child = site.child(run)
+    ended = site.end_of(run, 60)
+    assert ended["type"] == "FAILED"
+    assert ended["message"].startswith("pretrain: it was not done after 0.00416667 hours and was cancelled")
+    assert site.end_of(child["id"], 30)["type"] == "CANCELLED"
     until(lambda: not site.running_in_mlflow(), 30)
 
 

@@ -1,0 +1,195 @@
+"""What orchestration costs: stages bare, recorded, as subflows, on a work pool, found again; as all grows.
+
+    python -m tests.benchmarks.orchestration [--stages 4 16] [--past 0 1000] [--rounds 3] [--pool]
+
+Every stage makes one row of data, so that what is measured is what is around the work. `bare` calls the
+stage's function, `recorded` adds its MLflow run, key, lock and manifest, `embedded` is a pipeline of subflows
+with a Prefect server on this machine, `cached` the same pipeline again. `--past` puts as many finished runs
+into both databases first. With --pool, stages are also sent to a worker of `touchstone up`. It asserts
+nothing; the last table is in README.md beside it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from flows.servers import answers, free_port, prefect_server
+from tests.orchestration.sites import furnish, started_up, stop
+
+
+def row_of(seed: int) -> Any:
+    from tasks.config import DownloadConfig
+
+    return DownloadConfig.model_validate({"sources": [{"made": "skills", "count": 1, "seed": seed}]})
+
+
+def bare(seeds: Iterable[int]) -> None:
+    """The stage's function, and nothing around it."""
+    from tasks.download import download
+    from tasks.record import StageRun
+
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            download(row_of(seed), StageRun(place / "output", place / "aside", place / "checkpoint"))
+
+
+def recorded(seeds: Iterable[int]) -> None:
+    from flows.stages import STAGES
+    from tasks.record import execute
+    from tasks.tracking import open_tracking
+
+    tracking = open_tracking()
+    for seed in seeds:
+        execute(tracking, STAGES["download"], row_of(seed), {})
+
+
+def piped(seeds: Iterable[int]) -> None:
+    """A pipeline: each stage is looked for, and is a subflow when it is not found."""
+    from prefect import flow
+
+    from flows.dispatch import pipeline_run
+
+    @flow(name="benchmark", persist_result=False)
+    def chain_of_stages(seeds: list[int]) -> None:
+        with pipeline_run("benchmark", {}, ()) as chain:
+            for seed in seeds:
+                chain.run("download", row_of(seed), f"stage {seed}")
+
+    chain_of_stages(list(seeds))
+
+
+def on_pool(seeds: Iterable[int]) -> None:
+    """The same, each stage on the work pool."""
+    from prefect import flow
+
+    from flows.console import console
+    from flows.dispatch import pipeline_run
+    from flows.pools import Pools, run_on_pool
+
+    @flow(name="benchmark on a pool", persist_result=False)
+    def chain_on_pool(seeds: list[int]) -> None:
+        with pipeline_run("benchmark", {}, (), pools=Pools()) as chain:
+            for seed in seeds:
+                label = f"stage {seed}"
+                run_on_pool(
+                    "download/download-cpu",
+                    row_of(seed),
+                    {},
+                    label,
+                    chain.run_id,
+                    False,
+                    Pools(),
+                    console.say,
+                )
+
+    chain_on_pool(list(seeds))
+
+
+def fill(past: int) -> None:
+    """As many finished runs in MLflow and in Prefect as so many stages leave."""
+    import httpx
+
+    from tasks.record import Stage
+    from tasks.tracking import open_tracking
+
+    tracking, stage = open_tracking(), Stage("download", 1, "")
+    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=60) as prefect:
+        flow = prefect.post("/flows/", json={"name": "past"}).json()["id"]
+        for index in range(past):
+            tags = {"touchstone.stage": stage.name, "touchstone.key": f"{index:064}"}
+            run = tracking.client.create_run(tracking.experiment_id, tags=tags)
+            tracking.client.set_terminated(run.info.run_id)
+            state = {"type": "COMPLETED", "name": "Completed"}
+            prefect.post("/flow_runs/", json={"flow_id": flow, "state": state}).raise_for_status()
+
+
+def timed(work: Callable[[Iterable[int]], None], seeds: range) -> float:
+    started = time.perf_counter()
+    work(seeds)
+    return time.perf_counter() - started
+
+
+def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> list[dict[str, Any]]:
+    """In a process whose environment names the servers: a row of medians for each count and past."""
+    rows, seed, filled = [], 1, 0
+    piped(range(1))  # what is imported and opened once
+    ways = {"bare": bare, "recorded": recorded, "embedded": piped, "cached": piped}
+    if pool:
+        ways = {"embedded": piped, "on a pool": on_pool, "cached": piped}
+    for earlier in past:
+        fill(earlier - filled)
+        filled = earlier
+        for count in counts:
+            found: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(rounds):
+                for way, work in ways.items():
+                    if way != "cached":  # which is asked for what `embedded`, or the pool, has made
+                        seed += count
+                    found[way].append(timed(work, range(seed, seed + count)))
+            rows.append(
+                {"stages": count, "past": earlier}
+                | {way: round(statistics.median(seconds), 3) for way, seconds in found.items()}
+            )
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    ways = [name for name in rows[0] if name not in ("stages", "past")]
+    print(f"| stages | past runs | {' | '.join(f'{way}, s' for way in ways)} | a cached stage, ms |")
+    print(f"|{'---|' * (len(ways) + 3)}")
+    for row in rows:
+        cells = " | ".join(f"{row[way]:.2f}" for way in ways)
+        print(f"| {row['stages']} | {row['past']} | {cells} | {1000 * row['cached'] / row['stages']:.0f} |")
+
+
+def in_a_process(options: argparse.Namespace, environment: dict[str, str], pool: bool) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.orchestration", "--measure", "--rounds"]
+    command += [str(options.rounds), "--stages", *map(str, options.stages), "--past", *map(str, options.past)]
+    command += ["--pool"] if pool else []
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    show(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stages", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--past", type=int, nargs="+", default=[0, 1000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pool", action="store_true")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.stages, options.past, options.rounds, options.pool)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if options.pool:
+            site = started_up(Path(folder))
+            try:
+                site("deploy")
+                servers = {"PREFECT_API_URL": f"{site.prefect}/api", "MLFLOW_TRACKING_URI": site.mlflow}
+                in_a_process(options, site.environment | servers, pool=True)
+            finally:
+                stop(site.processes[0])
+            return
+        environment, port = furnish(Path(folder)), free_port()
+        server = prefect_server("127.0.0.1", port, Path(folder) / "log", environment, brief=True)
+        server.start()
+        try:
+            server.wait_until(lambda: answers(f"http://127.0.0.1:{port}/api/health"))
+            named = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+            in_a_process(options, environment | named, pool=False)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
