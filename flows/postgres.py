@@ -45,7 +45,7 @@ def databases(address: str) -> Databases:
             f"{' and '.join(names)} are made when the user may, or must be there"
         ) from error
     prefect, mlflow = names
-    return Databases(_at(parts, "postgresql+asyncpg", prefect), _at(parts, "postgresql", mlflow))
+    return Databases(_at(parts, "postgresql+asyncpg", prefect), _at(parts, "postgresql+psycopg2", mlflow))
 
 
 def _at(parts: SplitResult, scheme: str, name: str) -> str:

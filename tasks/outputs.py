@@ -68,7 +68,7 @@ def _sizes_on_server(tracking: Tracking, run_id: str, path: str) -> Iterator[tup
         if entry.is_dir:
             yield from _sizes_on_server(tracking, run_id, entry.path)
         else:
-            yield entry.path, entry.file_size
+            yield entry.path, entry.file_size or 0  # MLflow tells none for an empty file
 
 
 def fetch(tracking: Tracking, reference: Reference) -> Path:

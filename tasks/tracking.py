@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -219,6 +219,10 @@ class MetricBuffer:
     _waiting: list[Metric] = field(default_factory=list)
     _sent: float = field(default_factory=time.monotonic)
     _sender: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
+    _sending: tuple[list[Metric], Future[None]] | None = None
+
+    def __post_init__(self) -> None:
+        self._sender.submit(int).result()  # its thread is there: an interruption cannot make a second one
 
     def add(self, values: Mapping[str, float], step: int) -> None:
         now = time.time_ns() // 1_000_000
@@ -232,13 +236,24 @@ class MetricBuffer:
         In a thread of its own: an interruption reaches the main thread alone, where it would leave a
         transaction half done and the database locked to whoever then ends the run.
         """
+        self._settle()
         sending, self._waiting = self._waiting, []
         self._sent = time.monotonic()
+        self._sending = sending, self._sender.submit(self._send, sending)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for what is being sent, also by a flush that was interrupted; what failed waits again."""
+        if self._sending is None:
+            return
+        metrics, future = self._sending
         try:
-            self._sender.submit(self._send, sending).result()
+            future.result()
         except Exception:
-            self._waiting = sending + self._waiting
+            self._waiting = metrics + self._waiting
+            self._sending = None
             raise
+        self._sending = None
 
     def _send(self, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), BATCH_LIMIT):

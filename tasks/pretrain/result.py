@@ -37,6 +37,7 @@ def write_result(trainer: "Trainer") -> None:
     summary = _summary(trainer)
     (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     speed = speed_of(trainer)
+    (run.aside / "samples.txt").touch()  # an attempt that went on behind the last evaluation has written none
     (run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
     metrics = {name: summary[name] for name in AS_METRICS if name in summary}
     if speed["tokens_per_second"]:
