@@ -12,7 +12,7 @@ import typer
 from flows.cli_judging import commands
 from flows.cli_registry import commands as registry_commands
 from flows.cli_servers import commands as server_commands
-from flows.config import DOWNLOADS, Profile, load_profile, profile_names
+from flows.config import DOWNLOADS, Profile, load_profile, load_settings, profile_names
 from flows.console import console, print_result
 from flows.options import (
     DespiteAudit,
@@ -65,10 +65,12 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
-    overrides = [*(set_ or ()), *judge_settings(judge, pull, despite_audit)]
+    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
+    overrides = [override for override in set_ or () if override not in waiting]
+    overrides += judge_settings(judge, pull, despite_audit)
     loaded = _ready(profile, overrides, mirror, verbose, require_servers if pools else begin_prefect)
     stages = stages_to_refresh(refresh or (), loaded.stages())
-    outcome = _on_pools(loaded, stages) if pools else _here(loaded, stages)
+    outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
     else:
@@ -77,19 +79,14 @@ def run(
 
 
 def _here(profile: Profile, refresh: list[str]) -> dict[str, Any]:
-    from flows.judging import find_judges  # after the checks of the command, which need not wait for it
-    from flows.pipeline import pipeline
-    from flows.results import outcome_of
-    from flows.secrets import load_secrets
+    from flows.pipeline import pipeline  # after the checks of the command, which need not wait for it
+    from flows.results import run_here
 
     prefect_is_ready()
-    load_secrets()
-    if profile.instructions:
-        find_judges(profile.judge)
-    return outcome_of(pipeline(profile, refresh=refresh, return_state=True))
+    return run_here(pipeline, profile, refresh=refresh)
 
 
-def _on_pools(profile: Profile, refresh: list[str]) -> dict[str, Any]:
+def _on_pools(profile: Profile, refresh: list[str], waiting: list[str]) -> dict[str, Any]:
     from flows.following import run_and_follow
     from flows.pools import Pools
     from flows.results import outcome_of
@@ -97,7 +94,7 @@ def _on_pools(profile: Profile, refresh: list[str]) -> dict[str, Any]:
     parameters = {
         "profile": profile.model_dump(mode="json"),
         "refresh": refresh,
-        "pools": Pools().model_dump(),
+        "pools": load_settings(Pools, "pools", {}, waiting).model_dump(),
     }
     return outcome_of(run_and_follow("touchstone/pipeline", parameters, profile.name))
 
@@ -188,6 +185,8 @@ def profiles() -> None:
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
+        signal.signal(signal.SIGHUP, _interrupt)
     wants_json = "--json" in sys.argv[1:]
     try:
         status = app(standalone_mode=False)  # Typer turns an interruption into a returned 130

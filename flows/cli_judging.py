@@ -66,11 +66,11 @@ def judge(
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
     _start(config, verbose)
     from flows.judging import judging
-    from flows.results import outcome_of
+    from flows.results import run_here
     from tasks.scoring.terminal import show
 
     name = file.rpartition("/")[2]
-    _end(outcome_of(judging(name, source, reading, config, stages, return_state=True)), show, json_)
+    _end(run_here(judging, name, source, reading, config, stages), show, json_)
 
 
 @commands.command()
@@ -101,10 +101,10 @@ def audit(
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
     _start(config, verbose)
     from flows.judging import auditing
-    from flows.results import outcome_of
+    from flows.results import run_here
     from tasks.audit.terminal import show
 
-    _end(outcome_of(auditing(source, _columns(column), config, stages, return_state=True)), show, json_)
+    _end(run_here(auditing, source, _columns(column), config, stages), show, json_)
 
 
 @commands.command()
@@ -147,15 +147,15 @@ def compare(
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
     _start(config, verbose)
     from flows.comparing import comparing
-    from flows.results import outcome_of
+    from flows.results import run_here
     from tasks.comparison.terminal import show
 
     reading = ResponsesConfig(response=response, columns=_columns(column))
     names = [side.name for side in sides]
     if names[0] == names[1]:
         names = [a, b]
-    state = comparing(*names, *sides, reading, config, comparison, stages, return_state=True)
-    _end(outcome_of(state), show, json_)
+    outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
+    _end(outcome, show, json_)
 
 
 def _settings_of_both(recorded: list[JudgeConfig]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import typer
 
 from flows.console import console, print_result
 from flows.options import Json, Verbose
-from flows.readiness import require_servers, verbosely
-from flows.servers import worker_command, worker_environment
+from flows.readiness import require_prefect, require_servers, verbosely
+from flows.servers import Place, worker_command, worker_environment
 from tasks.errors import UsageError
 
 commands = typer.Typer()
@@ -22,8 +22,8 @@ def up(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where the servers listen; 0.0.0.0 for other machines too")
     ] = "127.0.0.1",
-    prefect_port: Annotated[int, typer.Option(metavar="PORT", help="Prefect's")] = 4200,
-    mlflow_port: Annotated[int, typer.Option(metavar="PORT", help="MLflow's")] = 5000,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Prefect's")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="MLflow's")] = 5000,
     postgres: Annotated[
         str | None,
         typer.Option(
@@ -39,12 +39,12 @@ def up(
         if os.environ.pop(name, None):
             console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
     verbosely(verbose)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{prefect_port}/api"  # read when Prefect is imported
-    from flows.up import Place
+    place = Place(host, prefect_port, mlflow_port, postgres)
+    os.environ["PREFECT_API_URL"] = f"{place.prefect}/api"  # read when Prefect is imported
     from flows.up import up as keep_up
 
     try:
-        keep_up(Place(host, prefect_port, mlflow_port, postgres))
+        keep_up(place)
     except KeyboardInterrupt:
         console.say("everything is down")
 
@@ -62,7 +62,7 @@ def deploy(
 ) -> None:
     """Bring work pools, deployments and automations to the Prefect server; doing it again changes nothing."""
     verbosely(verbose)
-    require_servers()
+    require_prefect()
     from flows.deploying import deploy as bring
     from flows.deploying import schedules_told
 
@@ -85,7 +85,10 @@ def worker(
 ) -> None:
     """Start a worker on this machine for a pool of the Prefect server; MLflow must be a server too."""
     require_servers()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UsageError("a worker needs MLFLOW_TRACKING_URI: the MLflow server that every machine uses")
+    from flows.deployment_file import load_deployments
+
+    pools = [spec.name for spec in load_deployments().definitions.pools]
+    if pool not in pools:
+        raise UsageError(f"there is no work pool {pool}; there are {', '.join(pools)}")
     command = worker_command(pool, limit or (1 if pool == "gpu-pool" else 4))
     os.execve(command[0], command, worker_environment())

@@ -19,7 +19,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic.fields import FieldInfo
 
-from flows.deployment_file import DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
+from flows.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
 from flows.servers import FLOW_HEARTBEAT_SECONDS
 from tasks.errors import UsageError
 
@@ -39,6 +39,8 @@ def deploy(
     """
     file = load_deployments(path)
     _require_schedules(file, [*activate, *deactivate])
+    if SWEEP not in [spec.entrypoint for spec in file.deployments]:
+        raise UsageError(f"there is no deployment of {SWEEP}, which an automation starts after a crash")
     awake = dict.fromkeys(activate, True) | dict.fromkeys(deactivate, False)
     with get_client(sync_client=True) as client:
         done = {f"work pool {pool.name}": _pool(client, pool) for pool in file.definitions.pools}
@@ -145,16 +147,17 @@ def _is(
 ) -> bool:
     """Whether a deployment is already as it is wanted."""
     found = before.global_concurrency_limit
+    ours = sorted(map(_when, schedules), key=str)
     return (
         {name: getattr(before, name) for name in wanted} == wanted
         and (found.limit if found else None) == limit
-        and list(map(_when, before.schedules)) == list(map(_when, schedules))
+        and sorted(map(_when, before.schedules), key=str) == ours
     )
 
 
 def _when(schedule: Any) -> tuple[Any, ...]:
-    time = schedule.schedule
-    return schedule.slug, schedule.active, time.cron, time.timezone, schedule.parameters
+    """When a deployment runs, in a form that two of them can be compared by."""
+    return schedule.slug, schedule.active, schedule.schedule.model_dump(), schedule.parameters
 
 
 def _form(flow: Flow[..., Any]) -> dict[str, Any]:
@@ -207,6 +210,7 @@ def _automations(client: SyncPrefectClient) -> list[AutomationCore]:
             actions=[
                 ChangeFlowRunState(
                     state=StateType.CRASHED,
+                    force=True,  # also one that was being cancelled
                     message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
                 )
             ],
@@ -253,14 +257,14 @@ def _core(automation: AutomationCore) -> dict[str, Any]:
 
 
 def schedules_told() -> list[str]:
-    """A line for each schedule: when it runs, or that it sleeps."""
+    """A line for each schedule of the file: when it runs, or that it sleeps."""
     lines = []
     with get_client(sync_client=True) as client:
         for spec in load_deployments().deployments:
             name = f"{spec.flow.name}/{spec.name}"
-            for schedule in client.read_deployment_by_name(name).schedules if spec.schedules else ():
-                what = "runs" if schedule.active else "sleeps"
-                lines.append(
-                    f"schedule {schedule.slug} {what}: {schedule.schedule.cron} {schedule.schedule.timezone}"
-                )
+            there = client.read_deployment_by_name(name).schedules if spec.schedules else ()
+            active = {schedule.slug: schedule.active for schedule in there}
+            for schedule in spec.schedules:
+                what = "runs" if active.get(schedule.slug) else "sleeps"
+                lines.append(f"schedule {schedule.slug} {what}: {schedule.cron} {schedule.timezone}")
     return lines

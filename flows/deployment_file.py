@@ -2,19 +2,31 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prefect import Flow
 from prefect.client.schemas.schedules import CronSchedule
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from flows.config import load_profile, read_yaml
+from flows.pools import GPU
 from tasks.errors import UsageError
 from tasks.home import home
 
 FILE = "deployments/prefect.yaml"
+GPU_POOL = "gpu-pool"
+SWEEP = "flows.sweep.sweeping"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -45,6 +57,12 @@ class WorkPoolSpec(Strict):
     name: Name
     job_variables: dict[str, Any] = {}
 
+    @field_validator("job_variables")
+    @classmethod
+    def _environment_is_text(cls, value: dict[str, Any]) -> dict[str, Any]:
+        TypeAdapter(dict[str, str]).validate_python(value.get("env", {}), strict=True)
+        return value
+
 
 class ScheduleSpec(Strict):
     """When a deployment runs, once it is asked for."""
@@ -58,7 +76,7 @@ class ScheduleSpec(Strict):
     def _is_a_time(self) -> Self:
         try:
             ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"there is no time zone {self.timezone!r}; one is Europe/Paris") from error
         CronSchedule(cron=self.cron, timezone=self.timezone)
         return self
@@ -99,7 +117,16 @@ class DeploymentSpec(Strict):
     def _parameters_are_those_of_the_flow(self) -> Self:
         _check_parameters(self.flow, self.parameters)
         for schedule in self.schedules:
-            _check_parameters(self.flow, schedule.parameters)
+            given = self.parameters | schedule.parameters
+            _check_parameters(self.flow, given)
+            asked = signature(self.flow.fn).parameters.values()
+            if missing := [
+                each.name for each in asked if each.default is each.empty and each.name not in given
+            ]:
+                raise ValueError(
+                    f"schedule {schedule.slug}: the flow {self.flow.name} needs {', '.join(missing)}, and "
+                    "nobody is there to be asked"
+                )
         return self
 
 
@@ -122,6 +149,12 @@ class DeploymentFile(Strict):
                     f"{spec.name}: there is no pool {spec.work_pool.name} among definitions.pools, there are "
                     f"{', '.join(pools)}"
                 )
+            if spec.name.endswith(f"-{GPU}") and spec.work_pool.name != GPU_POOL:
+                raise ValueError(
+                    f"{spec.name}: what wants a GPU goes to {GPU_POOL}, found {spec.work_pool.name}"
+                )
+            if spec.entrypoint == SWEEP and "touchstone" in spec.tags:
+                raise ValueError(f"{spec.name}: tagged touchstone, it would be started by its own crash")
         return self
 
 
@@ -173,5 +206,6 @@ def load_deployments(path: Path | None = None) -> DeploymentFile:
         return DeploymentFile.model_validate(raw)
     except ValidationError as error:
         found = raw.get("deployments")
-        names = [str(spec.get("name")) for spec in found] if isinstance(found, list) else []
+        specs = [spec if isinstance(spec, dict) else {} for spec in found] if isinstance(found, list) else []
+        names = [str(spec.get("name", place)) for place, spec in enumerate(specs)]
         raise UsageError(f"{path.name}: {_told(error, names)}") from error

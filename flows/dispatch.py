@@ -119,17 +119,11 @@ class Chain:
     def _run_here(
         self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool
     ) -> Reference:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # the pipeline's own heart beats
+        with without_heartbeat():
             state = FLOWS[stage](config, inputs, label, self.run_id, refresh, return_state=True)
         if state.is_completed():
             return Reference.model_validate(state.result())
-        error = error_in(state)
-        if isinstance(error, TouchstoneError):
-            raise error
-        raise StageError(
-            f"{type(error).__name__}: {error}. This is a defect here or in a library; "
-            "the traceback is in this stage's MLflow run (traceback.txt)"
-        ) from error
+        raise error_in(state)
 
     def _found(self, reference: Reference | None, deployment: str) -> Reference:
         if reference is None:
@@ -161,6 +155,13 @@ class Chain:
 
 
 @contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Flows that live and die with this process need none; stopping one takes Prefect a second."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@contextmanager
 def pipeline_run(
     name: str,
     settings: Mapping[str, Any],
@@ -177,7 +178,7 @@ def pipeline_run(
     client = tracking.client
     end_the_dead(tracking)
     lock = FileLock(lock_path(tracking, f"run-{uuid.uuid4().hex}"))
-    with lock:
+    with lock, _removed(Path(lock.lock_file)):
         tags = {
             "mlflow.runName": name,
             "touchstone.kind": kind,
@@ -187,9 +188,17 @@ def pipeline_run(
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
         chain = Chain(tracking, run_id, refresh, pools)
-        link_to_mlflow(tracking, run_id)
         with ending(tracking, run_id, chain.link):
+            link_to_mlflow(tracking, run_id)
             log_params(client, run_id, flat(settings))
             yield chain
             chain.link()
-    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Leave no lock behind that nobody will ask for again."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

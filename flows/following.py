@@ -13,7 +13,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 
 from flows.console import console
-from flows.pools import POLL, cancel, patiently, pool_of, wait_for_worker
+from flows.pools import POLL, Watch, cancel, patiently, pool_of, wait_for_worker
 
 PAGE = 200  # log lines that Prefect gives at once
 STOPPING = 30.0  # seconds that a cancelled run has to stop
@@ -50,15 +50,17 @@ def _ended(client: SyncPrefectClient, run: UUID) -> State | None:
 
 
 def _follow(client: SyncPrefectClient, run: UUID) -> State:
-    told = 0
+    told, watch = 0, Watch(client)
     while True:
-        state = _ended(client, run)
+        found = patiently(lambda: client.read_flow_run(run))
+        state = found.state if found.state is not None and found.state.is_final() else None
         for line in _logged(client, run, told):
             told += 1
             if line.name.startswith("flows."):
                 console.say(f"  {line.message}")
         if state is not None:
             return state
+        watch.require_hope(found)
         time.sleep(POLL)
 
 

@@ -17,11 +17,12 @@ from pydantic import Field
 from flows.config import Profile, load_profile
 from flows.dispatch import Chain, pipeline_run
 from flows.hooks import end_what_is_left
-from flows.judging import audits, refusal, score_entries
+from flows.judging import audits, find_judges, refusal, score_entries
 from flows.pools import Pools
 from flows.readiness import stages_to_refresh
 from flows.results import finished
 from flows.runs import read_output
+from flows.secrets import load_secrets
 from flows.states import failed
 from tasks.errors import TouchstoneError, UsageError
 from tasks.outputs import ASIDE, Reference, read_aside
@@ -79,6 +80,9 @@ def pipeline(
     try:
         loaded = _loaded(profile, overrides, mirror)
         again = stages_to_refresh(refresh, loaded.stages())
+        load_secrets()
+        if loaded.instructions:
+            find_judges(loaded.judge)  # before anything takes time
         settings = loaded.model_dump(mode="json")
         with pipeline_run(loaded.name, settings, again, pools=pools) as chain:
             made, audited = stages(chain, loaded)

@@ -5,20 +5,20 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import Cancelled, Cancelling
+from prefect.states import Cancelled, Cancelling, Crashed
 from pydantic import Field
 
 from flows.states import error_in
 from tasks.config import AskConfig, StageConfig
-from tasks.errors import CrashedError, StageError
+from tasks.errors import CrashedError, StageError, StoppedError
 from tasks.outputs import Reference
 
 log = logging.getLogger(__name__)
@@ -93,13 +93,17 @@ def run_on_pool(
 def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: Pools) -> None:
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
-        child = run_deployment(
-            deployment,
-            parameters=parameters,
-            flow_run_name=label,
-            timeout=0,
-            as_subflow=True,
-            tags=["touchstone", "stage"],
+        once = uuid4().hex  # asked for again, it is still the same run
+        child = patiently(
+            lambda: run_deployment(
+                deployment,
+                parameters=parameters,
+                flow_run_name=label,
+                timeout=0,
+                as_subflow=True,
+                tags=["touchstone", "stage"],
+                idempotency_key=once,
+            )
         )
         try:
             state = _wait(client, child, pools)
@@ -152,26 +156,51 @@ def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
 def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
     """The final state of a child."""
     deadline = time.monotonic() + 3600 * pools.timeout_hours
-    last_seen = time.monotonic()
+    watch = Watch(client)
     while True:
         found = patiently(lambda: client.read_flow_run(child.id))
-        state = found.state
-        if state is not None and state.is_final():
-            return state
+        if found.state is not None and found.state.is_final():
+            return found.state
         if time.monotonic() > deadline:
             raise StageError(
                 f"it was not done after {pools.timeout_hours:g} hours and was cancelled; run again with a "
                 "greater pools.timeout_hours, and it goes on from its checkpoint"
             )
-        waiting = state is None or state.is_scheduled() or state.is_pending()
-        if not waiting or live_workers(client, found.work_pool_name or ""):
-            last_seen = time.monotonic()
-        elif time.monotonic() - last_seen > WORKER_AWAY:
-            raise StageError(
-                f"the last worker of the work pool {found.work_pool_name} is gone before the stage was "
-                f"started. Start one: touchstone worker {found.work_pool_name}"
-            )
+        watch.require_hope(found)
         time.sleep(POLL)
+
+
+class Watch:
+    """Whether there is hope yet for a flow run that is not done: Prefect leaves some waiting for ever."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self.client = client
+        self._since: tuple[str | None, float] = (None, 0.0)  # the state that it is in, and since when
+
+    def require_hope(self, run: FlowRun) -> None:
+        """Raises StageError when no worker is left to take it, CrashedError when the one that did is dead."""
+        now = time.monotonic()
+        state = run.state_name
+        if state != self._since[0]:
+            self._since = state, now
+        if now - self._since[1] < WORKER_AWAY or run.state is None:
+            return
+        if run.state.is_pending() and self._starts_at_once(run):
+            reason = f"its worker took it and did not start it within {WORKER_AWAY:.0f} s"
+            patiently(lambda: self.client.set_flow_run_state(run.id, Crashed(message=reason), force=True))
+            raise CrashedError(reason)
+        if run.state.type == StateType.CANCELLING:
+            raise StoppedError("it was being cancelled, and whoever ran it does not answer")
+        if run.state.is_scheduled() and not live_workers(self.client, run.work_pool_name or ""):
+            raise StageError(
+                f"the last worker of the work pool {run.work_pool_name} is gone before it was started. Start "
+                f"one: touchstone worker {run.work_pool_name}"
+            )
+
+    def _starts_at_once(self, run: FlowRun) -> bool:
+        """A process does; a container may first have to be fetched."""
+        pool = patiently(lambda: self.client.read_work_pool(run.work_pool_name or ""))
+        return pool.type == "process"
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:

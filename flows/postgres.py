@@ -30,6 +30,10 @@ def databases(address: str) -> Databases:
     """
     parts = urlsplit(address)
     name = parts.path.strip("/")
+    try:
+        parts.port  # noqa: B018 (it is read where the address is)
+    except ValueError as error:
+        raise UsageError(f"--postgres {without_password(address)}: {error}") from error
     if parts.scheme not in SCHEMES or not parts.hostname or not name or "/" in name:
         raise UsageError(
             f"--postgres {without_password(address)}: expected postgresql://USER:PASSWORD@HOST:PORT/NAME"

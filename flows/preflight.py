@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flows.config import Profile
 from flows.console import console
-from flows.dispatch import pipeline_run
+from flows.dispatch import pipeline_run, without_heartbeat
 from flows.hooks import end_what_is_left
 from flows.pipeline import prepare
 from flows.states import error_in, failed
@@ -63,7 +63,8 @@ def prove(profile: Profile, refresh: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises the error that ended the flow when it was another, or came before any proof.
     """
-    state = proofs(profile, refresh, return_state=True)
+    with without_heartbeat():
+        state = proofs(profile, refresh, return_state=True)
     if state.is_completed():
         return state.result()
     error = error_in(state)

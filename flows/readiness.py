@@ -68,8 +68,8 @@ def _join_up() -> bool:
     return True
 
 
-def require_servers() -> None:
-    """For commands that hand work to servers. Raises UsageError when there are none that answer."""
+def require_prefect() -> None:
+    """For commands that hand work to a server. Raises UsageError when there is none that answers."""
     if _join_up():
         return
     address = os.environ.get("PREFECT_API_URL")
@@ -78,13 +78,20 @@ def require_servers() -> None:
     _check_answers(address)
 
 
+def require_servers() -> None:
+    """The same, and a server of MLflow, where work of other processes is read. Raises UsageError likewise."""
+    require_prefect()
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UsageError("this needs MLFLOW_TRACKING_URI too: the MLflow server that the workers use")
+
+
 def _check_answers(address: str) -> None:
     try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=10)
+        httpx.get(f"{address.rstrip('/')}/health", timeout=10).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UsageError(
             f"no Prefect server answers at {without_password(address)} ({error}). "
-            "Check PREFECT_API_URL, or unset it to run without a server."
+            "Check PREFECT_API_URL, which ends in /api, or unset it to run without a server."
         ) from error
 
 

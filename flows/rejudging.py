@@ -10,6 +10,7 @@ from pydantic import Field
 from flows.dispatch import pipeline_run
 from flows.hooks import end_what_is_left
 from flows.judging import audits, find_judges, refusal, score_entries
+from flows.readiness import stages_to_refresh
 from flows.results import finished
 from flows.runs import read_output
 from flows.secrets import load_secrets
@@ -45,9 +46,10 @@ def rejudging(
     started = time.monotonic()
     settings = {"model": model, "judge": config.model_dump(mode="json")}
     try:
+        again = stages_to_refresh(refresh, ["audit", "judge"])
         load_secrets()
         find_judges(config)
-        with pipeline_run(f"rejudge {model}", settings, refresh, "rejudge") as chain:
+        with pipeline_run(f"rejudge {model}", settings, again, "rejudge") as chain:
             version, responses, rows = responses_and_rows(chain.tracking, model)
             audited = audits(chain, config, rows)
             scores = chain.run("judge", config, responses=responses, **audited)

@@ -6,9 +6,9 @@ from typing import Any
 
 import mlflow.artifacts
 from mlflow.exceptions import MlflowException
-from prefect import State
+from prefect import Flow, State
 
-from flows.dispatch import Chain
+from flows.dispatch import Chain, without_heartbeat
 from flows.states import error_in
 from tasks.errors import RefusedError, StageError
 from tasks.tracking import open_tracking
@@ -34,6 +34,12 @@ def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str |
     if error:
         raise RefusedError(error)
     return outcome
+
+
+def run_here(flow: Flow[..., Any], *arguments: Any, **parameters: Any) -> dict[str, Any]:
+    """Run a flow in this process; what it tells, refused or not. Raises the error that ended it earlier."""
+    with without_heartbeat():
+        return outcome_of(flow(*arguments, **parameters, return_state=True))
 
 
 def outcome_of(state: State) -> dict[str, Any]:

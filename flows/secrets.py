@@ -19,7 +19,7 @@ def load_secrets() -> None:
         if os.environ.get(variable):
             continue
         try:
-            os.environ[variable] = Secret.load(block_name(variable), _sync=True).get()
+            os.environ[variable] = str(Secret.load(block_name(variable), _sync=True).get())
         except ValueError as error:  # Prefect's own error for a block that does not exist
             if not isinstance(error.__cause__, ObjectNotFound):
                 raise

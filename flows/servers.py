@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tasks.home import home
 
 READY_WITHIN = 120.0  # seconds that a server may take until it answers
@@ -24,6 +25,36 @@ GRACE = 15.0  # seconds between asking a process to end and ending it
 TAIL = 12  # lines of a log that are shown when its process died
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the servers listen and keep what they know."""
+
+    host: str = "127.0.0.1"
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    postgres: str | None = None
+
+    @property
+    def prefect(self) -> str:
+        return f"http://{self._reached}:{self.prefect_port}"
+
+    @property
+    def mlflow(self) -> str:
+        return f"http://{self._reached}:{self.mlflow_port}"
+
+    @property
+    def _reached(self) -> str:
+        """The host as processes of this machine reach it."""
+        if self.host in ("0.0.0.0", "::"):
+            return "127.0.0.1"
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines are to use it: artifacts are then handed out by the server."""
+        return self.host not in ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -137,12 +168,16 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
+    """Whether nobody listens at a port. Raises UsageError for an address that is none of this machine."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return False
+        raise UsageError(f"{host}:{port} cannot be listened at: {error}") from error
     return True
 
 

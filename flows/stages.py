@@ -4,7 +4,10 @@ A flow here only opens the stage record and says in Prefect how it went. What th
 which is not imported before there is work to do.
 """
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,12 +44,13 @@ from tasks.config import (
     TokenizeConfig,
 )
 from tasks.download import fingerprints
-from tasks.errors import TouchstoneError, UnreachableError
+from tasks.errors import StageError, TouchstoneError, UnreachableError
 from tasks.judge.identities import digests_of
 from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
 from tasks.record import Stage, execute
 from tasks.registered import registered_fingerprints
+from tasks.secrets import redacted
 from tasks.tracking import open_tracking
 
 Inputs = dict[str, Reference]
@@ -114,27 +118,47 @@ def run_recorded(
     stage: Stage, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
-    tracking = open_tracking(wait=SERVER_WAIT)
-    return execute(
-        tracking,
-        stage,
-        config,
-        inputs,
-        fingerprints=stage_fingerprints(config),
-        parent=parent,
-        label=label,
-        lineage=lineage(),
-        refresh=refresh,
-        progress=ProgressArtifact(label),
-        show=partial(_show_page, label),
-        opened=partial(link_to_mlflow, tracking),
-    )
+    with _told_without_secrets():
+        tracking = open_tracking(wait=SERVER_WAIT)
+        return execute(
+            tracking,
+            stage,
+            config,
+            inputs,
+            fingerprints=stage_fingerprints(config),
+            parent=parent,
+            label=label,
+            lineage=lineage(),
+            refresh=refresh,
+            progress=ProgressArtifact(label),
+            show=partial(_show_page, label),
+            opened=partial(link_to_mlflow, tracking),
+        )
+
+
+@contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Prefect logs and keeps an error's text as it is; that of a defect is told as one."""
+    try:
+        yield
+    except TouchstoneError as error:
+        raise type(error)(redacted(str(error))) from error
+    except Exception as error:
+        raise StageError(
+            f"{type(error).__name__}: {redacted(str(error))}. This is a defect here or in a library; "
+            "the traceback is in this stage's MLflow run (traceback.txt)"
+        ) from error
 
 
 def _show_page(label: str, key: str, markdown: str, description: str) -> None:
     """A page of a stage in Prefect's UI; a stage that is called as its page is shows it under one name."""
-    name = key if key == label else f"{key}-{label.replace(' ', '-')}"
-    create_markdown_artifact(markdown, key=name, description=f"{label}: {description}")
+    name = key if key == label else f"{key}-{label}"
+    create_markdown_artifact(markdown, key=artifact_key(name), description=f"{label}: {description}")
+
+
+def artifact_key(name: str) -> str:
+    """A name as Prefect allows it for an artifact: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 class ProgressArtifact:
@@ -155,7 +179,7 @@ class ProgressArtifact:
         percent = 100 * done / total
         description = f"{self.label}: {done:,.0f} of {total:,.0f} {unit}, {note}"
         if self._artifact is None:
-            key = f"progress-{self.label.replace(' ', '-')}"
+            key = artifact_key(f"progress-{self.label}")
             self._artifact = create_progress_artifact(percent, key=key, description=description)
         else:
             update_progress_artifact(self._artifact, percent, description=description)

@@ -1,6 +1,7 @@
 """How an error of ours travels through Prefect: as a final state whose type or name tells its kind."""
 
 from prefect import State
+from prefect.exceptions import FailedRun
 from prefect.states import Cancelled, Crashed, Failed
 
 from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, TouchstoneError, UsageError
@@ -27,6 +28,6 @@ def error_in(state: State) -> BaseException:
     if state.is_crashed() or state.is_cancelled():
         return kind(state.message or f"the flow run was {state.type.value.lower()}, without a reason")
     error = state.result(raise_on_failure=False)
-    if isinstance(error, BaseException) and not isinstance(error, TouchstoneError):
+    if isinstance(error, BaseException) and not isinstance(error, TouchstoneError | FailedRun):
         return error
-    return kind(state.message)
+    return kind(state.message)  # all that there is of a state that was read from the server

@@ -38,6 +38,10 @@ def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:
         _end_flow_run(client, run, Crashed(message=KILLED))
     left = [(run, over) for run in _of_prefect(tracking) if (over := _over(client, run))]
     for run, over in left:
+        if (
+            tracking.client.get_run(run.info.run_id).info.status != "RUNNING"
+        ):  # it ended meanwhile, well or not
+            continue
         reason = f"its flow run ended {over.name}: {over.message or 'without a reason'}"
         end(tracking, run.info.run_id, "KILLED" if over.is_cancelled() else "FAILED", reason)
         _end_flow_run(client, run, over)

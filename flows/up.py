@@ -5,14 +5,12 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import PrefectException
 from prefect.states import Crashed
 
 from flows.console import console
@@ -21,6 +19,7 @@ from flows.deployment_file import load_deployments
 from flows.pools import cancel, live_workers
 from flows.postgres import databases
 from flows.servers import (
+    Place,
     Process,
     adopt_orphans,
     answers,
@@ -33,6 +32,7 @@ from flows.servers import (
     worker_name,
 )
 from flows.sweep import sweep
+from tasks.endings import end_the_dead
 from tasks.errors import StageError, UsageError
 from tasks.home import ADDRESSES, home
 from tasks.tracking import open_tracking
@@ -43,34 +43,6 @@ STOPPING = 25.0  # seconds that running flows have to stop
 DEATHS, WITHIN = 5, 120.0  # a process that dies so often in so many seconds is given up
 LIMITS = {"cpu-pool": 4, "gpu-pool": 1}  # flows at once; a pipeline only waits while its stages are elsewhere
 ACTIVE = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the servers listen and keep what they know."""
-
-    host: str = "127.0.0.1"
-    prefect_port: int = 4200
-    mlflow_port: int = 5000
-    postgres: str | None = None
-
-    @property
-    def prefect(self) -> str:
-        return f"http://{self._reached}:{self.prefect_port}"
-
-    @property
-    def mlflow(self) -> str:
-        return f"http://{self._reached}:{self.mlflow_port}"
-
-    @property
-    def _reached(self) -> str:
-        """The host as processes of this machine reach it."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-
-    @property
-    def shared(self) -> bool:
-        """Whether other machines are to use it: artifacts are then handed out by the server."""
-        return self.host not in ("127.0.0.1", "localhost", "::1")
 
 
 def up(place: Place) -> None:
@@ -84,6 +56,7 @@ def up(place: Place) -> None:
     with _only_one(root), contextlib.ExitStack() as everything:
         _require_ports(place)
         started = time.monotonic()
+        file = load_deployments()
         adopt_orphans()
         everything.callback(end_orphans, ())
         processes = _servers(place, root)
@@ -94,8 +67,8 @@ def up(place: Place) -> None:
         prefect.wait_until(lambda: answers(f"{place.prefect}/api/health"))
         mlflow.wait_until(lambda: answers(f"{place.mlflow}/health"))
         os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
-        file = load_deployments()
         create_pools(file)
+        everything.callback(_end_the_dead, place)  # once the workers are gone
         for pool, limit in LIMITS.items():
             processes.append(worker(pool, limit, logs_folder() / f"worker-{pool}.log"))
             _start(processes[-1], everything)
@@ -197,7 +170,7 @@ def _sweep() -> None:
         with get_client(sync_client=True) as client:
             if count := sweep(open_tracking(), client):
                 console.say(f"ended {count} runs of processes that are gone", style="yellow")
-    except (UsageError, PrefectException, OSError) as error:
+    except Exception as error:  # whatever it is, it must not take the servers down
         console.say(f"runs of dead processes could not be looked for: {error}", style="yellow")
 
 
@@ -217,6 +190,12 @@ def _end_what_runs(place: Place) -> None:
             client.set_flow_run_state(run.id, Crashed(message="touchstone up was stopped"), force=True)
         if answers(f"{place.mlflow}/health"):
             sweep(open_tracking(), client)
+
+
+def _end_the_dead(place: Place) -> None:
+    """End the MLflow runs that are left, also when Prefect was not there to be asked."""
+    if answers(f"{place.mlflow}/health"):
+        end_the_dead(open_tracking())
 
 
 def _active(client: SyncPrefectClient) -> list[FlowRun]:

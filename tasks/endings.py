@@ -83,6 +83,9 @@ def end_badly(
     try:
         if last:
             last()
+    except Exception as second:
+        log.warning("the last numbers of the MLflow run %s are lost: %s", run_id, second)
+    try:
         told = str(error)[:5000] or type(error).__name__
         reason = told if isinstance(error, Exception) else INTERRUPTED
         ended_well = isinstance(error, Exception) and not isinstance(error, StoppedError)

@@ -14,4 +14,4 @@ def home() -> Path:
 
 def without_password(uri: str) -> str:
     """An address as it may be shown: `postgresql://user:secret@host/db` keeps only the user."""
-    return re.sub(r"(//[^/:@]*):[^@/]*@", r"\1:***@", uri)
+    return re.sub(r"(//[^/\s:@]*):\S*@", r"\1:***@", uri)

@@ -36,6 +36,10 @@ def responses_and_rows(tracking: Tracking, model: str) -> tuple[int, Reference, 
         raise StageError(
             f"the registered model {model} has no champion. Run its profile, or promote a version"
         )
+    if "touchstone.scores" not in champion.tags:
+        raise StageError(
+            f"{model} version {champion.version} was not registered by Touchstone: it has no scores"
+        )
     scores = Reference.model_validate_json(champion.tags["touchstone.scores"])
     if scores.stage != "judge":
         raise StageError(

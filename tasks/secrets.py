@@ -2,12 +2,12 @@
 
 import os
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tasks.home import without_password
 
 SECRETS = ("HF_TOKEN", "OPENAI_API_KEY")  # what stages may need; Prefect may hold these in Secret blocks
-NAMES = re.compile(r"TOKEN|KEY|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
+NAMES = re.compile(r"(TOKEN|PASSWORD|SECRET|CREDENTIAL|AUTH)S?(_|$)|(^|_)KEYS?(_|$)", re.IGNORECASE)
 SHORTEST = 6  # characters; anything shorter is too likely to be found by chance
 
 
@@ -27,7 +27,7 @@ def _values() -> set[str]:
         if NAMES.search(name):
             found.add(value)
         elif "://" in value and (password := _password(value)):
-            found.add(password)
+            found |= {password, unquote(password)}
     return {value for value in found if len(value) >= SHORTEST}
 
 

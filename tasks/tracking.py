@@ -74,8 +74,8 @@ def open_tracking(
         uri = f"sqlite:///{root / 'mlflow.db'}"
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
+        _check_answers(uri, wait)
         with FileLock(root / "work" / "open.lock"):
-            _check_answers(uri, wait)
             set_tracking_uri(uri)
             client = MlflowClient(tracking_uri=uri)
             location = _location(root, uri, served)

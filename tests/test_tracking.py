@@ -246,7 +246,8 @@ def test_an_interruption_leaves_no_request_half_done(tracking, run_id, monkeypat
     buffer = MetricBuffer(tracking.client, run_id, every=1e9)
     buffer.add({"loss": 1.0}, 1)
     before = signal.signal(signal.SIGUSR1, interrupt)
-    killer = threading.Thread(target=lambda: (inside.wait(30), os.kill(os.getpid(), signal.SIGUSR1)))
+    main = threading.main_thread().ident  # of another thread it would not wake this one
+    killer = threading.Thread(target=lambda: (inside.wait(30), signal.pthread_kill(main, signal.SIGUSR1)))
     killer.start()
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -78,6 +78,38 @@ BROKEN = {
         altered(*FIRST, "schedules", 0, "timezone", value="Europe/Pariss"),
         "nightly.schedules.0: there is no time zone 'Europe/Pariss'",
     ),
+    "a folder of time zones": (altered(*FIRST, "schedules", 0, "timezone", value="America"), "no time zone"),
+    "deployments that are none": (altered("deployments", value=["nightly"]), "0: Input should be a valid"),
+    "an environment that is none": (
+        altered(*FIRST, "work_pool", "job_variables", value={"env": ["A=b"]}),
+        "nightly.work_pool.job_variables: ",
+    ),
+    "a schedule that asks nobody": (
+        altered(
+            *FIRST, value=SOUND["deployments"][0] | {"entrypoint": "flows.stages.rows", "parameters": {}}
+        ),
+        "schedule nightly: the flow rows needs config, inputs",
+    ),
+    "wrong together": (
+        altered(*FIRST, "schedules", 0, "parameters", value={"overrides": ["pretrain.stepz=1"]}),
+        "there is no setting pretrain.stepz; did you mean pretrain.steps?",
+    ),
+    "a gpu deployment elsewhere": (
+        altered(*FIRST, "name", value="pretrain-gpu"),
+        "pretrain-gpu: what wants a GPU goes to gpu-pool, found cpu-pool",
+    ),
+    "a sweep that starts itself": (
+        altered(
+            *FIRST,
+            value={
+                "name": "sweep",
+                "entrypoint": "flows.sweep.sweeping",
+                "tags": ["touchstone"],
+                "work_pool": {"name": "cpu-pool"},
+            },
+        ),
+        "sweep: tagged touchstone, it would be started by its own crash",
+    ),
     "no time zone": (altered(*FIRST, "schedules", 0, "timezone", value=None), "timezone: Field required"),
     "unknown pool": (
         altered(*FIRST, "work_pool", "name", value="tpu-pool"),

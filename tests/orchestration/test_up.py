@@ -80,6 +80,40 @@ def test_the_flow_run_and_its_mlflow_run_name_each_other(site):
     assert tracking.info.run_id in link
 
 
+def test_a_failure_on_a_pool_is_told_as_here(site):
+    """The child's own words, its label before them, and the status of a failed stage."""
+    command = site.start("run", "only.yaml", "--pools", "--json", "--set", "pretrain.context=65536")
+    out, err = command.communicate(timeout=120)
+    assert command.returncode == 1, err
+    told = json.loads(out)
+    assert told["status"] == "failed"
+    assert told["error"].startswith("pretrain: ")
+    assert "tokens" in told["error"]
+    assert "FailedRun" not in told["error"]
+    assert "--verbose" not in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("worker", "nonsense-pool"), "there is no work pool nonsense-pool; there are cpu-pool, gpu-pool"),
+        (("deploy", "--activate", "nightlie"), "there is no schedule nightlie; there are nightly"),
+        (("run", "only.yaml", "--pools", "--set", "pools.crash=3"), "did you mean pools.crashes?"),
+        (("up", "--prefect-port", "70000"), "less than or equal to 65535"),
+        (("up", "--host", "192.0.2.1"), "192.0.2.1:4200 cannot be listened at"),
+    ],
+)
+def test_a_mistake_is_one_message_with_status_2(site, tmp_path, arguments, hint):
+    home = {"TOUCHSTONE_HOME": str(tmp_path)} if arguments[0] == "up" else {}
+    if home:
+        (tmp_path / "deployments").symlink_to(site.folder / "deployments")
+    command = site.start(*arguments, **home)
+    _, err = command.communicate(timeout=60)
+    assert command.returncode == 2, err
+    assert hint in err
+    assert "Traceback" not in err
+
+
 def test_a_second_up_here_is_refused(site):
     second = subprocess.run(
         [COMMAND, "up"], cwd=site.folder, env=site.environment, capture_output=True, text=True
