@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import Log
 from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectException
 
 from flows.console import console
-from flows.pools import POLL, Watch, cancel, patiently, pool_of, wait_for_worker
+from flows.pools import POLL, Watch, leave, patiently, pool_of, wait_for_worker
 
 PAGE = 200  # log lines that Prefect gives at once
 STOPPING = 30.0  # seconds that a cancelled run has to stop
@@ -22,8 +24,8 @@ STOPPING = 30.0  # seconds that a cancelled run has to stop
 def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> State:
     """Run a deployment, print what its flow logs of its stages, and return its final state.
 
-    An interruption cancels it and waits until it has stopped. Raises StageError when the deployment, or a
-    live worker of its pool, is not there.
+    One that is left, by an interruption or an error, is cancelled first. Raises StageError when the
+    deployment, or a live worker of its pool, is not there.
     """
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
@@ -31,13 +33,20 @@ def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> St
         console.say(f"flow run {run.name}: {_page(client, run.id)}", style="dim")
         try:
             return _follow(client, run.id)
-        except KeyboardInterrupt:
+        except BaseException as error:
             console.say("stopping the flow run ...", style="dim")
-            cancel(client, run.id, "interrupted at the terminal that started it")
-            deadline = time.monotonic() + STOPPING
-            while not _ended(client, run.id) and time.monotonic() < deadline:
-                time.sleep(POLL)
+            leave(client, run.id, str(error) or "interrupted at the terminal that started it")
+            _wait_until_stopped(client, run.id)
             raise
+
+
+def _wait_until_stopped(client: SyncPrefectClient, run: UUID) -> None:
+    deadline = time.monotonic() + STOPPING
+    try:
+        while not _ended(client, run) and time.monotonic() < deadline:
+            time.sleep(POLL)
+    except (httpx.HTTPError, PrefectException) as error:
+        console.say(f"Prefect does not say whether it has stopped: {error}", style="yellow")
 
 
 def _page(client: SyncPrefectClient, run: UUID) -> str:
@@ -45,7 +54,7 @@ def _page(client: SyncPrefectClient, run: UUID) -> str:
 
 
 def _ended(client: SyncPrefectClient, run: UUID) -> State | None:
-    state = patiently(lambda: client.read_flow_run(run)).state
+    state = client.read_flow_run(run).state
     return state if state is not None and state.is_final() else None
 
 

@@ -108,7 +108,7 @@ def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: 
         try:
             state = _wait(client, child, pools)
         except BaseException as error:
-            _leave(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
+            leave(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
             raise
         if not state.is_completed():
             raise error_in(state)
@@ -220,7 +220,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             time.sleep(POLL)
 
 
-def _leave(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+def leave(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
     """Cancel a child on the way out; that it fails must not take the place of why we leave."""
     try:
         cancel(client, flow_run_id, reason)

@@ -1,0 +1,133 @@
+"""A flow run that Prefect would leave waiting for ever is not waited for for ever."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import State
+
+import flows.pools
+import flows.up
+from flows.pools import Watch, live_workers, patiently
+from tasks.errors import CrashedError, StageError, StoppedError
+
+
+class Prefect:
+    """What of a client is asked: the pool, its workers, and what a run is set to."""
+
+    def __init__(self, pool="process", heard=None):
+        self.pool, self.heard, self.set_to = pool, heard, []
+
+    def read_work_pool(self, name):
+        return SimpleNamespace(type=self.pool, is_paused=False)
+
+    def read_workers_for_work_pool(self, name):
+        if self.heard is None:
+            return []
+        last = datetime.now(UTC) - timedelta(seconds=self.heard)
+        return [SimpleNamespace(name="one", last_heartbeat_time=last, heartbeat_interval_seconds=10)]
+
+    def set_flow_run_state(self, run, state, force):
+        self.set_to.append((run, state.type.value, force))
+
+
+def run_in(kind):
+    state = State(type=kind)
+    return SimpleNamespace(id="run", state=state, state_name=state.name, work_pool_name="gpu-pool")
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """A factory: a watch that has seen a run in its state for longer than it may be."""
+
+    def make(client, run):
+        watch = Watch(client)
+        watch.require_hope(run)
+        monkeypatch.setattr(flows.pools, "WORKER_AWAY", -1)
+        return watch
+
+    return make
+
+
+def test_a_run_that_a_worker_took_and_never_started_is_crashed_and_so_started_again(watch):
+    client, run = Prefect(heard=1), run_in("PENDING")
+    with pytest.raises(CrashedError, match="did not start it"):
+        watch(client, run).require_hope(run)
+    assert client.set_to == [("run", "CRASHED", True)]
+
+
+def test_a_container_may_take_longer_to_start(watch):
+    client, run = Prefect(pool="kubernetes", heard=1), run_in("PENDING")
+    watch(client, run).require_hope(run)
+    assert client.set_to == []
+
+
+def test_a_run_that_nobody_stops_is_not_waited_for(watch):
+    run = run_in("CANCELLING")
+    with pytest.raises(StoppedError, match="does not answer"):
+        watch(Prefect(heard=1), run).require_hope(run)
+
+
+@pytest.mark.parametrize(("heard", "hope"), [(1, True), (None, False), (60, False)])
+def test_a_run_that_waits_for_its_turn_has_hope_while_a_worker_lives(watch, heard, hope):
+    run = run_in("SCHEDULED")
+    watching = watch(Prefect(heard=heard), run)
+    if hope:
+        watching.require_hope(run)
+    else:
+        with pytest.raises(StageError, match="touchstone worker gpu-pool"):
+            watching.require_hope(run)
+
+
+def test_a_running_run_is_waited_for_and_another_state_begins_anew(watch):
+    running, pending = run_in("RUNNING"), run_in("PENDING")
+    watching = watch(Prefect(heard=1), running)
+    watching.require_hope(running)
+    flows.pools.WORKER_AWAY = 60
+    watching.require_hope(pending)
+
+
+@pytest.mark.parametrize(("seconds", "alive"), [(0, True), (39, True), (41, False)])
+def test_a_worker_lives_while_it_has_missed_less_than_four_heartbeats(seconds, alive):
+    assert bool(live_workers(Prefect(heard=seconds), "gpu-pool")) is alive
+
+
+def failing(*errors):
+    left = list(errors)
+
+    def ask():
+        if left:
+            raise left.pop(0)
+        return "answer"
+
+    return ask
+
+
+def of(status):
+    request = httpx.Request("GET", "http://prefect")
+    return httpx.HTTPStatusError("told", request=request, response=httpx.Response(status, request=request))
+
+
+def test_a_server_that_is_restarted_is_asked_again(monkeypatch):
+    monkeypatch.setattr(flows.pools, "POLL", 0)
+    assert patiently(failing(httpx.ConnectError("refused"), of(503), httpx.ReadError("reset"))) == "answer"
+
+
+def test_a_server_that_stays_away_or_refuses_is_told(monkeypatch):
+    monkeypatch.setattr(flows.pools, "POLL", 0)
+    with pytest.raises(httpx.HTTPStatusError):
+        patiently(failing(of(404)))
+    monkeypatch.setattr(flows.pools, "SERVER_AWAY", -1)
+    with pytest.raises(StageError, match="does not answer any more"):
+        patiently(failing(httpx.ConnectError("refused")))
+
+
+def test_a_sweep_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(flows.up, "open_tracking", refuse)
+    monkeypatch.setattr(flows.up, "get_client", refuse)
+    flows.up._sweep()
+    assert "could not be looked for: refused" in capsys.readouterr().err
