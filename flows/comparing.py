@@ -7,7 +7,7 @@ from typing import Any
 from prefect import State, flow
 
 from flows.dispatch import Chain, pipeline_run
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.judging import audits, refusal
 from flows.results import finished
 from flows.runs import read_output
@@ -25,8 +25,7 @@ from tasks.outputs import OUTPUT, Reference, fetch
     flow_run_name="compare {name_a} with {name_b}",
     description="Two models' responses to the same rows: scored alike, and compared row by row",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def comparing(
     name_a: str,

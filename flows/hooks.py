@@ -18,3 +18,7 @@ def end_what_is_left(flow: Any, flow_run: FlowRun, state: State) -> None:  # noq
     with get_client(sync_client=True) as client:
         cancel_children(client, flow_run.id, f"{flow_run.name} ended: {state.name}")
         sweep(open_tracking(), client)
+
+
+AT_A_DEATH: dict[str, Any] = {"on_crashed": [end_what_is_left], "on_cancellation": [end_what_is_left]}
+"""For the decorator of every flow that may run on a work pool."""

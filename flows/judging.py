@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flows.console import console
 from flows.dispatch import Chain, pipeline_run
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.results import finished
 from flows.runs import read_output
 from flows.states import failed
@@ -85,8 +85,7 @@ def refusal(chain: Chain, audited: dict[str, Reference], config: JudgeConfig) ->
     flow_run_name="judge {name}",
     description="Audit the judges, then score responses that any tool wrote",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def judging(
     name: Annotated[str, Field(title="Name", description="what the responses are called in the scores")],
@@ -124,8 +123,7 @@ def judging(
     flow_run_name="audit {config.scorer}",
     description="Ask a judge about answers of known worth: is it to be believed?",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def auditing(
     source: Annotated[

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from flows.config import Profile, load_profile
 from flows.dispatch import Chain, pipeline_run
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.judging import audits, find_judges, refusal, score_entries
 from flows.pools import Pools
 from flows.readiness import stages_to_refresh
@@ -45,8 +45,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     description="Download, tokenize, pretrain, fine-tune, generate, judge, promote, report",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def pipeline(
     profile: Annotated[

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-GPU, CPU = "gpu", "cpu"
+GPU = "gpu"
 ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
 POLL = 1.0  # seconds
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone

@@ -14,7 +14,7 @@ from rich.text import Text
 from flows.config import Profile
 from flows.console import console
 from flows.dispatch import pipeline_run, without_heartbeat
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.pipeline import prepare
 from flows.states import error_in, failed
 from tasks.config import PreflightConfig
@@ -28,8 +28,7 @@ from tasks.tracking import open_tracking
     flow_run_name="{profile.name} preflight",
     description="Download, tokenize, and prove what training would begin with",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""

@@ -8,7 +8,7 @@ from prefect import State, flow
 from pydantic import Field
 
 from flows.dispatch import pipeline_run
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.judging import audits, find_judges, refusal, score_entries
 from flows.readiness import stages_to_refresh
 from flows.results import finished
@@ -25,8 +25,7 @@ from tasks.origins import responses_and_rows
     flow_run_name="rejudge {model}",
     description="Audit the judge, and score the champion's responses anew",
     persist_result=False,
-    on_crashed=[end_what_is_left],
-    on_cancellation=[end_what_is_left],
+    **AT_A_DEATH,
 )
 def rejudging(
     config: Annotated[JudgeConfig, Field(title="Judge", description="who judges, and how it is asked")],

@@ -1,6 +1,7 @@
 """Secrets: from the environment, or from Prefect's Secret blocks; never a parameter, never in a record."""
 
 import os
+from functools import cache
 
 from prefect.blocks.system import Secret
 from prefect.exceptions import ObjectNotFound
@@ -13,8 +14,12 @@ def block_name(variable: str) -> str:
     return f"touchstone-{variable.lower().replace('_', '-')}"
 
 
+@cache
 def load_secrets() -> None:
-    """Put secrets that only Prefect knows into this process's environment, where libraries look for them."""
+    """Put secrets that only Prefect knows into this process's environment, where libraries look for them.
+
+    Prefect is asked once a process: every pipeline and every stage of it needs them.
+    """
     for variable in SECRETS:
         if os.environ.get(variable):
             continue

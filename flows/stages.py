@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import TaskRun
 from pydantic import Field
 
 from flows.console import console
-from flows.hooks import end_what_is_left
+from flows.hooks import AT_A_DEATH
 from flows.lineage import lineage, link_to_mlflow
 from flows.secrets import load_secrets
 from flows.states import failed
@@ -223,8 +223,7 @@ def _stage_flow(stage: str, config_type: type[StageConfig], description: str) ->
         description=description,
         flow_run_name="{label}",
         persist_result=False,
-        on_crashed=[end_what_is_left],
-        on_cancellation=[end_what_is_left],
+        **AT_A_DEATH,
     )(run_stage)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import StageError
+from tasks.errors import StageError, causes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
@@ -43,8 +43,7 @@ def writing(name: str, folder: Path) -> Iterator[None]:
 
 def explained(error: BaseException, folder: Path) -> BaseException:
     """A StageError about the disk of `folder` when that is what `error` came from, else `error` itself."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         in_words = isinstance(cause, Exception) and any(words in str(cause) for words in FULL_IN_WORDS)
         if in_words or (isinstance(cause, OSError) and cause.errno in FULL):
             free = shutil.disk_usage(folder).free
@@ -52,5 +51,4 @@ def explained(error: BaseException, folder: Path) -> BaseException:
                 f"the disk of {folder} is full: {free} bytes are free. Make space and run again; unfinished "
                 f"stages wait in {folder / 'work'}, and what is there may be deleted."
             )
-        cause = cause.__cause__ or cause.__context__
     return error

@@ -1,5 +1,15 @@
 """Errors that a person can act on: what was found, what was expected, what to do."""
 
+from collections.abc import Iterator
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came from, the nearest first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
 
 class TouchstoneError(Exception):
     """An error whose message is complete in itself; it is shown without a traceback.

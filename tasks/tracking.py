@@ -18,7 +18,7 @@ from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from tasks.disk import explained
-from tasks.errors import StageError, UnreachableError, UsageError
+from tasks.errors import StageError, UnreachableError, UsageError, causes
 from tasks.home import home, without_password
 
 # MLflow looks on the hub for a card of models that come from no hub, and prints the traceback of errors that
@@ -130,8 +130,7 @@ def is_reachable(uri: str) -> bool:
 
 def explained_by_store(error: BaseException, uri: str) -> StageError | None:
     """What to tell instead of an error of a store that is locked, gone or failing; None for any other."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, Exception) and LOCKED in str(cause):
             return UnreachableError(
                 "the database of MLflow has been locked by another process for longer than it is waited for. "
@@ -147,7 +146,6 @@ def explained_by_store(error: BaseException, uri: str) -> StageError | None:
                 f"the MLflow server {without_password(uri)} does not answer any more. Run again once it "
                 "does: what is done is found, and an unfinished stage goes on from its checkpoint"
             )
-        cause = cause.__cause__ or cause.__context__
     return None
 
 
