@@ -1,30 +1,26 @@
 """Bringing pools, deployments and automations to a Prefect server: what is there already stays."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic.fields import FieldInfo
 
+from flows.automations import automations, bring
 from flows.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
 from flows.servers import FLOW_HEARTBEAT_SECONDS
 from tasks.errors import UsageError
 
-SILENT = 3 * FLOW_HEARTBEAT_SECONDS  # seconds without a heartbeat after which a flow run counts as dead
-TAG = "touchstone"
 ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
 Changes = dict[str, str]  # what was done, by what it was done to
 
@@ -47,7 +43,7 @@ def deploy(
         for spec in file.deployments:
             name = f"{spec.flow.name}/{spec.name}"
             done[f"deployment {name}"] = _deployment(client, name, spec, awake)
-        done |= {f"automation {made.name}": _automation(client, made) for made in _automations(client)}
+        done |= {f"automation {made.name}": bring(client, made) for made in _automations(client, file)}
     return done
 
 
@@ -184,76 +180,10 @@ def _collisions(spec: DeploymentSpec) -> ConcurrencyOptions | None:
     return ConcurrencyOptions(collision_strategy=strategy)
 
 
-def _automations(client: SyncPrefectClient) -> list[AutomationCore]:
-    """Prefect itself leaves the runs of a dead worker Running for ever."""
-    ours = ResourceSpecification(
-        {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
-    )
-    any_run = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
-    ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
-    heartbeat = "prefect.flow-run.heartbeat"
-    return [
-        AutomationCore(
-            name="touchstone: crash silent runs",
-            description=f"A run whose worker died says nothing any more: after {SILENT} s it is Crashed.",
-            tags=[TAG],
-            trigger=EventTrigger(
-                match=any_run,
-                match_related=ours,
-                for_each={"prefect.resource.id"},
-                after={heartbeat},
-                expect={heartbeat, *ends},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=timedelta(seconds=SILENT),
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED,
-                    force=True,  # also one that was being cancelled
-                    message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
-                )
-            ],
-        ),
-        AutomationCore(
-            name="touchstone: sweep after a crash",
-            description="Ends the MLflow runs that a crashed or cancelled run left RUNNING.",
-            tags=[TAG],
-            trigger=EventTrigger(
-                match=any_run,
-                match_related=ours,
-                expect={"prefect.flow-run.Crashed", "prefect.flow-run.Cancelled"},
-                posture=Posture.Reactive,
-                threshold=1,
-            ),
-            actions=[
-                RunDeployment(deployment_id=client.read_deployment_by_name("touchstone-sweep/sweep").id)
-            ],
-        ),
-    ]
-
-
-def _automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
-    found = client.read_automations_by_name(wanted.name)
-    if not found:
-        client.create_automation(wanted)
-        return "created"
-    first, *others = found
-    for other in others:
-        client.delete_automation(other.id)
-    if _core(first) == _core(wanted):
-        return "unchanged"
-    client.update_automation(first.id, wanted)
-    return "updated"
-
-
-def _core(automation: AutomationCore) -> dict[str, Any]:
-    """What an automation says, without the numbers that a server gives it."""
-    told = automation.model_dump(mode="json", include={"name", "description", "tags", "trigger", "actions"})
-    told["trigger"].pop("id", None)
-    for name in ("after", "expect", "for_each"):
-        told["trigger"][name] = sorted(told["trigger"][name])
-    return told
+def _automations(client: SyncPrefectClient, file: DeploymentFile) -> list[AutomationCore]:
+    sweep = client.read_deployment_by_name("touchstone-sweep/sweep").id
+    pools = [client.read_work_pool(pool.name) for pool in file.definitions.pools]
+    return automations(sweep, [pool.id for pool in pools if pool.type == "process"])
 
 
 def schedules_told() -> list[str]:

@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+import uuid
+from datetime import UTC, datetime
 
 import httpx
 import psutil
@@ -129,8 +132,46 @@ def test_artifacts_that_are_files_of_one_machine_are_not_used_from_another(apart
         server.stop()
 
 
-def test_a_machine_that_is_gone_is_noticed_within_two_minutes(apart):
-    """Its worker and the training die at once, as when the power goes: nobody is left who could tell."""
+@pytest.fixture(scope="module")
+def abandoned(apart):
+    """Flow runs that nobody works on, as machines leave them that die in that state; by the state."""
+    site, *_ = apart
+    tomorrow = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
+    deployment = site.ask("GET", "deployments/name/touchstone/pipeline")["id"]
+    ways = {
+        "running": ["RUNNING"],
+        "starting": ["PENDING"],
+        "cancelling": ["RUNNING", "CANCELLING"],
+        "refused": ["RUNNING", ("FAILED", "Refused")],
+        "done": ["RUNNING", "COMPLETED"],
+    }
+    runs = {}
+    for way, states in ways.items():
+        run = site.ask("POST", f"deployments/{deployment}/create_flow_run", name=way, state=tomorrow)["id"]
+        for state in states:
+            kind, name = (state, None) if isinstance(state, str) else state
+            site.ask("POST", f"flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=True)
+        runs[way] = run
+    heartbeat(site, runs["done"])  # sent before it was done, and received after
+    return runs
+
+
+def heartbeat(site, run):
+    event = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "related": [{"prefect.resource.id": "prefect.tag.touchstone", "prefect.resource.role": "tag"}],
+    }
+    httpx.post(f"{site.prefect}/api/events", json=[event]).raise_for_status()
+
+
+def test_a_machine_that_is_gone_is_noticed_within_two_minutes(apart, abandoned):
+    """Its worker and the training die at once, as when the power goes: nobody is left who could tell.
+
+    They die before the training's first heartbeat has reached the server.
+    """
     site, _, workers, _ = apart
     run = site.train(steps=400_000, crashes=0)
     child = site.child(run)
@@ -144,3 +185,29 @@ def test_a_machine_that_is_gone_is_noticed_within_two_minutes(apart):
     assert "no sign of life for 90 s" in ended["message"]
     until(lambda: not site.running_in_mlflow(), 60)
     assert site.mlflow_runs(run)["only"][0] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "reason"),
+    [
+        ("running", "CRASHED", "no sign of life for 90 s: its worker or its machine is gone"),
+        ("starting", "CRASHED", "its worker took it and did not start it within 90 s"),
+        ("cancelling", "CANCELLED", "whoever ran it did not say within 90 s that it has stopped"),
+    ],
+)
+def test_a_flow_run_that_nobody_works_on_is_ended_in_whatever_state_it_was_left(
+    apart, abandoned, state, end, reason
+):
+    site, *_ = apart
+    ended = site.end_of(abandoned[state], 120)
+    assert (ended["type"], ended["message"]) == (end, reason)
+
+
+def test_a_flow_run_that_has_an_end_keeps_it(apart, abandoned):
+    """Also one that was refused, and one whose last heartbeat comes late."""
+    site, *_ = apart
+    for state in ("running", "starting", "cancelling"):  # they were left before, so its time is over too
+        site.end_of(abandoned[state], 120)
+    time.sleep(5)  # the server looks every 5 s
+    assert site.flow_run(abandoned["refused"])["state"]["name"] == "Refused"
+    assert site.state(abandoned["done"]) == "COMPLETED"

@@ -20,6 +20,8 @@ def test_deploying_again_changes_nothing(site):
         "deployment touchstone/nightly",
         "deployment pretrain/pretrain-gpu",
         "automation touchstone: crash silent runs",
+        "automation touchstone: crash runs that do not start",
+        "automation touchstone: end cancellations",
         "automation touchstone: sweep after a crash",
     }
 
