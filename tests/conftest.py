@@ -137,6 +137,31 @@ def quick_judges(monkeypatch):
 
 
 @pytest.fixture
+def touchstone(tmp_path, monkeypatch, capsys):
+    """The command in this process, at home in a folder of the test; gives its status and what it printed."""
+    from flows.cli import main
+
+    if not (tmp_path / "deployments").exists():
+        (tmp_path / "deployments").symlink_to(CHECKOUT / "deployments")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # set first, so that both are put back
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return ended.value.code, told.out, told.err
+
+    yield run
+    for number in (signal.SIGTERM, signal.SIGHUP):  # which the command listens to
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
 def mlflow_server(tmp_path):
     """The address of an MLflow server that keeps the artifacts, and the folder that it keeps them in."""
     with socket.socket() as free:

@@ -1,31 +1,15 @@
 """Mistakes in the use of `judge`, `audit` and `compare`: one message and status 2, before anything starts."""
 
 import json
-import sys
 
 import pytest
 
-from flows.cli import main
 
-
-@pytest.fixture
-def touchstone(tmp_path, monkeypatch, capsys):
-    """The command in this process, in a folder with two files of responses."""
+@pytest.fixture(autouse=True)
+def _files(tmp_path):
     for name in ("most.json", "right.json"):
         rows = [{"instruction": f"Say {n}.", "output": str(n), "model_response": str(n)} for n in range(3)]
         (tmp_path / name).write_text(json.dumps(rows))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments, "--json"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return ended.value.code, json.loads(told.out)["error"], told.err
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -44,6 +28,7 @@ def touchstone(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_a_mistake_is_one_message(touchstone, arguments, hint):
-    status, error, shown = touchstone(*arguments)
+    status, out, shown = touchstone(*arguments, "--json")
+    error = json.loads(out)["error"]
     assert (status, hint in error) == (2, True), error
     assert "Traceback" not in shown

@@ -122,8 +122,8 @@ def timed(work: Callable[[Iterable[int]], None], seeds: range) -> float:
 
 def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> list[dict[str, Any]]:
     """In a process whose environment names the servers: a row of medians for each count and past."""
-    rows, seed, filled = [], 1, 0
-    piped(range(1))  # what is imported and opened once
+    rows, seeds, filled = [], range(1), 0
+    piped(seeds)  # what is imported and opened once
     ways = {"bare": bare, "recorded": recorded, "embedded": piped, "cached": piped}
     if pool:
         ways = {"embedded": piped, "on a pool": on_pool, "cached": piped}
@@ -135,8 +135,8 @@ def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> list
             for _ in range(rounds):
                 for way, work in ways.items():
                     if way != "cached":  # which is asked for what `embedded`, or the pool, has made
-                        seed += count
-                    found[way].append(timed(work, range(seed, seed + count)))
+                        seeds = range(seeds.stop, seeds.stop + count)
+                    found[way].append(timed(work, seeds))
             rows.append(
                 {"stages": count, "past": earlier}
                 | {way: round(statistics.median(seconds), 3) for way, seconds in found.items()}

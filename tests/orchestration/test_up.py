@@ -2,12 +2,13 @@
 
 import json
 import signal
-import subprocess
 from contextlib import contextmanager
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.orchestration.sites import COMMAND, Site, furnish, started_up, stop, until
+from flows.deploying import deploy
+from tests.orchestration.sites import Site, started_up, stop, until
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
 
@@ -33,12 +34,13 @@ def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
         return schedule["active"]
 
     assert not awake()
-    assert site("deploy", "--activate", "nightly")["deployment touchstone/nightly"] == "updated"
-    assert awake()
-    assert not awake("touchstone-audit/weekly-audit")
-    assert set(site("deploy").values()) == {"unchanged"}
-    assert awake()
-    site("deploy", "--deactivate", "nightly")
+    with temporary_settings({PREFECT_API_URL: f"{site.prefect}/api"}):
+        assert deploy(activate=["nightly"])["deployment touchstone/nightly"] == "updated"
+        assert awake()
+        assert not awake("touchstone-audit/weekly-audit")
+        assert set(deploy().values()) == {"unchanged"}
+        assert awake()
+        deploy(deactivate=["nightly"])
     assert not awake()
 
 
@@ -94,61 +96,6 @@ def test_a_failure_on_a_pool_is_told_as_here(site):
     assert "tokens" in told["error"]
     assert "FailedRun" not in told["error"]
     assert "--verbose" not in told["error"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (("worker", "nonsense-pool"), "there is no work pool nonsense-pool; there are cpu-pool, gpu-pool"),
-        (("deploy", "--activate", "nightlie"), "there is no schedule nightlie; there are nightly"),
-        (("run", "only.yaml", "--pools", "--set", "pools.crash=3"), "did you mean pools.crashes?"),
-        (("up", "--prefect-port", "70000"), "less than or equal to 65535"),
-        (("up", "--host", "192.0.2.1"), "192.0.2.1:4200 cannot be listened at"),
-    ],
-)
-def test_a_mistake_is_one_message_with_status_2(site, tmp_path, arguments, hint):
-    home = {"TOUCHSTONE_HOME": str(tmp_path)} if arguments[0] == "up" else {}
-    if home:
-        (tmp_path / "deployments").symlink_to(site.folder / "deployments")
-    command = site.start(*arguments, **home)
-    _, err = command.communicate(timeout=60)
-    assert command.returncode == 2, err
-    assert hint in err
-    assert "Traceback" not in err
-
-
-def test_a_second_up_here_is_refused(site):
-    second = subprocess.run(
-        [COMMAND, "up"], cwd=site.folder, env=site.environment, capture_output=True, text=True
-    )
-    assert second.returncode == 2
-    assert "is running for" in second.stderr
-
-
-def test_a_port_that_is_taken_is_named(site, tmp_path):
-    port = site.prefect.rpartition(":")[2]
-    refused = subprocess.run(
-        [COMMAND, "up", "--prefect-port", port],
-        cwd=tmp_path,
-        env=site.environment | {"TOUCHSTONE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == 2
-    assert f"port {port} of 127.0.0.1 is taken" in refused.stderr
-
-
-def test_pools_without_servers_say_what_to_start(tmp_path):
-    environment = furnish(tmp_path)
-    refused = subprocess.run(
-        [COMMAND, "run", "only.yaml", "--pools", "--json"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == 2
-    assert "touchstone up" in json.loads(refused.stdout)["error"]
 
 
 @pytest.mark.slow
