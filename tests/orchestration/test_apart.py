@@ -208,6 +208,6 @@ def test_a_flow_run_that_has_an_end_keeps_it(apart, abandoned):
     site, *_ = apart
     for state in ("running", "starting", "cancelling"):  # they were left before, so its time is over too
         site.end_of(abandoned[state], 120)
-    time.sleep(5)  # the server looks every 5 s
+    time.sleep(12)  # two looks of the server, which looks every 5 s
     assert site.flow_run(abandoned["refused"])["state"]["name"] == "Refused"
     assert site.state(abandoned["done"]) == "COMPLETED"
