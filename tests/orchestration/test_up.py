@@ -5,9 +5,7 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.deploying import deploy
 from tests.orchestration.sites import Site, started_up, stop, until
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
@@ -34,13 +32,12 @@ def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
         return schedule["active"]
 
     assert not awake()
-    with temporary_settings({PREFECT_API_URL: f"{site.prefect}/api"}):
-        assert deploy(activate=["nightly"])["deployment touchstone/nightly"] == "updated"
-        assert awake()
-        assert not awake("touchstone-audit/weekly-audit")
-        assert set(deploy().values()) == {"unchanged"}
-        assert awake()
-        deploy(deactivate=["nightly"])
+    assert site("deploy", "--activate", "nightly")["deployment touchstone/nightly"] == "updated"
+    assert awake()
+    assert not awake("touchstone-audit/weekly-audit")
+    assert set(site("deploy").values()) == {"unchanged"}
+    assert awake()
+    site("deploy", "--deactivate", "nightly")
     assert not awake()
 
 
