@@ -11,11 +11,11 @@ from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from flows.pools import TAG
 from flows.servers import FLOW_HEARTBEAT_SECONDS
 from flows.states import STATES
 
 SILENT = 3 * FLOW_HEARTBEAT_SECONDS  # seconds without a word after which nobody works on a flow run
-TAG = "touchstone"
 
 ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 OURS = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"})
@@ -38,45 +38,30 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
         }
     )
     return [
-        AutomationCore(
-            name="touchstone: crash silent runs",
-            description=f"A run whose worker died says nothing any more: after {SILENT} s it is Crashed.",
-            tags=[TAG],
-            trigger=_silence(after=BEGINS | ALIVE, expect=ALIVE | ENDS),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED,
-                    message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
-                )
-            ],
+        _ending(
+            "touchstone: crash silent runs",
+            f"A run whose worker died says nothing any more: after {SILENT} s it is Crashed.",
+            after=BEGINS | ALIVE,
+            expect=ALIVE | ENDS,
+            state=StateType.CRASHED,
+            message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
         ),
-        AutomationCore(
-            name="touchstone: crash runs that do not start",
-            description=f"A worker starts a process at once: a run Pending for {SILENT} s is Crashed.",
-            tags=[TAG],
-            trigger=_silence(
-                after={"Pending"},
-                expect={"AwaitingConcurrencySlot", "Cancelling"} | BEGINS | ALIVE | ENDS,
-                where=[pools],
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED,
-                    message=f"its worker took it and did not start it within {SILENT} s",
-                )
-            ],
+        _ending(
+            "touchstone: crash runs that do not start",
+            f"A worker starts a process at once: a run Pending for {SILENT} s is Crashed.",
+            after={"Pending"},
+            expect={"AwaitingConcurrencySlot", "Cancelling"} | BEGINS | ALIVE | ENDS,
+            where=[pools],
+            state=StateType.CRASHED,
+            message=f"its worker took it and did not start it within {SILENT} s",
         ),
-        AutomationCore(
-            name="touchstone: end cancellations",
-            description=f"A run that is being cancelled for {SILENT} s is Cancelled.",
-            tags=[TAG],
-            trigger=_silence(after={"Cancelling"}, expect=ENDS),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CANCELLED,
-                    message=f"whoever ran it did not say within {SILENT} s that it has stopped",
-                )
-            ],
+        _ending(
+            "touchstone: end cancellations",
+            f"A run that is being cancelled for {SILENT} s is Cancelled.",
+            after={"Cancelling"},
+            expect=ENDS,
+            state=StateType.CANCELLED,
+            message=f"whoever ran it did not say within {SILENT} s that it has stopped",
         ),
         AutomationCore(
             name="touchstone: sweep after a crash",
@@ -94,19 +79,32 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
     ]
 
 
-def _silence(
-    after: Collection[str], expect: Collection[str], where: Collection[ResourceSpecification] = ()
-) -> EventTrigger:
-    """That a flow run which was in one of some states says none of what is expected for too long."""
-    return EventTrigger(
-        match=ANY_RUN,
-        match_related=[OURS, *where] if where else OURS,
-        for_each={"prefect.resource.id"},
-        after=_events(after),
-        expect=_events(expect),
-        posture=Posture.Proactive,
-        threshold=1,
-        within=timedelta(seconds=SILENT),
+def _ending(
+    name: str,
+    description: str,
+    *,
+    after: Collection[str],
+    expect: Collection[str],
+    state: StateType,
+    message: str,
+    where: Collection[ResourceSpecification] = (),
+) -> AutomationCore:
+    """Give a state to a flow run that was in one of some others and says nothing expected for too long."""
+    return AutomationCore(
+        name=name,
+        description=description,
+        tags=[TAG],
+        trigger=EventTrigger(
+            match=ANY_RUN,
+            match_related=[OURS, *where],
+            for_each={"prefect.resource.id"},
+            after=_events(after),
+            expect=_events(expect),
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=SILENT),
+        ),
+        actions=[ChangeFlowRunState(state=state, message=message)],
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from flows.config import load_profile, read_yaml
-from flows.pools import GPU
+from flows.pools import GPU, TAG
 from tasks.errors import UsageError
 from tasks.home import home
 
@@ -153,8 +153,8 @@ class DeploymentFile(Strict):
                 raise ValueError(
                     f"{spec.name}: what wants a GPU goes to {GPU_POOL}, found {spec.work_pool.name}"
                 )
-            if spec.entrypoint == SWEEP and "touchstone" in spec.tags:
-                raise ValueError(f"{spec.name}: tagged touchstone, it would be started by its own crash")
+            if spec.entrypoint == SWEEP and TAG in spec.tags:
+                raise ValueError(f"{spec.name}: tagged {TAG}, it would be started by its own crash")
         return self
 
 

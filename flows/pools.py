@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 GPU = "gpu"
+TAG = "touchstone"  # of the flow runs that a server's automations look after
 ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
 POLL = 1.0  # seconds
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone
@@ -101,7 +102,7 @@ def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: 
                 flow_run_name=label,
                 timeout=0,
                 as_subflow=True,
-                tags=["touchstone", "stage"],
+                tags=[TAG, "stage"],
                 idempotency_key=once,
             )
         )

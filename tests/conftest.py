@@ -137,10 +137,27 @@ def quick_judges(monkeypatch):
 
 
 @pytest.fixture
-def touchstone(tmp_path, monkeypatch, capsys):
-    """The command in this process, at home in a folder of the test; gives its status and what it printed."""
+def command(monkeypatch, capsys):
+    """The command in this process; gives its status and what it printed, on standard output and error."""
     from flows.cli import main
 
+    listened = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out, told.err
+
+    yield run
+    for number, before in listened.items():
+        signal.signal(number, before)
+
+
+@pytest.fixture
+def touchstone(command, tmp_path, monkeypatch):
+    """The same, at home in a folder of the test, where no server is."""
     if not (tmp_path / "deployments").exists():
         (tmp_path / "deployments").symlink_to(CHECKOUT / "deployments")
     monkeypatch.chdir(tmp_path)
@@ -148,17 +165,7 @@ def touchstone(tmp_path, monkeypatch, capsys):
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # set first, so that both are put back
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return ended.value.code, told.out, told.err
-
-    yield run
-    for number in (signal.SIGTERM, signal.SIGHUP):  # which the command listens to
-        signal.signal(number, signal.SIG_DFL)
+    return command
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
 from flows.config import load_profile
 from tasks.champions import crown
 from tasks.errors import UsageError
@@ -44,19 +43,16 @@ def add(tracking, name, versions):
 
 
 @pytest.fixture
-def touchstone(home, monkeypatch, capsys):
+def touchstone(home, command, monkeypatch):
     """The command in this process; no server of Prefect is there, or needed."""
     monkeypatch.setenv("TOUCHSTONE_HOME", str(home))
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
 
     def run(*arguments, status=0):
-        monkeypatch.setattr(sys, "argv", ["touchstone", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        assert (ended.value.code or 0) == status, told.err
-        return json.loads(told.out) if "--json" in arguments else told.out
+        found, out, err = command(*arguments)
+        assert "Traceback" not in err
+        assert found == status, err
+        return json.loads(out) if "--json" in arguments else out
 
     return run
 

@@ -138,19 +138,19 @@ def abandoned(apart):
     site, *_ = apart
     tomorrow = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}}
     deployment = site.ask("GET", "deployments/name/touchstone/pipeline")["id"]
+    running = {"type": "RUNNING"}
     ways = {
-        "running": ["RUNNING"],
-        "starting": ["PENDING"],
-        "cancelling": ["RUNNING", "CANCELLING"],
-        "refused": ["RUNNING", ("FAILED", "Refused")],
-        "done": ["RUNNING", "COMPLETED"],
+        "running": [running],
+        "starting": [{"type": "PENDING"}],
+        "cancelling": [running, {"type": "CANCELLING"}],
+        "refused": [running, {"type": "FAILED", "name": "Refused"}],
+        "done": [running, {"type": "COMPLETED"}],
     }
     runs = {}
     for way, states in ways.items():
         run = site.ask("POST", f"deployments/{deployment}/create_flow_run", name=way, state=tomorrow)["id"]
         for state in states:
-            kind, name = (state, None) if isinstance(state, str) else state
-            site.ask("POST", f"flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=True)
+            site.ask("POST", f"flow_runs/{run}/set_state", state=state, force=True)
         runs[way] = run
     heartbeat(site, runs["done"])  # sent before it was done, and received after
     return runs

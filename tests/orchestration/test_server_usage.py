@@ -8,8 +8,7 @@ from filelock import FileLock
 
 from flows.servers import free_port
 from tests.http_server import FaultyServer, Reply
-
-ONLY = "{corpus: corpus.txt, tokenize: {kind: char}, pretrain: {size: 1x2x16, context: 32, steps: 4}}"
+from tests.orchestration.sites import furnish
 
 
 @pytest.fixture
@@ -56,8 +55,7 @@ def test_a_mistake_is_one_message(touchstone, arguments, hint):
 def test_a_mistake_is_found_though_there_are_servers(
     touchstone, healthy, monkeypatch, tmp_path, arguments, hint
 ):
-    (tmp_path / "only.yaml").write_text(ONLY)
-    (tmp_path / "corpus.txt").write_text("A few words.")
+    furnish(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", f"{healthy}/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", healthy)
     said(touchstone(*arguments), hint)
@@ -85,8 +83,7 @@ def test_a_port_that_is_taken_is_named_and_another_proposed(touchstone, listenin
 
 
 def test_pools_without_servers_say_what_to_start(touchstone, tmp_path):
-    (tmp_path / "only.yaml").write_text(ONLY)
-    (tmp_path / "corpus.txt").write_text("A few words.")
+    furnish(tmp_path)
     status, out, _ = touchstone("run", "only.yaml", "--pools", "--json")
     assert status == 2
     assert "touchstone up" in json.loads(out)["error"]
