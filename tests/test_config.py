@@ -698,3 +698,12 @@ def test_a_base_model_is_a_name_or_a_folder_beside_the_profile(write, tmp_path):
 def test_a_profile_of_another_shape_is_the_same_when_read_again(write, shape):
     profile = load_profile(write(**shape))
     assert Profile.model_validate(profile.model_dump(mode="json")) == profile
+
+
+@pytest.mark.parametrize("name", ["quickstart", "shakespeare", "spam", "book", "preference"])
+def test_no_profile_for_a_cpu_insists_on_bfloat16(name):
+    """It takes hours in place of minutes where the hardware emulates it."""
+    stages = load_profile(name).model_dump().values()
+    asked = [stage["precision"] for stage in stages if isinstance(stage, dict) and "precision" in stage]
+    assert asked
+    assert "bfloat16" not in asked

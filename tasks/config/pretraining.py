@@ -75,7 +75,7 @@ class PretrainConfig(StageConfig):
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 1.0
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="bfloat16: autocast, weights stay float32; auto: where it is faster"),
+        Field(description="bfloat16: autocast, weights stay float32; auto: where the hardware gains"),
     ] = "auto"
     compile: Annotated[
         Literal["auto", "always", "never"],

@@ -25,6 +25,7 @@ from transformers import (
 
 from tasks.config import TuningConfig
 from tasks.curves import draw_losses
+from tasks.device import warn_of_emulation
 from tasks.errors import StageError
 from tasks.json_files import write_json, write_lines
 from tasks.manifest import canonical_json, files_under, write_atomically
@@ -52,6 +53,7 @@ def training_arguments(
     **own: Any,
 ) -> TrainingArguments:
     """Arguments for a trainer of `kind` that sees `examples` an epoch; `own` are those of the kind alone."""
+    warn_of_emulation(config.precision, device)
     batches = math.ceil(examples / config.batch_size)
     steps = math.ceil(math.ceil(batches / config.accumulation) * config.epochs)  # an epoch ends with a step
     every = max(1, math.ceil(steps / config.evaluations))

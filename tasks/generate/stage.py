@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.config import GenerateConfig
-from tasks.device import pick_device
+from tasks.device import pick_device, warn_of_emulation
 from tasks.errors import StageError
 from tasks.generate import beams, references
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches, fused
@@ -35,6 +35,7 @@ def generate(
     StageError for a prompt that leaves no room in the context or has no tokens.
     """
     device = pick_device(config.device)
+    warn_of_emulation(config.precision, device)
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
     network = fused(network).to(device).eval()
     template, test = load_template(config.template, tokenizer), load_split(rows, "test")

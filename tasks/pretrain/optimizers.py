@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config import PretrainConfig
+from tasks.device import multiplies_in_bfloat16
 
 # Coefficients of the quintic iteration (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
 # networks"): they drive every singular value to about 1 within five rounds, most of the way in the first.
@@ -83,14 +84,18 @@ class Muon(torch.optim.Optimizer):
 
     The update of a matrix is scaled by 0.2 sqrt(its longer side), so that its elements are as large as
     AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"). Matrices of one shape are
-    orthogonalised as one batch, in bfloat16. A group's `parts` matrices stand side by side in the second
-    dimension of each of its parameters.
+    orthogonalised as one batch, in bfloat16 where the hardware multiplies in it. A group's `parts` matrices
+    stand side by side in the second dimension of each of its parameters; its `precision` is chosen when the
+    optimizer is made, and is part of its state.
     """
 
     def __init__(
         self, params: Iterable[dict[str, Any]], lr: float, weight_decay: float, momentum: float = MOMENTUM
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1})
+        groups = list(params)
+        precision = "bfloat16" if multiplies_in_bfloat16(groups[0]["params"][0].device) else "float32"
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1}
+        super().__init__(groups, defaults | {"precision": precision})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of Optimizer
@@ -114,7 +119,7 @@ class Muon(torch.optim.Optimizer):
                     piece.target.add_(direction.t() if piece.turned else direction, alpha=step)
 
     def _updates(self, group: dict[str, Any], moving: list[nn.Parameter]) -> list[Tensor]:
-        """Nesterov momentum of every parameter, in bfloat16."""
+        """Nesterov momentum of every parameter, in the group's precision."""
         for parameter in moving:
             if "momentum" not in self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
@@ -124,7 +129,7 @@ class Muon(torch.optim.Optimizer):
             return []
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        return [update.bfloat16() for update in ahead]
+        return [update.to(getattr(torch, group["precision"])) for update in ahead]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.config import PretrainConfig
+from tasks.device import multiplies_in_bfloat16, warn_of_emulation
 from tasks.errors import StageError
 
 UNTIMED_STEPS = 5  # the first steps allocate and compile, and would make the speed look worse than it is
+PLAIN_ATTENTION = 128  # the longest context whose attention on a CPU in bfloat16 is faster by plain products
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -43,14 +45,15 @@ class Clock:
 
 
 def pick_precision(config: PretrainConfig, device: torch.device, width: int) -> str:
-    """`auto` is bfloat16 where the hardware multiplies in it and matrices are wide enough to gain."""
+    """`auto` is bfloat16 where the hardware multiplies in it and matrices are wide enough to gain.
+
+    On a CPU they are from 256 on; from 128 where attention is by plain products (`attention_kernel`).
+    """
     if config.precision != "auto":
+        warn_of_emulation(config.precision, device)
         return config.precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    has = torch.cpu.get_capabilities()
-    multiplies = has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")
-    return "bfloat16" if multiplies and width >= 256 else "float32"
+    wide = device.type == "cuda" or width >= (128 if config.context <= PLAIN_ATTENTION else 256)
+    return "bfloat16" if wide and multiplies_in_bfloat16(device) else "float32"
 
 
 def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
@@ -76,7 +79,7 @@ def attention_kernel(device: torch.device, precision: str, context: int) -> Abst
     The flash kernel for CPUs takes over twice as long as plain matrix products for short sequences in
     bfloat16 (tests/benchmarks/README.md).
     """
-    if device.type == "cpu" and precision == "bfloat16" and context <= 128:
+    if device.type == "cpu" and precision == "bfloat16" and context <= PLAIN_ATTENTION:
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()
 

@@ -93,21 +93,31 @@ def test_the_matrix_rate_is_of_a_product():
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "capabilities", "width", "picked"),
+    ("asked", "capabilities", "context", "width", "picked"),
     [
-        ("float32", CPU, {"amx_bf16": True}, 768, "float32"),
-        ("bfloat16", CPU, {}, 16, "bfloat16"),
-        ("auto", CPU, {}, 768, "float32"),
-        ("auto", CPU, {"avx2": True, "avx512_bf16": False}, 768, "float32"),
-        ("auto", CPU, {"avx512_bf16": True}, 768, "bfloat16"),
-        ("auto", CPU, {"amx_bf16": True}, 256, "bfloat16"),
-        ("auto", CPU, {"amx_bf16": True}, 255, "float32"),
-        ("auto", CPU, {"bf16": True}, 256, "bfloat16"),
+        ("float32", {"amx_bf16": True}, 256, 768, "float32"),
+        ("bfloat16", {}, 256, 16, "bfloat16"),
+        ("auto", {}, 256, 768, "float32"),
+        ("auto", {"avx2": True, "avx512_bf16": False}, 256, 768, "float32"),
+        ("auto", {"avx512_bf16": True}, 256, 768, "bfloat16"),
+        ("auto", {"amx_bf16": True}, 129, 256, "bfloat16"),
+        ("auto", {"amx_bf16": True}, 129, 255, "float32"),
+        ("auto", {"bf16": True}, 256, 256, "bfloat16"),
+        ("auto", {"avx512_bf16": True}, 128, 128, "bfloat16"),
+        ("auto", {"avx512_bf16": True}, 128, 127, "float32"),
+        ("auto", {"avx512_bf16": False}, 64, 128, "float32"),
     ],
 )
-def test_the_precision_that_is_picked(monkeypatch, asked, device, capabilities, width, picked):
+def test_the_precision_that_is_picked(monkeypatch, asked, capabilities, context, width, picked):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert pick_precision(PretrainConfig(precision=asked), device, width) == picked
+    assert pick_precision(PretrainConfig(precision=asked, context=context), CPU, width) == picked
+
+
+@pytest.mark.parametrize(("has", "warned"), [(True, False), (False, True)])
+def test_bfloat16_by_choice_is_warned_of_where_it_is_emulated(monkeypatch, caplog, has, warned):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    pick_precision(PretrainConfig(precision="bfloat16"), CPU, 768)
+    assert ("CPU does not multiply in it and emulates it" in caplog.text) is warned
 
 
 @pytest.mark.parametrize(("native", "picked"), [(True, "bfloat16"), (False, "float32")])
