@@ -56,6 +56,7 @@ import torch  # noqa: E402
 
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
+from tests.commands import end_what_is_left  # noqa: E402
 
 
 def pytest_unconfigure():
@@ -67,6 +68,13 @@ def _no_store_of_another_test():
     """MLflow keeps the store that was opened last in the environment, where the next test would find it."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_command_of_another_test():
+    """A training whose test has failed would go on for hours, and every later test wait for it."""
+    yield
+    end_what_is_left()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-COMMAND = [str(Path(sys.executable).with_name("touchstone"))]
+from tests.commands import COMMAND, start
 
 TINY = """
 description: as little of everything as there can be
@@ -57,15 +57,7 @@ class Workplace:
     environment: dict[str, str]
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=_heed_interruptions,
-        )
+        return start(self.folder, self.environment | environment, *arguments)
 
     def __call__(self, *arguments: str, **environment: str) -> Result:
         process = self.start(*arguments, **environment)
@@ -77,14 +69,9 @@ class Workplace:
         return self.folder / "mlruns"
 
 
-def _heed_interruptions() -> None:
-    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture(scope="session")
 def command() -> list[str]:
-    return COMMAND
+    return [COMMAND]
 
 
 @pytest.fixture(scope="session")

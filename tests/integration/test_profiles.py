@@ -71,10 +71,11 @@ def test_book_runs_on_the_real_data_from_a_mirror(make_workplace, shared_data):
 def test_shakespeare_learns_to_spell_on_two_cores(make_workplace, shared_data):
     workplace = make_workplace("shakespeare")
     (workplace.folder / "deployments").symlink_to(os.environ["TOUCHSTONE_HOME"] + "/deployments")
-    arguments = ("run", "shakespeare", "--mirror", str(shared_data), "--json")
+    short = ("--set", "pretrain.steps=600", "--set", "pretrain.eval_every=300")  # of 2,000
+    arguments = ("run", "shakespeare", "--mirror", str(shared_data), "--json", *short)
     first = workplace(*arguments)
     assert first.status == 0, first.err
     metrics = {stage["name"]: stage["metrics"] for stage in first.json["stages"]}
     print(f"shakespeare: validation loss {metrics['pretrain']['best_validation_loss']:.3f}")
-    assert metrics["pretrain"]["best_validation_loss"] < 1.9  # nanoGPT's README tells 1.88 of AdamW
+    assert metrics["pretrain"]["best_validation_loss"] < 1.9  # nanoGPT's README: 1.88 by 2,000 steps of AdamW
     assert all(workplace(*arguments).cached.values())

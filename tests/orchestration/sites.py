@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ import psutil
 
 from flows.servers import free_port
 from tasks.tracking import open_tracking
+from tests.commands import COMMAND, heed_interruptions, kill_with_children, start
 
-COMMAND = str(Path(sys.executable).with_name("touchstone"))
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 # A training of some seconds, evaluated and so kept from time to time.
@@ -58,15 +57,7 @@ class Site:
     # The command
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        return start(self.folder, self.environment | environment, *arguments)
 
     def __call__(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """What a command prints with --json. It must end well."""
@@ -215,10 +206,14 @@ def started_up(folder: Path, *arguments: str, **environment: str) -> Site:
             env=site.environment,
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_interruptions,
         )
     )
-    wait_for(site.processes[0], folder / "up.log", "up after")
+    try:
+        wait_for(site.processes[0], folder / "up.log", "up after")
+    except BaseException:  # the time limit of a test too
+        kill_with_children(site.processes[0])
+        raise
     return site
 
 
@@ -234,7 +229,11 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTE
     """End a process as a person does, and say with what status; nothing that it started is left."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    status = process.wait(60)
+    try:
+        status = process.wait(60)
+    except BaseException:
+        kill_with_children(process)
+        raise
     left = [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     for child in left:
         child.kill()

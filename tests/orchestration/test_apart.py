@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from flows.servers import Process, answers, free_port, mlflow_server, prefect_server
-from tests.orchestration.sites import COMMAND, Site, furnish, until
+from tests.commands import COMMAND
+from tests.orchestration.sites import Site, furnish, until
 
 PLANTED = {"HF_TOKEN": "hf_PLANTED-token-0123", "OPENAI_API_KEY": "sk-PLANTED-key-0123"}
 
