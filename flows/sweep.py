@@ -5,13 +5,21 @@ from uuid import UUID
 from mlflow.entities import Run
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import deployment
 from prefect.states import Cancelled, Crashed
 
 from tasks.endings import KILLED, end, end_the_dead, running
 from tasks.tracking import Tracking, open_tracking
 
+SPARED = "a sweep that began later did its work"
 FLOW_RUN, PIPELINE_RUN = "touchstone.prefect_flow_run_id", "touchstone.prefect_pipeline_run_id"
 
 
@@ -22,9 +30,29 @@ FLOW_RUN, PIPELINE_RUN = "touchstone.prefect_flow_run_id", "touchstone.prefect_p
     persist_result=False,
 )
 def sweeping() -> int:
-    """What `sweep` does, as a flow that an automation starts when a flow run has crashed."""
+    """What `sweep` does, as a flow that an automation starts when a flow run has crashed.
+
+    The starts that wait meanwhile are for what happened before now, so this one does for all of them: a
+    pipeline that dies with its stages asks for several at once, and each would be a process of its own.
+    """
     with get_client(sync_client=True) as client:
-        return sweep(open_tracking(wait=60), client)
+        tracking = open_tracking(wait=60)
+        if deployment.id:
+            _spare(client, UUID(deployment.id))
+        return sweep(tracking, client)
+
+
+def _spare(client: SyncPrefectClient, wanted: UUID) -> None:
+    """Cancel the runs of a deployment that wait to be started; those of a schedule come in their time."""
+    waiting = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[wanted]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        )
+    )
+    for run in waiting:
+        if not run.auto_scheduled:
+            client.set_flow_run_state(run.id, Cancelled(message=SPARED))
 
 
 def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:

@@ -70,7 +70,7 @@ def postgres(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_pipeline_on_postgres_is_found_again_after_a_restart_and_the_password_nowhere(postgres, tmp_path):
     arguments = ("--postgres", f"postgresql://touchstone@127.0.0.1:{postgres}/touch")
     home = tmp_path / "home"

@@ -12,7 +12,7 @@ from tests.orchestration.sites import Site, furnish, until
 
 STEPS = ("--set", "pretrain.steps=8000")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_server_that_is_gone_for_thirty_seconds_is_waited_for(place, tmp_path)
         server.stop()
         time.sleep(30)
         ready(server, address)
-        _, err = command.communicate(timeout=120)
+        _, err = command.communicate(timeout=240)
         assert command.returncode == 0, err
         assert site.running_in_mlflow() == []
     finally:
@@ -109,7 +109,7 @@ def test_a_database_that_is_locked_for_thirty_seconds_is_waited_for(place):
         database.execute("BEGIN EXCLUSIVE")
         time.sleep(30)
         database.execute("ROLLBACK")
-    _, err = command.communicate(timeout=120)
+    _, err = command.communicate(timeout=240)
     assert command.returncode == 0, err
     assert site.running_in_mlflow() == []
 
