@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Crashed
+from prefect.states import Cancelled
 
 from flows.console import console
 from flows.deploying import create_pools
@@ -187,7 +187,7 @@ def _end_what_runs(place: Place) -> None:
         while _active(client) and time.monotonic() < deadline:
             time.sleep(LOOK)
         for run in _active(client):
-            client.set_flow_run_state(run.id, Crashed(message="touchstone up was stopped"), force=True)
+            client.set_flow_run_state(run.id, Cancelled(message="touchstone up was stopped"), force=True)
         if answers(f"{place.mlflow}/health"):
             sweep(open_tracking(), client)
 

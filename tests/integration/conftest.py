@@ -61,7 +61,7 @@ class Workplace:
 
     def __call__(self, *arguments: str, **environment: str) -> Result:
         process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=480)
         return Result(process.returncode, out, err)
 
     @property

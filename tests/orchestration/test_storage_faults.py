@@ -10,7 +10,7 @@ import pytest
 from flows.servers import answers, free_port, mlflow_server, prefect_server
 from tests.orchestration.sites import Site, furnish, until
 
-STEPS = ("--set", "pretrain.steps=8000")
+STEPS = ("--set", "pretrain.steps=5000")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 

@@ -96,6 +96,7 @@ def test_a_failure_on_a_pool_is_told_as_here(site):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_ctrl_c_takes_everything_down_and_leaves_no_run_running(tmp_path):
     """SIGTERM ends the other trials' `up`."""
     site = started_up(tmp_path)
