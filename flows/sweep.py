@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment
 from prefect.states import Cancelled, Crashed
 
+from flows.pools import cancel
 from tasks.endings import KILLED, end, end_the_dead, running
 from tasks.tracking import Tracking, open_tracking
 
@@ -52,7 +53,7 @@ def _spare(client: SyncPrefectClient, wanted: UUID) -> None:
     )
     for run in waiting:
         if not run.auto_scheduled:
-            client.set_flow_run_state(run.id, Cancelled(message=SPARED))
+            cancel(client, run.id, SPARED)
 
 
 def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:

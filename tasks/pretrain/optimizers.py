@@ -94,8 +94,14 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         groups = list(params)
         precision = "bfloat16" if multiplies_in_bfloat16(groups[0]["params"][0].device) else "float32"
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "parts": 1}
-        super().__init__(groups, defaults | {"precision": precision})
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "parts": 1,
+            "precision": precision,
+        }
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of Optimizer

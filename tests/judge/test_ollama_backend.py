@@ -17,6 +17,7 @@ from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
 from tasks.judge.forms import ANCHORED, Question
 from tasks.judge.identities import digests_of, made_ready
 from tests.chat_server import Fault
+from tests.commands import heed_interruptions
 from tests.judge.judging import DIGEST, OLLAMA, as_row, on, rows_of
 from tests.ollama_server import PULL_STEPS, OllamaServer
 
@@ -192,8 +193,7 @@ def test_an_interruption_stops_at_once(trial, tmp_path):
             [sys.executable, "-c", PROGRAM, str(tmp_path), OLLAMA],
             env=os.environ | {"OLLAMA_HOST": server.address},
             stderr=subprocess.PIPE,
-            # A shell's background job is deaf to Ctrl-C, and what it starts inherits that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_interruptions,
         )
         deadline = time.monotonic() + 60
         while len(server.chats) < 2 and time.monotonic() < deadline:
