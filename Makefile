@@ -1,6 +1,7 @@
 # `make run` and `make test` need Python 3.11+, git, make and a package index; they set up the rest.
 PYTHON ?= python3
 VENV   := .venv
+UV     := uv==0.13.9
 # The environment is rebuilt only when what it is made from changes.
 LOCKS  := constraints.txt tests/constraints.txt
 PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
@@ -30,19 +31,20 @@ setup: $(STAMP)
 $(STAMP):
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Touchstone needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run')"
 	$(PYTHON) -m venv --clear $(VENV)
-# The locks name every package with its hashes, so nothing is resolved; uv installs them some ten times as fast.
-	if command -v uv > /dev/null; then \
-		uv pip install --quiet --python $(VENV)/bin/python --no-deps --require-hashes $(LOCKED); \
-	else \
-		$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --no-compile $(LOCKED); \
-	fi
+	$(VENV)/bin/python -m pip install --quiet $(UV)
+# The locks name every package with its hashes, so nothing is resolved. Modules are compiled when first
+# imported: a run needs few of them.
+	INDEX="$${PIP_INDEX_URL:-$$($(VENV)/bin/python -m pip config get global.index-url 2> /dev/null)}"; \
+	UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$INDEX}" \
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --require-hashes $(LOCKED) || { \
+		echo "uv could not install the locked packages (its reason is above): trying pip, which is slower" >&2; \
+		$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --no-compile $(LOCKED); }
 # What is left to find is torch, in the build that the index of this machine has.
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --no-compile --editable ".[test]"
-	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 	@touch $(STAMP)
 
-lock:
-	$(PYTHON) deployments/lock.py
+lock: setup
+	$(VENV)/bin/python deployments/lock.py
 
 clean:
 	rm -rf $(VENV)

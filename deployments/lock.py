@@ -1,4 +1,4 @@
-"""Writes the locks that installing reads: `make lock`. It needs uv and a package index.
+"""Writes the locks that installing reads: `make lock`. It needs a package index.
 
 A lock pins every package of one purpose, with the hash of each of its files, for every Python and system
 that the project runs on. torch is not in it: one version of it comes in several builds, for CPUs and for
@@ -6,7 +6,6 @@ each CUDA, and each build brings its own packages of NVIDIA's. `pyproject.toml` 
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +31,7 @@ def pins(text: str) -> dict[str, str]:
 
 def compiled(extras: list[str], constraint: Path | None) -> dict[str, str]:
     """What uv resolves the project with these extras to. Raises CalledProcessError with uv's own message."""
-    uv = shutil.which("uv")
-    if uv is None:
-        sys.exit("error: uv is not on the path; install it (pip install uv) and run make lock again")
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-annotate", "--no-header", "--upgrade", "pyproject.toml"]
     for extra in extras:
         command += ["--extra", extra]
