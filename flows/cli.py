@@ -4,6 +4,7 @@ The modules of commands hold what a command line may say, and import what does t
 `--help` then waits for Typer alone.
 """
 
+import gc
 import json
 import signal
 import sys
@@ -45,6 +46,11 @@ app.add_typer(registry_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
+FEW_COLLECTIONS = (
+    100_000,
+    20,
+    20,
+)  # objects; by default a quarter of the time that imports take is spent on them
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
@@ -87,7 +93,9 @@ def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
     from flows.pipeline import pipeline  # after the checks of the command, which need not wait for it
     from flows.readiness import prefect_is_ready
     from flows.results import run_here
+    from tasks.tracking import open_tracking
 
+    open_tracking()  # while the server starts: SQLAlchemy takes a second to import
     prefect_is_ready()
     return run_here(pipeline, profile, refresh=refresh)
 
@@ -204,6 +212,7 @@ def profiles() -> None:
 
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
+    gc.set_threshold(*FEW_COLLECTIONS)
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
         signal.signal(signal.SIGHUP, _interrupt)
