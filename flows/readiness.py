@@ -48,6 +48,11 @@ def prefect_is_ready() -> None:
         server.wait_until(lambda: answers(f"{os.environ['PREFECT_API_URL']}/health"))
 
 
+def is_temporary() -> bool:
+    """Whether this command's Prefect server is its own, and ends with it."""
+    return bool(_own)
+
+
 def _end(server: Process) -> None:
     server.stop()
     server.log.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,12 +163,17 @@ def artifact_key(name: str) -> str:
 
 
 class ProgressArtifact:
-    """A stage's progress on the console, and every few seconds in Prefect's UI."""
+    """A stage's progress on the console, and every few seconds in Prefect's UI.
+
+    A stage may tell it from a thread that Prefect knows nothing of, as a tokenizer does that reads its texts
+    in one of its own: the artifact belongs to the run that this was made in all the same.
+    """
 
     EVERY = 3.0  # seconds
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self._run = copy_context()
         self._artifact: UUID | None = None
         self._sent = time.monotonic()
 
@@ -176,8 +182,10 @@ class ProgressArtifact:
         if not total or time.monotonic() - self._sent < self.EVERY:
             return
         self._sent = time.monotonic()
-        percent = 100 * done / total
         description = f"{self.label}: {done:,.0f} of {total:,.0f} {unit}, {note}"
+        self._run.copy().run(self._send, 100 * done / total, description)
+
+    def _send(self, percent: float, description: str) -> None:
         if self._artifact is None:
             key = artifact_key(f"progress-{self.label}")
             self._artifact = create_progress_artifact(percent, key=key, description=description)

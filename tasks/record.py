@@ -19,20 +19,20 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from posixpath import normpath
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 
 from tasks import manifest
 from tasks.config import StageConfig
 from tasks.endings import KILLED, LOCK, MACHINE, end, ending, held, lock_path, machine_of, running
 from tasks.errors import StageError
+from tasks.locks import Timeout, holding
 from tasks.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
 from tasks.secrets import redacted
 from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
@@ -304,16 +304,13 @@ def execute(
 
 @contextmanager
 def _only_one(path: Path, label: str, progress: Progress) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(0, 1, "", f"{label} is being run by another process; waiting for it")
-        lock.acquire()
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(path, timeout=0))
+        except Timeout:
+            progress(0, 1, "", f"{label} is being run by another process; waiting for it")
+            held.enter_context(holding(path))
         yield
-    finally:
-        lock.release()
 
 
 def _bury_the_dead(tracking: Tracking, key: str) -> None:

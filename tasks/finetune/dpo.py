@@ -26,7 +26,7 @@ from tasks.finetune.training import (
     training_arguments,
     write_history,
 )
-from tasks.models import load_tokenizer
+from tasks.models import load_tokenizer, retired_names
 from tasks.preflight import require
 from tasks.preflight.tuning import preflight_preferences
 from tasks.pretrain.models import longest
@@ -37,6 +37,7 @@ REWARDS = {"rewards/margins": MARGIN, "rewards/accuracies": ACCURACY}
 LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours in REWARDS.items()}
 
 
+@retired_names()
 def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     """Train `tuned/model` to prefer the chosen to the rejected completions of the train split of `rows`.
 

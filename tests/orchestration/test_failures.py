@@ -114,7 +114,7 @@ def test_a_training_goes_on_with_the_worker_that_takes_the_place_of_a_dead_one(s
 
 def test_a_prefect_server_that_is_killed_and_comes_back_is_waited_for(site, training):
     run, _ = training(steps=SOME, seed=6)
-    site.process("create_app").kill()
+    site.process("prefect_app").kill()
     until(lambda: answers(f"{site.prefect}/api/health"), 60)
     assert site.end_of(run, ONCE_MORE)["type"] == "COMPLETED"
 
