@@ -9,7 +9,7 @@ import torch
 
 from tasks.pretrain import speed
 from tasks.pretrain.blocks import Batch
-from tasks.pretrain.loop import micro_batches, train
+from tasks.pretrain.loop import Trainer, micro_batches, train
 from tasks.pretrain.models import build_model
 from tasks.tokens import load_tokens
 from tests.pretrain.training import (
@@ -42,7 +42,7 @@ def part(rank, count, port, config, tokens, folder, last_step):
         if done == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train(config, stage_run_in(folder, progress=until), tokens)
+    train(config, stage_run_in(folder, progress=until), tokens, Trainer.fit)
 
 
 @pytest.fixture
