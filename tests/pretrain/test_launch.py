@@ -10,9 +10,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.errors import RefusedError, StageError
+from tasks.errors import RefusedError, StageError, StoppedError
 from tasks.pretrain.launch import LAST_LINES, MARK, Told, WorkerTraceback, _listen, launch
-from tests.pretrain.training import Stopped, changed, curve, stage_run_in, summary_of, trained, weights_in
+from tests.pretrain.training import (
+    Stopped,
+    changed,
+    curve,
+    run_checkpoints,
+    stage_run_in,
+    stopped_after,
+    summary_of,
+    trained,
+    weights_in,
+)
 
 
 def listened(run, *lines):
@@ -150,6 +160,29 @@ def test_a_launch_that_is_interrupted_leaves_no_worker(documents, tmp_path):
     config = changed(processes=2, steps=100_000, eval_every=100_000)
     with pytest.raises(Stopped):
         trained(config, documents, tmp_path, progress=interrupt)
+    assert workers_of(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_asked_to_stop_has_its_workers_write_a_checkpoint(documents, tmp_path):
+    config = changed(processes=2, steps=100_000, eval_every=100_000)
+    said = stopped_after(20, config, documents, tmp_path, at_least=True)
+    assert said == []
+    (checkpoint,) = run_checkpoints(tmp_path)
+    step = int(checkpoint.removeprefix("step-").removesuffix(".pt"))
+    assert step >= 20
+    assert workers_of(tmp_path) == []
+    said = stopped_after(step + 1, config, documents, tmp_path, at_least=True)
+    assert said == [f"resumes at step {step} of 100000"]
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_asked_to_stop_before_it_trains_ends_its_workers(documents, tmp_path):
+    run = stage_run_in(tmp_path)
+    run.stop.set()
+    with pytest.raises(StoppedError, match="before its first step"):
+        launch(changed(processes=2, steps=100_000, eval_every=100_000), run, documents)
+    assert run_checkpoints(tmp_path) == []
     assert workers_of(tmp_path) == []
 
 
