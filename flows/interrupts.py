@@ -56,6 +56,8 @@ class Interrupts:
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """In the main thread: raise for the first; the other thread sees to all that follow."""
+        if number == signal.SIGHUP:
+            _turn_from_a_lost_terminal()
         if not self.at_once and self._raised is None:
             self._raised = number
             raise KeyboardInterrupt
@@ -73,6 +75,8 @@ class Interrupts:
         ours = signal.getsignal(number) == self.handle
         if number not in STOPPING:
             return
+        if number == signal.SIGHUP:
+            _turn_from_a_lost_terminal()
         if self._repeated:
             self._repeated -= 1
         elif self.at_once:
@@ -121,6 +125,15 @@ class Interrupts:
         number, self._raised = self._raised, None
         self._repeated += 1
         signal.pthread_kill(threading.main_thread().ident, number)
+
+
+def _turn_from_a_lost_terminal() -> None:
+    """What is still to be told fails else, in the middle of what is to be left in order."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _end_children() -> None:

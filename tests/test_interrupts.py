@@ -1,10 +1,12 @@
 """The first Ctrl-C stops, the second ends at once, whatever the main thread is doing."""
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import psutil
@@ -175,6 +177,32 @@ def test_one_that_python_drops_is_raised_again(program):
     assert process.returncode == 130
     assert b"interrupted once" in out
     assert err == b""
+
+
+def test_a_terminal_that_is_closed_lets_the_command_clean_up():
+    """What it says there would fail, and end it half-way."""
+    ours, terminal = os.openpty()
+    reading, writing = os.pipe()
+
+    def own_terminal():
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    cleaning = f"print('stopped', file=sys.stderr, flush=True); child.kill(); os.write({writing}, b'clean')"
+    code = PROGRAM.format(work="time.sleep(60)", cleaning=cleaning)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=terminal,
+        stderr=terminal,
+        pass_fds=[writing],
+        preexec_fn=own_terminal,
+    )
+    os.close(terminal)
+    os.close(writing)
+    assert os.read(ours, 100).strip().isdigit(), "it has begun"
+    os.close(ours)
+    assert process.wait(30) == 130
+    assert os.read(reading, 100) == b"clean"
 
 
 def test_the_cursor_is_shown_again():
