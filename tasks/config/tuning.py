@@ -57,7 +57,7 @@ class TuningConfig(StageConfig):
     gradient_checkpointing: Annotated[
         bool, Field(description="a third more compute for less memory"), OUTSIDE_KEY
     ] = False
-    evaluations: Annotated[Positive, Field(description="evaluations and checkpoints over the training")] = 4
+    evaluations: Annotated[Positive, Field(description="over the training; each writes a checkpoint")] = 4
     checkpoint_every: CheckpointEvery = 60.0
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
