@@ -6,10 +6,8 @@ The modules of commands hold what a command line may say, and import what does t
 
 import gc
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterable
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -17,6 +15,7 @@ import typer
 from flows.cli_judging import commands
 from flows.cli_registry import commands as registry_commands
 from flows.cli_servers import commands as server_commands
+from flows.interrupts import STATUS, interrupts
 from flows.options import (
     DespiteAudit,
     Json,
@@ -51,7 +50,7 @@ FEW_COLLECTIONS = (
     20,
     20,
 )  # objects; by default a quarter of the time that imports take is spent on them
-INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+CONTINUES = "interrupted; the same command continues where it stopped"
 
 ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
 Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
@@ -213,29 +212,34 @@ def profiles() -> None:
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
     gc.set_threshold(*FEW_COLLECTIONS)
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
-        signal.signal(signal.SIGHUP, _interrupt)
+    interrupts.announce = _say_stopping
+    interrupts.at_once = False
     wants_json = "--json" in sys.argv[1:]
     try:
         status = app(standalone_mode=False)  # Typer turns an interruption into a returned 130
-        if status == INTERRUPTED:
+        if status == STATUS:
             raise KeyboardInterrupt
         sys.exit(status)
     except typer.TyperException as error:
         _fail(error.format_message(), 2, wants_json)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(CONTINUES, STATUS, wants_json)
     except TouchstoneError as error:
         _fail(str(error), error.exit_status, wants_json)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command continues where it stopped", INTERRUPTED, wants_json)
     except Exception as error:
+        if interrupts.asked:  # a library made something else of it
+            _fail(CONTINUES, STATUS, wants_json)
         if "--verbose" in sys.argv[1:]:
             raise
         _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _say_stopping() -> None:
+    from flows.console import console
+    from tasks.stopping import is_stoppable
+
+    what = "stopping, the checkpoint is being written" if is_stoppable() else "stopping"
+    console.say(f"{what}; once more ends at once", style="yellow")
 
 
 def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
@@ -243,7 +247,10 @@ def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
     from tasks.secrets import redacted
 
     message = redacted(message)
-    console.say(f"error: {message}", style="red")
+    if status == STATUS:
+        console.say(message, style="yellow")
+    else:
+        console.say(f"error: {message}", style="red")
     if wants_json:
         outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")
         print_result(json.dumps({"status": outcome, "error": message}, ensure_ascii=False))

@@ -105,11 +105,16 @@ class Chain:
             yield
             outcome, style = "done", "green"
         except StoppedError as error:
-            outcome = "stopped"
+            outcome, style = "stopped", "yellow"
             raise StoppedError(f"{label}: {error}") from error
         except TouchstoneError as error:
             outcome = "refused" if isinstance(error, RefusedError) else "failed"
             raise type(error)(f"{label}: {error}") from error
+        except Exception:
+            raise
+        except BaseException:  # a signal
+            outcome, style = "interrupted", "yellow"
+            raise
         finally:
             seconds = time.monotonic() - started
             console.end(label, outcome, seconds, style)

@@ -4,13 +4,17 @@ import atexit
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import httpx
 
 from flows.console import console
-from flows.servers import Process, answers, free_port, logs_folder, prefect_server
+from flows.interrupts import interrupts
+from flows.servers import GRACE, Process, answers, free_port, logs_folder, prefect_server
 from tasks.errors import UsageError
 from tasks.home import ADDRESSES, home, without_password
+
+IMPATIENT = 1.0  # seconds that the server of an interrupted command has to end
 
 
 def verbosely(verbose: bool) -> None:
@@ -36,6 +40,7 @@ def begin_prefect() -> None:
     server.start()
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     atexit.register(_end, server)
+    interrupts.last_acts.append(partial(server.log.unlink, missing_ok=True))
     _own.append(server)
 
 
@@ -54,7 +59,7 @@ def is_temporary() -> bool:
 
 
 def _end(server: Process) -> None:
-    server.stop()
+    server.stop(IMPATIENT if interrupts.asked else GRACE)
     server.log.unlink(missing_ok=True)
 
 

@@ -84,15 +84,15 @@ class Process:
     def running(self) -> bool:
         return self.popen is not None and self.popen.poll() is None
 
-    def stop(self) -> None:
-        """Ask the process to end, then end it and whatever it has started that is left."""
+    def stop(self, grace: float = GRACE) -> None:
+        """Ask the process to end; after `grace` seconds end it, and whatever it has started that is left."""
         if self.popen is None:
             return
         started = self._descendants()
         if self.running:
             self.popen.terminate()
         try:
-            self.popen.wait(GRACE)
+            self.popen.wait(grace)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()

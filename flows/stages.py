@@ -4,6 +4,7 @@ A flow here only opens the stage record and says in Prefect how it went. What th
 which is not imported before there is work to do.
 """
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ from tasks.record import Stage, execute
 from tasks.registered import registered_fingerprints
 from tasks.secrets import redacted
 from tasks.tracking import open_tracking
+
+log = logging.getLogger(__name__)
 
 Inputs = dict[str, Reference]
 
@@ -132,6 +135,7 @@ def run_recorded(
             lineage=lineage(),
             refresh=refresh,
             progress=ProgressArtifact(label),
+            say=partial(_say, label),
             show=partial(_show_page, label),
             opened=partial(link_to_mlflow, tracking),
         )
@@ -149,6 +153,11 @@ def _told_without_secrets() -> Iterator[None]:
             f"{type(error).__name__}: {redacted(str(error))}. This is a defect here or in a library; "
             "the traceback is in this stage's MLflow run (traceback.txt)"
         ) from error
+
+
+def _say(label: str, text: str) -> None:
+    console.say(f"  {label}: {text}")
+    log.info("%s: %s", label, text)
 
 
 def _show_page(label: str, key: str, markdown: str, description: str) -> None:

@@ -42,6 +42,9 @@ def held(tracking: Tracking, name: str) -> dict[str, str]:
     return {LOCK: name, MACHINE: machine_of(tracking)}
 
 
+_open: dict[str, Tracking] = {}  # the runs that this process is about, by their ids
+
+
 @contextmanager
 def ending(
     tracking: Tracking,
@@ -54,6 +57,7 @@ def ending(
     `last` is called before a bad end, `on_defect` before that when the error is none that a user can mend.
     Raises the body's error, or the one about the disk that explains it.
     """
+    _open[run_id] = tracking
     try:
         yield
     except BaseException as error:
@@ -64,7 +68,10 @@ def ending(
         if told is error:
             raise
         raise told from error
-    tracking.client.set_terminated(run_id, "FINISHED")
+    else:
+        tracking.client.set_terminated(run_id, "FINISHED")
+    finally:
+        del _open[run_id]
 
 
 def end_badly(
@@ -98,6 +105,15 @@ def end(tracking: Tracking, run_id: str, status: str, reason: str) -> None:
     """End a run with a status of MLflow's and the reason."""
     set_tags(tracking.client, run_id, {ERROR: redacted(reason)})
     tracking.client.set_terminated(run_id, status)
+
+
+def end_open_runs() -> list[Run]:
+    """End the runs of this process though their work is not over: it is about to end. Returns them."""
+    ended = []
+    for run_id, tracking in reversed(_open.copy().items()):
+        end(tracking, run_id, "KILLED", INTERRUPTED)
+        ended.append(tracking.client.get_run(run_id))
+    return ended
 
 
 def running(tracking: Tracking, condition: str) -> list[Run]:

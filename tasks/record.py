@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +67,10 @@ def no_progress(done: float, total: float, unit: str, note: str) -> None:
     """For callers that do not watch."""
 
 
+def say_nothing(text: str) -> None:
+    """For callers that do not listen."""
+
+
 class Show(Protocol):
     """Who wants to show a page that a stage wrote."""
 
@@ -106,7 +111,11 @@ class StageRun:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
+    say: Callable[[str], None] = say_nothing
+    """Who is told what a person should know and the numbers do not tell: where a training resumes."""
     show: Show = no_show
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when the stage is to stop; a training heeds it where it can be continued (tasks/stopping.py)."""
     shared: Path | None = None
     """Files of this machine that outlive the stage; all that is there can be made again."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -231,6 +240,7 @@ def execute(
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
     progress: Progress = no_progress,
+    say: Callable[[str], None] = say_nothing,
     show: Show = no_show,
     opened: Callable[[str], None] | None = None,
 ) -> Reference:
@@ -275,6 +285,7 @@ def execute(
             fingerprints=fingerprints or {},
             lineage=lineage or {},
             progress=progress,
+            say=say,
             show=show,
         )
         with ending(tracking, run.run_id, run.flush, run.log_traceback):

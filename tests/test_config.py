@@ -48,7 +48,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         *(
             f"{config}.{name}"
             for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
-            for name in ("device", "gradient_checkpointing", "preflight")
+            for name in ("checkpoint_every", "device", "gradient_checkpointing", "preflight")
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
@@ -62,6 +62,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "JudgeConfig.audit_rows",
         "JudgeConfig.gates",
         "JudgeConfig.traces",
+        "PretrainConfig.checkpoint_every",
         "PretrainConfig.compile",
         "PretrainConfig.device",
         "PretrainConfig.preflight",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -314,6 +315,7 @@ def test_killed_in_training_it_goes_on_and_ends_with_the_same_bits(make_workplac
     process.communicate()
     result = workplace("run", "tiny.yaml", "--json")
     assert result.status == 0, result.err
+    assert re.search(r"pretrain: resumes at step [246] of 6", result.err)
     assert digests(result)["pretrain"] == digests(undisturbed)["pretrain"]
     assert digests(result)["finetune"] == digests(undisturbed)["finetune"]
     assert not list(work.glob("*/checkpoint"))
@@ -378,24 +380,57 @@ def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplac
     assert not (workplace.mlruns / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_so_with_status_130_and_the_run_is_not_left_running(make_workplace, ending):
-    workplace = make_workplace(f"interrupted-{ending.name.lower()}")
-    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
+def training_without_end(workplace, **environment):
+    """The command, once its training has kept a checkpoint."""
+    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000", **environment)
     deadline = time.monotonic() + 120
     while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(ending)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert json.loads(out)["status"] == "interrupted"
-    assert "Traceback" not in err
+    return process
+
+
+def assert_killed(workplace):
     tracking = store(workplace)
     runs = tracking.client.search_runs([tracking.experiment_id])
     assert {run.info.run_name for run in runs if run.info.status == "KILLED"} == {"pretrain", "tiny"}
     assert not [run for run in runs if run.info.status == "RUNNING"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_so_with_status_130_and_the_run_is_not_left_running(make_workplace, ending):
+    workplace = make_workplace(f"interrupted-{ending.name.lower()}")
+    process = training_without_end(workplace)
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "stopping, the checkpoint is being written" in err
+    assert re.search(r"^  pretrain +interrupted ", err, re.MULTILINE)
+    assert err.endswith("\ninterrupted; the same command continues where it stopped\n")
+    assert "Traceback" not in err
+    assert_killed(workplace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, ending):
+    """With the server of its own, which would outlive it; SIGTERM is Prefect's while a flow runs."""
+    workplace = make_workplace(f"twice-{ending.name.lower()}")
+    process = training_without_end(workplace, PREFECT_API_URL="")
+    (server,) = psutil.Process(process.pid).children()
+    process.send_signal(ending)
+    while "stopping" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(ending)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130, err
+    assert err.endswith("interrupted\n")
+    assert not re.search("Traceback|Exception ignored|terminate called", err)
+    server.wait(5)
+    assert not list((workplace.mlruns / "work" / "logs").glob("prefect-*"))
+    assert_killed(workplace)
 
 
 @pytest.mark.slow

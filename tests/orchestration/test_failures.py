@@ -91,6 +91,10 @@ def test_a_training_that_is_cancelled_ends_its_pipeline_cancelled(site, training
     ended = site.end_of(run)
     assert ended["type"] == "CANCELLED"
     assert "pretrain" in ended["message"]
+    until(lambda: not site.running_in_mlflow(), 30)
+    kept = max(path.stem for path in site.checkpoints(child["id"]) if path.stem.startswith("step-"))
+    steps = site.tracking_of(child["id"]).data.metrics["tokens"] / (4 * 32)  # a step
+    assert kept == f"step-{steps:09.0f}", "the last step that it made"
     assert site.mlflow_runs(run)["only"][0] == "KILLED"
 
 
