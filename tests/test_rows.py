@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tasks.config import RowsConfig
 from tasks.errors import RefusedError, StageError
 from tasks.preflight.splits import rows_apart
-from tasks.rows import SPLITS, load_split, prompt_of, prompts_alike, rows, texts_of, write_rows
+from tasks.rows import SPLITS, load_split, prompt_groups, prompt_of, rows, texts_of, write_rows
 from tasks.rows.canonical import can_be_opened, opened
 from tasks.rows.splits import split_rows
 
@@ -173,14 +173,17 @@ def test_balanced_messages_are_as_many_of_each_label_and_the_rest_has_none_that_
     left_out = load_split(run.out, "left_out")
     assert len(left_out) == counts["left_out"]
     kept_apart = {"train": left_out} | {name: load_split(run.out, name) for name in ("validation", "test")}
-    assert prompts_alike_between(kept_apart) == []
+    assert groups_in_several(kept_apart) == []
     assert sum(1 for _ in texts_of(run.out)) == 635 * 2 + len(left_out)
 
 
-def prompts_alike_between(splits):
-    members = [(name, row) for name, found in splits.items() for row in found]
-    pairs = prompts_alike([row for _, row in members])
-    return [pair for pair in pairs if len({members[place][0] for place in pair}) > 1]
+def groups_in_several(splits):
+    names = [name for name, found in splits.items() for _ in found]
+    groups = prompt_groups([row for found in splits.values() for row in found])
+    found = {}
+    for name, group in zip(names, groups, strict=True):
+        found.setdefault(group, set()).add(name)
+    return [group for group, within in found.items() if len(within) > 1]
 
 
 # Splits of whatever rows
@@ -446,7 +449,7 @@ def test_what_was_said_before_is_part_of_the_prompt():
     asked = {"instruction": "And now?", "input": ""}
     begun = [asked | {"messages": [{"role": "user", "content": text}]} for text in ("Hi", "hi ", "Bye")]
     assert prompt_of(begun[0]) == prompt_of(begun[1]) != prompt_of(begun[2])
-    assert prompts_alike([asked, *begun]) == [(1, 2)]
+    assert prompt_groups([asked, *begun]) == [0, 1, 1, 3]
 
 
 @given(TEXT.filter(can_be_opened))
@@ -457,7 +460,7 @@ def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(te
     assert test_row["instruction"].strip()
     assert test_row["output"].strip()
     assert prompt_of(test_row) == prompt_of(row)
-    assert prompts_alike([row, test_row]) == [(0, 1)]
+    assert prompt_groups([row, test_row]) == [0, 0]
 
 
 @pytest.mark.parametrize(

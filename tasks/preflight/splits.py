@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tasks.duplicates import groups_of
 from tasks.preflight.report import Proof
-from tasks.rows import Row, prompt_of, prompts_alike
+from tasks.rows import Row, prompt_groups, prompt_of
 from tasks.tokens import Split
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
@@ -22,7 +21,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd; the base of the rolling hash
 def rows_apart(rows: dict[str, list[Row]]) -> list[Proof]:
     """No prompt stands in two splits, neither as it is nor but for a trifle (tasks/duplicates.py)."""
     members = [(split, row) for split, found in rows.items() for row in found]
-    groups = groups_of(len(members), prompts_alike([row for _, row in members]))
+    groups = prompt_groups([row for _, row in members])
     alike: dict[int, list[int]] = {}
     for place, group in enumerate(groups):
         alike.setdefault(group, []).append(place)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.config import RowsConfig
-from tasks.duplicates import groups_of
 from tasks.errors import RefusedError, StageError
-from tasks.rows.canonical import SPLITS, Row, prompt_of, prompts_alike
+from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
 
 Places = list[int]
 """Rows, by their place among those that were found."""
@@ -114,7 +113,7 @@ class _Splitting:
         self._labels = labels
         self._left_out = left_out
         self._prompts = [prompt_of(row) for row in found]
-        self._group = groups_of(len(found), prompts_alike(found))
+        self._group = prompt_groups(found)
         self._size = Counter(self._group)
 
     def move_leaks(self, name: str) -> tuple[int, int]:
