@@ -5,7 +5,7 @@ import json
 from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
-from tasks.manifest import sha256_of
+from tasks.digests import sha256_of
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
