@@ -60,7 +60,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("download", 3, "tasks.download:download"),
-        Stage("rows", 3, "tasks.rows:rows"),
+        Stage("rows", 4, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),

@@ -22,6 +22,7 @@ import numpy as np
 
 from tasks.similar_sets import Sets, similar_pairs
 
+RULE = 1  # raised when other texts come to be near duplicates
 SHARED = 0.9  # of all pairs of words
 OWN_SHARED = 0.5  # of those that are no turn of phrase
 PHRASE_SHARE, PHRASE_COUNT = 0.01, 10  # a pair in more than so many texts is a turn of phrase
