@@ -310,6 +310,7 @@ def test_near_duplicates_leak_too_and_are_counted_apart():
     found[6]["instruction"] = "question  b?"  # what 1 asks
     splits, _, moved, near, groups = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
     assert (moved, near) == ({"test": 2, "validation": 0}, {"test": 1, "validation": 0})
+    assert groups == [[0, 5], [1, 6]]
     assert {name: ids(members) for name, members in splits.items()} == {
         "train": [0, 1, 2, 5, 6],
         "validation": [8, 9],
