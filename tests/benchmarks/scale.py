@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.scale [--only categories intervals documents labels files] [--most 1000000]
 
-`categories`: means of a hundred rows each, against going through all rows for every category. `intervals`: a
-95% bootstrap interval, worked out, against 10,000 resamples. `documents`: a batch of 12 x 64 tokens, documents
-apart, against places in another type than the ends'. `labels`: the checks of every row of fine-tuning as it is
-batched, against prompts made into tokens one by one. `files`: the SHA-256 of a file that was looked up before,
-against reading it. It asserts nothing; the last table is in README.md beside it.
+`categories`: means of a hundred rows each, against going through all rows for every category. `intervals`:
+a 95% bootstrap interval, worked out, against 10,000 resamples. `documents`: a batch of 12 x 64 tokens,
+documents apart, against places in another type than the ends'. `labels`: the checks of every row of
+fine-tuning as it is batched, against prompts made into tokens one by one. `files`: the SHA-256 of a file that
+was looked up before, against reading it. It asserts nothing; the last table is in README.md beside it.
 """
 
 import argparse
