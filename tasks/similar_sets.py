@@ -17,6 +17,7 @@ import numpy as np
 COMPARED = 48  # sets under one chain up to which comparing every two is cheaper than a longer chain
 LOOPED = 1024  # sets under one chain up to which all chains are compared at once, and not one by one
 ENTRY = 4  # pairs can be compared in the time that a set takes to be entered under a longer chain
+PATIENCE, MORE = 4, 1.25  # members that a chain may grow by in vain, and pairs to compare for each of them
 ENTRIES = 2**21  # made at once
 PAIRS = 2**18  # of which it is looked up whether they are similar
 CHECKED = 2**15  # of those at once
@@ -103,18 +104,21 @@ def similar_pairs(
 class _Entries:
     """Sets under chains of `length` members: each the set, the place behind the chain's last, the chain.
 
-    Ordered by chain, chains numbered from 0. Of several `passes` over them each takes other members.
+    Ordered by chain, chains numbered from 0. `stalled` is how many members ago a chain's last one parted the
+    sets well. Of several `turns` over them each takes other members.
     """
 
     sets: np.ndarray
     places: np.ndarray
     chains: np.ndarray
+    stalled: np.ndarray
     length: int
     turn: int = 0
     turns: int = 1
 
     def __getitem__(self, which: slice | np.ndarray) -> "_Entries":
-        return _Entries(self.sets[which], self.places[which], self.chains[which], self.length)
+        columns = (self.sets, self.places, self.chains, self.stalled)
+        return _Entries(*(column[which] for column in columns), self.length)
 
 
 class _Search:
@@ -143,7 +147,7 @@ class _Search:
         _, kinds = np.unique(self.sets.kinds[able], return_inverse=True)
         order = np.argsort(kinds, kind="stable")
         start = np.zeros(len(able), dtype=np.int64)
-        under, todo = _several(able[order], start, kinds[order], 0), []
+        under, todo = _several(able[order], start, kinds[order], start, 0), []
         while True:
             counts = np.bincount(under.chains)[under.chains]
             yield from self._every_two(under[counts <= COMPARED])
@@ -258,10 +262,16 @@ class _Search:
         sizes = np.diff(behind, append=len(keys))
         parents = keys[behind] // len(self.sets.parts)
         work = np.bincount(parents, sizes * (sizes - 1) / 2, minlength=len(starts))
-        longer &= same | (2 * work <= pairs) | (entries.turns > 1)
-        kept = longer[keys // len(self.sets.parts)]
-        no_fewer = entries[np.repeat(~longer, counts)]
-        return _several(sets[kept], places[kept], keys[kept], entries.length + 1), no_fewer
+        # Members that always stand together part the sets by the first of them alone.
+        stalled = entries.stalled[starts]
+        stalled = np.where(2 * work <= pairs, 0, np.where(same, stalled, stalled + 1))
+        longer &= (
+            same | (stalled == 0) | ((stalled <= PATIENCE) & (work <= MORE * pairs)) | (entries.turns > 1)
+        )
+        parents = keys // len(self.sets.parts)
+        kept = longer[parents]
+        under = sets[kept], places[kept], keys[kept], stalled[parents[kept]]
+        return _several(*under, entries.length + 1), entries[np.repeat(~longer, counts)]
 
     def _ahead(self, entries: _Entries) -> np.ndarray:
         """The member at each place; -1 behind the last."""
@@ -330,10 +340,12 @@ def _starts(chains: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(chains, prepend=-1))
 
 
-def _several(sets: np.ndarray, places: np.ndarray, keys: np.ndarray, length: int) -> _Entries:
+def _several(
+    sets: np.ndarray, places: np.ndarray, keys: np.ndarray, stalled: np.ndarray, length: int
+) -> _Entries:
     """Entries in the order of their `keys`, as chains numbered from 0, but for keys that stand once."""
     starts = _starts(keys)
     counts = np.diff(starts, append=len(keys))
     kept = np.repeat(counts > 1, counts)
     chains = np.repeat(np.arange(int((counts > 1).sum())), counts[counts > 1])
-    return _Entries(sets[kept], places[kept], chains, length)
+    return _Entries(sets[kept], places[kept], chains, stalled[kept], length)
