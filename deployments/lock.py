@@ -20,7 +20,7 @@ LOCKS = {
 """Each lock with the extras that it is for; what stands in the base lock is not repeated in the others."""
 
 WITH_TORCH = re.compile(r"(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==")
-HEAD = "# Written by `make lock`: every package with the hashes of its files. torch is installed apart from it.\n"
+HEAD = "# Written by `make lock`: all packages with their hashes, but torch.\n"
 
 
 def pins(text: str) -> dict[str, str]:
@@ -31,8 +31,9 @@ def pins(text: str) -> dict[str, str]:
 
 def compiled(extras: list[str], constraint: Path | None) -> dict[str, str]:
     """What uv resolves the project with these extras to. Raises CalledProcessError with uv's own message."""
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-annotate", "--no-header", "--upgrade", "pyproject.toml"]
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet"]
+    command += ["--universal", "--python-version", "3.11", "--upgrade", "pyproject.toml"]
+    command += ["--generate-hashes", "--no-annotate", "--no-header"]
     for extra in extras:
         command += ["--extra", extra]
     if constraint:

@@ -64,21 +64,21 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("download", 3, "tasks.download:download"),
-        Stage("rows", 3, "tasks.rows:rows"),
+        Stage("rows", 4, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 3, "tasks.finetune.sft:finetune"),
         Stage("dpo", 1, "tasks.finetune.dpo:dpo"),
-        Stage("classify", 1, "tasks.finetune.classification:classify"),
+        Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 1, "tasks.rows.answered:responses"),
-        Stage("audit", 1, "tasks.audit.stage:audit"),
-        Stage("judge", 3, "tasks.scoring.stage:judge"),
-        Stage("compare", 1, "tasks.comparison.stage:compare"),
-        Stage("promote", 4, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 5, "tasks.report:report"),
+        Stage("audit", 2, "tasks.audit.stage:audit"),
+        Stage("judge", 4, "tasks.scoring.stage:judge"),
+        Stage("compare", 2, "tasks.comparison.stage:compare"),
+        Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 6, "tasks.report:report"),
     )
 }
 

@@ -9,9 +9,10 @@ import mlflow.artifacts
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
+from tasks.digests import sha256_of
 from tasks.errors import UsageError
 from tasks.locks import holding
-from tasks.manifest import digest_of, files_under, sha256_of
+from tasks.manifest import digest_of, files_under
 from tasks.tracking import Tracking, local_folder
 
 CANDIDATE, CHAMPION = "candidate", "champion"

@@ -20,8 +20,8 @@ from tasks.config import (
     StageConfig,
     TokenizeConfig,
 )
+from tasks.digests import sha256_of
 from tasks.errors import UsageError
-from tasks.manifest import sha256_of
 
 CONFIGS = sorted(
     (found for found in vars(tasks.config).values() if isinstance(found, type) and found is not StageConfig),

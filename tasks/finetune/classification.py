@@ -35,6 +35,7 @@ from tasks.preflight import require
 from tasks.preflight.classification import preflight_classification
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
+from tasks.rows import load_groups
 
 LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
 
@@ -52,7 +53,7 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
     tokenizer = classifying_tokenizer(base / "model")
     found = read_labelled(rows)
     model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
-    data = labelled_texts(config, tokenizer, found, longest(model))
+    data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
     model = with_trained_weights(config, model)
     counted = weights_counted(model)
     trainer = make_trainer(config, run, model, data, device)

@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
+from tasks.digests import sha256_of
 from tasks.errors import StoppedError
-from tasks.manifest import sha256_of
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
