@@ -32,15 +32,15 @@ $(STAMP):
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Touchstone needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run')"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet $(UV)
-# The locks name every package with its hashes, so nothing is resolved. Modules are compiled when first
-# imported: a run needs few of them.
+# The locks name every package with its hashes, so nothing is resolved. Modules are compiled here:
+# where Python may not keep what it compiles, every command would compile them again.
 	INDEX="$${PIP_INDEX_URL:-$$($(VENV)/bin/python -m pip config get global.index-url 2> /dev/null)}"; \
 	UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$INDEX}" \
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --require-hashes $(LOCKED) || { \
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --require-hashes --compile-bytecode $(LOCKED) || { \
 		echo "uv could not install the locked packages (its reason is above): trying pip, which is slower" >&2; \
-		$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --no-compile $(LOCKED); }
+		$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes $(LOCKED); }
 # What is left to find is torch, in the build that the index of this machine has.
-	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --no-compile --editable ".[test]"
+	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --editable ".[test]"
 	@touch $(STAMP)
 
 lock: setup
