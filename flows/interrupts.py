@@ -79,14 +79,14 @@ class Interrupts:
             _turn_from_a_lost_terminal()
         if self._repeated:
             self._repeated -= 1
+        elif number == self._echo and ours:
+            self._echo = None
         elif self.at_once:
             self.end()
         elif not self.asked:
             self.asked = True
             self._echo = None if ours else number
             threading.Thread(target=self.announce, daemon=True).start()  # which may wait for the terminal
-        elif number == self._echo and ours:
-            self._echo = None
         else:
             self.end()
 
