@@ -245,7 +245,14 @@ def test_an_interruption_leaves_no_request_half_done(tracking, run_id, monkeypat
     buffer.add({"loss": 1.0}, 1)
     before = signal.signal(signal.SIGUSR1, interrupt)
     main = threading.main_thread().ident  # of another thread it would not wake this one
-    killer = threading.Thread(target=lambda: (inside.wait(30), signal.pthread_kill(main, signal.SIGUSR1)))
+
+    def kill():
+        inside.wait(30)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        while not interrupted.wait(1):  # it fell between the check for signals and the wait that it ends
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
