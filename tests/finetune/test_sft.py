@@ -447,13 +447,7 @@ def tune_until(moment, base, rows, folder):
     tuned(SMALL, base, rows, folder, **MOMENTS[moment]())
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(moment, marks=[] if moment == "after the first checkpoint" else pytest.mark.slow)
-        for moment in MOMENTS
-    ],
-)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_process_is_continued_to_the_same_bits(
     uninterrupted, base, rows, tmp_path, processes, moment
 ):
