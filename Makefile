@@ -16,11 +16,14 @@ LOCKED := $(foreach lock,$(LOCKS),--requirement $(lock))
 run: setup
 	$(VENV)/bin/touchstone run quickstart
 
+# Where the environment forbids it, every worker would compile the whole suite anew at each run.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow" tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder -m "not slow" tests
 
 test-slow: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m slow tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder -m slow tests
 
 lint: setup
 	$(VENV)/bin/ruff check .

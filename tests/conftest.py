@@ -5,11 +5,14 @@ transformers, which read it then. Nothing of the developer's machine leaks in, n
 checkout's `mlruns/` or to `~/.prefect`. Processes that tests start inherit it.
 """
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -30,7 +33,7 @@ FOREIGN = (
     "TOUCHSTONE_",
     "TRANSFORMERS_",
 )
-KEPT = {"TOUCHSTONE_DATA"}
+KEPT = {"TOUCHSTONE_DATA", "TOUCHSTONE_EXAMPLES"}
 
 
 def _isolate(home: Path) -> None:
@@ -51,16 +54,86 @@ def _isolate(home: Path) -> None:
 HOME = Path(tempfile.mkdtemp(prefix="touchstone-tests-"))
 _isolate(HOME)
 
+import hypothesis  # noqa: E402
 import mlflow  # noqa: E402
 import torch  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from sqlalchemy import Engine, event  # noqa: E402
 
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
 from tests.commands import end_what_is_left  # noqa: E402
 
+# How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.
+hypothesis.settings.register_profile(
+    "suite", max_examples=int(os.environ.get("TOUCHSTONE_EXAMPLES", "50")), deadline=None
+)
+hypothesis.settings.load_profile("suite")
+
 
 def pytest_unconfigure():
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Of `--dist loadgroup`: a group goes to one worker, and so does a file, whose fixtures are made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Scheduling(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            group = super()._split_scope(nodeid)
+            return nodeid.partition("::")[0] if group == nodeid else group
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Processes are forked from a server that imports for ten seconds: one worker starts it, not each."""
+    for item in items:
+        if "processes" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk():
+    """Tests kill processes and never the machine: what was written need not have reached the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        event.listen(Engine, "connect", _leave_the_disk_alone)
+        yield
+        event.remove(Engine, "connect", _leave_the_disk_alone)
+
+
+def _leave_the_disk_alone(connection, _):
+    if isinstance(connection, sqlite3.Connection):
+        with contextlib.suppress(sqlite3.DatabaseError):  # a file that is none is for MLflow to find out
+            connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _garbage_is_not_looked_for_in_libraries():
+    """Every training ends with a collection, which walks through all that was imported: a million objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+PAINT = Figure.savefig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_are_not_painted():
+    """The layout of a picture takes as long as a training of these tests; with `painted` it is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, path, **_: path.write_bytes(b"\x89PNG\r\n\x1a\n"))
+        yield
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """For tests of pictures."""
+    monkeypatch.setattr(Figure, "savefig", PAINT)
 
 
 @pytest.fixture(autouse=True)
@@ -88,13 +161,19 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def processes():
-    """Real processes, forked from a server that has already imported what they need."""
+    """Real processes, forked from a server that has already imported what they need.
+
+    Python has one such server for all contexts, so what any test needs of it is imported here.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
+            "hypothesis",
+            "pytest",
             "tasks.pretrain.stage",
             "tasks.finetune.sft",
             "tasks.finetune.classification",
+            "tasks.generate.stage",
             "tasks.scoring.stage",
         ]
     )
@@ -102,14 +181,28 @@ def processes():
 
 
 @pytest.fixture(scope="session")
-def _store(tmp_path_factory) -> Tracking:
-    root = tmp_path_factory.mktemp("store") / "mlruns"
-    return open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+def fresh_store(tmp_path_factory):
+    """A function that opens a new store in a folder; MLflow needs two seconds for the tables of the first."""
+    made = tmp_path_factory.mktemp("made") / "mlflow.db"
+
+    def fresh(root: Path) -> Tracking:
+        if not made.exists():
+            mlflow.MlflowClient(f"sqlite:///{made}").search_experiments()
+        root.mkdir(parents=True)
+        shutil.copyfile(made, root / "mlflow.db")
+        return open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def _store(tmp_path_factory, fresh_store) -> Tracking:
+    return fresh_store(tmp_path_factory.mktemp("store") / "mlruns")
 
 
 @pytest.fixture
 def tracking(_store) -> Tracking:
-    """An open store that all tests share: two seconds to make, so each test brings keys of its own."""
+    """An open store that all tests share, so each test brings keys of its own."""
     mlflow.set_tracking_uri(_store.uri)
     return _store
 

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from tasks.base import base
+from tasks.base import ENDPOINT, base
 from tasks.config import BaseConfig
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
@@ -130,56 +128,45 @@ def test_a_model_that_is_nowhere_is_told_with_every_way_to_give_it(stage_run, tm
         base(BaseConfig(model="owner/none", mirror=str(tmp_path)), stage_run())
 
 
-TAKE = """
-import sys
-from pathlib import Path
-from tasks.base import base
-from tasks.config import BaseConfig
-from tasks.record import StageRun
-here = Path(sys.argv[1])
-base(BaseConfig(model="owner/story", revision="v1"), StageRun(here / "o", here / "a", here / "c"))
-"""
+@pytest.fixture
+def hub(monkeypatch):
+    """A server in the place of the hub. What HF_ENDPOINT does is tried in `test_download.py`."""
+    server = FaultyServer()
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(ENDPOINT, server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with server.running():
+        yield server
 
 
-def test_a_model_of_the_hub_is_taken_at_the_commit_of_its_revision(folder, tmp_path):
+def test_a_model_of_the_hub_is_taken_at_the_commit_of_its_revision(hub, folder, stage_run):
     """Over a real socket, as the hub answers: the commit first, then each file at that commit."""
-    hub = FaultyServer()
     names = sorted(path.name for path in folder.iterdir())
-    with hub.running():
-        info = {"id": "owner/story", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
-        tree = [
-            {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
-            for name in names
-        ]
-        for revision in ("v1", COMMIT):
-            hub.on(f"/api/models/owner/story/revision/{revision}", json_reply(info))
-            hub.on(f"/api/models/owner/story/tree/{revision}", json_reply(tree))
-        for name in names:
-            body = (folder / name).read_bytes()
-            etag = f'"{hashlib.sha1(body).hexdigest()}"'
-            headers = {"X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"}
-            hub.on(f"/owner/story/resolve/{COMMIT}/{name}", Reply(body, etag=etag, headers=headers))
-        environment = os.environ | {
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_OFFLINE": "0",
-            "HF_TOKEN": "hf_secret",
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", TAKE, str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    info = {"id": "owner/story", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+    tree = [
+        {"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": "0" * 40}
+        for name in names
+    ]
+    for revision in ("v1", COMMIT):
+        hub.on(f"/api/models/owner/story/revision/{revision}", json_reply(info))
+        hub.on(f"/api/models/owner/story/tree/{revision}", json_reply(tree))
+    for name in names:
+        body = (folder / name).read_bytes()
+        etag = f'"{hashlib.sha1(body).hexdigest()}"'
+        headers = {"X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"}
+        hub.on(f"/owner/story/resolve/{COMMIT}/{name}", Reply(body, etag=etag, headers=headers))
+    run = stage_run()
+    base(BaseConfig(model="owner/story", revision="v1"), run)
+    summary = json.loads((run.out / "summary.json").read_text())
     assert summary["revision"] == COMMIT
-    model = GPT2LMHeadModel.from_pretrained(tmp_path / "o" / "model")
+    model = GPT2LMHeadModel.from_pretrained(run.out / "model")
     assert torch.equal(
         model.transformer.wte.weight, load_file(folder / "model.safetensors")["transformer.wte.weight"]
     )
+    assert hub.requests
     assert not any("hf_secret" in str(request.headers) for request in hub.requests)
 
 

@@ -870,23 +870,30 @@ def test_a_folder_of_this_machine_is_not_taken_for_a_dataset_of_its_name(run, tm
     assert "owner/poems" in failure(config({"dataset": "owner/poems"}), run, UsageError)
 
 
-@pytest.mark.parametrize("status", [401, 404])
-def test_hf_endpoint_is_respected_and_no_token_is_sent_to_it(server, tmp_path, status):
-    server.answer = lambda handler: server._head(handler, status, {"Content-Length": "0"})
-    code = """
+ASK_THE_HUB = """
 import sys
 from pathlib import Path
 from tasks.config import DownloadConfig
 from tasks.download import download
 from tasks.errors import StageError
 from tasks.record import StageRun
-here = Path(sys.argv[1])
-try:
-    download(DownloadConfig.model_validate("hf:owner/poems"), StageRun(here / "o", here / "a", here / "c"))
-except StageError as error:
-    print(error)
-    sys.exit(0 if not list((here / "o").iterdir()) else 3)
+for name in ("poems-401", "poems-404"):
+    here, config = Path(sys.argv[1]) / name, DownloadConfig.model_validate(f"hf:owner/{name}")
+    try:
+        download(config, StageRun(here / "o", here / "a", here / "c"))
+    except StageError as error:
+        print(str(error).replace(chr(10), " "))
+        assert not list((here / "o").iterdir())
 """
+
+
+def test_hf_endpoint_is_respected_and_no_token_is_sent_to_it(server, tmp_path):
+    """In a process of its own, since the variables are read when huggingface_hub is imported."""
+
+    def refuse(handler):
+        server._head(handler, 401 if "poems-401" in handler.path else 404, {"Content-Length": "0"})
+
+    server.answer = refuse
     environment = os.environ | {
         "HF_ENDPOINT": server.url,
         "HF_HOME": str(tmp_path / "hf"),
@@ -894,16 +901,18 @@ except StageError as error:
         "HF_HUB_OFFLINE": "0",
     }
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
+        [sys.executable, "-c", ASK_THE_HUB, str(tmp_path)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "owner/poems" in done.stdout
-    assert server.url in done.stdout
-    assert any("owner/poems" in request.path for request in server.requests)
+    told = done.stdout.splitlines()
+    for name, line in zip(("owner/poems-401", "owner/poems-404"), told, strict=True):
+        assert name in line
+        assert server.url in line
+        assert any(name in request.path for request in server.requests)
     assert not any("hf_secret" in str(request.headers) for request in server.requests)
 
 

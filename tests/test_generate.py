@@ -149,6 +149,21 @@ def batches(monkeypatch):
     return seen
 
 
+@pytest.fixture(scope="module")
+def plain(model, rows, tmp_path_factory):
+    """One generation with the settings of most tests: the run, the prompts of its batches, its progress."""
+    seen, calls, decode = [], [], Decoder.decode
+
+    def recording(decoder, prompts):
+        seen.append([prompt.ids for prompt in prompts])
+        return decode(decoder, prompts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Decoder, "decode", recording)
+        folder = tmp_path_factory.mktemp("plain")
+        return responded(SMALL, model, rows, folder, progress=lambda *call: calls.append(call)), seen, calls
+
+
 def test_the_case_has_rows_that_end_at_different_places_and_rows_that_are_cut(expected):
     lengths = {response["tokens"] for response in expected() if not response["cut"]}
     assert len(lengths) > 1
@@ -157,9 +172,9 @@ def test_the_case_has_rows_that_end_at_different_places_and_rows_that_are_cut(ex
     assert NEW in cut
 
 
-def test_prompts_are_those_of_training_token_for_token(model, rows, tmp_path, batches):
+def test_prompts_are_those_of_training_token_for_token(model, plain):
     """Pitfall 11."""
-    responded(SMALL, model, rows, tmp_path)
+    _, batches, _ = plain
     template = load_template("phi3", AutoTokenizer.from_pretrained(model / "model"))
     trained_on = []
     for row in ROWS:
@@ -175,8 +190,8 @@ def test_a_response_does_not_depend_on_its_batch(model, rows, tmp_path, expected
     assert without_references(run) == expected()
 
 
-def test_a_batch_comes_to_no_more_tokens_than_asked_for(model, rows, tmp_path, batches):
-    responded(SMALL, model, rows, tmp_path)
+def test_a_batch_comes_to_no_more_tokens_than_asked_for(plain):
+    _, batches, _ = plain
     lengths = [[len(ids) for ids in batch] for batch in batches]
     assert [len(batch) for batch in batches] == [5, 4, 1]
     assert all(len(batch) * (max(batch) + NEW) <= 320 for batch in lengths)
@@ -213,10 +228,10 @@ def test_a_prompt_without_tokens_is_refused_by_name(model, tmp_path):
         responded(changed(template="plain"), model, tmp_path, tmp_path)
 
 
-def test_a_response_ends_at_any_end_token_of_the_model(model, rows, tmp_path, expected, monkeypatch):
+def test_a_response_ends_at_any_end_token_of_the_model(model, plain, rows, tmp_path):
     """A model may end its turns with another token than its tokenizer ends documents with."""
     ids = {row["id"]: [] for row in ROWS}
-    run = responded(SMALL, model, rows, tmp_path / "one")
+    run, _, _ = plain
     for line in (run.checkpoint / "responses.jsonl").read_text().splitlines():
         ids[json.loads(line)["id"]] = json.loads(line)["ids"]
     other = next(response[2] for response in ids.values() if len(response) > 3 and response[2] != END)
@@ -231,8 +246,8 @@ def test_a_response_ends_at_any_end_token_of_the_model(model, rows, tmp_path, ex
         assert response["cut"] == (not places)
 
 
-def test_the_summary_counts_what_is_in_the_file(model, rows, tmp_path, expected):
-    run = responded(SMALL, model, rows, tmp_path)
+def test_the_summary_counts_what_is_in_the_file(plain, expected):
+    run, _, _ = plain
     found = responses_in(run)
     nats = sum(response["reference_loss"] * response["reference_tokens"] for response in found)
     summary = json.loads((run.out / "summary.json").read_text())
@@ -254,9 +269,9 @@ def test_the_summary_counts_what_is_in_the_file(model, rows, tmp_path, expected)
     }
 
 
-def test_speed_is_told_beside_the_result_and_not_in_it(model, rows, tmp_path, expected):
+def test_speed_is_told_beside_the_result_and_not_in_it(plain, expected):
     """Pitfall 19: tokens that were generated, over the time of the decoding."""
-    run = responded(SMALL, model, rows, tmp_path)
+    run, _, _ = plain
     speed = json.loads((run.aside / "speed.json").read_text())
     assert speed["tokens"] == sum(response["tokens"] for response in expected())
     assert speed["tokens_per_second"] == pytest.approx(speed["tokens"] / speed["seconds"])
@@ -264,9 +279,8 @@ def test_speed_is_told_beside_the_result_and_not_in_it(model, rows, tmp_path, ex
     assert sorted(path.name for path in run.out.iterdir()) == ["responses.jsonl", "summary.json"]
 
 
-def test_progress_tells_rows_and_speed(model, rows, tmp_path):
-    calls = []
-    responded(SMALL, model, rows, tmp_path, progress=lambda *call: calls.append(call))
+def test_progress_tells_rows_and_speed(plain):
+    _, _, calls = plain
     decoding = [call for call in calls if "tokens/s" in call[3]]
     assert decoding[-1][:3] == (10, 10, "rows")
     assert all("rows/s" in call[3] for call in decoding)
@@ -377,8 +391,8 @@ def test_a_model_whose_training_diverged_is_told(model, rows, tmp_path):
         responded(SMALL, tmp_path, rows, tmp_path)
 
 
-def test_unicode_is_written_as_it_is(model, rows, tmp_path):
-    text = (responded(SMALL, model, rows, tmp_path).out / "responses.jsonl").read_text(encoding="utf-8")
+def test_unicode_is_written_as_it_is(plain):
+    text = (plain[0].out / "responses.jsonl").read_text(encoding="utf-8")
     assert all(part in text for part in ("»学而时习之«", "naïve", "😀", "a\u2028b", '"output": "Ü3"'))
 
 

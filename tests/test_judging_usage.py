@@ -21,14 +21,22 @@ def _files(tmp_path):
         (("judge", "most.json", "--set", "pretrain.steps=5"), "settings of judge alone"),
         (("judge", "most.json", "--column", "answer"), "NAME=COLUMN"),
         (("compare", "right.json", "0123"), "neither a file nor the id of an MLflow run"),
-        (("compare", "right.json", "0" * 32), "there is no MLflow run"),
         (("compare", "right.json", "most.json", "--pairwise"), "pairwise needs one judge"),
         (("audit", "--rows", "nowhere.json"), "nowhere.json"),
         (("audit", "--sample", "0"), "--sample"),
     ],
 )
 def test_a_mistake_is_one_message(touchstone, arguments, hint):
-    status, out, shown = touchstone(*arguments, "--json")
+    assert_one_message(touchstone(*arguments, "--json"), hint)
+
+
+def test_a_run_that_there_is_not_is_one_message(touchstone, tmp_path, fresh_store):
+    fresh_store(tmp_path / "mlruns")
+    assert_one_message(touchstone("compare", "right.json", "0" * 32, "--json"), "there is no MLflow run")
+
+
+def assert_one_message(ended, hint):
+    status, out, shown = ended
     error = json.loads(out)["error"]
     assert (status, hint in error) == (2, True), error
     assert "Traceback" not in shown

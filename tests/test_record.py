@@ -1,7 +1,6 @@
 """The stage record: a hit is whole and unaltered, a death leaves no hit, the same work the same digest."""
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -31,7 +30,6 @@ from tasks.record import Stage, StageRun, execute, find, flat, stage_key
 from tasks.registry import PROMOTION
 from tasks.tracking import local_folder, open_tracking
 
-SPAWN = multiprocessing.get_context("spawn")  # real processes, which share nothing with this one
 EVENTS = {}
 
 
@@ -303,9 +301,8 @@ def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, c
     assert asides[0] != asides[1]
 
 
-def test_the_same_work_in_another_store_has_the_same_key_and_digest(tracking, config, tmp_path):
-    root = tmp_path / "other" / "mlruns"
-    other = open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+def test_the_same_work_in_another_store_has_the_same_key_and_digest(tracking, config, fresh_store, tmp_path):
+    other = fresh_store(tmp_path / "other" / "mlruns")
     upstream = [execute(store, WRITE, config, {}) for store in (tracking, other)]
     one, two = (
         execute(store, WRITE, config, {"corpus": found})
@@ -548,6 +545,11 @@ def test_a_lock_is_given_back_by_a_failure(tracking, config):
 # A process that is killed
 
 
+def opened(root):
+    """The store of a test, in another process, whose environment may name another one."""
+    return open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+
+
 def _execute_and_die(root, config, where):
     if where == "before the manifest":
 
@@ -557,13 +559,13 @@ def _execute_and_die(root, config, where):
             path.write_bytes(data)
 
         manifest.write_atomically = die
-    execute(open_tracking(root), WRITE, config, {})
+    execute(opened(root), WRITE, config, {})
 
 
 @pytest.mark.parametrize("where", ["in the stage", "before the manifest"])
-def test_a_killed_process_leaves_no_hit_and_the_next_attempt_continues(tracking, config, where):
+def test_a_killed_process_leaves_no_hit_and_the_next_attempt_continues(tracking, config, processes, where):
     doomed = config.model_copy(update={"act": "die" if where == "in the stage" else ""})
-    process = SPAWN.Process(target=_execute_and_die, args=(tracking.root, doomed, where))
+    process = processes.Process(target=_execute_and_die, args=(tracking.root, doomed, where))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
@@ -616,21 +618,21 @@ def _execute_beside(root, config, waiting, answers):
         answers.put(("progress", note))
         waiting.set()  # and only then does the other's stage end
 
-    reference = execute(open_tracking(root), WRITE, config, {}, label="twins", progress=progress)
+    reference = execute(opened(root), WRITE, config, {}, label="twins", progress=progress)
     answers.put(("reference", reference.model_dump()))
 
 
-def test_two_processes_at_one_key_run_the_stage_once_and_get_the_same(tracking, config):
+def test_two_processes_at_one_key_run_the_stage_once_and_get_the_same(tracking, config, processes):
     config = config.model_copy(update={"act": "wait"})
-    waiting, answers = SPAWN.Event(), SPAWN.Queue()
-    processes = [
-        SPAWN.Process(target=_execute_beside, args=(tracking.root, config, waiting, answers))
+    waiting, answers = processes.Event(), processes.Queue()
+    twins = [
+        processes.Process(target=_execute_beside, args=(tracking.root, config, waiting, answers))
         for _ in range(2)
     ]
-    for process in processes:
+    for process in twins:
         process.start()
     found = [answers.get(timeout=120) for _ in range(3)]
-    for process in processes:
+    for process in twins:
         process.join()
     assert [said for kind, said in found if kind == "progress"] == [
         "twins is being run by another process; waiting for it"
@@ -727,10 +729,14 @@ def test_nested_settings_become_dotted_names():
     assert flat(value) == {"a.b.0": 1, "a.b.1.c": None, "d.0": True, "d.1": "x", "e": 1.5}
 
 
-def test_curves_are_drawn_even_when_one_has_no_point(tmp_path):
+@pytest.mark.usefixtures("painted")
+@pytest.mark.parametrize("also", [None, ("steps", 4)])
+def test_curves_are_drawn_even_when_one_has_no_point(tmp_path, also):
     curves = {"training": [(step, 9 / (step + 1)) for step in range(60)], "validation": [(0, 9.0)], "x": []}
-    draw_losses(tmp_path / "losses.png", "pretrain", "step", curves)
-    assert (tmp_path / "losses.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    draw_losses(tmp_path / "losses.png", "pretrain", "step", curves, also)
+    painted = (tmp_path / "losses.png").read_bytes()
+    assert painted[:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(painted) > 1000
 
 
 # A server elsewhere

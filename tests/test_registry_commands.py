@@ -17,11 +17,10 @@ NAME, OTHER = "touchstone-one", "touchstone-other"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, fresh_store):
     """A store whose registered model has three versions, of which 1 and then 2 were promoted."""
     folder = tmp_path_factory.mktemp("registry")
-    root = folder / "mlruns"
-    tracking = open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
+    tracking = fresh_store(folder / "mlruns")
     add(tracking, NAME, 3)
     crown(tracking, NAME, 1, "promotion", "the first champion")
     crown(tracking, NAME, 2, "promotion", "champion: +11.0 points")
@@ -113,7 +112,8 @@ def test_of_several_models_one_must_be_named(touchstone, home):
     tracking.client.delete_registered_model(OTHER)
 
 
-def test_a_registry_with_nothing_in_it_says_how_to_begin(tmp_path, touchstone, monkeypatch):
+def test_a_registry_with_nothing_in_it_says_how_to_begin(tmp_path, touchstone, fresh_store, monkeypatch):
+    fresh_store(tmp_path / "mlruns")
     monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
     assert touchstone("models") == "No model is registered yet; `touchstone run quickstart` registers one.\n"
     assert touchstone("models", "--json")["models"] == []

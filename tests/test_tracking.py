@@ -1,6 +1,5 @@
 """The connection to MLflow: opened by any number of processes at once, and written to in batches."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -24,8 +23,6 @@ from tasks.tracking import (
     open_tracking,
     set_tags,
 )
-
-SPAWN = multiprocessing.get_context("spawn")  # real processes, which share nothing with this one
 
 
 @pytest.fixture
@@ -99,7 +96,8 @@ def test_only_a_folder_of_this_machine_is_a_local_folder(uri, folder):
 
 
 def _open_at_once(root, barrier, answers):
-    """In a process of its own: wait until all have imported MLflow, then open the store together."""
+    """In a process of its own: wait until all are there, then open the store together."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # of the test that started the first process
     barrier.wait()
     try:
         tracking = open_tracking(root)
@@ -109,15 +107,15 @@ def _open_at_once(root, barrier, answers):
 
 
 @pytest.mark.slow
-def test_many_processes_open_a_fresh_store_at_once(tmp_path):
+def test_many_processes_open_a_fresh_store_at_once(tmp_path, processes):
     """A fresh database opened by several at once is broken for good: FACTS-prefect-mlflow.md."""
     count, root = 6, tmp_path / "a b#é" / "mlruns"
-    barrier, answers = SPAWN.Barrier(count), SPAWN.Queue()
-    processes = [SPAWN.Process(target=_open_at_once, args=(root, barrier, answers)) for _ in range(count)]
-    for process in processes:
+    barrier, answers = processes.Barrier(count), processes.Queue()
+    each = [processes.Process(target=_open_at_once, args=(root, barrier, answers)) for _ in range(count)]
+    for process in each:
         process.start()
-    found = [answers.get(timeout=120) for _ in processes]
-    for process in processes:
+    found = [answers.get(timeout=120) for _ in each]
+    for process in each:
         process.join()
     experiments = {experiment for experiment, _ in found}
     assert [fault for _, fault in found if fault] == []
@@ -256,7 +254,14 @@ def test_an_interruption_leaves_no_request_half_done(tracking, run_id, monkeypat
     buffer.add({"loss": 1.0}, 1)
     before = signal.signal(signal.SIGUSR1, interrupt)
     main = threading.main_thread().ident  # of another thread it would not wake this one
-    killer = threading.Thread(target=lambda: (inside.wait(30), signal.pthread_kill(main, signal.SIGUSR1)))
+
+    def kill():
+        inside.wait(30)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        while not interrupted.wait(1):  # it fell between the check for signals and the wait that it ends
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     try:
         with pytest.raises(KeyboardInterrupt):

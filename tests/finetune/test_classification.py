@@ -463,7 +463,6 @@ def classify_until(moment, base, rows, folder):
     classified(SMALL, base, rows, folder, **MOMENTS[moment]())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_process_is_continued_to_the_same_bits(
     uninterrupted, base, rows, tmp_path, processes, moment

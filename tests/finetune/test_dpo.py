@@ -115,15 +115,22 @@ def test_validation_is_a_mean_over_pairs(uninterrupted, tuned, rows):
     assert summary["validation_reward_margin"] == pytest.approx(sum(margins) / 7, rel=1e-4)
 
 
+def accumulating(tuned, rows, folder, batch, accumulation):
+    return preferring(changed(batch_size=batch, accumulation=accumulation, epochs=1), tuned, rows, folder)
+
+
+@pytest.fixture(scope="module")
+def at_once(tuned, rows, tmp_path_factory):
+    """In whole batches of 8, which others accumulate."""
+    return accumulating(tuned, rows, tmp_path_factory.mktemp("whole"), 8, 1)
+
+
 @pytest.mark.parametrize("accumulated", [(2, 4), (4, 2), (1, 8)], ids=str)
-def test_pitfall_17_accumulation_changes_neither_losses_nor_weights(tuned, rows, tmp_path, accumulated):
+def test_pitfall_17_accumulation_changes_neither_losses_nor_weights(
+    at_once, tuned, rows, tmp_path, accumulated
+):
     """25 pairs: the last step of each epoch is ragged."""
-    runs = [
-        preferring(
-            changed(batch_size=batch, accumulation=steps, epochs=1), tuned, rows, tmp_path / f"{batch}"
-        )
-        for batch, steps in ((8, 1), accumulated)
-    ]
+    runs = [at_once, accumulating(tuned, rows, tmp_path, *accumulated)]
     whole, split = (history_in(run, "train_loss") for run in runs)
     assert len(whole) == 4
     assert split == pytest.approx(whole, rel=1e-4)

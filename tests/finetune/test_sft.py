@@ -228,18 +228,24 @@ def test_a_batch_masks_its_padding_and_never_an_end_token(tmp_path, rows, monkey
     assert padded, "the case is to have padding"
 
 
+def accumulating(base, rows, folder, batch, accumulation):
+    """A training, and its rows in the order in which it saw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        batches = recorded_batches(patch)
+        config = changed(batch_size=batch, accumulation=accumulation, learning_rate=1e-3)
+        return tuned(config, base, rows, folder), real_rows(batches)
+
+
+@pytest.fixture(scope="module")
+def at_once(plain_base, rows, tmp_path_factory):
+    """In whole batches of 8, which others accumulate."""
+    return accumulating(plain_base, rows, tmp_path_factory.mktemp("whole"), 8, 1)
+
+
 @pytest.mark.parametrize("accumulated", [(2, 4), (4, 2), (1, 8)], ids=str)
-def test_accumulation_changes_neither_losses_nor_weights(
-    plain_base, rows, tmp_path, monkeypatch, accumulated
-):
+def test_accumulation_changes_neither_losses_nor_weights(at_once, plain_base, rows, tmp_path, accumulated):
     """Pitfall 17, with rows of many lengths and 25 of them, so that the last batch is ragged too."""
-    runs, order = [], []
-    for batch, accumulation in ((8, 1), accumulated):
-        with monkeypatch.context() as patch:
-            batches = recorded_batches(patch)
-            config = changed(batch_size=batch, accumulation=accumulation, learning_rate=1e-3)
-            runs.append(tuned(config, plain_base, rows, tmp_path / f"{batch}"))
-            order.append(real_rows(batches))
+    runs, order = zip(at_once, accumulating(plain_base, rows, tmp_path, *accumulated), strict=True)
     assert order[0] == order[1]
     assert len(order[0]) == 2 * 25
     whole, split = (history_in(run, "train_loss") for run in runs)
@@ -441,13 +447,7 @@ def tune_until(moment, base, rows, folder):
     tuned(SMALL, base, rows, folder, **MOMENTS[moment]())
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(moment, marks=[] if moment == "after the first checkpoint" else pytest.mark.slow)
-        for moment in MOMENTS
-    ],
-)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_process_is_continued_to_the_same_bits(
     uninterrupted, base, rows, tmp_path, processes, moment
 ):

@@ -86,7 +86,6 @@ def _trial_in(folder, config):
     Trial(folder, rows_of(40), **config)()
 
 
-@pytest.mark.slow
 def test_a_killed_process_loses_no_answer(processes, tmp_path):
     """SIGKILL in the middle; the next attempt asks only for what had not been answered."""
     with OllamaServer(slots=2, latency=0.02, judge=always_top) as server:

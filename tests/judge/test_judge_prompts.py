@@ -228,7 +228,7 @@ def test_no_answer_is_off_the_scale_or_raises_anything_else(form, text):
 
 def test_the_plain_prompt_asks_for_a_bare_number_without_a_schema(trial):
     with OllamaServer() as server:
-        done = trial(rows_of(2), prompt="plain", **on(server))()
+        done = trial(rows_of(2), prompt="plain", **on(server, concurrency=1))()
     assert all(len(chat.body["messages"]) == 1 and "format" not in chat.body for chat in server.chats)
     asked = question_in(server.chats[0].body["messages"])
     assert (asked.instruction, asked.form) == ("Name capital number 0.", "number")

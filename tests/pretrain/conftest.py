@@ -1,6 +1,5 @@
 """What the tests of pretraining share: tokens to train on."""
 
-import multiprocessing
 from pydoc_data.topics import topics
 
 import pytest
@@ -36,8 +35,6 @@ def documents(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def forked():
-    """Real processes, forked from a server that has already imported what they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.pretrain.training"])
-    return context
+def forked(processes):
+    """The same under another name, since `processes` is how many a training has."""
+    return processes

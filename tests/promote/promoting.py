@@ -1,6 +1,7 @@
 """Small outputs that promotion reads, and the stage that promotes them."""
 
 import json
+from functools import cache
 
 import torch
 
@@ -62,9 +63,14 @@ def make_taken_over(config, run):
     write_json(run.out / "summary.json", {"model": "owner/name"} | ({"registered": origin} if origin else {}))
 
 
+@cache
+def _tokenizer():
+    return train_bpe([asked(row) + str(row["output"]) for row in QUESTIONS], 300)
+
+
 def _write_model(run, seed):
     torch.manual_seed(seed)
-    tokenizer = train_bpe([asked(row) + str(row["output"]) for row in QUESTIONS], 300)
+    tokenizer = _tokenizer()
     shape = GPTConfig(len(tokenizer), 64, layers=2, heads=2, width=16, end_token=tokenizer.eos_token_id)
     GPT(shape).save(run.out / "model")
     load_template("phi3", tokenizer).export(tokenizer).save_pretrained(run.out / "model")
