@@ -56,6 +56,7 @@ import torch  # noqa: E402
 
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
+from tests import shared  # noqa: E402, F401 (names the folder before workers are started)
 from tests.commands import end_what_is_left  # noqa: E402
 
 
