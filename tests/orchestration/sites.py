@@ -23,8 +23,10 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 # Nothing sleeps for what it could be told soon; limits stay as generous as a slow machine needs.
 HURRY = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",  # two minutes
     "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     "TOUCHSTONE_SECONDS_LOOK": "0.2",
+    "TOUCHSTONE_SECONDS_MLFLOW_AWAY": "120",
     "TOUCHSTONE_SECONDS_POLL": "0.4",
     "TOUCHSTONE_SECONDS_RETRY": "1",
     "TOUCHSTONE_SECONDS_SWEEP": "3",

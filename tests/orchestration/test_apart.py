@@ -32,7 +32,7 @@ def apart(tmp_path_factory):
             "127.0.0.1",
             ports[0],
             folder / "prefect.log",
-            {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "1"},
+            {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"},
         ),
         mlflow_server("127.0.0.1", ports[1], folder / "mlflow.log", store, folder / "artifacts"),
     ]

@@ -196,7 +196,7 @@ def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_wi
     run, child = parent["id"], under_way(site, parent["id"])
     process = psutil.Process(site.pid(child))
     command.send_signal(signal.SIGINT)
-    until(lambda: site.state(run) in {"CANCELLING", "CANCELLED"}, 30)
+    until(lambda: site.state(child["id"]) in {"CANCELLING", "CANCELLED"}, 60)
     process.wait(10)
     out, err = command.communicate(timeout=60)
     assert command.returncode == 130, err
