@@ -1,14 +1,17 @@
 # `make run` and `make test` need Python 3.11+, git, make and a package index; they set up the rest.
 PYTHON ?= python3
 VENV   := .venv
+UV     := uv==0.13.9
 # The environment is rebuilt only when what it is made from changes.
+LOCKS  := constraints.txt tests/constraints.txt
 PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
 	project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
-	pins = pathlib.Path('constraints.txt').read_text() + repr(project); \
+	pins = ''.join(pathlib.Path(lock).read_text() for lock in '$(LOCKS)'.split()) + repr(project); \
 	print(hashlib.sha256(pins.encode()).hexdigest()[:16])")
 STAMP  := $(VENV)/pins-$(PINS)
+LOCKED := $(foreach lock,$(LOCKS),--requirement $(lock))
 
-.PHONY: run test test-slow lint setup clean
+.PHONY: run test test-slow lint setup lock clean
 
 run: setup
 	$(VENV)/bin/touchstone run quickstart
@@ -28,8 +31,20 @@ setup: $(STAMP)
 $(STAMP):
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Touchstone needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run')"
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(VENV)/bin/python -m pip install --quiet $(UV)
+# The locks name every package with its hashes, so nothing is resolved. Modules are compiled here:
+# where Python may not keep what it compiles, every command would compile them again.
+	INDEX="$${PIP_INDEX_URL:-$$($(VENV)/bin/python -m pip config get global.index-url 2> /dev/null)}"; \
+	UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$INDEX}" \
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --require-hashes --compile-bytecode $(LOCKED) || { \
+		echo "uv could not install the locked packages (its reason is above): trying pip, which is slower" >&2; \
+		$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes $(LOCKED); }
+# What is left to find is torch, in the build that the index of this machine has.
+	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --editable ".[test]"
 	@touch $(STAMP)
+
+lock: setup
+	$(VENV)/bin/python deployments/lock.py
 
 clean:
 	rm -rf $(VENV)

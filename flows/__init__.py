@@ -3,10 +3,15 @@
 The environment variables are set here, before Prefect reads them. Prefect's own console lines would
 interleave with progress bars and print a traceback for every mistake in a data file, so the console
 keeps only what is critical; every line still reaches Prefect's server and its UI.
+
+What Prefect keeps is this checkout's own: in the user's home, every checkout would share one database, and
+the newest Prefect among them would migrate it for all.
 """
 
 import logging
 import os
+
+from tasks.home import home
 
 for _name, _value in {
     "DO_NOT_TRACK": "1",
@@ -17,6 +22,7 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_HOME": str(home() / "mlruns" / "prefect"),
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -1,19 +1,21 @@
-"""The `touchstone` command."""
+"""The `touchstone` command.
 
+The modules of commands hold what a command line may say, and import what does the work when it is called:
+`--help` then waits for Typer alone.
+"""
+
+import gc
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterable
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from flows.cli_judging import commands
 from flows.cli_registry import commands as registry_commands
 from flows.cli_servers import commands as server_commands
-from flows.config import DOWNLOADS, Profile, load_profile, load_settings, profile_names
-from flows.console import console, print_result
+from flows.interrupts import STATUS, interrupts
 from flows.options import (
     DespiteAudit,
     Json,
@@ -25,10 +27,10 @@ from flows.options import (
     end_when_refused,
     judge_settings,
 )
-from flows.readiness import begin_prefect, prefect_is_ready, require_servers, stages_to_refresh, verbosely
-from tasks.download import fingerprints
 from tasks.errors import TouchstoneError
-from tasks.secrets import redacted
+
+if TYPE_CHECKING:
+    from flows.config import Profile
 
 app = typer.Typer(
     help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
@@ -43,7 +45,12 @@ app.add_typer(registry_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
-INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+FEW_COLLECTIONS = (
+    100_000,
+    20,
+    20,
+)  # objects; by default a quarter of the time that imports take is spent on them
+CONTINUES = "interrupted; the same command continues where it stopped"
 
 ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
 Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
@@ -65,6 +72,9 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
+    from flows.console import print_result
+    from flows.readiness import begin_prefect, require_servers, stages_to_refresh
+
     waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
     overrides = [override for override in set_ or () if override not in waiting]
     overrides += judge_settings(judge, pull, despite_audit)
@@ -78,15 +88,19 @@ def run(
     end_when_refused(outcome)
 
 
-def _here(profile: Profile, refresh: list[str]) -> dict[str, Any]:
+def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
     from flows.pipeline import pipeline  # after the checks of the command, which need not wait for it
+    from flows.readiness import prefect_is_ready
     from flows.results import run_here
+    from tasks.tracking import open_tracking
 
+    open_tracking()  # while the server starts: SQLAlchemy takes a second to import
     prefect_is_ready()
     return run_here(pipeline, profile, refresh=refresh)
 
 
-def _on_pools(profile: Profile, refresh: list[str], waiting: list[str]) -> dict[str, Any]:
+def _on_pools(profile: "Profile", refresh: list[str], waiting: list[str]) -> dict[str, Any]:
+    from flows.config import load_settings
     from flows.following import run_and_follow
     from flows.pools import Pools
     from flows.results import outcome_of
@@ -109,6 +123,9 @@ def preflight(
     verbose: Verbose = False,
 ) -> None:
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
+    from flows.console import print_result
+    from flows.readiness import begin_prefect, prefect_is_ready, stages_to_refresh
+
     loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
     proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
     stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
@@ -128,8 +145,13 @@ def _ready(
     mirror: str | None,
     verbose: bool,
     servers: Callable[[], None],
-) -> Profile:
+) -> "Profile":
     """The profile, once what can be told before Prefect has started is found to be right."""
+    from flows.config import DOWNLOADS, load_profile
+    from flows.console import console
+    from flows.readiness import verbosely
+    from tasks.download import fingerprints
+
     loaded = load_profile(profile, overrides, mirror)
     verbosely(verbose)
     for name in DOWNLOADS:
@@ -154,6 +176,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Show the report card of a pipeline run, and where its page is."""
+    from flows.console import print_result
     from flows.runs import load_report
 
     if json_:
@@ -165,6 +188,7 @@ def report(
 def _show_report(run_id: str | None) -> None:
     from rich.console import Console
 
+    from flows.console import console
     from flows.runs import load_report
     from tasks.report.terminal import show
 
@@ -178,40 +202,55 @@ def _show_report(run_id: str | None) -> None:
 @app.command()
 def profiles() -> None:
     """List the profiles."""
+    from flows.config import load_profile, profile_names
+    from flows.console import print_result
+
     for name in profile_names():
         print_result(f"{name:<14} {load_profile(name).description}")
 
 
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
-        signal.signal(signal.SIGHUP, _interrupt)
+    gc.set_threshold(*FEW_COLLECTIONS)
+    interrupts.announce = _say_stopping
+    interrupts.at_once = False
     wants_json = "--json" in sys.argv[1:]
     try:
         status = app(standalone_mode=False)  # Typer turns an interruption into a returned 130
-        if status == INTERRUPTED:
+        if status == STATUS:
             raise KeyboardInterrupt
         sys.exit(status)
     except typer.TyperException as error:
         _fail(error.format_message(), 2, wants_json)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(CONTINUES, STATUS, wants_json)
     except TouchstoneError as error:
         _fail(str(error), error.exit_status, wants_json)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the same command continues where it stopped", INTERRUPTED, wants_json)
     except Exception as error:
+        if interrupts.asked:  # a library made something else of it
+            _fail(CONTINUES, STATUS, wants_json)
         if "--verbose" in sys.argv[1:]:
             raise
         _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _say_stopping() -> None:
+    from flows.console import console
+    from tasks.stopping import is_stoppable
+
+    what = "stopping, the checkpoint is being written" if is_stoppable() else "stopping"
+    console.say(f"{what}; once more ends at once", style="yellow")
 
 
 def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
+    from flows.console import console, print_result
+    from tasks.secrets import redacted
+
     message = redacted(message)
-    console.say(f"error: {message}", style="red")
+    if status == STATUS:
+        console.say(message, style="yellow")
+    else:
+        console.say(f"error: {message}", style="red")
     if wants_json:
         outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")
         print_result(json.dumps({"status": outcome, "error": message}, ensure_ascii=False))

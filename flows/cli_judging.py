@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.config import load_settings
-from flows.console import console, print_result
 from flows.options import (
     DespiteAudit,
     Json,
@@ -19,17 +17,10 @@ from flows.options import (
     end_when_refused,
     judge_settings,
 )
-from flows.readiness import begin_prefect, prefect_is_ready, stages_to_refresh, verbosely
-from tasks.config import (
-    AuditConfig,
-    CompareConfig,
-    DownloadConfig,
-    JudgeConfig,
-    ResponsesConfig,
-    source_from_text,
-)
-from tasks.download import fingerprints
 from tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from tasks.config import AuditConfig, DownloadConfig, JudgeConfig
 
 commands = typer.Typer()
 
@@ -60,6 +51,9 @@ def judge(
     verbose: Verbose = False,
 ) -> None:
     """Score a file of responses from any tool: by a metric, or by a judge that is audited first."""
+    from flows.readiness import stages_to_refresh
+    from tasks.config import ResponsesConfig
+
     config = _judge_config(judge, pull, despite_audit, set_)
     source = _source(file)
     reading = ResponsesConfig(response=response, columns=_columns(column))
@@ -93,6 +87,9 @@ def audit(
     verbose: Verbose = False,
 ) -> None:
     """Ask a judge about answers of known worth: is it fit to be believed?"""
+    from flows.readiness import stages_to_refresh
+    from tasks.config import AuditConfig, DownloadConfig
+
     if judge.startswith("metric:"):
         raise UsageError(f"{judge} is a metric, not a judge; an audit is of ollama:, openai: or hf:MODEL")
     found = _judge_config([judge], pull, False, set_)
@@ -128,6 +125,11 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Compare two models' responses to the same rows; positive differences mean that A is better."""
+    from flows.config import load_settings
+    from flows.readiness import stages_to_refresh, verbosely
+    from tasks.config import CompareConfig, ResponsesConfig
+    from tasks.download import fingerprints
+
     verbosely(verbose)
     from flows.sides import side_of
 
@@ -158,7 +160,7 @@ def compare(
     _end(outcome, show, json_)
 
 
-def _settings_of_both(recorded: list[JudgeConfig]) -> dict[str, Any]:
+def _settings_of_both(recorded: "list[JudgeConfig]") -> dict[str, Any]:
     """How the runs that are compared were scored; nothing where both sides are files.
 
     Raises UsageError when the two were scored in different ways.
@@ -182,7 +184,10 @@ def _judge_config(
     despite_audit: bool,
     overrides: Iterable[str] | None,
     raw: Mapping[str, Any] | None = None,
-) -> JudgeConfig:
+) -> "JudgeConfig":
+    from flows.config import load_settings
+    from tasks.config import JudgeConfig
+
     settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
     return load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
 
@@ -197,15 +202,20 @@ def _columns(mapped: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _source(text: str) -> DownloadConfig:
+def _source(text: str) -> "DownloadConfig":
     """A file, an address, or hf:NAME. Raises UsageError for a file that is not there."""
+    from tasks.config import DownloadConfig, source_from_text
+    from tasks.download import fingerprints
+
     source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
     fingerprints(source)
     return source
 
 
-def _start(config: JudgeConfig | AuditConfig, verbose: bool) -> None:
+def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
     """What can be told before Prefect has started."""
+    from flows.readiness import begin_prefect, prefect_is_ready, verbosely
+
     verbosely(verbose)
     begin_prefect()
     from flows.judging import find_judges
@@ -217,6 +227,8 @@ def _start(config: JudgeConfig | AuditConfig, verbose: bool) -> None:
 
 
 def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
+    from flows.console import console, print_result
+
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
     else:

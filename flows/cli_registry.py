@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.console import print_result
 from flows.options import Json
 from tasks.errors import UsageError
 
@@ -24,6 +23,7 @@ Model = Annotated[
 @commands.command()
 def models(json_: Json = False) -> None:
     """List the registered models: versions, aliases, scores, and why each is champion or not."""
+    from flows.console import print_result
     from tasks.champions import registered
     from tasks.tracking import open_tracking
 
@@ -81,6 +81,8 @@ def _version(text: str, model: str | None) -> tuple[str | None, int]:
 
 
 def _tell(move: "Move", json_: bool) -> None:
+    from flows.console import print_result
+
     if json_:
         print_result(json.dumps({"status": "completed", **asdict(move)}, ensure_ascii=False))
         return

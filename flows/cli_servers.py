@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import console, print_result
 from flows.options import Json, Verbose
-from flows.readiness import require_prefect, require_servers, verbosely
-from flows.servers import Place, worker_command, worker_environment
 from tasks.errors import UsageError
 
 commands = typer.Typer()
@@ -35,6 +32,10 @@ def up(
     verbose: Verbose = False,
 ) -> None:
     """Start Prefect, MLflow and a worker for each pool on this machine, until Ctrl-C."""
+    from flows.console import console
+    from flows.readiness import verbosely
+    from flows.servers import Place
+
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         if os.environ.pop(name, None):
             console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
@@ -61,6 +62,9 @@ def deploy(
     verbose: Verbose = False,
 ) -> None:
     """Bring work pools, deployments and automations to the Prefect server; doing it again changes nothing."""
+    from flows.console import console, print_result
+    from flows.readiness import require_prefect, verbosely
+
     verbosely(verbose)
     require_prefect()
     from flows.deploying import deploy as bring
@@ -84,6 +88,9 @@ def worker(
     ] = None,
 ) -> None:
     """Start a worker on this machine for a pool of the Prefect server; MLflow must be a server too."""
+    from flows.readiness import require_servers
+    from flows.servers import worker_command, worker_environment
+
     require_servers()
     from flows.deployment_file import load_deployments
 

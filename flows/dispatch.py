@@ -5,10 +5,8 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from prefect import task
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pydantic import BaseModel
@@ -25,6 +23,7 @@ from tasks.config import StageConfig
 from tasks.endings import end_the_dead, ending, held, lock_path
 from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
 from tasks.home import without_password
+from tasks.locks import holding
 from tasks.outputs import Reference
 from tasks.record import find, flat, stage_key
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
@@ -107,11 +106,16 @@ class Chain:
             yield
             outcome, style = "done", "green"
         except StoppedError as error:
-            outcome = "stopped"
+            outcome, style = "stopped", "yellow"
             raise StoppedError(f"{label}: {error}") from error
         except TouchstoneError as error:
             outcome = "refused" if isinstance(error, RefusedError) else "failed"
             raise type(error)(f"{label}: {error}") from error
+        except Exception:
+            raise
+        except BaseException:  # a signal
+            outcome, style = "interrupted", "yellow"
+            raise
         finally:
             seconds = time.monotonic() - started
             console.end(label, outcome, seconds, style)
@@ -178,13 +182,13 @@ def pipeline_run(
     tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
     client = tracking.client
     end_the_dead(tracking)
-    lock = FileLock(lock_path(tracking, f"run-{uuid.uuid4().hex}"))
-    with lock, _removed(Path(lock.lock_file)):
+    lock = f"run-{uuid.uuid4().hex}"
+    with holding(lock_path(tracking, lock)):
         tags = {
             "mlflow.runName": name,
             "touchstone.kind": kind,
             **({"touchstone.profile": name} if kind == PIPELINE else {}),
-            **held(tracking, Path(lock.lock_file).stem),
+            **held(tracking, lock),
             **lineage(),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
@@ -194,12 +198,3 @@ def pipeline_run(
             log_params(client, run_id, flat(settings))
             yield chain
             chain.link()
-
-
-@contextmanager
-def _removed(path: Path) -> Iterator[None]:
-    """Leave no lock behind that nobody will ask for again."""
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
+from flows.readiness import is_temporary
 from tasks.home import without_password
 from tasks.tracking import Tracking, set_tags
 
@@ -47,11 +48,12 @@ def lineage() -> dict[str, str]:
 
 
 def link_to_mlflow(tracking: Tracking, run_id: str) -> None:
-    """Link the present flow run and its MLflow run with each other, where both have a page.
+    """Link the present flow run and its MLflow run with each other, where both have a page that lasts.
 
+    The server of a single command is gone a second later, so nothing links to it.
     TOUCHSTONE_MLFLOW_URL is the address that people reach MLflow at, where it is not the one used here.
     """
-    if page := flow_run.ui_url:
+    if not is_temporary() and (page := flow_run.ui_url):
         set_tags(tracking.client, run_id, {NOTE: f"Made by the Prefect flow run [{flow_run.name}]({page})"})
     address = os.environ.get("TOUCHSTONE_MLFLOW_URL") or tracking.uri
     if address.startswith(("http://", "https://")):

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.console import console
 from tasks.errors import RefusedError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
@@ -47,6 +46,8 @@ def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit:
 
 def end_when_refused(outcome: dict[str, Any]) -> None:
     """End the command with the status of a refusal, and its reason, when that is what came of it."""
+    from flows.console import console
+
     if outcome["status"] == "refused":
         console.say(f"error: {outcome['error']}", style="red")
         raise typer.Exit(RefusedError.exit_status)

@@ -4,13 +4,17 @@ import atexit
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import httpx
 
 from flows.console import console
+from flows.interrupts import interrupts
 from flows.servers import Process, answers, free_port, logs_folder, prefect_server
 from tasks.errors import UsageError
 from tasks.home import ADDRESSES, home, without_password
+
+IMPATIENT = 1.0  # seconds that the server of an interrupted command has to end
 
 
 def verbosely(verbose: bool) -> None:
@@ -36,6 +40,7 @@ def begin_prefect() -> None:
     server.start()
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     atexit.register(_end, server)
+    interrupts.last_acts.append(partial(server.log.unlink, missing_ok=True))
     _own.append(server)
 
 
@@ -48,8 +53,13 @@ def prefect_is_ready() -> None:
         server.wait_until(lambda: answers(f"{os.environ['PREFECT_API_URL']}/health"))
 
 
+def is_temporary() -> bool:
+    """Whether this command's Prefect server is its own, and ends with it."""
+    return bool(_own)
+
+
 def _end(server: Process) -> None:
-    server.stop()
+    server.stop(IMPATIENT if interrupts.asked else None)
     server.log.unlink(missing_ok=True)
 
 

@@ -9,7 +9,9 @@ from mlflow.exceptions import MlflowException
 from prefect import Flow, State
 
 from flows.dispatch import Chain, without_heartbeat
+from flows.interrupts import interrupts
 from flows.states import error_in
+from flows.sweep import end_at_once
 from tasks.errors import RefusedError, StageError
 from tasks.tracking import open_tracking
 
@@ -38,7 +40,7 @@ def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str |
 
 def run_here(flow: Flow[..., Any], *arguments: Any, **parameters: Any) -> dict[str, Any]:
     """Run a flow in this process; what it tells, refused or not. Raises the error that ended it earlier."""
-    with without_heartbeat():
+    with without_heartbeat(), interrupts.last_act(end_at_once):
         return outcome_of(flow(*arguments, **parameters, return_state=True))
 
 

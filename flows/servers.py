@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -85,15 +84,15 @@ class Process:
     def running(self) -> bool:
         return self.popen is not None and self.popen.poll() is None
 
-    def stop(self) -> None:
-        """Ask the process to end, then end it and whatever it has started that is left."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask the process to end; after `grace` seconds, else what is set, end it and what it has left."""
         if self.popen is None:
             return
         started = self._descendants()
         if self.running:
             self.popen.terminate()
         try:
-            self.popen.wait(intervals().grace)
+            self.popen.wait(grace if grace is not None else intervals().grace)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
@@ -156,7 +155,8 @@ def end_orphans(known: Sequence[Process]) -> None:
 def answers(address: str) -> bool:
     """Whether a server says at `address` that it is well."""
     try:
-        return httpx.get(address, timeout=5, trust_env=False).is_success
+        verify = address.startswith("https://")  # certificates take a while to read
+        return httpx.get(address, timeout=5, trust_env=False, verify=verify).is_success
     except httpx.HTTPError:
         return False
 
@@ -188,10 +188,11 @@ def logs_folder() -> Path:
 def prefect_server(
     host: str, port: int, log: Path, environment: Mapping[str, str] | None = None, *, brief: bool = False
 ) -> Process:
-    """A Prefect server; `brief` is one for a single command, without UI and scheduler.
+    """A Prefect server; `brief` is one for a single command, without what such a command has no use for.
 
-    Prefect's own temporary server outlives a command that is killed, and a command that is terminated
-    together with it hangs.
+    That is the UI and what feeds it, schedules, automations, and the types of blocks, for which Prefect
+    imports every integration that is installed. Prefect's own temporary server outlives a command that is
+    killed, and a command that is terminated together with it hangs.
     """
     settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     if brief:
@@ -199,20 +200,14 @@ def prefect_server(
             "PREFECT_UI_ENABLED": "0",
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
+            "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+            "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+            "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # which imports them all
         }
     inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", _packages_folder()]
-    command += ["--factory", "prefect.server.api.server:create_app", "--host", host, "--port", str(port)]
-    command += ["--log-level", "error", "--lifespan", "on", "--timeout-graceful-shutdown", "3"]
+    command = [sys.executable, "-P", str(Path(__file__).with_name("prefect_app.py")), host, str(port)]
     return Process("Prefect server", command, inherited | settings | dict(environment or {}), log)
-
-
-def _packages_folder() -> str:
-    """Where Prefect is installed, found without importing it, which takes seconds."""
-    found = find_spec("prefect")
-    assert found is not None
-    assert found.origin is not None
-    return str(Path(found.origin).parent.parent)
 
 
 def mlflow_server(

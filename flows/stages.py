@@ -4,10 +4,12 @@ A flow here only opens the stage record and says in Prefect how it went. What th
 which is not imported before there is work to do.
 """
 
+import logging
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +56,8 @@ from tasks.registered import registered_fingerprints
 from tasks.secrets import redacted
 from tasks.tracking import open_tracking
 
+log = logging.getLogger(__name__)
+
 Inputs = dict[str, Reference]
 
 # A version is raised when its stage comes to mean something else: every older record is then a miss.
@@ -61,21 +65,21 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("download", 3, "tasks.download:download"),
-        Stage("rows", 3, "tasks.rows:rows"),
+        Stage("rows", 4, "tasks.rows:rows"),
         Stage("tokenize", 2, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 3, "tasks.finetune.sft:finetune"),
         Stage("dpo", 1, "tasks.finetune.dpo:dpo"),
-        Stage("classify", 1, "tasks.finetune.classification:classify"),
+        Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 1, "tasks.rows.answered:responses"),
-        Stage("audit", 1, "tasks.audit.stage:audit"),
-        Stage("judge", 3, "tasks.scoring.stage:judge"),
-        Stage("compare", 1, "tasks.comparison.stage:compare"),
-        Stage("promote", 4, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 5, "tasks.report:report"),
+        Stage("audit", 2, "tasks.audit.stage:audit"),
+        Stage("judge", 4, "tasks.scoring.stage:judge"),
+        Stage("compare", 2, "tasks.comparison.stage:compare"),
+        Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 6, "tasks.report:report"),
     )
 }
 
@@ -131,6 +135,7 @@ def run_recorded(
             lineage=lineage(),
             refresh=refresh,
             progress=ProgressArtifact(label),
+            say=partial(_say, label),
             show=partial(_show_page, label),
             opened=partial(link_to_mlflow, tracking),
         )
@@ -150,6 +155,11 @@ def _told_without_secrets() -> Iterator[None]:
         ) from error
 
 
+def _say(label: str, text: str) -> None:
+    console.say(f"  {label}: {text}")
+    log.info("%s: %s", label, text)
+
+
 def _show_page(label: str, key: str, markdown: str, description: str) -> None:
     """A page of a stage in Prefect's UI; a stage that is called as its page is shows it under one name."""
     name = key if key == label else f"{key}-{label}"
@@ -162,12 +172,17 @@ def artifact_key(name: str) -> str:
 
 
 class ProgressArtifact:
-    """A stage's progress on the console, and every few seconds in Prefect's UI."""
+    """A stage's progress on the console, and every few seconds in Prefect's UI.
+
+    A stage may tell it from a thread that Prefect knows nothing of, as a tokenizer does that reads its texts
+    in one of its own: the artifact belongs to the run that this was made in all the same.
+    """
 
     EVERY = 3.0  # seconds
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self._run = copy_context()
         self._artifact: UUID | None = None
         self._sent = time.monotonic()
 
@@ -176,8 +191,10 @@ class ProgressArtifact:
         if not total or time.monotonic() - self._sent < self.EVERY:
             return
         self._sent = time.monotonic()
-        percent = 100 * done / total
         description = f"{self.label}: {done:,.0f} of {total:,.0f} {unit}, {note}"
+        self._run.copy().run(self._send, 100 * done / total, description)
+
+    def _send(self, percent: float, description: str) -> None:
         if self._artifact is None:
             key = artifact_key(f"progress-{self.label}")
             self._artifact = create_progress_artifact(percent, key=key, description=description)

@@ -17,7 +17,8 @@ from prefect.runtime import deployment
 from prefect.states import Cancelled, Crashed
 
 from flows.pools import cancel
-from tasks.endings import KILLED, end, end_the_dead, running
+from flows.readiness import is_temporary
+from tasks.endings import INTERRUPTED, KILLED, end, end_open_runs, end_the_dead, running
 from tasks.tracking import Tracking, open_tracking
 
 SPARED = "a sweep that began later did its work"
@@ -75,6 +76,16 @@ def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:
         end(tracking, run.info.run_id, "KILLED" if over.is_cancelled() else "FAILED", reason)
         _end_flow_run(client, run, over)
     return len(dead) + len(left)
+
+
+def end_at_once() -> None:
+    """End the MLflow runs of this process, and their flow runs where their server outlives it."""
+    ended = end_open_runs()
+    if is_temporary():
+        return
+    with get_client(sync_client=True) as client:
+        for run in ended:
+            _end_flow_run(client, run, Crashed(message=INTERRUPTED))
 
 
 def _of_prefect(tracking: Tracking) -> list[Run]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -36,6 +35,7 @@ from flows.sweep import sweep
 from tasks.endings import end_the_dead
 from tasks.errors import StageError, UsageError
 from tasks.home import ADDRESSES, home
+from tasks.locks import Timeout, holding
 from tasks.tracking import open_tracking
 
 STOPPING = 25.0  # seconds that running flows have to stop
@@ -79,15 +79,14 @@ def up(place: Place) -> None:
 
 @contextlib.contextmanager
 def _only_one(root: Path) -> Iterator[None]:
-    lock = FileLock(root / "work" / "up.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"touchstone up is running for {root} already; stop it with Ctrl-C there") from None
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(holding(root / "work" / "up.lock", timeout=0))
+        except Timeout:
+            raise UsageError(
+                f"touchstone up is running for {root} already; stop it with Ctrl-C there"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def _require_ports(place: Place) -> None:

@@ -6,6 +6,8 @@ MLflow's model catalogue does not wait for a network that may not be there.
 
 import os
 
+from tasks.lean_mlflow import import_mlflow_lean
+
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -19,3 +21,5 @@ for _name, _value in {
     "TRANSFORMERS_VERBOSITY": "error",
 }.items():
     os.environ.setdefault(_name, _value)
+
+import_mlflow_lean()

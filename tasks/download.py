@@ -4,6 +4,7 @@ A source is brought into a part in the checkpoint folder first, so that a later 
 once all of them are there, each is renamed into the output.
 """
 
+import hashlib
 import logging
 import shutil
 import time
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tasks.config import DownloadConfig, Source
+from tasks.digests import sha256_of
 from tasks.disk import FULL, require_space, writing
 from tasks.errors import StageError, UnreachableError, UsageError
 from tasks.fetch import AddressError, Part, fault_in, fetch
 from tasks.jsonl import dataset_rows, json_lines, made_rows, written_lines
-from tasks.manifest import digest_of, files_under, sha256_of, sha256_of_tree
+from tasks.manifest import digest_of, files_under, sha256_of_files, sha256_of_tree
 from tasks.unzip import unzip
 
 if TYPE_CHECKING:  # MLflow takes a second to import, and fingerprints are asked for without it
@@ -27,6 +29,7 @@ if TYPE_CHECKING:  # MLflow takes a second to import, and fingerprints are asked
 log = logging.getLogger(__name__)
 
 PROGRESS_EVERY = 0.2  # seconds
+COPIED_AT_ONCE = 2**20  # bytes
 
 
 class Meter:
@@ -128,9 +131,9 @@ def download(config: DownloadConfig, run: "StageRun") -> None:
     """
     mirror = _mirror_folder(config)
     targets = _targets(config, run.out)
-    origins = [_bring(source, config, mirror, run) for source in config.sources]
-    for source, origin, target in zip(config.sources, origins, targets, strict=True):
-        _place(source, origin, target, run)
+    brought = [_bring(source, config, mirror, run) for source in config.sources]
+    for source, (origin, digest), target in zip(config.sources, brought, targets, strict=True):
+        _place(source, origin, digest, target, run)
     files = [run.out / name for name in files_under(run.out)]
     run.log_metrics({"bytes": sum(file.stat().st_size for file in files), "files": len(files)})
 
@@ -157,28 +160,34 @@ def _part(source: Source, run: "StageRun") -> Part:
     return Part(run.checkpoint / f"{safe_name}.part")
 
 
-def _bring(source: Source, config: DownloadConfig, mirror: Path | None, run: "StageRun") -> str:
-    """Bring a source, whole and verified, into its part; returns where it came from."""
+def _bring(
+    source: Source, config: DownloadConfig, mirror: Path | None, run: "StageRun"
+) -> tuple[str, str | None]:
+    """Bring a source, whole and verified, into its part; returns where it came from.
+
+    And its digest, where it was made on the way.
+    """
     part = _part(source, run)
     try:
         with writing(source.name, run.checkpoint):
             if source.urls:
-                return _from_addresses(source, config, mirror, part, Meter(run.progress, source.name))
+                meter = Meter(run.progress, source.name)
+                return _from_addresses(source, config, mirror, part, meter), source.sha256
             part.discard()
             if source.path is not None:
                 return _from_path(source, part.path, run)
-            return _from_rows(source, config, mirror, part.path, run)
+            return _from_rows(source, config, mirror, part.path, run), source.sha256
     except StageError:
         if not source.urls or not part.resumable(source):
             part.discard()
         raise
 
 
-def _place(source: Source, origin: str, target: Path, run: "StageRun") -> None:
+def _place(source: Source, origin: str, digest: str | None, target: Path, run: "StageRun") -> None:
     """Give a part its final name, and log what it was."""
     part = _part(source, run)
     content = part.path
-    digest = source.sha256 or sha256_of_tree(content)
+    digest = digest or sha256_of_tree(content)
     with writing(source.name, run.out):
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.unzip:
@@ -251,29 +260,46 @@ def _copy_from_mirror(file: Path, part: Part, source: Source) -> str | None:
 # From this machine
 
 
-def _from_path(source: Source, part: Path, run: "StageRun") -> str:
+def _from_path(source: Source, part: Path, run: "StageRun") -> tuple[str, str]:
+    """Copy a file or folder; its digest is that of the bytes that were copied."""
     path = _checked_path(source)
     names = list(files_under(path)) if path.is_dir() else [""]
     sizes = {name: (path / name).stat().st_size for name in names}
     require_space(part.parent, sum(sizes.values()), source.name)
-    meter, done = Meter(run.progress, source.name), 0
+    meter, done, digests = Meter(run.progress, source.name), 0, {}
     for name in names:
         (part / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path / name, part / name)
+        digests[name] = _copied(path / name, part / name)
         done += sizes[name]
         meter(done, sum(sizes.values()))
-    _verify(part, source, str(path.absolute()))
-    return path.absolute().as_uri()
+    digest = sha256_of_files(digests) if path.is_dir() else digests[""]
+    origin = str(path.absolute())
+    if not digests:
+        _require_none("is an empty folder", source, origin)
+    elif path.is_dir() and source.sha256 not in (None, digest):
+        what = f"has, as a folder, the SHA-256 {digest} instead of {source.sha256}"
+        _require_none(what, source, origin)
+    elif path.is_file():
+        _require_none(fault_in(part, source, digest), source, origin)
+    if run.fingerprints.get(source.name, digest) != digest:
+        raise StageError(
+            f"{source.name}: {origin} was altered since its SHA-256 was taken: {digest} was copied instead "
+            f"of {run.fingerprints[source.name]}. Run again once nothing writes to it."
+        )
+    return path.absolute().as_uri(), digest
 
 
-def _verify(part: Path, source: Source, origin: str) -> None:
-    if part.is_dir():
-        found = sha256_of_tree(part)
-        fault = None
-        if source.sha256 not in (None, found):
-            fault = f"has, as a folder, the SHA-256 {found} instead of {source.sha256}"
-    else:
-        fault = fault_in(part, source) if part.exists() else "is an empty folder"
+def _copied(source: Path, target: Path) -> str:
+    """Copy a file; returns the SHA-256 of the bytes that were copied."""
+    digest = hashlib.sha256()
+    with source.open("rb") as read, target.open("wb") as written:
+        while block := read.read(COPIED_AT_ONCE):
+            digest.update(block)
+            written.write(block)
+    return digest.hexdigest()
+
+
+def _require_none(fault: str | None, source: Source, origin: str) -> None:
     if fault:
         raise StageError(f"{source.name} from {origin} {fault}. Correct the source, or what it expects.")
 
@@ -292,7 +318,7 @@ def _from_rows(
             done += file.write(line)
             count += 1
             meter(done, source.size)
-    _verify(part, source, origin)
+    _require_none(fault_in(part, source), source, origin)
     if source.rows is not None and count < source.rows:
         log.warning("%s from %s has %d rows; %d were asked for", source.name, origin, count, source.rows)
     return origin

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from mlflow.entities import Run
 
 from tasks.disk import explained
 from tasks.errors import StoppedError, TouchstoneError
 from tasks.home import without_password
+from tasks.locks import Timeout, holding, sweep_locks
 from tasks.secrets import redacted
 from tasks.tracking import Tracking, explained_by_store, is_reachable, set_tags
 
@@ -26,7 +26,7 @@ INTERRUPTED = "interrupted, or cancelled"
 def machine_of(tracking: Tracking) -> str:
     """A name for this work folder, made once: runs that it is written on hold their locks in it."""
     path = tracking.work / "machine"
-    with FileLock(f"{path}.lock"):
+    with holding(f"{path}.lock"):
         if not path.is_file():
             path.write_text(uuid.uuid4().hex, encoding="utf-8")
         return path.read_text(encoding="utf-8")
@@ -42,6 +42,9 @@ def held(tracking: Tracking, name: str) -> dict[str, str]:
     return {LOCK: name, MACHINE: machine_of(tracking)}
 
 
+_open: dict[str, Tracking] = {}  # the runs that this process is about, by their ids
+
+
 @contextmanager
 def ending(
     tracking: Tracking,
@@ -54,6 +57,7 @@ def ending(
     `last` is called before a bad end, `on_defect` before that when the error is none that a user can mend.
     Raises the body's error, or the one about the disk that explains it.
     """
+    _open[run_id] = tracking
     try:
         yield
     except BaseException as error:
@@ -64,7 +68,10 @@ def ending(
         if told is error:
             raise
         raise told from error
-    tracking.client.set_terminated(run_id, "FINISHED")
+    else:
+        tracking.client.set_terminated(run_id, "FINISHED")
+    finally:
+        del _open[run_id]
 
 
 def end_badly(
@@ -100,6 +107,15 @@ def end(tracking: Tracking, run_id: str, status: str, reason: str) -> None:
     tracking.client.set_terminated(run_id, status)
 
 
+def end_open_runs() -> list[Run]:
+    """End the runs of this process though their work is not over: it is about to end. Returns them."""
+    ended = []
+    for run_id, tracking in reversed(_open.copy().items()):
+        end(tracking, run_id, "KILLED", INTERRUPTED)
+        ended.append(tracking.client.get_run(run_id))
+    return ended
+
+
 def running(tracking: Tracking, condition: str) -> list[Run]:
     """The runs that MLflow believes to be running, of those that a filter of MLflow's finds."""
     return tracking.client.search_runs(
@@ -108,18 +124,19 @@ def running(tracking: Tracking, condition: str) -> list[Run]:
 
 
 def end_the_dead(tracking: Tracking) -> list[Run]:
-    """End the runs of this machine whose process is gone: nobody holds their lock. Returns them."""
+    """End the runs of this machine whose process is gone: nobody holds their lock. Returns them.
+
+    Lock files that killed processes left are removed.
+    """
     dead = []
     for run in running(tracking, f"tags.`{MACHINE}` = '{machine_of(tracking)}'"):
-        lock = FileLock(lock_path(tracking, run.data.tags[LOCK]))
         try:
-            lock.acquire(timeout=0)
+            with holding(lock_path(tracking, run.data.tags[LOCK]), timeout=0):
+                if tracking.client.get_run(run.info.run_id).info.status == "RUNNING":  # not ended meanwhile
+                    end(tracking, run.info.run_id, "KILLED", KILLED)
+                    dead.append(run)
         except Timeout:
             continue
-        try:
-            if tracking.client.get_run(run.info.run_id).info.status == "RUNNING":  # not ended meanwhile
-                end(tracking, run.info.run_id, "KILLED", KILLED)
-                dead.append(run)
-        finally:
-            lock.release()
+    for folder in (tracking.work, tracking.work / "downloads"):
+        sweep_locks(folder)
     return dead

@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 
 from tasks.config import Source
+from tasks.digests import sha256_of
 from tasks.disk import require_space
 from tasks.errors import StageError
-from tasks.manifest import canonical_json, sha256_of, write_atomically
+from tasks.manifest import canonical_json, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +101,14 @@ class Part:
         return whole and source.sha256 is not None and fault_in(self.path, source) is None
 
 
-def fault_in(path: Path, source: Source) -> str | None:
-    """What is wrong with a file that should be `source`, or None."""
+def fault_in(path: Path, source: Source, digest: str | None = None) -> str | None:
+    """What is wrong with a file that should be `source`, or None; `digest` is its SHA-256, if known."""
     size = path.stat().st_size
     if size == 0:
         return "is empty"
     if source.size is not None and size != source.size:
         return f"has {size} bytes instead of {source.size}"
-    if source.sha256 is not None and (found := sha256_of(path)) != source.sha256:
+    if source.sha256 is not None and (found := digest or sha256_of(path)) != source.sha256:
         return f"has the SHA-256 {found} instead of {source.sha256}"
     return None
 

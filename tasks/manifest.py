@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from tasks.digests import sha256_of
 
 MANIFEST = "manifest.json"
 
@@ -21,33 +22,16 @@ def canonical_json(value: Any) -> bytes:
     return text.encode()
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sha256_of_tree(path: Path) -> str:
-    """Digest of a file's bytes, or of a folder's file names and bytes, whatever the folder is called.
-
-    A process that asks again reads only what has another size or time since: a model may be many gigabytes.
-    """
+    """Digest of a file's bytes, or of a folder's file names and bytes, whatever the folder is called."""
     if path.is_file():
-        return _sha256_of_unchanged(path)
-    return hashlib.sha256(
-        canonical_json({name: _sha256_of_unchanged(path / name) for name in files_under(path)})
-    ).hexdigest()
+        return sha256_of(path)
+    return sha256_of_files({name: sha256_of(path / name) for name in files_under(path)})
 
 
-def _sha256_of_unchanged(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of_state(
-        path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    )
-
-
-@lru_cache(maxsize=10_000)
-def _sha256_of_state(path: Path, _inode: int, _size: int, _modified: int, _changed: int) -> str:
-    return sha256_of(path)
+def sha256_of_files(digests: dict[str, str]) -> str:
+    """Digest of a folder whose files, by name, have these digests."""
+    return hashlib.sha256(canonical_json(digests)).hexdigest()
 
 
 def files_under(folder: Path) -> Iterator[str]:

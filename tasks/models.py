@@ -1,5 +1,8 @@
 """Loading causal language models: from a folder of ours or of anyone's, running no code of theirs."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,6 +15,18 @@ from tasks.errors import StageError
 ADAPTER = "adapter_config.json"
 
 logging.disable_progress_bar()  # the stage reports its own progress
+
+
+@contextmanager
+def retired_names() -> Iterator[None]:
+    """Take no notice of the one name that PEFT 0.21 and TRL 1.16 ask for and Transformers 5.24 retires.
+
+    It works until Transformers 6, and only they can ask for another.
+    """
+    with warnings.catch_warnings():
+        retired = "`is_gradient_checkpointing` is deprecated"
+        warnings.filterwarnings("ignore", message=retired, category=FutureWarning)
+        yield
 
 
 def load_model(folder: Path, base: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -41,4 +56,5 @@ def load_causal(folder: Path | str, **options: object) -> PreTrainedModel:
 
 def merged(model: PreTrainedModel, adapters: Path) -> PreTrainedModel:
     """The model with adapters merged into its weights, in place."""
-    return PeftModel.from_pretrained(model, adapters).merge_and_unload()
+    with retired_names():
+        return PeftModel.from_pretrained(model, adapters).merge_and_unload()

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow.artifacts
-from filelock import FileLock
 from mlflow.entities import Run
 from pydantic import BaseModel, ConfigDict
 
 from tasks import manifest
 from tasks.errors import StageError
+from tasks.locks import holding
 from tasks.tracking import Tracking, local_folder, set_tags
 
 OUTPUT, ASIDE = "output", "aside"
@@ -83,7 +83,7 @@ def fetch(tracking: Tracking, reference: Reference) -> Path:
             )
         return folder
     folder = tracking.work / "downloads" / reference.digest
-    with FileLock(f"{folder}.lock"):
+    with holding(f"{folder}.lock"):
         if manifest.fault_in(folder, reference.digest) is None:
             return folder
         part = folder.with_name(f"{folder.name}.part")

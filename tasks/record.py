@@ -16,23 +16,24 @@ import json
 import logging
 import re
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from posixpath import normpath
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 
 from tasks import manifest
 from tasks.config import StageConfig
 from tasks.endings import KILLED, LOCK, MACHINE, end, ending, held, lock_path, machine_of, running
 from tasks.errors import StageError
+from tasks.locks import Timeout, holding
 from tasks.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
 from tasks.secrets import redacted
 from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
@@ -64,6 +65,10 @@ class Progress(Protocol):
 
 def no_progress(done: float, total: float, unit: str, note: str) -> None:
     """For callers that do not watch."""
+
+
+def say_nothing(text: str) -> None:
+    """For callers that do not listen."""
 
 
 class Show(Protocol):
@@ -106,7 +111,11 @@ class StageRun:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
+    say: Callable[[str], None] = say_nothing
+    """Who is told what a person should know and the numbers do not tell: where a training resumes."""
     show: Show = no_show
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when the stage is to stop; a training heeds it where it can be continued (tasks/stopping.py)."""
     shared: Path | None = None
     """Files of this machine that outlive the stage; all that is there can be made again."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -231,6 +240,7 @@ def execute(
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
     progress: Progress = no_progress,
+    say: Callable[[str], None] = say_nothing,
     show: Show = no_show,
     opened: Callable[[str], None] | None = None,
 ) -> Reference:
@@ -275,6 +285,7 @@ def execute(
             fingerprints=fingerprints or {},
             lineage=lineage or {},
             progress=progress,
+            say=say,
             show=show,
         )
         with ending(tracking, run.run_id, run.flush, run.log_traceback):
@@ -304,16 +315,13 @@ def execute(
 
 @contextmanager
 def _only_one(path: Path, label: str, progress: Progress) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(0, 1, "", f"{label} is being run by another process; waiting for it")
-        lock.acquire()
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(path, timeout=0))
+        except Timeout:
+            progress(0, 1, "", f"{label} is being run by another process; waiting for it")
+            held.enter_context(holding(path))
         yield
-    finally:
-        lock.release()
 
 
 def _bury_the_dead(tracking: Tracking, key: str) -> None:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow.artifacts
-from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
+from tasks.digests import sha256_of
 from tasks.errors import UsageError
-from tasks.manifest import digest_of, files_under, sha256_of
+from tasks.locks import holding
+from tasks.manifest import digest_of, files_under
 from tasks.tracking import Tracking, local_folder
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -32,7 +33,7 @@ DECIDED = "touchstone.promotion"  # tag of a version: all that was decided, as J
 def one_at_a_time(tracking: Tracking, name: str) -> Iterator[None]:
     """Let no other process of this machine decide on, or move, the champion of the registered model."""
     lock = f"registry-{digest_of(name.encode())[:16]}.lock"  # a name may hold what no file's may
-    with FileLock(tracking.work / lock):
+    with holding(tracking.work / lock):
         yield
 
 

@@ -5,7 +5,7 @@ assistant with the tokenizer's end token, whatever that is.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -108,12 +108,28 @@ class Template:
 
         Special tokens of the template are special; what looks like one in a row's own words is text.
         """
-        if row.get("plain"):
-            begin = [self.tokenizer.bos_token_id] * self._begins
-            return begin + text_ids(self.tokenizer, [row["instruction"]])[0]
-        words = [text for message in self.messages(row) for text in message.values()]
-        if not any(self._special.search(text) for text in words):
-            return self._ids(self.prompt(row))
+        return self.prompts_ids([row])[0]
+
+    def prompts_ids(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """`prompt_ids` of every row, those of which nothing is special to be told apart in one call."""
+        ids: dict[int, list[int]] = {}
+        ordinary: dict[int, str] = {}
+        for place, row in enumerate(rows):
+            words = [text for message in self.messages(row) for text in message.values()]
+            if row.get("plain"):
+                begin = [self.tokenizer.bos_token_id] * self._begins
+                ids[place] = begin + text_ids(self.tokenizer, [row["instruction"]])[0]
+            elif any(self._special.search(text) for text in words):
+                ids[place] = self._ids_with_special(row, words)
+            else:
+                ordinary[place] = self.prompt(row)
+        if ordinary:
+            texts = list(ordinary.values())
+            found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            ids |= zip(ordinary, found, strict=True)
+        return [ids[place] for place in range(len(rows))]
+
+    def _ids_with_special(self, row: Mapping[str, Any], words: Sequence[str]) -> list[int]:
         hidden = next(mark for mark in NONCHARACTERS if not any(mark in text for text in words))
         text = self.prompt(_hiding(row, self._special, hidden))
         ids: list[int] = []

@@ -33,7 +33,7 @@ from tasks.corpus import (
     split_parts,
     training_lengths,
 )
-from tasks.duplicates import groups_of, near_duplicates
+from tasks.duplicates import Groups, join_near_duplicates
 from tasks.errors import StageError
 from tasks.reading import read_text
 from tasks.record import StageRun
@@ -124,8 +124,9 @@ def _texts_to_learn(
 def _distinct_texts(rows: Path) -> list[str]:
     """The training rows' texts; of near duplicates the first, or some would be learned and held out."""
     texts = list(texts_of(rows))
-    groups = groups_of(len(texts), near_duplicates([(text,) for text in texts]))
-    return [text for index, (group, text) in enumerate(zip(groups, texts, strict=True)) if group == index]
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, [(text,) for text in texts])
+    return [texts[place] for place in np.unique(groups.smallest()).tolist()]
 
 
 class SplitWriter:

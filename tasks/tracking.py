@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import httpx
-from filelock import FileLock
 from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -20,12 +19,14 @@ from mlflow.exceptions import MlflowException
 from tasks.disk import explained
 from tasks.errors import StageError, UnreachableError, UsageError, causes
 from tasks.home import home, without_password
+from tasks.locks import holding
 
 # MLflow looks on the hub for a card of models that come from no hub, and prints the traceback of errors that
 # it also raises.
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 
 EXPERIMENT = "touchstone"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # without it the UI opens on traces, "Traces 0"
 MARK, MARK_FILE = "touchstone.artifacts", ".touchstone"  # tag of the experiment, file among its artifacts
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 LOCKED = "database is locked"  # says SQLite, when it has waited its 20 seconds
@@ -75,7 +76,7 @@ def open_tracking(
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
         _check_answers(uri, wait)
-        with FileLock(root / "work" / "open.lock"):
+        with holding(root / "work" / "open.lock"):
             set_tracking_uri(uri)
             client = MlflowClient(tracking_uri=uri)
             location = _location(root, uri, served)
@@ -158,7 +159,7 @@ def _location(root: Path, uri: str, served: bool) -> str | None:
 
 def _create_experiment(client: MlflowClient, location: str | None) -> Experiment:
     """Artifacts that are files are marked, so that another machine can tell that they are none of its own."""
-    tags = {}
+    tags = dict(KIND)
     if location and (folder := local_folder(location)):
         folder.mkdir(parents=True, exist_ok=True)
         tags[MARK] = uuid.uuid4().hex

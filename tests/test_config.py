@@ -20,8 +20,8 @@ from tasks.config import (
     StageConfig,
     TokenizeConfig,
 )
+from tasks.digests import sha256_of
 from tasks.errors import UsageError
-from tasks.manifest import sha256_of
 
 CONFIGS = sorted(
     (found for found in vars(tasks.config).values() if isinstance(found, type) and found is not StageConfig),
@@ -48,7 +48,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         *(
             f"{config}.{name}"
             for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
-            for name in ("device", "gradient_checkpointing", "preflight")
+            for name in ("checkpoint_every", "device", "gradient_checkpointing", "preflight")
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
@@ -62,6 +62,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "JudgeConfig.audit_rows",
         "JudgeConfig.gates",
         "JudgeConfig.traces",
+        "PretrainConfig.checkpoint_every",
         "PretrainConfig.compile",
         "PretrainConfig.device",
         "PretrainConfig.preflight",

@@ -673,6 +673,31 @@ def test_a_link_that_leaves_the_folder_or_hides_one_is_refused(run, tmp_path, ta
         fingerprints(settings)
 
 
+@pytest.mark.parametrize("place", ["a.txt", "corpus/a.txt"])
+def test_pitfall_44_what_is_altered_between_its_fingerprint_and_its_copy_is_refused(tmp_path, place):
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(BODY)
+    settings = config({"path": tmp_path / place.partition("/")[0]})
+    run = stage_run(tmp_path / "run", fingerprints=fingerprints(settings))
+    file.write_bytes(OTHER)
+    message = failure(settings, run)
+    assert "was altered since its SHA-256 was taken" in message
+    assert fingerprints(settings)[settings.sources[0].name] in message
+    assert contents(run.checkpoint) == {}
+    file.write_bytes(BODY)
+    download(settings, run)
+
+
+def test_a_local_file_is_read_once_to_be_copied_and_its_copy_not_at_all(run, tmp_path, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_bytes(BODY)
+    (tmp_path / "b.txt").write_bytes(BODY)
+    monkeypatch.setattr("tasks.digests._read", None)
+    download(config({"path": tmp_path / "corpus"}, {"path": tmp_path / "b.txt"}), run)
+    assert contents(run.out) == {"corpus/a.txt": BODY, "b.txt": BODY}
+
+
 def test_an_empty_file_or_folder_is_named(run, tmp_path):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "folder").mkdir()

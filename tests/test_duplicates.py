@@ -2,12 +2,26 @@
 
 import itertools
 import json
+import random
+from collections import Counter
+from unittest.mock import patch
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.duplicates import OWN_SHARED, SHARED, groups_of, near_duplicates, words_of
+from tasks import duplicates, similar_sets
+from tasks.duplicates import (
+    OWN_SHARED,
+    PHRASE_COUNT,
+    PHRASE_SHARE,
+    SHARED,
+    Groups,
+    join_near_duplicates,
+    near_duplicates,
+    words_of,
+)
 from tasks.rows import prompt_of
 from tasks.skills import make_rows
 
@@ -67,7 +81,9 @@ def test_texts_of_one_template_are_not_each_others_duplicates():
 def test_every_copy_is_led_to_the_first():
     texts = [("a b",), ("x",), ("A b!",), (STORY,), ("a  b",), (STORY + " now",)]
     assert near_duplicates(texts) == [(0, 2), (0, 4), (3, 5)]
-    assert groups_of(6, near_duplicates(texts)) == [0, 1, 0, 3, 0, 3]
+    groups = Groups(6)
+    join_near_duplicates(groups, texts)
+    assert groups.smallest().tolist() == [0, 1, 0, 3, 0, 3]
 
 
 def test_texts_without_a_word_are_the_same_when_their_signs_are():
@@ -75,7 +91,7 @@ def test_texts_without_a_word_are_the_same_when_their_signs_are():
 
 
 def test_groups_follow_pairs_in_any_order():
-    assert groups_of(6, [(4, 5), (2, 4), (0, 5)]) == [0, 1, 0, 3, 0, 0]
+    assert grouped(6, [(4, 5), (2, 4), (0, 5)]) == [0, 1, 0, 3, 0, 0]
 
 
 def test_the_books_rows_have_six_pairs_that_differ_by_punctuation_alone(shared_data):
@@ -94,16 +110,46 @@ def test_made_skills_hold_no_near_duplicate():
 
 def slowly(texts):
     """Every two texts compared, as the docstring of the module says it."""
-    words = [words_of(text) for (text,) in texts]
-    pairs = [set(zip(("", *each), (*each, ""), strict=True)) if each else set() for each in words]
-    numbers = [[word for word in each if word[0].isdigit()] for each in words]
-    for one, other in itertools.combinations(range(len(texts)), 2):
-        if words[one] == words[other] and words[one]:
-            yield one, other
-        elif numbers[one] == numbers[other] and pairs[one] and pairs[other]:
-            shared = len(pairs[one] & pairs[other]) / len(pairs[one] | pairs[other])
-            if shared >= max(SHARED, OWN_SHARED):  # of so few texts none makes a turn of phrase
-                yield one, other
+    first = {}
+    for place, text in enumerate(texts):
+        words = tuple(map(words_of, text))
+        if (earlier := first.setdefault(words, place)) != place:
+            yield earlier, place
+    pairs = [
+        {
+            (number, pair)
+            for number, part in enumerate(words)
+            if part
+            for pair in zip(("", *part), (*part, ""), strict=True)
+        }
+        for words in first
+    ]
+    numbers = [[[word for word in part if word[0].isdigit()] for part in words] for words in first]
+    counts = Counter(itertools.chain.from_iterable(pairs))
+    most = max(PHRASE_COUNT, PHRASE_SHARE * len(first))
+    own = [{pair for pair in each if counts[pair] <= most} for each in pairs]
+    places = list(first.values())
+    for one, other in itertools.combinations(range(len(places)), 2):
+        if numbers[one] == numbers[other] and own[one] | own[other]:
+            parts = {part for part, _ in pairs[one] | pairs[other]}
+            in_parts = [
+                [{pair for pair in pairs[x] if pair[0] == part} for x in (one, other)] for part in parts
+            ]
+            if (
+                all(jaccard(*each) >= SHARED for each in in_parts)
+                and jaccard(own[one], own[other]) >= OWN_SHARED
+            ):
+                yield places[one], places[other]
+
+
+def jaccard(one, other):
+    return len(one & other) / len(one | other)
+
+
+def grouped(count, pairs):
+    groups = Groups(count)
+    groups.join(np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    return groups.smallest().tolist()
 
 
 LONG = st.lists(st.sampled_from(["a", "b", "c", "7"]), min_size=0, max_size=3).map(
@@ -112,7 +158,75 @@ LONG = st.lists(st.sampled_from(["a", "b", "c", "7"]), min_size=0, max_size=3).m
 SHORT = st.text("ab7 .", max_size=6).filter(words_of).map(lambda text: (text,))
 
 
-@given(st.lists(LONG | SHORT, max_size=9))
-def test_no_pair_is_missed(texts):
-    expected = groups_of(len(texts), slowly(texts))
-    assert groups_of(len(texts), near_duplicates(texts)) == expected
+def templated(seed, count):
+    """Rows of a few templates whose slots few words fill, and copies of rows with a word or two altered."""
+    draw = random.Random(seed)
+    words, fillers = ([f"{kind}{chr(97 + n)}" for n in range(draw.choice([3, 8, 26]))] for kind in "wf")
+    templates = [draw.choices([*words, None], k=draw.randint(3, 60)) for _ in range(draw.randint(1, 4))]
+    texts = []
+    for _ in range(count):
+        if texts and draw.random() < 0.4:
+            parts = [part.split() for part in draw.choice(texts)]
+            altered = draw.choice(parts)
+            for _ in range(draw.randint(1, 3)):
+                place = draw.randint(0, len(altered))
+                altered[place : place + draw.randint(0, 1)] = draw.choices(
+                    [*words, "7"], k=draw.randint(0, 1)
+                )
+        else:
+            filled = [[word or draw.choice(fillers) for word in draw.choice(templates)] for _ in range(2)]
+            parts = filled if draw.random() < 0.3 else [filled[0], []]
+        texts.append(tuple(" ".join(part) for part in parts))
+    return [text for text in texts if any(map(words_of, text))]
+
+
+TEMPLATED = st.builds(templated, st.integers(0, 2**32 - 1), st.integers(2, 120))
+LIMITS = st.fixed_dictionaries(
+    {
+        (similar_sets, "COMPARED"): st.sampled_from([1, 2, 8, 48]),
+        (similar_sets, "LOOPED"): st.sampled_from([1, 8, 1024]),
+        (similar_sets, "ENTRIES"): st.sampled_from([500, 2**21]),
+        (similar_sets, "PAIRS"): st.sampled_from([20, 2**18]),
+        (similar_sets, "CHECKED"): st.sampled_from([10, 2**15]),
+        (duplicates, "_BLOCK"): st.sampled_from([30, 1000, 2**22]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(LONG | SHORT, max_size=9) | TEMPLATED, LIMITS)
+def test_exactly_the_near_duplicates_are_found_whatever_is_looked_at_at_once(texts, limits):
+    """The limits bound memory; small ones make a few rows go every way that a million do."""
+    expected = sorted(slowly(texts))
+    patches = [patch.object(module, name, value) for (module, name), value in limits.items()]
+    groups = Groups(len(texts))
+    for each in patches:
+        each.start()
+    try:
+        found = near_duplicates(texts)
+        join_near_duplicates(groups, texts)
+    finally:
+        for each in patches:
+            each.stop()
+    assert found == expected
+    assert groups.smallest().tolist() == grouped(len(texts), expected)
+
+
+def test_texts_that_are_all_alike_are_compared_with_a_few_only(monkeypatch):
+    """What others link is not looked at: of n alike there would be n * n / 2 pairs."""
+    words = STORY.split()
+    texts = [
+        (" ".join([*words[:place], word, *words[place:]]),) for place in range(len(words)) for word in "abc"
+    ]
+    checked = []
+    similar = similar_sets._Search._similar
+    monkeypatch.setattr(similar_sets, "PAIRS", 200)
+    monkeypatch.setattr(
+        similar_sets._Search,
+        "_similar",
+        lambda self, left, right: checked.append(len(left)) or similar(self, left, right),
+    )
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, texts)
+    assert groups.smallest().tolist() == grouped(len(texts), sorted(slowly(texts)))
+    assert sum(checked) < len(texts) ** 2 / 8

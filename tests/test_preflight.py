@@ -30,7 +30,7 @@ from tasks.preflight.report import Proof, Report, refuse
 from tasks.preflight.splits import documents_apart, rows_apart
 from tasks.preflight.tuning import preflight_finetuning, preflight_rows
 from tasks.pretrain.blocks import Batch, batch_at
-from tasks.rows import write_rows
+from tasks.rows import load_groups, write_groups, write_rows
 from tasks.tokenize import characters
 from tasks.tokens import IGNORED, Split, TokenFiles
 
@@ -404,6 +404,45 @@ def test_pitfall_2_a_near_duplicate_is_named():
 def test_rows_that_are_alike_within_one_split_share_nothing():
     rows = SPLITS | {"train": [asked(1, "Add 1 and 3."), asked(2, "add 1 and 3")]}
     assert [proof.verdict for proof in rows_apart(rows)] == ["passed", "passed"]
+
+
+def test_known_groups_are_taken_for_what_is_nearly_alike_and_never_for_what_is_exactly_alike():
+    """Rows are alike by the rows stage's word alone; that it says nothing does not hide the same prompt."""
+    exact, near = rows_apart(SPLITS, [[2, 77, 5], [3, 3]])
+    assert exact.verdict == "passed"
+    assert (near.verdict, near.where) == ("failed", "test row 5 and train row 2")
+    exact, near = rows_apart(SPLITS | {"test": [asked(7, " add 12  and 35.")]}, [])
+    assert (exact.verdict, near.verdict) == ("failed", "passed")
+
+
+def test_rows_that_were_altered_since_they_were_compared_are_compared_again(tmp_path):
+    for name, rows in SPLITS.items():
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    assert load_groups(tmp_path) is None
+    write_groups(tmp_path, [])
+    assert load_groups(tmp_path) == []
+    leaking = [*SPLITS["validation"], asked(8, SENTENCE.replace("great ", "") + "!")]
+    write_rows(tmp_path / "validation.jsonl", leaking)
+    assert load_groups(tmp_path) is None
+    _, near = rows_apart(SPLITS | {"validation": leaking}, load_groups(tmp_path))
+    assert near.verdict == "failed"
+
+
+def test_groups_found_by_another_rule_are_found_anew(tmp_path, monkeypatch):
+    for name, rows in SPLITS.items():
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    write_groups(tmp_path, [])
+    monkeypatch.setattr("tasks.rows.groups.RULE", 0)
+    assert load_groups(tmp_path) is None
+
+
+def test_fine_tuning_is_preflighted_without_comparing_the_rows_again(data, tmp_path, monkeypatch):
+    write_groups(tmp_path, [])
+    known = sft_data(TUNE, TUNE_LETTERS, tmp_path, 64)
+    monkeypatch.setattr("tasks.preflight.splits.prompt_groups", None)
+    assert preflight_rows(known).failed == []
+    with pytest.raises(TypeError):
+        preflight_rows(data)  # written before the groups were
 
 
 def test_documents_that_stand_in_both_splits_are_named():

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tasks.config import RowsConfig
 from tasks.errors import RefusedError, StageError
 from tasks.preflight.splits import rows_apart
-from tasks.rows import SPLITS, load_split, prompt_of, prompts_alike, rows, texts_of, write_rows
+from tasks.rows import SPLITS, load_groups, load_split, prompt_groups, prompt_of, rows, texts_of, write_rows
 from tasks.rows.canonical import can_be_opened, opened
 from tasks.rows.splits import split_rows
 
@@ -109,6 +109,7 @@ def test_pitfall_2_the_books_unshuffled_split_leaks_two_test_and_four_validation
     assert not prompts(splits["test"]) & prompts(splits["train"] + splits["validation"])
     assert not prompts(splits["validation"]) & prompts(splits["train"])
     assert sorted(path.name for path in run.out.iterdir()) == [
+        "groups.json",
         "rows.json",
         "test.jsonl",
         "train.jsonl",
@@ -123,6 +124,13 @@ def test_pitfall_2_no_seed_lets_a_real_row_leak_exactly_or_nearly(real, stage_ru
     splits = {name: load_split(run.out, name) for name in SPLITS}
     assert counts_of(run)["splits"] == {"train": 935, "validation": 55, "test": 110}
     assert [proof.verdict for proof in rows_apart(splits)] == ["passed", "passed"]
+    members = [row for found in splits.values() for row in found]
+    together = {}
+    for row, group in zip(members, prompt_groups(members), strict=True):
+        together.setdefault(group, set()).add(row["id"])
+    assert sorted(map(sorted, load_groups(run.out))) == sorted(
+        sorted(ids) for ids in together.values() if len(ids) > 1
+    )
 
 
 def test_six_of_the_books_preferences_prefer_nothing(real, stage_run):
@@ -173,14 +181,17 @@ def test_balanced_messages_are_as_many_of_each_label_and_the_rest_has_none_that_
     left_out = load_split(run.out, "left_out")
     assert len(left_out) == counts["left_out"]
     kept_apart = {"train": left_out} | {name: load_split(run.out, name) for name in ("validation", "test")}
-    assert prompts_alike_between(kept_apart) == []
+    assert groups_in_several(kept_apart) == []
     assert sum(1 for _ in texts_of(run.out)) == 635 * 2 + len(left_out)
 
 
-def prompts_alike_between(splits):
-    members = [(name, row) for name, found in splits.items() for row in found]
-    pairs = prompts_alike([row for _, row in members])
-    return [pair for pair in pairs if len({members[place][0] for place in pair}) > 1]
+def groups_in_several(splits):
+    names = [name for name, found in splits.items() for _ in found]
+    groups = prompt_groups([row for found in splits.values() for row in found])
+    found = {}
+    for name, group in zip(names, groups, strict=True):
+        found.setdefault(group, set()).add(name)
+    return [group for group, within in found.items() if len(within) > 1]
 
 
 # Splits of whatever rows
@@ -214,7 +225,7 @@ def test_splits_hold_every_row_once_and_no_prompt_twice(questions, shares, shuff
 def test_splits_keep_their_sizes_where_enough_is_asked_only_once(questions, seed):
     questions += range(100, 160)
     found = [row_of(number, prompt) for number, prompt in enumerate(questions)]
-    splits, _, moved, _ = split_rows(found, RowsConfig(seed=seed, train=0.8, validation=0.1))
+    splits, _, moved, *_ = split_rows(found, RowsConfig(seed=seed, train=0.8, validation=0.1))
     order = list(range(len(found)))
     random.Random(seed).shuffle(order)
     train, validation = round(len(found) * 0.8), round(len(found) * 0.1)
@@ -231,7 +242,7 @@ def test_splits_keep_their_sizes_where_enough_is_asked_only_once(questions, seed
 @given(st.lists(st.integers(0, 30), min_size=20, max_size=40, unique=True), SEEDS)
 def test_nothing_moves_where_nothing_leaks(questions, seed):
     found = [row_of(number, prompt) for number, prompt in enumerate(questions)]
-    splits, _, moved, _ = split_rows(found, RowsConfig(seed=seed))
+    splits, _, moved, *_ = split_rows(found, RowsConfig(seed=seed))
     order = list(found)
     random.Random(seed).shuffle(order)
     assert moved == {"test": 0, "validation": 0}
@@ -256,7 +267,7 @@ def test_the_split_of_a_seed_is_this_literal():
 
 def test_leaking_rows_are_moved_to_train_and_replaced_by_rows_asked_once():
     found = [row_of(number, prompt) for number, prompt in enumerate([0, 1, 2, 3, 4, 0, 5, 1, 6, 7])]
-    splits, _, moved, _ = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
+    splits, _, moved, *_ = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
     assert moved == {"test": 2, "validation": 0}
     assert {name: ids(members) for name, members in splits.items()} == {
         "train": [0, 1, 2, 5, 7],  # 5 and 7 ask what 0 and 1 ask
@@ -267,7 +278,7 @@ def test_leaking_rows_are_moved_to_train_and_replaced_by_rows_asked_once():
 
 def test_where_every_prompt_is_asked_twice_both_rows_are_tested():
     found = [row_of(number, number % 10) for number in range(20)]
-    splits, _, moved, _ = split_rows(found, RowsConfig(train=0.7, validation=0.1, shuffle=False))
+    splits, _, moved, *_ = split_rows(found, RowsConfig(train=0.7, validation=0.1, shuffle=False))
     assert moved == {"test": 4, "validation": 2}
     assert {name: len(members) for name, members in splits.items()} == {
         "train": 14,
@@ -279,7 +290,7 @@ def test_where_every_prompt_is_asked_twice_both_rows_are_tested():
 
 def test_a_group_larger_than_the_test_share_is_tested_before_nothing_is():
     found = [row_of(number, number // 3) for number in range(12)]
-    splits, _, moved, _ = split_rows(found, RowsConfig(train=0.9, validation=0))
+    splits, _, moved, *_ = split_rows(found, RowsConfig(train=0.9, validation=0))
     assert (moved["test"], len(splits["test"]), len(prompts(splits["test"]))) == (1, 3, 1)
 
 
@@ -297,8 +308,9 @@ def test_near_duplicates_leak_too_and_are_counted_apart():
     found = [row_of(number, f"{'abcdefghij'[number]}?") for number in range(10)]
     found[5]["instruction"] = "Question 'a'!"  # nearly what 0 asks
     found[6]["instruction"] = "question  b?"  # what 1 asks
-    splits, _, moved, near = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
+    splits, _, moved, near, groups = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
     assert (moved, near) == ({"test": 2, "validation": 0}, {"test": 1, "validation": 0})
+    assert groups == [[0, 5], [1, 6]]
     assert {name: ids(members) for name, members in splits.items()} == {
         "train": [0, 1, 2, 5, 6],
         "validation": [8, 9],
@@ -446,7 +458,7 @@ def test_what_was_said_before_is_part_of_the_prompt():
     asked = {"instruction": "And now?", "input": ""}
     begun = [asked | {"messages": [{"role": "user", "content": text}]} for text in ("Hi", "hi ", "Bye")]
     assert prompt_of(begun[0]) == prompt_of(begun[1]) != prompt_of(begun[2])
-    assert prompts_alike([asked, *begun]) == [(1, 2)]
+    assert prompt_groups([asked, *begun]) == [0, 1, 1, 3]
 
 
 @given(TEXT.filter(can_be_opened))
@@ -457,7 +469,7 @@ def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(te
     assert test_row["instruction"].strip()
     assert test_row["output"].strip()
     assert prompt_of(test_row) == prompt_of(row)
-    assert prompts_alike([row, test_row]) == [(0, 1)]
+    assert prompt_groups([row, test_row]) == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,15 @@ def test_the_tests_write_nothing_into_the_checkout():
     assert os.environ["PREFECT_HOME"].startswith(str(home()))
 
 
+def test_the_experiment_opens_on_its_runs_and_not_on_traces(tracking):
+    experiment = tracking.client.get_experiment(tracking.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_an_open_store_leaves_no_lock_file(tracking):
+    assert list(tracking.work.glob("open.lock")) == []
+
+
 def test_the_store_of_the_environment_is_taken(tracking, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
     opened = open_tracking(tmp_path)

@@ -17,6 +17,15 @@ PreflightMode = Annotated[
     Field(description="what a failed proof does before training: refuse it, or only say so"),
     OUTSIDE_KEY,
 ]
+CheckpointEvery = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="seconds from one checkpoint to the next, or a twentieth of the steps where those take "
+        "longer: what a crash costs at most",
+    ),
+    OUTSIDE_KEY,
+]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0, lt=2**53)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

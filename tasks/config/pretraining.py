@@ -5,7 +5,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+from tasks.config.base import (
+    OUTSIDE_KEY,
+    CheckpointEvery,
+    Device,
+    Fraction,
+    Positive,
+    PreflightMode,
+    Seed,
+    StageConfig,
+)
 
 # Layers, heads, width: the four of the GPT-2 paper (table 2), nanoGPT's setting for a CPU, and a tiny one.
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -88,6 +97,7 @@ class PretrainConfig(StageConfig):
     patience: Annotated[
         Positive | None, Field(description="stop after so many evaluations without a new best; null: never")
     ] = None
+    checkpoint_every: CheckpointEvery = 60.0
     sample_prompt: str = ""
     seed: Seed = 123
     preflight: PreflightMode = "refuse"

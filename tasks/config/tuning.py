@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+from tasks.config.base import (
+    OUTSIDE_KEY,
+    CheckpointEvery,
+    Device,
+    Fraction,
+    Positive,
+    PreflightMode,
+    Seed,
+    StageConfig,
+)
 from tasks.config.pretraining import PretrainConfig
 
 TemplateName = Annotated[
@@ -48,7 +57,8 @@ class TuningConfig(StageConfig):
     gradient_checkpointing: Annotated[
         bool, Field(description="a third more compute for less memory"), OUTSIDE_KEY
     ] = False
-    evaluations: Annotated[Positive, Field(description="evaluations and checkpoints over the training")] = 4
+    evaluations: Annotated[Positive, Field(description="over the training; each writes a checkpoint")] = 4
+    checkpoint_every: CheckpointEvery = 60.0
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
     device: Device = "auto"

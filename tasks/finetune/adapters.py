@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tasks.config import TuningConfig
 from tasks.errors import StageError
-from tasks.models import load_causal, merged
+from tasks.models import load_causal, merged, retired_names
 
 
 def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> PreTrainedModel:
@@ -61,7 +61,7 @@ def adapted(
     )
     torch.manual_seed(config.seed)
     try:
-        with warnings.catch_warnings():
+        with retired_names():
             warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of models that mix both kinds
             return get_peft_model(model, lora)
     except ValueError as error:

@@ -22,12 +22,12 @@ from tasks.finetune.labelled import (
     labels_in,
     read_labelled,
 )
+from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
     NAMES,
     History,
     Reporting,
     evaluated,
-    train,
     training_arguments,
     write_history,
 )
@@ -35,6 +35,7 @@ from tasks.preflight import require
 from tasks.preflight.classification import preflight_classification
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
+from tasks.rows import load_groups
 
 LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
 
@@ -52,12 +53,12 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
     tokenizer = classifying_tokenizer(base / "model")
     found = read_labelled(rows)
     model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
-    data = labelled_texts(config, tokenizer, found, longest(model))
+    data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
     model = with_trained_weights(config, model)
     counted = weights_counted(model)
     trainer = make_trainer(config, run, model, data, device)
     require(run, config.preflight, lambda: preflight_classification(config, trainer.model, data, mean_loss))
-    train(trainer, run)
+    train(trainer, run, config.checkpoint_every)
     _write_model(trainer.model, data, run.out / "model")
     summary = {
         "task": "classification",
@@ -110,13 +111,13 @@ def mean_loss(output: Any, labels: Tensor, num_items_in_batch: Tensor | int | No
     return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-class _RowMeanTrainer(Trainer):
+class _RowMeanTrainer(Resumable):
     """Evaluates by the mean over rows; the parent's mean of batch means weighs short batches too much."""
 
     labelled: Labelled
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        found = predict(self.model, self.labelled, self.eval_dataset)
+        found = predict(self.model, self.labelled, self.eval_dataset, self.heeding)
         return evaluated(self, {"eval_loss": found.loss, "eval_accuracy": found.accuracy})
 
 

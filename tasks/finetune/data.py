@@ -17,13 +17,14 @@ from tasks.config import DpoConfig, FinetuneConfig
 from tasks.errors import StageError
 from tasks.finetune.supervised import Example, supervise
 from tasks.gpt import positions_within
-from tasks.rows import SPLITS, Row, load_split
+from tasks.rows import SPLITS, Row, load_groups, load_split
 from tasks.templates import Template, load_template
 from tasks.tokens import IGNORED
 
 TRAINED_ON = ("train", "validation")
 PLACE = "places"  # a packed sequence's column: which of the split's rows each token is of
 PADDING = -1
+BATCHES = 64  # whose prompts are made into tokens at once
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 Loss = Literal["completion", "all"]
@@ -74,24 +75,36 @@ class TuningData:
     batch_size: int
     max_length: int
     loss: Loss = "completion"
+    groups: list[list[int]] | None = None
+    """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
     def collated(self) -> Iterator[Collated]:
         """Every row of every dataset as it stands in its batch."""
         for split, dataset in self.datasets.items():
+            prompts: dict[int, list[int]] = {}
             for start in range(0, len(dataset), self.batch_size):
+                if start % (self.batch_size * BATCHES) == 0:
+                    stop = start + self.batch_size * BATCHES
+                    ahead = [dataset[place] for place in range(start, min(stop, len(dataset)))]
+                    prompts = self._prompts(split, start, ahead)
                 places = range(start, min(start + self.batch_size, len(dataset)))
-                examples = [dataset[place] for place in places]
-                yield from self._rows_of(split, places, examples, self.collator(examples))
+                examples, ahead = ahead[: len(places)], ahead[len(places) :]
+                yield from self._rows_of(split, places, examples, self.collator(examples), prompts)
 
     def _rows_of(
-        self, split: str, places: range, examples: list[dict[str, Any]], batch: dict[str, Tensor]
+        self,
+        split: str,
+        places: range,
+        examples: list[dict[str, Any]],
+        batch: dict[str, Tensor],
+        prompts: dict[int, list[int]],
     ) -> Iterator[Collated]:
-        """The rows of one batch; a packed sequence holds several."""
+        """The rows of one batch; a packed sequence holds several. `prompts` are by the row's place."""
         ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
         if PLACE not in batch:
             masks = batch["attention_mask"].tolist()
             for place, example, *columns in zip(places, examples, ids, labels, masks, strict=True):
-                yield self._row(split, place, "", example["input_ids"], *columns)
+                yield self._row(split, place, "", prompts[place], example["input_ids"], *columns)
             return
         for example, tokens, targets, of in zip(examples, ids, labels, batch[PLACE].tolist(), strict=True):
             for place in dict.fromkeys(example[PLACE]):
@@ -102,21 +115,27 @@ class TuningData:
                     if owner == place
                 ]
                 columns = [tokens[i] for i in here], [targets[i] for i in here], [1] * len(here)
-                yield self._row(split, place, "", given, *columns)
+                yield self._row(split, place, "", prompts[place], given, *columns)
+
+    def _prompts(self, split: str, start: int, examples: list[dict[str, Any]]) -> dict[int, list[int]]:
+        """The prompts of the rows of examples that stand at `start` and behind, by the rows' places."""
+        places = sorted({of for at, each in enumerate(examples, start) for of in each.get(PLACE, [at])})
+        found = self.template.prompts_ids([self.rows[split][place] for place in places])
+        return dict(zip(places, found, strict=True))
 
     def _row(
         self,
         split: str,
         place: int,
         what: str,
+        prompt: list[int],
         given: list[int],
         input_ids: list[int],
         labels: list[int],
         mask: list[int],
     ) -> Collated:
-        row = self.rows[split][place]
-        name = f"{split} row {row['id']}{what}"
-        prompt, end = self.template.prompt_ids(row), self.tokenizer.eos_token_id
+        name = f"{split} row {self.rows[split][place]['id']}{what}"
+        end = self.tokenizer.eos_token_id
         return Collated(name, prompt, given, input_ids, labels, mask, end, self.loss)
 
 
@@ -150,6 +169,7 @@ def sft_data(
         batch_size=config.batch_size,
         max_length=max_length,
         loss=config.loss,
+        groups=load_groups(rows),
     )
 
 
@@ -208,7 +228,12 @@ class PreferenceData(TuningData):
     """Rows of which each is two sequences of a batch: prompt and chosen, prompt and rejected."""
 
     def _rows_of(
-        self, split: str, places: range, examples: list[dict[str, Any]], batch: dict[str, Tensor]
+        self,
+        split: str,
+        places: range,
+        examples: list[dict[str, Any]],
+        batch: dict[str, Tensor],
+        prompts: dict[int, list[int]],
     ) -> Iterator[Collated]:
         ids, masks = batch["input_ids"].tolist(), batch["attention_mask"].tolist()
         labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED).tolist()
@@ -216,7 +241,9 @@ class PreferenceData(TuningData):
             for number, (place, example) in enumerate(zip(places, examples, strict=True)):
                 given = example["prompt_ids"] + example[f"{name}_ids"]
                 at = half * len(examples) + number
-                yield self._row(split, place, f", {name}", given, ids[at], labels[at], masks[at])
+                yield self._row(
+                    split, place, f", {name}", prompts[place], given, ids[at], labels[at], masks[at]
+                )
 
 
 def preference_data(
@@ -248,6 +275,7 @@ def preference_data(
         template=template,
         batch_size=config.batch_size,
         max_length=max_length,
+        groups=load_groups(rows),
     )
 
 

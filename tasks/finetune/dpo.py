@@ -1,6 +1,7 @@
 """Direct preference optimization (DPO) with TRL: the fine-tuned model learns what is preferred to what."""
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
@@ -17,16 +17,16 @@ from tasks.config import DpoConfig
 from tasks.device import pick_device
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PreferenceData, preference_data
+from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
     NAMES,
     History,
     Reporting,
     evaluated,
-    train,
     training_arguments,
     write_history,
 )
-from tasks.models import load_tokenizer
+from tasks.models import load_tokenizer, retired_names
 from tasks.preflight import require
 from tasks.preflight.tuning import preflight_preferences
 from tasks.pretrain.models import longest
@@ -37,6 +37,7 @@ REWARDS = {"rewards/margins": MARGIN, "rewards/accuracies": ACCURACY}
 LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours in REWARDS.items()}
 
 
+@retired_names()
 def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     """Train `tuned/model` to prefer the chosen to the rejected completions of the train split of `rows`.
 
@@ -50,7 +51,7 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     data = preference_data(config, tokenizer, rows, longest(model))
     trainer = _trainer(config, run, model, data, device)
     require(run, config.preflight, lambda: preflight_preferences(trainer.model, data, trainer.compute_loss))
-    train(trainer, run)
+    train(trainer, run, config.checkpoint_every)
     write_model(config, trainer.model, data.template.export(tokenizer), tuned / "model", run.out / "model")
     history = History.of(trainer, LOGGED)
     best_step, _ = history.best()
@@ -101,7 +102,7 @@ def reference_of(config: DpoConfig, model: PreTrainedModel) -> PreTrainedModel |
     return None if config.tune == "lora" else copy.deepcopy(model)
 
 
-class _PairMeanTrainer(DPOTrainer):
+class _PairMeanTrainer(Resumable, DPOTrainer):
     """Means over the pairs of a whole step and of all evaluation; the parent's are of its batches' means."""
 
     loss_is_scaled_for_ga = True  # by compute_loss, below
@@ -126,7 +127,7 @@ class _PairMeanTrainer(DPOTrainer):
         return loss if num_items_in_batch is None else loss * _pairs(inputs) / num_items_in_batch
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        margins = self.margins(self.get_eval_dataloader())
+        margins = self.margins(self.heeding(self.get_eval_dataloader()))
         metrics = {
             "eval_loss": -logsigmoid(margins).mean().item(),
             "eval_rewards/margins": margins.mean().item(),
@@ -135,7 +136,7 @@ class _PairMeanTrainer(DPOTrainer):
         return evaluated(self, metrics)
 
     @torch.no_grad()
-    def margins(self, batches: DataLoader) -> Tensor:
+    def margins(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
         """How much more the chosen gained on the reference than the rejected, times beta: one a pair."""
         was_training = self.model.training
         self.model.eval()

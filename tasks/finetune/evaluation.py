@@ -1,6 +1,6 @@
 """How well a classifier does on a split, and whether it does better than another way to classify."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,21 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(model: PreTrainedModel, data: Labelled, texts: Sequence[Text]) -> Predictions:
-    """Classify at least one text, without dropout; texts of about one length go together."""
+def predict(
+    model: PreTrainedModel,
+    data: Labelled,
+    texts: Sequence[Text],
+    heeding: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Predictions:
+    """Classify at least one text, without dropout; texts of about one length go together.
+
+    The batches are passed through `heeding`, which may raise.
+    """
     was_training = model.training
     model.eval()
     order = sorted(range(len(texts)), key=lambda place: len(texts[place].input_ids))
     logits = torch.empty(len(texts), len(data.labels))
-    for start in range(0, len(order), data.batch_size):
+    for start in heeding(range(0, len(order), data.batch_size)):
         places = order[start : start + data.batch_size]
         batch = data.collate([texts[place] for place in places])
         logits[places] = logits_of(model, batch).float().cpu()

@@ -36,6 +36,8 @@ class Labelled:
     tokenizer: PreTrainedTokenizerBase
     batch_size: int
     max_length: int
+    groups: list[list[int]] | None = None
+    """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
     def collate(self, texts: Sequence[Text], more: int = 0) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (texts, longest + more), padded on the right; `labels` (texts,)."""
@@ -74,12 +76,16 @@ def labels_in(rows: dict[str, list[Row]]) -> tuple[str, ...]:
 
 
 def labelled_texts(
-    config: ClassifyConfig, tokenizer: PreTrainedTokenizerBase, rows: dict[str, list[Row]], context: float
+    config: ClassifyConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: dict[str, list[Row]],
+    context: float,
+    groups: list[list[int]] | None = None,
 ) -> Labelled:
     """The rows that `read_labelled` gave, in tokens of `classifying_tokenizer`, which is told what is cut.
 
-    `context` is the model's longest sequence, or infinite. Raises StageError for a text without a token, and
-    for training rows of one label alone.
+    `context` is the model's longest sequence, or infinite; `groups` is what `load_groups` gave. Raises
+    StageError for a text without a token, and for training rows of one label alone.
     """
     labels = labels_in(rows)
     tokenizer.model_max_length = int(min(config.max_length, context))
@@ -90,6 +96,7 @@ def labelled_texts(
         tokenizer=tokenizer,
         batch_size=config.batch_size,
         max_length=tokenizer.model_max_length,
+        groups=groups,
     )
 
 

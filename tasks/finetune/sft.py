@@ -1,11 +1,11 @@
 """Supervised fine-tuning (SFT) with TRL, on completions or on everything, resumed where it died."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
@@ -13,11 +13,11 @@ from tasks.config import FinetuneConfig
 from tasks.device import pick_device
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PLACE, TuningData, sft_data
+from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
     History,
     Reporting,
     evaluated,
-    train,
     training_arguments,
     write_history,
 )
@@ -50,7 +50,7 @@ def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -
         config.preflight,
         lambda: preflight_finetuning(trainer.model, held, trainer.compute_loss),
     )
-    train(trainer, run)
+    train(trainer, run, config.checkpoint_every)
     write_model(config, trainer.model, data.template.export(tokenizer), base / "model", run.out / "model")
     history = History.of(trainer)
     examples = data.examples["train"]
@@ -105,14 +105,14 @@ def _trainer(
     )
 
 
-class _TokenMeanTrainer(SFTTrainer):
+class _TokenMeanTrainer(Resumable, SFTTrainer):
     """Evaluates by the mean over tokens; the parent's mean of batch means weighs short batches too much."""
 
     def compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         return super().compute_loss(model, _for_model(inputs), *rest, **named)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        loss = completion_loss(self.model, self.get_eval_dataloader(), self.args.device)
+        loss = completion_loss(self.model, self.heeding(self.get_eval_dataloader()), self.args.device)
         return evaluated(self, {"eval_loss": loss})
 
 
@@ -121,7 +121,7 @@ def _for_model(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def completion_loss(model: PreTrainedModel, batches: DataLoader, device: torch.device) -> float:
+def completion_loss(model: PreTrainedModel, batches: Iterable[dict[str, Any]], device: torch.device) -> float:
     """Mean loss over every supervised token of all batches, in nats."""
     was_training = model.training
     model.eval()

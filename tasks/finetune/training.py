@@ -1,21 +1,16 @@
-"""What every kind of fine-tuning shares: the trainer's arguments, its numbers, checkpoints, and what is left.
+"""What every kind of fine-tuning shares: the trainer's arguments, its numbers, and what is left.
 
-The trainers are those of Transformers and TRL. A training that died continues from its newest whole
-checkpoint, and ends with the bytes of one that never did.
+The trainers are those of Transformers and TRL, made resumable (resuming.py).
 """
 
-import json
 import math
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
-    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -28,12 +23,8 @@ from tasks.curves import draw_losses
 from tasks.device import warn_of_emulation
 from tasks.errors import StageError
 from tasks.json_files import write_json, write_lines
-from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.record import StageRun
 
-COMPLETE = (
-    "complete.json"  # sizes of a checkpoint's files, written last: without it the folder is half-written
-)
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "validation_loss",
@@ -79,7 +70,7 @@ def training_arguments(
             eval_steps=every,
             save_strategy="steps",
             save_steps=every,
-            save_total_limit=2,
+            save_total_limit=None,  # Resumable removes old ones once the new one is whole
             load_best_model_at_end=validated,
             metric_for_best_model="eval_loss" if validated else None,
             greater_is_better=False if validated else None,
@@ -90,13 +81,6 @@ def training_arguments(
             disable_tqdm=True,
             **own,
         )
-
-
-def train(trainer: Trainer, run: StageRun) -> None:
-    """Train to the end, from the newest whole checkpoint if there is one."""
-    trainer.remove_callback(PrinterCallback)  # standard output belongs to --json
-    checkpoint = _newest_complete(run.checkpoint)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def require_finite(name: str, loss: float, step: int) -> None:
@@ -115,7 +99,7 @@ def evaluated(trainer: Trainer, metrics: dict[str, float]) -> dict[str, float]:
 
 
 class Reporting(TrainerCallback):
-    """Sends the trainer's numbers to the stage's run, and marks checkpoints that are whole.
+    """Sends the trainer's numbers to the stage's run.
 
     `names` says what the trainer's numbers are called here; others are not kept.
     """
@@ -142,31 +126,9 @@ class Reporting(TrainerCallback):
             require_finite("training", loss, state.global_step)
             self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        sizes = {name: (folder / name).stat().st_size for name in files_under(folder)}
-        write_atomically(folder / COMPLETE, canonical_json(sizes))
-
     def _send(self, entry: dict[str, float], step: int) -> None:
         numbers = {self.names[name]: value for name, value in entry.items() if name in self.names}
         self.run.log_metrics(numbers, step)
-
-
-def _newest_complete(folder: Path) -> Path | None:
-    """The last whole checkpoint of an earlier attempt; half-written and half-removed ones are removed."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for path in checkpoints:
-        if not _is_whole(path):
-            shutil.rmtree(path)
-    return next((path for path in reversed(checkpoints) if path.exists()), None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        sizes = json.loads((checkpoint / COMPLETE).read_bytes())
-        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except FileNotFoundError:
-        return False
 
 
 @dataclass(frozen=True)

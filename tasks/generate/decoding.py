@@ -101,7 +101,7 @@ class Reader:
         return self.model(
             input_ids=ids,
             attention_mask=mask,
-            past_key_values=cache,
+            cache=cache,
             use_cache=cache is not None,
             logits_to_keep=keep,
             **places,

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock
-
 from tasks.errors import StageError
 from tasks.judge.backends import Identity, Reply
+from tasks.locks import holding
 from tasks.manifest import canonical_json, digest_of
 
 ANSWERS = "answers.db"
@@ -36,7 +35,7 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
         try:
-            with FileLock(f"{path}.lock"):  # SQLite does not wait for another process that sets up the file
+            with holding(f"{path}.lock"):  # SQLite does not wait for another process that sets up the file
                 self._base.execute("PRAGMA journal_mode=WAL")
                 self._base.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing
                 self._base.execute(_TABLE)

@@ -57,7 +57,7 @@ def preflight_texts(data: Labelled) -> Report:
         labels_known(data),
         shares_alike(data),
         no_text_holds_padding(data),
-        *rows_apart(data.rows),
+        *rows_apart(data.rows, data.groups),
         cut_texts(data),
     ]
     row, text = data.rows["train"][0], data.texts["train"][0]

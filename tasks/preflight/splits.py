@@ -1,13 +1,13 @@
 """Proofs that nothing tested or validated on was trained on, exactly or nearly."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.duplicates import groups_of
+from tasks.duplicates import Groups
 from tasks.preflight.report import Proof
-from tasks.rows import Row, prompt_of, prompts_alike
+from tasks.rows import Row, prompt_groups, prompt_of
 from tasks.tokens import Split
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
@@ -19,12 +19,16 @@ CHUNK = 1 << 20  # tokens
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd; the base of the rolling hash
 
 
-def rows_apart(rows: dict[str, list[Row]]) -> list[Proof]:
-    """No prompt stands in two splits, neither as it is nor but for a trifle (tasks/duplicates.py)."""
+def rows_apart(rows: dict[str, list[Row]], groups: Sequence[Sequence[int]] | None = None) -> list[Proof]:
+    """No prompt stands in two splits, neither as it is nor but for a trifle (tasks/duplicates.py).
+
+    `groups` are the ids of rows that are known to ask nearly the same, as `load_groups` gives them for files
+    that nobody has altered; without them they are found here. Which rows ask exactly the same is found here
+    in any case.
+    """
     members = [(split, row) for split, found in rows.items() for row in found]
-    groups = groups_of(len(members), prompts_alike([row for _, row in members]))
     alike: dict[int, list[int]] = {}
-    for place, group in enumerate(groups):
+    for place, group in enumerate(_groups([row for _, row in members], groups)):
         alike.setdefault(group, []).append(place)
     exact, near = [], []
     for places in alike.values():
@@ -50,6 +54,21 @@ def rows_apart(rows: dict[str, list[Row]]) -> list[Proof]:
         proof(EXACT, exact, "no prompt stands in two splits"),
         proof(NEAR, near, "no two splits have prompts that differ by a trifle"),
     ]
+
+
+def _groups(rows: Sequence[Row], known: Sequence[Sequence[int]] | None) -> list[int]:
+    """For each row the first that asks the same or nearly."""
+    if known is None:
+        return prompt_groups(rows)
+    first: dict[tuple[str, ...], int] = {}
+    pairs = [(first.setdefault(prompt_of(row), place), place) for place, row in enumerate(rows)]
+    place_of = {row["id"]: place for place, row in enumerate(rows)}
+    for ids in known:
+        places = [place_of[row] for row in ids if row in place_of]
+        pairs += [(places[0], place) for place in places]
+    groups = Groups(len(rows))
+    groups.join(np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    return groups.smallest().tolist()
 
 
 def _name(member: tuple[str, Row]) -> str:

@@ -18,6 +18,7 @@ from tasks.preflight.report import Report
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.pretrain.models import build_model, longest
 from tasks.record import StageRun
+from tasks.rows import load_groups
 from tasks.tokens import load_tokens
 
 
@@ -64,4 +65,5 @@ def _rows_proved(config: PreflightConfig, words: Path, rows: Path, context: floa
         yield preflight_rows(preference_data(config.dpo, load_tokenizer(words), rows, context), PREFERENCES)
     if config.classify:
         tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
-        yield preflight_texts(labelled_texts(config.classify, tokenizer, labelled, context))
+        texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
+        yield preflight_texts(texts)

@@ -30,7 +30,7 @@ def preflight_finetuning(model: PreTrainedModel, data: TuningData, loss: Loss) -
 def preflight_rows(data: TuningData, training: str = FINETUNING) -> Report:
     """Prove what fine-tuning learns from, whatever the model."""
     labels, example = prove_labels(data)
-    return Report.of(training, [*labels, *rows_apart(data.rows), cut_by_context(data)], example)
+    return Report.of(training, [*labels, *rows_apart(data.rows, data.groups), cut_by_context(data)], example)
 
 
 def _model_proofs(model: PreTrainedModel, data: TuningData, loss: Loss) -> Iterator[Proof]:

@@ -55,6 +55,8 @@ def batch_at(split: Split, starts: np.ndarray, context: int, apart: bool) -> Bat
     inputs, labels = block[:, :-1], block[:, 1:]
     if not apart:
         return Batch(inputs, labels)
+    # In the type of the ends: of two types NumPy would look in a copy of all ends as float64.
+    places = places.astype(split.ends.dtype)
     first, last = np.searchsorted(split.ends, [places.min(), places.max()], side="right")
     numbers = torch.from_numpy(np.searchsorted(split.ends[first : last + 1], places, side="right") + first)
     labels = labels.masked_fill(numbers[:, 1:] != numbers[:, :-1], IGNORED)

@@ -1,6 +1,7 @@
 """Checkpoints on the disk: written whole or not at all, the last two kept, damaged ones left out."""
 
 import logging
+import math
 import os
 import pickle
 from pathlib import Path
@@ -38,12 +39,14 @@ class Checkpoints:
     def newest(self) -> dict[str, Any] | None:
         """The newest state that can be read; damaged ones (a power cut, a full disk) are removed.
 
-        Without the best weights no state is of use.
+        Without the best weights only a state from before the first evaluation is of use.
         """
         for path in reversed(self._all()):
             try:
-                self.best_weights()
-                return torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                if state["progress"]["best_loss"] < math.inf:
+                    self.best_weights()
+                return state
             except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
                 log.warning("the checkpoint %s cannot be read and is left out: %s", path, error)
                 path.unlink()
@@ -54,7 +57,10 @@ class Checkpoints:
 def _save(state: dict[str, Any], path: Path) -> None:
     """Write whole or not at all: a kill in the middle leaves the previous checkpoint as it was."""
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())  # the bytes before the name, even across a power cut
-    part.replace(path)
+    try:
+        torch.save(state, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # the bytes before the name, even across a power cut
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # of a full disk, which has no room for half a checkpoint

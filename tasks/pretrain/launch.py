@@ -5,15 +5,19 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks import errors
 from tasks.config import PretrainConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, StoppedError
 from tasks.record import StageRun
+from tasks.stopping import begin, is_stoppable, run_stoppable
 
 MARK = "\x1e"  # before a line of ours among what workers print
 LAST_LINES = 30
@@ -44,42 +48,75 @@ def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
     paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
+    told = Told()
+    run_stoppable(lambda: _run(command, environment, run, told), run.stop, begun=False)
+    printed = "\n".join(told.printed)
+    if killed := FIRST_SIGNAL.search(printed):
+        raise StageError(
+            f"a training process was ended by {killed[1]}. The kernel sends SIGKILL when memory runs out: if "
+            "nobody did, lower pretrain.batch_size"
+        ) from told.failure  # what the others told of is that it was gone
+    if told.failure is not None:
+        raise told.failure
+    if told.status:
+        raise StageError(
+            f"a training process ended with status {told.status}; the last it printed: "
+            + " | ".join(told.printed)
+        )
+
+
+@dataclass
+class Told:
+    """What the workers have told so far, and how they ended."""
+
+    failure: Exception | None = None
+    printed: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    """The last lines that were for nobody."""
+    status: int = 0
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], run: StageRun, told: Told) -> None:
+    """Start torchrun and listen until it has ended. Raises StoppedError when the run was asked to stop."""
     with subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,  # nothing is sent: its end tells workers that this process is gone
+        stdin=subprocess.PIPE,  # a byte asks the workers to stop; its end tells that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",  # libraries may print anything
         env=environment,
+        start_new_session=True,  # the terminal's Ctrl-C is for this process
     ) as process:
+        threading.Thread(target=_pass_on, args=(run.stop, process), daemon=True).start()
         try:
-            failure, printed = _listen(process, run)
+            _listen(process, run, told)
         except BaseException:
             process.terminate()  # torchrun ends its workers
             raise
-    if killed := FIRST_SIGNAL.search("\n".join(printed)):
-        raise StageError(
-            f"a training process was ended by {killed[1]}. The kernel sends SIGKILL when memory runs out: if "
-            "nobody did, lower pretrain.batch_size"
-        ) from failure  # what the others told of is that it was gone
-    if failure is not None:
-        raise failure
-    if process.returncode:
-        raise StageError(
-            f"a training process ended with status {process.returncode}; the last it printed: "
-            + " | ".join(printed)
-        )
+    told.status = process.returncode
+    if run.stop.is_set() and told.failure is None and told.status:
+        raise StoppedError("stopped before its first step")
 
 
-def _listen(process: subprocess.Popen[str], run: StageRun) -> tuple[Exception | None, deque[str]]:
-    """Pass numbers and progress on to the run; returns the error a worker told of, and the last lines."""
-    failure: Exception | None = None
-    printed: deque[str] = deque(maxlen=LAST_LINES)
+def _pass_on(stop: threading.Event, process: subprocess.Popen[str]) -> None:
+    """Ask the workers to stop when this process is asked to; before they train there is nothing to keep."""
+    while not stop.wait(0.2):
+        if process.poll() is not None:
+            return
+    if not is_stoppable():
+        process.terminate()
+        return
+    with suppress(BrokenPipeError, ValueError):  # they have just ended, and the pipe is closed
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def _listen(process: subprocess.Popen[str], run: StageRun, told: Told) -> None:
+    """Pass numbers and progress on to the run, until the workers have ended."""
     for line in process.stdout or ():
         noise, event = _parsed(line)
         if noise:
-            printed.append(noise)
+            told.printed.append(noise)
         kind = event.get("kind")
         if kind == "metrics":
             run.log_metrics(event["values"], event["step"])
@@ -87,14 +124,17 @@ def _listen(process: subprocess.Popen[str], run: StageRun) -> tuple[Exception | 
             run.progress(event["done"], event["total"], event["unit"], event["note"])
         elif kind == "page":
             run.log_page(event["key"], event["markdown"], event["description"])
+        elif kind == "text":
+            run.say(event["text"])
+        elif kind == "fit":
+            begin()
         elif kind == "table":
             run.log_table(event["rows"], event["name"])
         elif kind == "error":
-            failure = failure or getattr(errors, event["type"])(event["message"])
-        elif kind == "defect" and failure is None:
-            failure = RuntimeError(event["message"])
-            failure.__cause__ = WorkerTraceback("\n" + event["traceback"])
-    return failure, printed
+            told.failure = told.failure or getattr(errors, event["type"])(event["message"])
+        elif kind == "defect" and told.failure is None:
+            told.failure = RuntimeError(event["message"])
+            told.failure.__cause__ = WorkerTraceback("\n" + event["traceback"])
 
 
 def _parsed(line: str) -> tuple[str, dict[str, Any]]:

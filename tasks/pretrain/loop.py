@@ -6,10 +6,11 @@ states), so a run that was killed ends with the same bits as one that was not.
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tasks.config import PretrainConfig
 from tasks.device import autocast
-from tasks.errors import StageError
+from tasks.errors import StageError, StoppedError
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.blocks import Batch, Blocks, evaluation_rows, validation_batches
@@ -35,6 +36,7 @@ from tasks.pretrain.speed import (
     pick_precision,
 )
 from tasks.record import StageRun
+from tasks.stopping import Pace
 from tasks.tokenize import text_ids
 from tasks.tokens import load_tokens
 
@@ -54,13 +56,23 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def train(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
-    """Prove, train and write the outputs, as one process or as one of those that torchrun started."""
+class StopAsked(Exception):  # noqa: N818 - nothing is wrong
+    """The training is to stop where it stands."""
+
+
+Fit = Callable[["Trainer"], None]
+
+
+def train(config: PretrainConfig, run: StageRun, tokens: Path, fit: Fit) -> None:
+    """Prove, train and write the outputs, as one process or as one of those that torchrun started.
+
+    `fit` calls the trainer's own, in whichever thread interruptions leave alone.
+    """
     trainer = Trainer(config, run, tokens)
     trainer.require_proofs()
     trainer.prepare()
     trainer.resume()
-    trainer.fit()
+    fit(trainer)
     if trainer.processes.is_first:
         write_result(trainer)
     trainer.processes.end()
@@ -77,12 +89,16 @@ class Trainer:
         self.files = load_tokens(tokens)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
         self.apart = config.documents == "apart"
-        self.blocks = Blocks(self.files.train, config.context, config.seed, self.apart)
+        self.blocks = self._blocks_at(0, 0)
         self.plain = build_model(config, self.files).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
         self.progress = Progress()
         self.checkpoints = Checkpoints(run.checkpoint)
+
+    def _blocks_at(self, epoch: int, taken: int) -> Blocks:
+        config = self.config
+        return Blocks(self.files.train, config.context, config.seed, self.apart, epoch, taken)
 
     @property
     def sequences(self) -> int:
@@ -113,16 +129,42 @@ class Trainer:
         self.step_model = torch.compile(self.model) if self.compiled else self.model
 
     def fit(self) -> None:
-        """Step until `config.steps` or early stopping, with a checkpoint at every evaluation."""
-        self.clock = Clock(self.progress.step + UNTIMED_STEPS)
-        while self.progress.step < self.config.steps and not self._is_stale():
-            started = time.perf_counter()
-            self._step()
-            self.clock.count(self.progress.step, time.perf_counter() - started, self.tokens_per_step)
-            self._report()
-            if self.progress.step % self.config.eval_every == 0 or self.progress.step == self.config.steps:
-                self._evaluate()
+        """Step until `config.steps` or early stopping, with a checkpoint at every evaluation and in between.
+
+        Raises StoppedError when the run is asked to stop, its checkpoint written.
+        """
+        config, progress = self.config, self.progress
+        self.clock = Clock(progress.step + UNTIMED_STEPS)
+        self.pace = Pace(config.checkpoint_every, config.steps, progress.step)
+        try:
+            self._evaluate_if_due()  # an attempt that stopped in the middle of its evaluation left it to this
+            while progress.step < config.steps and not self._is_stale():
+                if self._saves_or_stops():
+                    self._save_checkpoint()
+                started = time.perf_counter()
+                self._step()
+                self.clock.count(progress.step, time.perf_counter() - started, self.tokens_per_step)
+                self._report()
+                self._evaluate_if_due()
+        except StopAsked:
+            if progress.step > self.pace.step:
                 self._save_checkpoint()
+            raise StoppedError(f"stopped after step {progress.step} of {config.steps}") from None
+
+    def _saves_or_stops(self) -> bool:
+        """Whether a checkpoint is due, by the clock of the first process. Raises StopAsked."""
+        due = self.processes.is_first and self.pace.is_due(self.progress.step)
+        stop, due = self.processes.any(self.run.stop.is_set(), due)
+        if stop:
+            raise StopAsked
+        return due
+
+    def _evaluate_if_due(self) -> None:
+        step = self.progress.step
+        due = step and (step % self.config.eval_every == 0 or step == self.config.steps)
+        if due and not any(_is_evaluation(entry, step) for entry in self.progress.history[-1:]):
+            self._evaluate()
+            self._save_checkpoint()
 
     def _is_stale(self) -> bool:
         return self.config.patience is not None and self.progress.without_best >= self.config.patience
@@ -133,6 +175,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["highest_rate"] * share
+        begin = self.blocks.epoch, self.blocks.taken, self.processes.random_state()
         batch = self.blocks.batch(self.sequences, self.processes.share(self.sequences))
         # Each label weighs the same, however rows and labels fall to micro-batches and processes.
         supervised = self.processes.sum(batch.supervised())
@@ -142,6 +185,8 @@ class Trainer:
         largest = self.processes.largest_share(self.sequences)
         pieces = micro_batches(batch, self.config.batch_size, math.ceil(largest / self.config.batch_size))
         for piece in pieces:
+            if self.processes.count == 1 and self.run.stop.is_set():  # several would have to agree each time
+                self._abandon_step(*begin)
             last = piece is pieces[-1]
             with nullcontext() if last else self.processes.without_sync(self.model):
                 loss = self._loss_sum(self.step_model, piece) / supervised
@@ -156,6 +201,12 @@ class Trainer:
         self._require_finite("training", value)
         rate = self.config.learning_rate * share
         self._remember({"train_loss": value, "learning_rate": rate, "gradient_norm": _number(norm)})
+
+    def _abandon_step(self, epoch: int, taken: int, random: dict[str, Tensor | None]) -> NoReturn:
+        """Go back to where the step began; no weight has changed yet."""
+        self.blocks = self._blocks_at(epoch, taken)
+        self.processes.set_random_state(random)
+        raise StopAsked
 
     def _loss_sum(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.device)
@@ -223,6 +274,8 @@ class Trainer:
         rows = evaluation_rows(context, self.files.vocab_size)
         batches = validation_batches(self.files.validation, context, rows, self.apart)
         for batch, counts in self.processes.shared_out(batches):
+            if any(self.processes.any(self.run.stop.is_set())):
+                raise StopAsked
             # Not the compiled model: the last, shorter block would be compiled for anew.
             loss = self._loss_sum(self.model, batch).item()
             if counts:
@@ -257,6 +310,7 @@ class Trainer:
         if self.processes.is_first:
             self.checkpoints.keep(self.progress.step, state)
         self.processes.wait()
+        self.pace.wrote(self.progress.step)
 
     def resume(self) -> None:
         """Continue from the newest checkpoint of an earlier attempt at the same key, if there is one."""
@@ -269,17 +323,11 @@ class Trainer:
         self.processes.restore(self.model, self.optimizers, state)
         self.precision = state["precision"]
         self.progress = Progress(**state["progress"])
-        self.blocks = Blocks(
-            self.files.train,
-            self.config.context,
-            self.config.seed,
-            self.apart,
-            self.progress.epoch,
-            self.progress.taken,
-        )
+        self.blocks = self._blocks_at(self.progress.epoch, self.progress.taken)
         for entry in self.progress.history:  # the new MLflow run shows the whole curve
             self._log(entry)
-        self.run.progress(self.progress.step, self.config.steps, "steps", "continuing from a checkpoint")
+        self.run.say(f"resumes at step {self.progress.step} of {self.config.steps}")
+        self.run.progress(self.progress.step, self.config.steps, "steps", "resumed from a checkpoint")
 
 
 def micro_batches(batch: Batch, size: int, count: int) -> list[Batch]:
@@ -292,6 +340,10 @@ def micro_batches(batch: Batch, size: int, count: int) -> list[Batch]:
     if len(pieces) < count:
         pieces.append(batch.rows(0, 1).without_labels())
     return pieces
+
+
+def _is_evaluation(entry: dict[str, Any], step: int) -> bool:
+    return entry["step"] == step and "validation_loss" in entry
 
 
 def _number(norm: Tensor) -> float:

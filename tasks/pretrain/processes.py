@@ -111,6 +111,14 @@ class Processes:
         torch.distributed.all_reduce(total)
         return total.item()
 
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag whether one of the processes has set it."""
+        if self.count == 1:
+            return list(flags)
+        together = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        torch.distributed.all_reduce(together, torch.distributed.ReduceOp.MAX)
+        return [bool(flag) for flag in together.tolist()]
+
     # What a checkpoint holds: whole tensors, whatever they are sharded over
 
     def weights(self, model: nn.Module) -> dict[str, Any]:
@@ -119,11 +127,20 @@ class Processes:
     def state(self, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
         """Weights, optimizers, and the random states of every process."""
         weights, moments = get_state_dict(model, optimizers, options=WHOLE)
-        random = {
+        return {"model": weights, "optimizer": moments, "random": gather_object([self.random_state()])}
+
+    def random_state(self) -> dict[str, Tensor | None]:
+        """Of this process."""
+        return {
             "cpu": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
-        return {"model": weights, "optimizer": moments, "random": gather_object([random])}
+
+    def set_random_state(self, random: dict[str, Tensor | None]) -> None:
+        """Undo `random_state`."""
+        torch.set_rng_state(random["cpu"])
+        if random["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.device)
 
     def restore(
         self, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any]
@@ -142,7 +159,4 @@ class Processes:
             ]  # not as the first steps were seeded, whose masks would come again
             torch.manual_seed(torch.initial_seed() + step * self.count)
             return
-        random = state["random"][self.rank]
-        torch.set_rng_state(random["cpu"])
-        if random["cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"], self.device)
+        self.set_random_state(state["random"][self.rank])

@@ -6,6 +6,7 @@ from tasks.config import PretrainConfig
 from tasks.pretrain.launch import launch
 from tasks.pretrain.loop import train
 from tasks.record import StageRun
+from tasks.stopping import run_stoppable
 
 
 def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
@@ -16,6 +17,6 @@ def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
     not a number, RefusedError when a proof of the preflight fails.
     """
     if config.processes == 1:
-        train(config, run, tokens)
+        train(config, run, tokens, lambda trainer: run_stoppable(trainer.fit, run.stop))
     else:
         launch(config, run, tokens)

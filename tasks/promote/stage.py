@@ -9,8 +9,8 @@ from mlflow.exceptions import MlflowException
 
 from tasks.champions import ROLLED_BACK, crown, succession
 from tasks.config import PromoteConfig
+from tasks.digests import sha256_of
 from tasks.json_files import write_json
-from tasks.manifest import sha256_of
 from tasks.outputs import Reference
 from tasks.promote.candidate import Candidate, taken_from
 from tasks.promote.decision import decide

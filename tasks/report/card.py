@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import ReportConfig
+from tasks.digests import sha256_of
 from tasks.json_files import read_json, read_lines
-from tasks.manifest import canonical_json, digest_of, files_under, sha256_of
+from tasks.manifest import canonical_json, digest_of, files_under
 from tasks.registry import PROMOTION
 from tasks.report.classified import CLASSIFIER, classified
 from tasks.report.curves import curves

@@ -4,16 +4,19 @@ What a row is, and what is asked of rows that were written, is in `canonical`; h
 other modules, in this order: `files`, `tables`, `formats`, `conversations`, `splits`, `stage`.
 """
 
-from tasks.rows.canonical import SPLITS, Row, load_split, prompt_of, prompts_alike, texts_of, write_rows
+from tasks.rows.canonical import SPLITS, Row, load_split, prompt_groups, prompt_of, texts_of, write_rows
+from tasks.rows.groups import load_groups, write_groups
 from tasks.rows.stage import rows
 
 __all__ = [
     "SPLITS",
     "Row",
+    "load_groups",
     "load_split",
+    "prompt_groups",
     "prompt_of",
-    "prompts_alike",
     "rows",
     "texts_of",
+    "write_groups",
     "write_rows",
 ]

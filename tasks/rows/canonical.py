@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.duplicates import WORD, near_duplicates, words_of
+from tasks.duplicates import WORD, Groups, join_near_duplicates, words_of
 from tasks.json_files import read_lines, write_lines
 
 SPLITS = ("train", "validation", "test")
@@ -55,9 +55,11 @@ def prompt_of(row: Row) -> tuple[str, ...]:
     return tuple(" ".join(part.split()).casefold() for part in _prompt_parts(row))
 
 
-def prompts_alike(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Pairs of places whose prompts are the same or nearly, as `near_duplicates` gives them."""
-    return near_duplicates([_prompt_parts(row) for row in rows])
+def prompt_groups(rows: Sequence[Row]) -> list[int]:
+    """For each row the first one whose prompt is the same or nearly, also by way of others."""
+    groups = Groups(len(rows))
+    join_near_duplicates(groups, [_prompt_parts(row) for row in rows])
+    return groups.smallest().tolist()
 
 
 def _prompt_parts(row: Row) -> tuple[str, ...]:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.config import RowsConfig
-from tasks.duplicates import groups_of
 from tasks.errors import RefusedError, StageError
-from tasks.rows.canonical import SPLITS, Row, prompt_of, prompts_alike
+from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
 
 Places = list[int]
 """Rows, by their place among those that were found."""
@@ -17,14 +16,16 @@ Places = list[int]
 class Parted(NamedTuple):
     """Rows by split, and those that balancing left out.
 
-    `moved` counts, for test and validation, the rows that left it because their prompt is elsewhere, and
-    `near` those among them that are nearly, not exactly, what is elsewhere.
+    `groups` are the ids of rows that ask the same or nearly, a list for each group of two or more. `moved`
+    counts, for test and validation, the rows that left it because their prompt is elsewhere, and `near` those
+    among them that are nearly, not exactly, what is elsewhere.
     """
 
     splits: dict[str, list[Row]]
     left_out: list[Row]
     moved: dict[str, int]
     near: dict[str, int]
+    groups: list[list[int]]
 
 
 def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
@@ -51,7 +52,7 @@ def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
     splitting.fill_untested()
     splitting.check_tested(moved["test"])
     splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
-    return Parted(splits, [found[place] for place in left_out], moved, near)
+    return Parted(splits, [found[place] for place in left_out], moved, near, splitting.groups())
 
 
 def _check_labels(labels: Sequence[str], config: RowsConfig) -> None:
@@ -111,11 +112,20 @@ class _Splitting:
         self, found: Sequence[Row], labels: Sequence[str], splits: dict[str, Places], left_out: Places
     ) -> None:
         self.splits = splits
+        self._found = found
         self._labels = labels
         self._left_out = left_out
         self._prompts = [prompt_of(row) for row in found]
-        self._group = groups_of(len(found), prompts_alike(found))
+        self._group = prompt_groups(found)
         self._size = Counter(self._group)
+
+    def groups(self) -> list[list[int]]:
+        """The ids of the rows of each group that has more than one."""
+        members: dict[int, list[int]] = {}
+        for row, group in zip(self._found, self._group, strict=True):
+            if self._size[group] > 1:
+                members.setdefault(group, []).append(row["id"])
+        return list(members.values())
 
     def move_leaks(self, name: str) -> tuple[int, int]:
         """How many rows left the split, and how many of them for a near duplicate."""

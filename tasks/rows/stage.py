@@ -14,6 +14,7 @@ from tasks.reading import RowError
 from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
 from tasks.rows.files import DataFile, data_files, records_of
 from tasks.rows.formats import Layout, check_columns, layout_of
+from tasks.rows.groups import write_groups
 from tasks.rows.splits import split_rows
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
@@ -28,8 +29,9 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
 
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
-    duplicates (`near`) among it. `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds
-    what balancing left out, none of it nearly a row of validation or test.
+    duplicates (`near`) among it; `groups.json` says which rows ask the same or nearly. `set_aside.jsonl`
+    names the malformed rows, if any; `left_out.jsonl` holds what balancing left out, none of it nearly a row
+    of validation or test.
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
     test on.
@@ -42,6 +44,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         write_rows(run.out / f"{name}.jsonl", plain_texts_opened)
     if config.balance:
         write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
+    write_groups(run.out, parted.groups)
     if reading.set_aside:
         write_rows(run.out / "set_aside.jsonl", reading.set_aside)
         run.log_table(reading.set_aside[:SHOWN], "set_aside.json")

@@ -87,9 +87,12 @@ def category_means(
     categories: Sequence[str | None], scores: Sequence[float | None], max_missing: float
 ) -> dict[str, dict[str, Any]]:
     """Per category, in order of name: mean (None when too many are missing), rows, scored."""
+    by_category: dict[str, list[float | None]] = {}
+    for name, score in zip(categories, scores, strict=True):
+        if name is not None:
+            by_category.setdefault(name, []).append(score)
     means = {}
-    for category in sorted({name for name in categories if name is not None}):
-        own = [score for name, score in zip(categories, scores, strict=True) if name == category]
+    for category, own in sorted(by_category.items()):
         present = [score for score in own if score is not None]
         mean = None if too_many_missing(own, max_missing) else float(np.mean(present))
         means[category] = {"mean": mean, "rows": len(own), "scored": len(present)}

@@ -152,8 +152,8 @@ def textbook(shape: Shape) -> Step:
     return _step(model, torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=0.1), bf16=False)
 
 
-def hugging_face(shape: Shape) -> Step:
-    """GPT-2 of Transformers under bfloat16 autocast, AdamW as its Trainer takes it."""
+def hugging_face(shape: Shape, *, bf16: bool) -> Step:
+    """GPT-2 of Transformers, under bfloat16 autocast by choice, AdamW as its Trainer takes it."""
     config = GPT2Config(
         vocab_size=shape.vocab_size,
         n_positions=shape.context,
@@ -167,7 +167,7 @@ def hugging_face(shape: Shape) -> Step:
     def logits(ids: Tensor) -> Tensor:
         return model(ids).logits
 
-    return _step(model, torch.optim.AdamW(model.parameters(), lr=4e-4), bf16=True, forward=logits)
+    return _step(model, torch.optim.AdamW(model.parameters(), lr=4e-4), bf16=bf16, forward=logits)
 
 
 def lean(shape: Shape, *, bf16: bool, fused: bool, compiled: bool = False, rate: float = 1e-3) -> Step:

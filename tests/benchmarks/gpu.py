@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.gpu [--batch 32] [--accumulation 4] [--steps 60]
 
-The goal is half of the bfloat16 matrix rate measured in the same run. Without a CUDA device it says so and
-ends with status 3: then nothing was measured.
+In the precision that the card multiplies in; the goal is half of the matrix rate in it, measured in the same
+run. Without a CUDA device it says so and ends with status 3: then nothing was measured.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tasks.pretrain.loop import Trainer
 from tasks.pretrain.result import speed_of
 from tasks.record import StageRun
 from tests.benchmarks.corpora import random_tokens
+from tests.benchmarks.precision import fastest
 
 VOCAB, CONTEXT, GOAL = 50257, 1024, 0.5
 
@@ -39,7 +40,7 @@ def main() -> None:
         accumulation=arguments.accumulation,
         steps=arguments.steps,
         optimizer=arguments.optimizer,
-        precision="bfloat16",
+        precision=fastest("cuda"),
         compile="always",
         eval_every=arguments.steps,
         device="cuda",
@@ -52,11 +53,11 @@ def main() -> None:
         trainer.fit()
     speed = speed_of(trainer)
     memory = torch.cuda.max_memory_allocated() / 2**30
-    print("| device | tokens/s | model FLOP/s | matrix FLOP/s, measured | share | peak memory |")
-    print("|---|---|---|---|---|---|")
+    print("| device | precision | tokens/s | model FLOP/s | matrix FLOP/s, measured | share | peak memory |")
+    print("|---|---|---|---|---|---|---|")
     achieved = speed["tokens_per_second"] * speed["flops_per_token"]
     print(
-        f"| {speed['device']} | {speed['tokens_per_second']:,.0f} | {achieved:.3g} "
+        f"| {speed['device']} | {trainer.precision} | {speed['tokens_per_second']:,.0f} | {achieved:.3g} "
         f"| {speed['matrix_flops_per_second']:.3g} | {speed['utilisation']:.2f} | {memory:.1f} GiB |"
     )
     print(f"the goal of {GOAL} is {'reached' if speed['utilisation'] >= GOAL else 'missed'}")

@@ -63,7 +63,7 @@ def main() -> None:
         measure(arguments.size)
         return
     print("| size | parameters | precision | a step | tokens/s | utilisation | peak memory | a parameter |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for size in arguments.sizes:
         command = [sys.executable, "-m", "tests.benchmarks.growth", "--size", size]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
@@ -72,7 +72,8 @@ def main() -> None:
             f"| {size} | {found['parameters'] / 1e6:,.1f} M | {found['precision']} "
             f"| {found['seconds'] * 1000:,.0f} ms | {BATCH * CONTEXT / found['seconds']:,.0f} "
             f"| {found['utilisation']:.2f} | {found['memory'] / 1e9:.1f} GB "
-            f"| {found['memory'] / found['parameters']:.0f} bytes |"
+            f"| {found['memory'] / found['parameters']:.0f} bytes |",
+            flush=True,
         )
 
 

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print("| slots | rows | ideal | ours | of the ideal | in flight at most | times one by one |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for slots in options.slots:
         rows = options.rows * slots
         ours_pipe, pipe = multiprocessing.Pipe()
@@ -103,7 +103,8 @@ def main() -> None:
         ideal, median = rows * options.latency / slots, statistics.median(seconds)
         print(
             f"| {slots} | {rows} | {ideal:.2f} s | {median:.2f} s | {ideal / median:.1%} | {most} "
-            f"| {sequential / median:.1f} |"
+            f"| {sequential / median:.1f} |",
+            flush=True,
         )
 
 

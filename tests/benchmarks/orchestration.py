@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from flows.servers import answers, free_port, prefect_server
 from tests.orchestration.sites import furnish, started_up, stop
+
+ROW = "row: "  # what a row of the table begins with, in the output of the process that measures
 
 
 def row_of(seed: int) -> Any:
@@ -120,9 +122,9 @@ def timed(work: Callable[[Iterable[int]], None], seeds: range) -> float:
     return time.perf_counter() - started
 
 
-def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> list[dict[str, Any]]:
+def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> Iterator[dict[str, Any]]:
     """In a process whose environment names the servers: a row of medians for each count and past."""
-    rows, seeds, filled = [], range(1), 0
+    seeds, filled = range(1), 0
     piped(seeds)  # what is imported and opened once
     ways = {"bare": bare, "recorded": recorded, "embedded": piped, "cached": piped}
     if pool:
@@ -137,28 +139,33 @@ def measure(counts: list[int], past: list[int], rounds: int, pool: bool) -> list
                     if way != "cached":  # which is asked for what `embedded`, or the pool, has made
                         seeds = range(seeds.stop, seeds.stop + count)
                     found[way].append(timed(work, seeds))
-            rows.append(
-                {"stages": count, "past": earlier}
-                | {way: round(statistics.median(seconds), 3) for way, seconds in found.items()}
-            )
-    return rows
+            yield {"stages": count, "past": earlier} | {
+                way: round(statistics.median(seconds), 3) for way, seconds in found.items()
+            }
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    ways = [name for name in rows[0] if name not in ("stages", "past")]
-    print(f"| stages | past runs | {' | '.join(f'{way}, s' for way in ways)} | a cached stage, ms |")
-    print(f"|{'---|' * (len(ways) + 3)}")
-    for row in rows:
-        cells = " | ".join(f"{row[way]:.2f}" for way in ways)
-        print(f"| {row['stages']} | {row['past']} | {cells} | {1000 * row['cached'] / row['stages']:.0f} |")
+def show(row: dict[str, Any], first: bool) -> None:
+    ways = [name for name in row if name not in ("stages", "past")]
+    if first:
+        print(f"| stages | past runs | {' | '.join(f'{way}, s' for way in ways)} | a cached stage, ms |")
+        print(f"|{'---|' * (len(ways) + 3)}")
+    cells = " | ".join(f"{row[way]:.2f}" for way in ways)
+    cached = 1000 * row["cached"] / row["stages"]
+    print(f"| {row['stages']} | {row['past']} | {cells} | {cached:.0f} |", flush=True)
 
 
 def in_a_process(options: argparse.Namespace, environment: dict[str, str], pool: bool) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.orchestration", "--measure", "--rounds"]
     command += [str(options.rounds), "--stages", *map(str, options.stages), "--past", *map(str, options.past)]
     command += ["--pool"] if pool else []
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    show(json.loads(done.stdout.splitlines()[-1]))
+    first = True
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith(ROW):  # and not what a stage says
+                show(json.loads(line.removeprefix(ROW)), first)
+                first = False
+    if process.returncode:
+        sys.exit(f"the process that measures ended with {process.returncode}")
 
 
 def main() -> None:
@@ -170,7 +177,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.stages, options.past, options.rounds, options.pool)))
+        for row in measure(options.stages, options.past, options.rounds, options.pool):
+            print(ROW + json.dumps(row), flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         if options.pool:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flows.config import Profile, load_profile
+from tasks.json_files import read_json
 from tasks.pretrain.blocks import batch_at, validation_batches
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
@@ -34,8 +35,8 @@ WAYS = ("plain", "ours")
 STEPS, WARM_UP, BATCH, CONTEXT, RATE = 2000, 100, 12, 64, 1e-3
 
 
-def plain(files: TokenFiles) -> tuple[float, float]:
-    """Seconds in steps, and the loss by the full validation split, of nanoGPT's setting."""
+def plain(files: TokenFiles) -> tuple[float, float, str]:
+    """Seconds in steps, the loss by the full validation split, and the precision, of nanoGPT's setting."""
     torch.manual_seed(1337)
     model = LeanGPT(Shape(files.vocab_size, CONTEXT, 4, 4, 128))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1)
@@ -52,7 +53,7 @@ def plain(files: TokenFiles) -> tuple[float, float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seconds += time.perf_counter() - started
-    return seconds, _validation_loss(model, files)
+    return seconds, _validation_loss(model, files), "float32"
 
 
 def _rate(step: int) -> float:
@@ -73,13 +74,14 @@ def _validation_loss(model: LeanGPT, files: TokenFiles) -> float:
     return torch.cat(losses).mean().item()
 
 
-def ours(tokens: Path, folder: Path) -> tuple[float, float]:
-    """Seconds of the whole stage, and the loss of the model it writes."""
+def ours(tokens: Path, folder: Path) -> tuple[float, float, str]:
+    """Seconds of the whole stage, the loss of the model it writes, and the precision that it picked."""
     run = _run(folder)
     started = time.perf_counter()
     pretrain(_profile().pretrain, run, tokens=tokens)
     seconds = time.perf_counter() - started
-    return seconds, json.loads((run.out / "summary.json").read_text(encoding="utf-8"))["best_validation_loss"]
+    summary, speed = map(read_json, (run.out / "summary.json", run.aside / "speed.json"))
+    return seconds, summary["best_validation_loss"], speed["precision"]
 
 
 def main() -> None:
@@ -94,8 +96,11 @@ def main() -> None:
             plainly = arguments.way == "plain"
             print(json.dumps(plain(load_tokens(tokens)) if plainly else ours(tokens, Path(name))))
         return
-    print("| round | plain: steps | plain: loss | ours: the whole stage | ours: loss | ours / plain, time |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| round | plain, float32: steps | plain: loss | ours: precision | ours: the whole stage "
+        "| ours: loss | ours / plain, time |"
+    )
+    print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "corpus").mkdir()
@@ -103,14 +108,17 @@ def main() -> None:
         tokens = _run(folder / "tokens")
         tokenize(_profile().tokenize, tokens, corpus=folder / "corpus")
         for number in range(1, arguments.rounds + 1):
-            (seconds, loss), (our_seconds, our_loss) = (_measured(way, tokens.out) for way in WAYS)
+            (seconds, loss, _), (our_seconds, our_loss, precision) = (
+                _measured(way, tokens.out) for way in WAYS
+            )
             print(
-                f"| {number} | {seconds:.1f} s | {loss:.3f} | {our_seconds:.1f} s | {our_loss:.3f} "
-                f"| {our_seconds / seconds:.2f} |"
+                f"| {number} | {seconds:.1f} s | {loss:.3f} | {precision} | {our_seconds:.1f} s "
+                f"| {our_loss:.3f} | {our_seconds / seconds:.2f} |",
+                flush=True,
             )
 
 
-def _measured(way: str, tokens: Path) -> tuple[float, float]:
+def _measured(way: str, tokens: Path) -> tuple[float, float, str]:
     command = [sys.executable, "-m", "tests.benchmarks.shakespeare", str(tokens), "--way", way]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

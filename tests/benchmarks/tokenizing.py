@@ -65,7 +65,7 @@ def main() -> None:
         measure(options.corpus, options.kind, options.vocabulary)
         return
     print("| corpus | seconds | MB/s | peak memory | of it libraries | cores in use |")
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|", flush=True)
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as corpus:
             write_corpus(Path(corpus, "corpus.txt"), size * 10**6)

@@ -146,6 +146,7 @@ def test_pitfall_18_a_death_changes_no_bit(uninterrupted, tuned, rows, tmp_path)
     assert_same_outputs(preferring(SMALL, tuned, rows, tmp_path), uninterrupted)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # of a library: a person would see it
 def test_adapters_prefer_against_the_model_without_them(tuned, rows, tmp_path):
     config = changed(tune="lora", lora={"rank": 4, "alpha": 8}, learning_rate=2e-2)
     run = preferring(config, tuned, rows, tmp_path)

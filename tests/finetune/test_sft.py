@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +16,8 @@ from trl import SFTTrainer
 
 from tasks.config import FinetuneConfig
 from tasks.errors import StageError
-from tasks.finetune import sft, training
+from tasks.finetune import sft
+from tasks.finetune.resuming import mark_complete, newest_complete
 from tasks.finetune.sft import finetune
 from tasks.finetune.supervised import supervise
 from tasks.rows import load_split, write_rows
@@ -469,10 +469,9 @@ def test_a_checkpoint_that_lost_a_file_is_not_continued_from(tmp_path):
         folder.mkdir()
         (folder / "model.safetensors").write_text("weights")
         (folder / "optimizer.pt").write_text("moments")
-        arguments, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=step)
-        training.Reporting(None).on_save(arguments, state)
-    assert training._newest_complete(tmp_path) == tmp_path / "checkpoint-10"
+        mark_complete(folder)
+    assert newest_complete(tmp_path) == tmp_path / "checkpoint-10"
     (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
     (tmp_path / "checkpoint-4" / "model.safetensors").write_text("weig")
-    assert training._newest_complete(tmp_path) == tmp_path / "checkpoint-2"
+    assert newest_complete(tmp_path) == tmp_path / "checkpoint-2"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -347,6 +348,7 @@ def test_killed_in_training_nothing_of_it_is_left_and_it_goes_on_to_the_same_bit
         process.communicate(timeout=30)
     result = workplace("run", "tiny.yaml", "--json")
     assert result.status == 0, result.err
+    assert re.search(r"pretrain: resumes at step [246] of 6", result.err)
     assert digests(result)["pretrain"] == digests(undisturbed)["pretrain"]
     assert digests(result)["finetune"] == digests(undisturbed)["finetune"]
     assert not list((workplace.mlruns / "work").glob("*/checkpoint"))
@@ -366,6 +368,9 @@ def test_interrupted_it_says_so_with_status_130_and_leaves_no_run_running_and_no
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert json.loads(out)["status"] == "interrupted"
+    assert "stopping, the checkpoint is being written" in err
+    assert re.search(r"^  pretrain +interrupted ", err, re.MULTILINE)
+    assert err.splitlines()[-1] == "interrupted; the same command continues where it stopped"
     assert "Traceback" not in err
     assert not_finished(workplace) == {("pretrain", "KILLED"), ("tiny", "KILLED")}
 
@@ -403,6 +408,28 @@ def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplac
     assert all(second.cached.values())
     assert "touchstone-tiny" in workplace("report", MLFLOW_TRACKING_URI=address).out
     assert not (workplace.mlruns / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, ending):
+    """With the server of its own, which would outlive it; SIGTERM is Prefect's while a flow runs."""
+    workplace = make_workplace(f"twice-{ending.name.lower()}")
+    arguments = ("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
+    process = workplace.start(*arguments, PREFECT_API_URL="")
+    in_training(workplace, process)
+    (server,) = psutil.Process(process.pid).children()
+    process.send_signal(ending)
+    while "stopping" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(ending)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130, err
+    assert err.endswith("interrupted\n")
+    assert not re.search("Traceback|Exception ignored|terminate called", err)
+    server.wait(5)
+    assert not list((workplace.mlruns / "work" / "logs").glob("prefect-*"))
+    assert not_finished(workplace) == {("pretrain", "KILLED"), ("tiny", "KILLED")}
 
 
 @pytest.mark.slow

@@ -4,13 +4,24 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 from filelock import FileLock
 
 from tasks import endings
-from tasks.endings import ERROR, KILLED, end_badly, end_the_dead, ending, held, lock_path, machine_of
+from tasks.endings import (
+    ERROR,
+    KILLED,
+    end_badly,
+    end_open_runs,
+    end_the_dead,
+    ending,
+    held,
+    lock_path,
+    machine_of,
+)
 from tasks.errors import CrashedError, StageError, StoppedError
 from tasks.tracking import Tracking, open_tracking
 
@@ -55,6 +66,17 @@ def test_a_body_without_error_finishes(tracking, run):
     with ending(tracking, run_id, lambda: None):
         pass
     assert how(tracking, run_id) == ("FINISHED", None)
+
+
+def test_runs_are_ended_at_once_while_they_are_worked_on(tracking, run):
+    """By another thread than the one that works on them and is stuck, say."""
+    stage, pipeline = run(), run()
+    with ending(tracking, pipeline, lambda: None), ending(tracking, stage, lambda: None):
+        with ThreadPoolExecutor(1) as other:
+            ended = other.submit(end_open_runs).result()
+        assert [each.info.run_id for each in ended] == [stage, pipeline]
+        assert how(tracking, stage) == how(tracking, pipeline) == ("KILLED", "interrupted, or cancelled")
+    assert end_open_runs() == []
 
 
 def test_only_a_defect_is_told_to_who_keeps_tracebacks(tracking, run):

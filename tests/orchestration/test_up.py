@@ -160,7 +160,7 @@ def test_a_training_outlives_whatever_dies_around_it_and_ends_with_the_same_bits
     waiting = site.train(steps=ENOUGH, seed=1)
     until(lambda: answers(f"{site.mlflow}/health"), 120)
     until(lambda: trainings(site, waiting) or site.state(waiting) in ENDED, 120)
-    site.process("create_app").kill()
+    site.process("prefect_app").kill()
     until(lambda: answers(f"{site.prefect}/api/health"), 120)
 
     assert [site.end_of(each, AT_LAST)["type"] for each in (run, waiting)] == ["COMPLETED"] * 2
@@ -205,6 +205,9 @@ def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_wi
     assert site.end_of(run, 30)["type"] == "CANCELLED"
     assert site.end_of(child["id"], 30)["type"] == "CANCELLED"
     until(lambda: not site.running_in_mlflow(), 60)
+    kept = max(path.stem for path in site.checkpoints(child["id"]) if path.stem.startswith("step-"))
+    steps = site.tracking_of(child["id"]).data.metrics["tokens"] / (4 * 32)  # a step
+    assert kept == f"step-{steps:09.0f}", "the last step that it made"
     assert {status for status, _ in site.mlflow_runs(run).values()} <= {"KILLED", "FINISHED"}
     assert site.mlflow_runs(run)["pretrain"][0] == "KILLED"
 

@@ -144,6 +144,17 @@ def test_blocks_of_an_epoch_are_those_of_the_slow_way(split, seed):
     assert found == [expected_at(split, place) for place, _, _ in found]
 
 
+def test_documents_are_looked_up_in_the_type_of_their_ends():
+    """Signed places among unsigned ends are compared as floats: a copy of all ends, and rounded."""
+    first = 2**53  # from here on floats skip every second number
+    split = Split(
+        np.broadcast_to(np.uint16(7), (first + 6,)), np.arange(first - 2, first + 7, dtype=np.uint64)
+    )
+    batch = batch_at(split, np.array([first - 2]), 6, apart=True)
+    assert batch.documents.tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert batch.labels.tolist() == [[IGNORED] * 6]
+
+
 def test_rows_of_a_batch_keep_their_documents():
     split = Split(np.arange(20), np.array([3, 8, 20]))
     batch = batch_at(split, np.array([0, 5, 10]), 4, apart=True)

@@ -1,5 +1,6 @@
 """A training that was killed ends with the same bits as one that was not (pitfall 18)."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -7,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks.errors import StoppedError
 from tasks.gpt import GPT
 from tasks.pretrain import loop
 from tasks.pretrain.loop import Trainer
+from tasks.pretrain.processes import Processes
+from tasks.pretrain.stage import pretrain
+from tasks.stopping import Pace, is_stoppable
 from tests.pretrain.training import (
     MUON_APART,
     SMALL,
@@ -19,8 +24,10 @@ from tests.pretrain.training import (
     run_checkpoints,
     same_outputs,
     stage_run_in,
+    stopped_after,
     stopping_after,
     trained,
+    until,
 )
 
 # Of each kind of training: the options, and the tokens that it is given.
@@ -132,6 +139,108 @@ def test_what_was_learnt_before_is_shown_again(uninterrupted, documents, tmp_pat
     trainer.resume()
     losses = curve(uninterrupted["adamw"])[:6]
     assert [(step, loss) for step, loss in logged if loss is not None] == list(enumerate(losses, start=1))
+
+
+# Asked to stop
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_stopped_after_every_step_ends_with_the_same_bits(
+    uninterrupted, documents, tmp_path, kind
+):
+    """Of every other step it is stopped in the evaluation, which comes first when it goes on."""
+    config = KINDS[kind]
+    for step in range(1, config.steps + 1):
+        said = stopped_after(step, config, documents, tmp_path)
+        assert said == ([f"resumes at step {step - 1} of 9"] if step > 1 else [])
+    assert same_outputs(trained(config, documents, tmp_path), uninterrupted[kind])
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_a_step_stopped_in_the_middle_of_its_micro_batches_is_done_again(
+    uninterrupted, documents, tmp_path, monkeypatch, micro_batch
+):
+    run, backward, calls = stage_run_in(tmp_path), Processes.backward, []
+
+    def stopping(self, loss):
+        backward(self, loss)
+        calls.append(loss)
+        if len(calls) == micro_batch:
+            run.stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Processes, "backward", stopping)
+        with pytest.raises(StoppedError, match=f"stopped after step {micro_batch // 2} of 9"):
+            pretrain(SMALL, run, tokens=documents)
+    assert len(calls) == micro_batch, "the next micro-batch is left to the next attempt"
+    assert same_outputs(trained(SMALL, documents, tmp_path), uninterrupted["adamw"])
+
+
+def test_an_interruption_is_raised_once_the_checkpoint_is_written(uninterrupted, documents, tmp_path):
+    """The signal reaches the main thread, which waits; the training heeds it at its next step."""
+
+    def interrupt(done, *_):
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            until(run.stop.is_set)
+
+    run = stage_run_in(tmp_path, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(SMALL, run, tokens=documents)
+    assert run_checkpoints(tmp_path)[-1] == "step-000000003.pt"
+    assert not is_stoppable()
+    assert same_outputs(trained(SMALL, documents, tmp_path), uninterrupted["adamw"])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(uninterrupted, documents, tmp_path, caplog, monkeypatch):
+    run = stage_run_in(tmp_path)
+
+    def full(_state, path):
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def interrupt(done, *_):
+        if done == 5:
+            monkeypatch.setattr(torch, "save", full)
+            os.kill(os.getpid(), signal.SIGINT)
+            until(run.stop.is_set)
+
+    run.progress = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(SMALL, run, tokens=documents)
+    assert "the checkpoint could not be written: [Errno 28] No space left" in caplog.text
+    assert not list((tmp_path / "checkpoint").glob("*.part")), "it gives back the space that it took"
+    monkeypatch.undo()
+    said = []
+    assert same_outputs(trained(SMALL, documents, tmp_path, say=said.append), uninterrupted["adamw"])
+    assert said == ["resumes at step 4 of 9"]
+
+
+# Checkpoints by the clock
+
+
+def test_a_crash_before_the_first_evaluation_loses_a_step(documents, tmp_path):
+    config = changed(eval_every=100, checkpoint_every=0)
+    whole = trained(config, documents, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        trained(config, documents, tmp_path / "died", progress=stopping_after(6))
+    said = []
+    run = trained(config, documents, tmp_path / "died", say=said.append)
+    assert said == ["resumes at step 5 of 9"]
+    assert same_outputs(run, whole)
+
+
+def test_a_checkpoint_is_due_after_a_minute_and_a_twentieth_of_the_steps():
+    clock = iter((0, 59, 60, 500, 1000, 1059, 1060)).__next__
+    pace = Pace(60.0, 200, clock=clock)
+    assert not pace.is_due(50), "59 seconds"
+    assert pace.is_due(10), "60 seconds, 10 steps"
+    assert not pace.is_due(9), "9 steps: the clock is not asked"
+    assert pace.is_due(10), "500 seconds"
+    pace.wrote(10)
+    assert not pace.is_due(150), "59 seconds"
+    assert not pace.is_due(19), "9 steps"
+    assert pace.is_due(20), "60 seconds, 10 steps"
 
 
 # Real processes

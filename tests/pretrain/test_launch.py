@@ -10,13 +10,26 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.errors import RefusedError, StageError
-from tasks.pretrain.launch import LAST_LINES, MARK, WorkerTraceback, _listen, launch
-from tests.pretrain.training import Stopped, changed, curve, stage_run_in, summary_of, trained, weights_in
+from tasks.errors import RefusedError, StageError, StoppedError
+from tasks.pretrain.launch import LAST_LINES, MARK, Told, WorkerTraceback, _listen, launch
+from tests.pretrain.training import (
+    Stopped,
+    changed,
+    curve,
+    run_checkpoints,
+    stage_run_in,
+    stopped_after,
+    summary_of,
+    trained,
+    weights_in,
+)
 
 
-def printed_by_workers(*lines):
-    return SimpleNamespace(stdout=io.StringIO("".join(f"{line}\n" for line in lines)))
+def listened(run, *lines):
+    """What workers told that printed these lines."""
+    told = Told()
+    _listen(SimpleNamespace(stdout=io.StringIO("".join(f"{line}\n" for line in lines))), run, told)
+    return told
 
 
 def event(kind, **fields):
@@ -42,20 +55,20 @@ def test_numbers_and_progress_are_passed_on_from_among_what_libraries_print(tmp_
     done, logged = [], []
     run = stage_run_in(tmp_path, progress=lambda *args: done.append(args))
     run.log_metrics = lambda values, step=0: logged.append((values, step))
-    failure, printed = _listen(
-        printed_by_workers(
+    told = listened(
+        run,
+        *(
             "a warning of some library",
             event("progress", done=3, total=9, unit="steps", note="loss 1.2"),
             "",
             event("metrics", values={"train_loss": 1.25}, step=3),
             *(f"line {number}" for number in range(LAST_LINES)),
         ),
-        run,
     )
-    assert failure is None
+    assert told.failure is None
     assert done == [(3, 9, "steps", "loss 1.2")]
     assert logged == [({"train_loss": 1.25}, 3)]
-    assert list(printed) == [f"line {number}" for number in range(LAST_LINES)]
+    assert list(told.printed) == [f"line {number}" for number in range(LAST_LINES)]
 
 
 def test_an_event_after_an_unfinished_line_is_heard(tmp_path):
@@ -63,29 +76,27 @@ def test_an_event_after_an_unfinished_line_is_heard(tmp_path):
     done = []
     run = stage_run_in(tmp_path, progress=lambda *args: done.append(args))
     bar = "\rloading 50%" + event("progress", done=3, total=9, unit="steps", note="")
-    _, printed = _listen(printed_by_workers(bar), run)
+    told = listened(run, bar)
     assert done == [(3, 9, "steps", "")]
-    assert list(printed) == ["loading 50%"]
+    assert list(told.printed) == ["loading 50%"]
 
 
 def test_lines_that_two_processes_wrote_into_each_other_are_printed_and_no_defect(tmp_path):
     torn = event("defect", message="x", traceback="y")[:20] + "and something else"
-    failure, printed = _listen(printed_by_workers(torn), stage_run_in(tmp_path))
-    assert failure is None
-    assert len(printed) == 1
+    told = listened(stage_run_in(tmp_path), torn)
+    assert told.failure is None
+    assert len(told.printed) == 1
 
 
 def test_the_first_error_is_raised_and_not_what_it_caused(tmp_path):
-    failure, _ = _listen(
-        printed_by_workers(
-            event("error", type="RefusedError", message="a label leaks"),
-            event("defect", message="connection closed by peer", traceback="..."),
-            event("error", type="StageError", message="second"),
-        ),
+    told = listened(
         stage_run_in(tmp_path),
+        event("error", type="RefusedError", message="a label leaks"),
+        event("defect", message="connection closed by peer", traceback="..."),
+        event("error", type="StageError", message="second"),
     )
-    assert type(failure) is RefusedError
-    assert str(failure) == "a label leaks"
+    assert type(told.failure) is RefusedError
+    assert str(told.failure) == "a label leaks"
 
 
 # torchrun itself, which takes its time to start
@@ -149,6 +160,29 @@ def test_a_launch_that_is_interrupted_leaves_no_worker(documents, tmp_path):
     config = changed(processes=2, steps=100_000, eval_every=100_000)
     with pytest.raises(Stopped):
         trained(config, documents, tmp_path, progress=interrupt)
+    assert workers_of(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_asked_to_stop_has_its_workers_write_a_checkpoint(documents, tmp_path):
+    config = changed(processes=2, steps=100_000, eval_every=100_000)
+    said = stopped_after(20, config, documents, tmp_path, at_least=True)
+    assert said == []
+    (checkpoint,) = run_checkpoints(tmp_path)
+    step = int(checkpoint.removeprefix("step-").removesuffix(".pt"))
+    assert step >= 20
+    assert workers_of(tmp_path) == []
+    said = stopped_after(step + 1, config, documents, tmp_path, at_least=True)
+    assert said == [f"resumes at step {step} of 100000"]
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_asked_to_stop_before_it_trains_ends_its_workers(documents, tmp_path):
+    run = stage_run_in(tmp_path)
+    run.stop.set()
+    with pytest.raises(StoppedError, match="before its first step"):
+        launch(changed(processes=2, steps=100_000, eval_every=100_000), run, documents)
+    assert run_checkpoints(tmp_path) == []
     assert workers_of(tmp_path) == []
 
 

@@ -3,18 +3,21 @@
 import os
 import signal
 import socket
+from contextlib import suppress
 
 import pytest
 import torch
 
+from tasks.errors import StoppedError
 from tasks.pretrain import speed
 from tasks.pretrain.blocks import Batch
-from tasks.pretrain.loop import micro_batches, train
+from tasks.pretrain.loop import Trainer, micro_batches, train
 from tasks.pretrain.models import build_model
 from tasks.tokens import load_tokens
 from tests.pretrain.training import (
     changed,
     curve,
+    run_checkpoints,
     same_outputs,
     stage_run_in,
     summary_of,
@@ -25,7 +28,7 @@ from tests.pretrain.training import (
 WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart"}
 
 
-def part(rank, count, port, config, tokens, folder, last_step):
+def part(rank, count, port, config, tokens, folder, last_step, asked):
     """What torchrun would have one of its processes do."""
     torch.set_num_threads(1)
     speed.MATRIX_SIDE["cpu"] = 64
@@ -39,10 +42,14 @@ def part(rank, count, port, config, tokens, folder, last_step):
     }
 
     def until(done, *_):
-        if done == last_step:
+        if done == last_step and not asked:
             os.kill(os.getpid(), signal.SIGKILL)
+        elif done == last_step and rank == 1:  # one of them is enough
+            run.stop.set()
 
-    train(config, stage_run_in(folder, progress=until), tokens)
+    run = stage_run_in(folder, progress=until)
+    with suppress(StoppedError):
+        train(config, run, tokens, Trainer.fit)
 
 
 @pytest.fixture
@@ -50,12 +57,12 @@ def together(forked):
     """A function that trains in several processes, and returns the run and their exit statuses."""
     started = []
 
-    def run(config, tokens, folder, last_step=None):
+    def run(config, tokens, folder, last_step=None, asked=False):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         for rank in range(config.processes):
-            arguments = (rank, config.processes, port, config, tokens, folder, last_step)
+            arguments = (rank, config.processes, port, config, tokens, folder, last_step, asked)
             started.append(forked.Process(target=part, args=arguments))
             started[-1].start()
         for process in started[-config.processes :]:
@@ -135,6 +142,21 @@ def test_two_killed_processes_are_continued_to_the_same_bits(documents, tmp_path
     assert killed == [-signal.SIGKILL] * 2
     again, statuses = together(config, documents, tmp_path / "killed")
     assert statuses == [0, 0]
+    assert same_outputs(again, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "step"), [("none", 5), ("fsdp", 4)])
+def test_two_processes_stop_together_and_are_continued_to_the_same_bits(
+    documents, tmp_path, together, sharding, step
+):
+    """After a step, and in an evaluation; one of the two is asked to stop."""
+    config = changed(documents="apart", processes=2, sharding=sharding)
+    whole, _ = together(config, documents, tmp_path / "whole")
+    _, statuses = together(config, documents, tmp_path / "stopped", last_step=step, asked=True)
+    assert statuses == [0, 0]
+    assert run_checkpoints(tmp_path / "stopped")[-1] == f"step-{step:09d}.pt"
+    again, _ = together(config, documents, tmp_path / "stopped")
     assert same_outputs(again, whole)
 
 

@@ -1,11 +1,14 @@
 """Trainings small enough for a test, and what they leave behind."""
 
 import json
+import time
 
+import pytest
 from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
-from tasks.manifest import sha256_of
+from tasks.digests import sha256_of
+from tasks.errors import StoppedError
 from tasks.pretrain.stage import pretrain
 from tasks.record import StageRun
 from tasks.tokenize import tokenize
@@ -98,3 +101,28 @@ def stopping_after(last):
             raise Stopped
 
     return stop
+
+
+def stopped_after(step, config, tokens, folder, *, at_least=False):
+    """Train until the run is asked to stop at a step; returns what it said.
+
+    Workers hear of it later, and stop after it `at_least`.
+    """
+    said = []
+
+    def stop(done, _total, _unit, note):
+        if done == step and note.startswith("loss"):
+            run.stop.set()
+
+    run = stage_run_in(folder, progress=stop, say=said.append)
+    with pytest.raises(StoppedError, match="stopped after" if at_least else f"stopped after step {step} of"):
+        pretrain(config, run, tokens=tokens)
+    return said
+
+
+def until(holds, seconds=30):
+    """Wait for another thread or process, which gives no event."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

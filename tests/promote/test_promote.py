@@ -8,8 +8,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from tasks.config import JudgeConfig
+from tasks.digests import sha256_of
 from tasks.gpt import GPT
-from tasks.manifest import sha256_of
 from tasks.outputs import OUTPUT, fetch
 from tasks.promote import read_scores
 from tasks.record import Stage, execute, find

@@ -45,6 +45,51 @@ def test_the_interval_agrees_with_the_normal_one_on_many_rows():
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).uniform(0, 100, 400),
+        np.random.default_rng(1).beta(0.4, 1.2, 400),
+    ],
+    ids=["even", "skewed"],
+)
+def test_of_many_rows_the_interval_is_that_of_very_many_resamples(values, monkeypatch):
+    drawn = bootstrap_interval(values, 50_000, 1)
+    monkeypatch.setattr(intervals, "MANY", 100)
+    monkeypatch.setattr(intervals, "HEAVIEST", 0.2)
+    monkeypatch.setattr(intervals, "_resampled_rows", None)
+    worked_out = bootstrap_interval(values, 1, 2)
+    error = values.std() / 20
+    assert worked_out == pytest.approx(drawn, abs=0.04 * error)  # 0.02 is what the draw is off by
+    assert worked_out[0] == drawn[0]
+
+
+def test_of_many_rows_the_interval_of_a_share_is_the_binomials(monkeypatch):
+    monkeypatch.setattr(intervals, "MANY", 100)
+    values = [0.0] * 900 + [1.0] * 1100
+    _, low, high = bootstrap_interval(values, 1, 1)
+    assert (low * 2000, high * 2000) == pytest.approx(binom.ppf([0.025, 0.975], 2000, 0.55), abs=1)
+
+
+def test_of_many_rows_the_perplexity_is_that_of_very_many_resamples(monkeypatch):
+    draw = np.random.default_rng(0)
+    losses, tokens = draw.uniform(1, 4, 400), draw.integers(20, 40, 400)
+    drawn = perplexity_interval(losses, tokens, 50_000, 1)
+    monkeypatch.setattr(intervals, "MANY", 100)
+    monkeypatch.setattr(intervals, "HEAVIEST", 0.2)
+    monkeypatch.setattr(intervals, "_resampled_rows", None)
+    worked_out = perplexity_interval(losses, tokens, 1, 2)
+    assert worked_out == pytest.approx(drawn, abs=0.01 * (drawn[2] - drawn[1]))
+
+
+def test_many_rows_of_which_one_weighs_as_all_others_are_resampled(monkeypatch):
+    """Their mean has no bell's shape: a third of the resamples lack the row."""
+    monkeypatch.setattr(intervals, "MANY", 100)
+    mean, low, high = bootstrap_interval([0.0] * 499 + [500.0], 2000, 1)
+    assert (mean, low) == (1.0, 0.0)
+    assert high in (3.0, 4.0)
+
+
 def test_memory_is_bounded_however_many_resamples(monkeypatch):
     values = list(range(50))
     whole = bootstrap_interval(values, 1000, 7)
