@@ -11,11 +11,9 @@ from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from flows.intervals import intervals
 from flows.pools import TAG
-from flows.servers import FLOW_HEARTBEAT_SECONDS
 from flows.states import STATES
-
-SILENT = 3 * FLOW_HEARTBEAT_SECONDS  # seconds without a word after which nobody works on a flow run
 
 ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 OURS = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"})
@@ -31,6 +29,7 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
 
     None of them forces a state: a run that has ended meanwhile stays as it is.
     """
+    silence = intervals().silence
     pools = ResourceSpecification(
         {
             "prefect.resource.role": "work-pool",
@@ -40,28 +39,31 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
     return [
         _ending(
             "touchstone: crash silent runs",
-            f"A run whose worker died says nothing any more: after {SILENT} s it is Crashed.",
+            f"A run whose worker died says nothing any more: after {silence:g} s it is Crashed.",
             after=BEGINS | ALIVE,
             expect=ALIVE | ENDS,
             state=StateType.CRASHED,
-            message=f"no sign of life for {SILENT} s: its worker or its machine is gone",
+            silence=silence,
+            message=f"no sign of life for {silence:g} s: its worker or its machine is gone",
         ),
         _ending(
             "touchstone: crash runs that do not start",
-            f"A worker starts a process at once: a run Pending for {SILENT} s is Crashed.",
+            f"A worker starts a process at once: a run Pending for {silence:g} s is Crashed.",
             after={"Pending"},
             expect={"AwaitingConcurrencySlot", "Cancelling"} | BEGINS | ALIVE | ENDS,
             where=[pools],
             state=StateType.CRASHED,
-            message=f"its worker took it and did not start it within {SILENT} s",
+            silence=silence,
+            message=f"its worker took it and did not start it within {silence:g} s",
         ),
         _ending(
             "touchstone: end cancellations",
-            f"A run that is being cancelled for {SILENT} s is Cancelled.",
+            f"A run that is being cancelled for {silence:g} s is Cancelled.",
             after={"Cancelling"},
             expect=ENDS,
             state=StateType.CANCELLED,
-            message=f"whoever ran it did not say within {SILENT} s that it has stopped",
+            silence=silence,
+            message=f"whoever ran it did not say within {silence:g} s that it has stopped",
         ),
         AutomationCore(
             name="touchstone: sweep after a crash",
@@ -86,6 +88,7 @@ def _ending(
     after: Collection[str],
     expect: Collection[str],
     state: StateType,
+    silence: float,
     message: str,
     where: Collection[ResourceSpecification] = (),
 ) -> AutomationCore:
@@ -102,7 +105,7 @@ def _ending(
             expect=_events(expect),
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=SILENT),
+            within=timedelta(seconds=silence),
         ),
         actions=[ChangeFlowRunState(state=state, message=message)],
     )

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from flows.automations import automations, bring
 from flows.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
-from flows.servers import FLOW_HEARTBEAT_SECONDS
+from flows.intervals import FLOW_HEARTBEAT
 from tasks.errors import UsageError
 
 ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
@@ -169,7 +169,7 @@ def _form(flow: Flow[..., Any]) -> dict[str, Any]:
 def _job_variables(spec: DeploymentSpec) -> dict[str, Any]:
     """With how often a run says that it lives, without which the automation would end it as dead."""
     given = spec.work_pool.job_variables
-    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT_SECONDS)}
+    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT)}
     return given | {"env": beat | given.get("env", {})}
 
 

@@ -12,11 +12,12 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from pydantic import BaseModel
 
 from flows.console import console
+from flows.intervals import intervals
 from flows.lineage import lineage, link_to_mlflow
 from flows.pools import Pools, deployment_of, run_on_pool
 from flows.runs import PIPELINE
 from flows.secrets import load_secrets
-from flows.stages import FLOWS, SERVER_WAIT, STAGES, Inputs, stage_fingerprints
+from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
 from flows.states import error_in
 from tasks.config import StageConfig
 from tasks.endings import end_the_dead, ending, held, lock_path
@@ -178,7 +179,7 @@ def pipeline_run(
     What earlier processes of this machine left RUNNING is ended first.
     """
     load_secrets()
-    tracking = open_tracking(wait=SERVER_WAIT if pools else 0)
+    tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
     client = tracking.client
     end_the_dead(tracking)
     lock = f"run-{uuid.uuid4().hex}"

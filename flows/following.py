@@ -15,7 +15,8 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectException
 
 from flows.console import console
-from flows.pools import POLL, Watch, leave, patiently, pool_of, wait_for_worker
+from flows.intervals import intervals
+from flows.pools import Watch, leave, patiently, pool_of, wait_for_worker
 
 PAGE = 200  # log lines that Prefect gives at once
 STOPPING = 30.0  # seconds that a cancelled run has to stop
@@ -44,7 +45,7 @@ def _wait_until_stopped(client: SyncPrefectClient, run: UUID) -> None:
     deadline = time.monotonic() + STOPPING
     try:
         while not _ended(client, run) and time.monotonic() < deadline:
-            time.sleep(POLL)
+            time.sleep(intervals().poll)
     except (httpx.HTTPError, PrefectException) as error:
         console.say(f"Prefect does not say whether it has stopped: {error}", style="yellow")
 
@@ -70,7 +71,7 @@ def _follow(client: SyncPrefectClient, run: UUID) -> State:
         if state is not None:
             return state
         watch.require_hope(found)
-        time.sleep(POLL)
+        time.sleep(intervals().poll)
 
 
 def _logged(client: SyncPrefectClient, run: UUID, after: int) -> Iterator[Log]:

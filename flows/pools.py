@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
 from pydantic import Field
 
+from flows.intervals import intervals
 from flows.states import error_in
 from tasks.config import AskConfig, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError
@@ -28,10 +29,7 @@ Answer = TypeVar("Answer")
 GPU = "gpu"
 TAG = "touchstone"  # of the flow runs that a server's automations look after
 ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
-POLL = 1.0  # seconds
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone
-WORKER_AWAY = 60.0  # seconds that a pool may be without a live worker
-SERVER_AWAY = 90.0  # seconds that Prefect may not answer
 
 
 class Pools(StageConfig):
@@ -144,14 +142,14 @@ def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
     """One that is being restarted is waited for; no other machine takes its place."""
     if patiently(lambda: client.read_work_pool(pool)).is_paused:
         raise StageError(f"the work pool {pool} is paused. Resume it: prefect work-pool resume {pool}")
-    deadline = time.monotonic() + WORKER_AWAY
+    deadline = time.monotonic() + intervals().worker_away
     while not live_workers(client, pool):
         if time.monotonic() > deadline:
             raise StageError(
                 f"no live worker on the work pool {pool}. Start one where its hardware is: "
                 f"touchstone worker {pool}"
             )
-        time.sleep(POLL)
+        time.sleep(intervals().poll)
 
 
 def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
@@ -168,26 +166,27 @@ def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
                 "greater pools.timeout_hours, and it goes on from its checkpoint"
             )
         watch.require_hope(found)
-        time.sleep(POLL)
+        time.sleep(intervals().poll)
 
 
 class Watch:
     """Whether there is hope yet for a flow run that is not done: Prefect leaves some waiting for ever."""
 
-    def __init__(self, client: SyncPrefectClient) -> None:
+    def __init__(self, client: SyncPrefectClient, clock: Callable[[], float] = time.monotonic) -> None:
         self.client = client
+        self._clock = clock
         self._since: tuple[str | None, float] = (None, 0.0)  # the state that it is in, and since when
 
     def require_hope(self, run: FlowRun) -> None:
         """Raises StageError when no worker is left to take it, CrashedError when the one that did is dead."""
-        now = time.monotonic()
+        now, longest = self._clock(), intervals().worker_away
         state = run.state_name
         if state != self._since[0]:
             self._since = state, now
-        if now - self._since[1] < WORKER_AWAY or run.state is None:
+        if now - self._since[1] < longest or run.state is None:
             return
         if run.state.is_pending() and self._starts_at_once(run):
-            reason = f"its worker took it and did not start it within {WORKER_AWAY:.0f} s"
+            reason = f"its worker took it and did not start it within {longest:.0f} s"
             patiently(lambda: self.client.set_flow_run_state(run.id, Crashed(message=reason), force=True))
             raise CrashedError(reason)
         if run.state.type == StateType.CANCELLING:
@@ -209,7 +208,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
 
     Raises StageError when it stays away.
     """
-    deadline = time.monotonic() + SERVER_AWAY
+    deadline = time.monotonic() + intervals().prefect_away
     while True:
         try:
             return ask()
@@ -218,7 +217,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
                 raise  # it answers, and will say the same again
             if time.monotonic() > deadline:
                 raise StageError(f"the Prefect server does not answer any more: {error}") from error
-            time.sleep(POLL)
+            time.sleep(intervals().poll)
 
 
 def leave(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:

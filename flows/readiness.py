@@ -10,7 +10,7 @@ import httpx
 
 from flows.console import console
 from flows.interrupts import interrupts
-from flows.servers import GRACE, Process, answers, free_port, logs_folder, prefect_server
+from flows.servers import Process, answers, free_port, logs_folder, prefect_server
 from tasks.errors import UsageError
 from tasks.home import ADDRESSES, home, without_password
 
@@ -59,7 +59,7 @@ def is_temporary() -> bool:
 
 
 def _end(server: Process) -> None:
-    server.stop(IMPATIENT if interrupts.asked else GRACE)
+    server.stop(IMPATIENT if interrupts.asked else None)
     server.log.unlink(missing_ok=True)
 
 

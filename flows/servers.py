@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import psutil
 
+from flows.intervals import FLOW_HEARTBEAT, intervals
 from tasks.errors import StageError, UsageError
 from tasks.home import home
 
 READY_WITHIN = 120.0  # seconds that a server may take until it answers
-GRACE = 15.0  # seconds between asking a process to end and ending it
 TAIL = 12  # lines of a log that are shown when its process died
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -84,15 +84,15 @@ class Process:
     def running(self) -> bool:
         return self.popen is not None and self.popen.poll() is None
 
-    def stop(self, grace: float = GRACE) -> None:
-        """Ask the process to end; after `grace` seconds end it, and whatever it has started that is left."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask the process to end; after `grace` seconds, else what is set, end it and what it has left."""
         if self.popen is None:
             return
         started = self._descendants()
         if self.running:
             self.popen.terminate()
         try:
-            self.popen.wait(grace)
+            self.popen.wait(grace if grace is not None else intervals().grace)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait()
@@ -230,7 +230,6 @@ def mlflow_server(
 
 
 QUERY_SECONDS, HEARTBEAT_SECONDS = 1, 10  # how often a worker asks for work, and says that it lives
-FLOW_HEARTBEAT_SECONDS = 30  # how often a running flow says so; Prefect allows no less
 
 
 def worker(pool: str, limit: int, log: Path, environment: Mapping[str, str] | None = None) -> Process:
@@ -254,7 +253,7 @@ def worker_environment() -> dict[str, str]:
     """What a worker and the flows that it starts are told; what the user set is kept."""
     settings = {
         "DO_NOT_TRACK": "1",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT_SECONDS),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT),
         "PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
         "PREFECT_WORKER_QUERY_SECONDS": str(QUERY_SECONDS),
     }

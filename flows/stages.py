@@ -22,6 +22,7 @@ from pydantic import Field
 
 from flows.console import console
 from flows.hooks import AT_A_DEATH
+from flows.intervals import intervals
 from flows.lineage import lineage, link_to_mlflow
 from flows.secrets import load_secrets
 from flows.states import failed
@@ -82,8 +83,7 @@ STAGES = {
     )
 }
 
-SERVER_WAIT = 30.0  # seconds that MLflow's server may take to come back before a stage
-RETRIES, RETRY_DELAY = 1, 5  # seconds; the stages that do I/O retry each request by themselves first
+RETRIES = 1  # the stages that do I/O retry each request by themselves first
 
 
 def stage_fingerprints(config: StageConfig) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
     task_run_name="{label}",
     description="Run one stage inside its MLflow run",
     retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAY,
+    retry_delay_seconds=intervals().retry,
     retry_jitter_factor=0.5,
     retry_condition_fn=_worth_retrying,
     cache_policy=None,
@@ -123,7 +123,7 @@ def run_recorded(
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
     with _told_without_secrets():
-        tracking = open_tracking(wait=SERVER_WAIT)
+        tracking = open_tracking(wait=intervals().mlflow_away)
         return execute(
             tracking,
             stage,

@@ -15,6 +15,7 @@ from prefect.states import Cancelled
 from flows.console import console
 from flows.deploying import create_pools
 from flows.deployment_file import load_deployments
+from flows.intervals import intervals
 from flows.pools import cancel, live_workers
 from flows.postgres import databases
 from flows.servers import (
@@ -37,8 +38,6 @@ from tasks.home import ADDRESSES, home
 from tasks.locks import Timeout, holding
 from tasks.tracking import open_tracking
 
-LOOK = 0.5  # seconds between looks at the processes
-SWEEP = 15.0  # seconds between sweeps
 STOPPING = 25.0  # seconds that running flows have to stop
 DEATHS, WITHIN = 5, 120.0  # a process that dies so often in so many seconds is given up
 LIMITS = {"cpu-pool": 4, "gpu-pool": 1}  # flows at once; a pipeline only waits while its stages are elsewhere
@@ -157,10 +156,10 @@ def _keep(processes: list[Process]) -> None:
             console.say(f"{process.name} died and is started again; see {process.log}", style="yellow")
             end_orphans(processes)  # what it had started: a flow goes on from its checkpoint
             process.start()
-        if time.monotonic() - swept > SWEEP:
+        if time.monotonic() - swept > intervals().sweep:
             _sweep()
             swept = time.monotonic()
-        time.sleep(LOOK)
+        time.sleep(intervals().look)
 
 
 def _sweep() -> None:
@@ -184,7 +183,7 @@ def _end_what_runs(place: Place) -> None:
             cancel(client, run.id, "touchstone up was stopped; run again to go on")
         deadline = time.monotonic() + STOPPING
         while _active(client) and time.monotonic() < deadline:
-            time.sleep(LOOK)
+            time.sleep(intervals().look)
         for run in _active(client):
             client.set_flow_run_state(run.id, Cancelled(message="touchstone up was stopped"), force=True)
         if answers(f"{place.mlflow}/health"):

@@ -62,6 +62,7 @@ from sqlalchemy import Engine, event  # noqa: E402
 
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
+from tests import shared  # noqa: E402, F401 (names the folder before workers are started)
 from tests.commands import end_what_is_left  # noqa: E402
 
 # How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.

@@ -201,8 +201,9 @@ def test_a_planted_key_is_in_no_file_and_no_output(workplace):
     with OpenAIServer(judge=honest, key=key) as server:
         asked = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": key}
         arguments = ("judge", "wrong.json", "--judge", f"openai:{server.models[0]}", "--json", "--verbose")
-        result = workplace(*arguments, **asked)
-        refused = workplace(*arguments, "--set", "judge.seed=5", **(asked | {"OPENAI_API_KEY": key + "x"}))
+        result = workplace.process(*arguments, **asked)  # Prefect's log lines are only seen in a new process
+        wrong = asked | {"OPENAI_API_KEY": key + "x"}
+        refused = workplace.process(*arguments, "--set", "judge.seed=5", **wrong)
     assert result.status == 0, result.err
     assert refused.status == 1
     assert "OPENAI_API_KEY" in refused.json["error"]

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import httpx
 import mlflow
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from tasks.tracking import open_tracking
+from tests import shared
 from tests.judges import always_top, honest
 from tests.ollama_server import OllamaServer
 
@@ -37,7 +39,7 @@ STAGES = [
 
 
 @pytest.fixture
-def copy_of(finished, tmp_path, prefect_server):
+def copy_of(finished, tmp_path):
     """A workplace with a finished run that a test may damage."""
     workplace, result = finished
     copy = tmp_path / "copy"
@@ -79,7 +81,7 @@ def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
     assert summary["model"]["version"] == 1
 
 
-def test_a_second_run_does_nothing_and_does_not_even_import_torch(finished):
+def test_a_second_run_does_nothing_brings_its_own_server_and_does_not_even_import_torch(finished):
     workplace, first = finished
     code = (
         "import contextlib, sys; from flows.cli import main\n"
@@ -90,7 +92,7 @@ def test_a_second_run_does_nothing_and_does_not_even_import_torch(finished):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=workplace.folder,
-        env=workplace.environment,
+        env=workplace.environment | {"PREFECT_API_URL": ""},
         capture_output=True,
         text=True,
     )
@@ -175,12 +177,19 @@ def test_the_registered_model_loads_by_its_alias_and_says_where_it_is_from(finis
 
 
 def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
-    flows = httpx.post(f"{prefect_server}/flow_runs/filter", json={"limit": 200}).json()
-    assert {"tiny", *STAGES} <= {flow["name"] for flow in flows}
-    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json={}).json()
-    by_key = {artifact["key"]: artifact for artifact in artifacts if artifact["key"]}
-    assert "touchstone-tiny" in by_key["report-tiny"]["data"]
-    assert "metric:chrf" in by_key["scores-tiny"]["data"]
+    tracking = store(finished[0])
+    whole = tracking.client.get_run(finished[1].json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
+
+    def asked(kind, **query):
+        return httpx.post(f"{prefect_server}/{kind}/filter", json=query).raise_for_status().json()
+
+    children = asked("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [whole]}})
+    assert {child["name"] for child in children} == set(STAGES)
+    assert [run["name"] for run in asked("flow_runs", flow_runs={"id": {"any_": [whole]}})] == ["tiny"]
+    artifacts = asked("artifacts", artifacts={"flow_run_id": {"any_": [whole]}})
+    by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert "touchstone-tiny" in by_key["report-tiny"]
+    assert "metric:chrf" in by_key["scores-tiny"]
 
 
 def test_the_report_is_shown_again_without_running(finished):
@@ -301,57 +310,85 @@ def test_bad_data_names_the_row_and_leaves_nothing_half_written(make_workplace):
     assert "--mirror" in result.json["error"]
 
 
-def test_killed_in_training_it_goes_on_and_ends_with_the_same_bits(make_workplace, finished):
-    _, undisturbed = finished
-    workplace = make_workplace("killed")
-    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=6")
-    work = workplace.mlruns / "work"
-    deadline = time.monotonic() + 120
-    while not list(work.glob("*/checkpoint/step-*.pt")):
+def in_training(workplace, process):
+    """Wait until a command has kept a checkpoint."""
+    deadline = time.monotonic() + 180
+    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+
+
+@contextmanager
+def alone(workplace, process):
+    """A command without a server, in training; at the end nothing of it is left.
+
+    Prefect's own server would hang a command that is ended with it, and survive one that is killed.
+    """
+    in_training(workplace, process)
+    (server,) = psutil.Process(process.pid).children()
+    assert os.getpgid(server.pid) == server.pid  # a signal to the command's whole group does not reach it
+    yield
+    server.wait(20)
+
+
+def not_finished(workplace):
+    tracking = store(workplace)
+    runs = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
+    return {(run.info.run_name, run.info.status) for run in runs}
+
+
+@pytest.mark.slow
+def test_killed_in_training_nothing_of_it_is_left_and_it_goes_on_to_the_same_bits(make_workplace, finished):
+    _, undisturbed = finished
+    workplace = make_workplace("killed")
+    process = workplace.start("run", "tiny.yaml", "--json", PREFECT_API_URL="")
+    with alone(workplace, process):
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
     result = workplace("run", "tiny.yaml", "--json")
     assert result.status == 0, result.err
     assert re.search(r"pretrain: resumes at step [246] of 6", result.err)
     assert digests(result)["pretrain"] == digests(undisturbed)["pretrain"]
     assert digests(result)["finetune"] == digests(undisturbed)["finetune"]
-    assert not list(work.glob("*/checkpoint"))
-    tracking = store(workplace)
-    dead = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
-    assert {(run.info.run_name, run.info.status) for run in dead} == {
-        ("pretrain", "KILLED"),
-        ("tiny", "KILLED"),
-    }
+    assert not list((workplace.mlruns / "work").glob("*/checkpoint"))
+    assert not_finished(workplace) == {("pretrain", "KILLED"), ("tiny", "KILLED")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_without_a_server_nothing_of_it_outlives_the_command(make_workplace, ending):
-    """Prefect's own server would hang a command that is ended with it, and survive one that is killed."""
-    workplace = make_workplace(f"alone-{ending.name.lower()}")
-    process = workplace.start("run", "tiny.yaml", "--set", "pretrain.steps=100000", PREFECT_API_URL="")
-    deadline = time.monotonic() + 120
-    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    (server,) = psutil.Process(process.pid).children()
-    assert os.getpgid(server.pid) == server.pid  # a signal to the command's whole group does not reach it
-    process.send_signal(ending)
-    process.communicate(timeout=30)
-    server.wait(10)
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_so_with_status_130_and_leaves_no_run_running_and_no_server(
+    make_workplace, ending
+):
+    workplace = make_workplace(f"interrupted-{ending.name.lower()}")
+    arguments = ("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
+    process = workplace.start(*arguments, PREFECT_API_URL="")
+    with alone(workplace, process):
+        process.send_signal(ending)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "stopping, the checkpoint is being written" in err
+    assert re.search(r"^  pretrain +interrupted ", err, re.MULTILINE)
+    assert err.splitlines()[-1] == "interrupted; the same command continues where it stopped"
+    assert "Traceback" not in err
+    assert not_finished(workplace) == {("pretrain", "KILLED"), ("tiny", "KILLED")}
 
 
 @pytest.mark.slow
 def test_two_at_once_do_the_work_once(make_workplace):
+    """One in this process, begun once the other has opened the store."""
     workplace = make_workplace("two")
-    processes = [workplace.start("run", "tiny.yaml", "--json") for _ in range(2)]
-    outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    first, second = (json.loads(out) for out, _ in outputs)
+    process = workplace.start("run", "tiny.yaml", "--json")
+    deadline = time.monotonic() + 120
+    while not (workplace.mlruns / "mlflow.db").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    here = workplace("run", "tiny.yaml", "--json")
+    out, err = process.communicate(timeout=240)
+    assert (here.status, process.returncode) == (0, 0), (here.err, err)
+    first, second = here.json, json.loads(out)
     assert [stage["digest"] for stage in first["stages"]] == [stage["digest"] for stage in second["stages"]]
     assert first["model"] == second["model"]
     tracking = store(workplace)
@@ -359,17 +396,10 @@ def test_two_at_once_do_the_work_once(make_workplace):
     assert len(runs) == 1
 
 
-def test_without_a_server_prefect_brings_its_own(finished):
-    workplace, first = finished
-    result = workplace("run", "tiny.yaml", "--json", PREFECT_API_URL="")
-    assert result.status == 0, result.err
-    assert digests(result) == digests(first)
-
-
 @pytest.mark.slow
-def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, mlflow_server, finished):
+def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, finished):
     _, embedded = finished
-    address, _ = mlflow_server
+    address, _ = shared.mlflow()
     workplace = make_workplace("remote")
     first = workplace("run", "tiny.yaml", "--json", MLFLOW_TRACKING_URI=address)
     assert first.status == 0, first.err
@@ -380,45 +410,14 @@ def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplac
     assert not (workplace.mlruns / "mlflow.db").exists()
 
 
-def training_without_end(workplace, **environment):
-    """The command, once its training has kept a checkpoint."""
-    process = workplace.start("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000", **environment)
-    deadline = time.monotonic() + 120
-    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
-
-
-def assert_killed(workplace):
-    tracking = store(workplace)
-    runs = tracking.client.search_runs([tracking.experiment_id])
-    assert {run.info.run_name for run in runs if run.info.status == "KILLED"} == {"pretrain", "tiny"}
-    assert not [run for run in runs if run.info.status == "RUNNING"]
-
-
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_so_with_status_130_and_the_run_is_not_left_running(make_workplace, ending):
-    workplace = make_workplace(f"interrupted-{ending.name.lower()}")
-    process = training_without_end(workplace)
-    process.send_signal(ending)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert json.loads(out)["status"] == "interrupted"
-    assert "stopping, the checkpoint is being written" in err
-    assert re.search(r"^  pretrain +interrupted ", err, re.MULTILINE)
-    assert err.splitlines()[-1] == "interrupted; the same command continues where it stopped"
-    assert "Traceback" not in err
-    assert_killed(workplace)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, ending):
     """With the server of its own, which would outlive it; SIGTERM is Prefect's while a flow runs."""
     workplace = make_workplace(f"twice-{ending.name.lower()}")
-    process = training_without_end(workplace, PREFECT_API_URL="")
+    arguments = ("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
+    process = workplace.start(*arguments, PREFECT_API_URL="")
+    in_training(workplace, process)
     (server,) = psutil.Process(process.pid).children()
     process.send_signal(ending)
     while "stopping" not in process.stderr.readline():
@@ -430,7 +429,7 @@ def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, en
     assert not re.search("Traceback|Exception ignored|terminate called", err)
     server.wait(5)
     assert not list((workplace.mlruns / "work" / "logs").glob("prefect-*"))
-    assert_killed(workplace)
+    assert not_finished(workplace) == {("pretrain", "KILLED"), ("tiny", "KILLED")}
 
 
 @pytest.mark.slow
@@ -452,4 +451,4 @@ def test_a_full_disk_is_one_message(make_workplace, tmp_path):
         assert "Traceback" not in result.err
         assert not list(small.glob("mlruns/artifacts/*/artifacts/output/model"))
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        subprocess.run(["umount", "--lazy", str(small)], check=True)  # this process has its database open

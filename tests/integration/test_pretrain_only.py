@@ -53,9 +53,12 @@ def test_the_card_is_shown_in_every_place(pretrained, prefect_server):
     assert shown.status == 0, shown.err
     for part in ("GPT-2 on corpus.txt", "Pretrained", "Best validation loss", "step 4", "tokens/s"):
         assert part in shown.out
-    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json={}).json()
-    by_key = {artifact["key"]: artifact for artifact in artifacts if artifact["key"]}
-    assert "GPT-2 on corpus" in by_key["report-only"]["data"]
+    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    run = tracking.client.get_run(first.json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
+    asked = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json=asked).json()
+    by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert "GPT-2 on corpus" in by_key["report-only"]
     assert "scores-only" not in by_key
 
 

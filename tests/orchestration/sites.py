@@ -1,11 +1,12 @@
 """A folder in which `touchstone up` runs, and what anyone may ask its servers."""
 
-import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,21 @@ import psutil
 
 from flows.servers import free_port
 from tasks.tracking import open_tracking
-from tests.commands import COMMAND, heed_interruptions, kill_with_children, start
+from tests.commands import COMMAND, Result, heed_interruptions, kill_with_children, run_here, start
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+# Nothing sleeps for what it could be told soon; limits stay as generous as a slow machine needs.
+HURRY = {
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",  # two minutes
+    "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+    "TOUCHSTONE_SECONDS_LOOK": "0.2",
+    "TOUCHSTONE_SECONDS_MLFLOW_AWAY": "120",
+    "TOUCHSTONE_SECONDS_POLL": "0.4",
+    "TOUCHSTONE_SECONDS_RETRY": "1",
+    "TOUCHSTONE_SECONDS_SWEEP": "3",
+}
 
 # A training of some seconds, evaluated and so kept from time to time.
 ONLY = """
@@ -37,6 +50,7 @@ def furnish(folder: Path) -> dict[str, str]:
         (folder / "deployments").symlink_to(Path(__file__).parents[2] / "deployments")
     foreign = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")  # of the tests' own process
     return {name: value for name, value in os.environ.items() if name not in foreign} | {
+        **HURRY,
         "OMP_NUM_THREADS": "1",
         "PREFECT_HOME": str(folder / "prefect"),
         "TOUCHSTONE_HOME": str(folder),
@@ -60,11 +74,16 @@ class Site:
         return start(self.folder, self.environment | environment, *arguments)
 
     def __call__(self, *arguments: str, **environment: str) -> dict[str, Any]:
-        """What a command prints with --json. It must end well."""
-        process = self.start(*arguments, "--json", **environment)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
-        return json.loads(out)
+        """What a command prints with --json, in this process. It must end well."""
+        result = self.result(*arguments, **environment)
+        assert result.status == 0, result.err
+        return result.json
+
+    def result(self, *arguments: str, **environment: str) -> Result:
+        """How a command ends in this process, with Prefect's server as a process of its own would find it."""
+        told = self.environment | environment
+        prefect = told.get("PREFECT_API_URL", f"{self.prefect}/api")
+        return run_here(self.folder, told, prefect, *arguments, "--json")
 
     # Prefect
 
@@ -113,7 +132,7 @@ class Site:
             found = [child for child in self.children(run) if child["name"] == name]
             return found[-1] if found and found[-1]["state_type"] == "RUNNING" else None
 
-        return until(running, 90)
+        return until(running, 120)
 
     def cancel(self, run: str) -> None:
         self.ask("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
@@ -157,13 +176,20 @@ class Site:
             else []
         )
 
-    @staticmethod
-    def ended_runs(folder: Path) -> dict[str, str]:
-        """How the MLflow runs of a home ended that did not end well; its server may be gone."""
-        root = folder / "mlruns"
+    def left_of(self, run: str) -> tuple[dict[str, str], dict[str, str]]:
+        """How MLflow's and Prefect's runs of a pipeline ended, by name, once the servers are gone."""
+        root = self.folder / "mlruns"
         tracking = open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
-        found = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
-        return {run.info.run_name: run.info.status for run in found}
+        found = tracking.client.search_runs(
+            [tracking.experiment_id], f"tags.`touchstone.prefect_pipeline_run_id` = '{run}'"
+        )
+        with closing(sqlite3.connect(self.folder / "prefect" / "prefect.db")) as database:
+            flows = database.execute(
+                "SELECT name, state_type FROM flow_run WHERE id = ? OR parent_task_run_id IN "
+                "(SELECT id FROM task_run WHERE flow_run_id = ?)",
+                (run, run),
+            )
+            return {each.info.run_name: each.info.status for each in found}, dict(flows.fetchall())
 
     def running_in_mlflow(self) -> list[str]:
         tracking = open_tracking(self.folder / "mlruns", self.mlflow)
@@ -187,7 +213,7 @@ def until(ask: Callable[[], Any], within: float) -> Any:
     deadline = time.monotonic() + within
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.2)  # servers give no event
+        time.sleep(0.1)  # servers give no event
     return answer
 
 

@@ -1,12 +1,18 @@
 """A secret of the environment stands in no text that is shown or kept."""
 
+import os
+
 import pytest
+from prefect.blocks.system import Secret
 
 from flows.console import Console
+from flows.secrets import block_name, load_secrets
 from flows.states import failed
 from tasks.endings import ERROR, end
 from tasks.errors import StageError
 from tasks.secrets import redacted
+from tests import shared
+from tests.commands import entered
 
 PLANTED = "hf_planted-0123456789"
 
@@ -50,3 +56,16 @@ def test_what_prefect_mlflow_and_the_terminal_are_told_holds_none(planted, track
     assert failed(StageError(f"refused {PLANTED}")).message == "refused ***"
     Console().say(f"refused {PLANTED}")
     assert capsys.readouterr().err == "refused ***\n"
+
+
+def test_a_secret_block_is_what_a_stage_finds_in_its_environment(tmp_path, monkeypatch):
+    """What the environment holds already is not asked for. Others ask the same server: names of its own."""
+    monkeypatch.setattr("flows.secrets.SECRETS", ("TRIAL_API_KEY", "TRIAL_TOKEN", "TRIAL_UNKNOWN"))
+    load_secrets.cache_clear()
+    with entered(tmp_path, os.environ | {"TRIAL_TOKEN": PLANTED}, shared.prefect()):
+        Secret(value="sk-from-a-block").save(block_name("TRIAL_API_KEY"), overwrite=True)
+        Secret(value="hf-from-a-block").save(block_name("TRIAL_TOKEN"), overwrite=True)
+        load_secrets()
+        assert (os.environ["TRIAL_API_KEY"], os.environ["TRIAL_TOKEN"]) == ("sk-from-a-block", PLANTED)
+        assert "TRIAL_UNKNOWN" not in os.environ
+    load_secrets.cache_clear()

@@ -63,7 +63,7 @@ def test_stopping_ends_it_and_what_it_started_in_sessions_of_its_own(python):
 
 
 def test_one_that_will_not_end_is_ended(python, monkeypatch):
-    monkeypatch.setattr("flows.servers.GRACE", 0.5)
+    monkeypatch.setenv("TOUCHSTONE_SECONDS_GRACE", "0.5")
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); "
     process = python(deaf + "time.sleep(60)")
     number_in(process.log)

@@ -1,14 +1,28 @@
-"""`touchstone up` and `deploy`, and a pipeline on their pools, as a person meets them."""
+"""`touchstone up` and `deploy`, and pipelines on their pools: as a person meets them, and as they fail.
+
+All trials share one `up`. Every failure has an end: something real is killed, and what follows is told.
+A pipeline ends Completed, or Failed, Crashed or Cancelled with its reason; no MLflow run stays RUNNING; the
+next run goes on; nothing half-written is ever found. What a pipeline makes of the end of a stage is in
+`test_stages_on_a_pool.py`.
+"""
 
 import json
 import signal
-from contextlib import contextmanager
 
+import psutil
 import pytest
 
-from tests.orchestration.sites import Site, started_up, stop, until
+from flows.servers import answers
+from flows.sweep import SPARED
+from tests import shared
+from tests.orchestration.sites import ENDED, stop, until
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
+LONG = 400_000  # steps: a training that ends only because something ends it
+ENOUGH = 8_000  # steps: a training that outlasts five faults
+AT_LAST = 480  # seconds for what has to be noticed, started again and trained to its end
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_deploying_again_changes_nothing(site):
@@ -55,7 +69,7 @@ def test_the_form_of_a_deployment_has_titles_defaults_and_help(site):
     assert form("rows/rows-cpu")["properties"]["config"]["description"] == "what rows is to do"
 
 
-def test_a_pipeline_on_the_pools_trains_on_the_gpu_pool_and_is_told_as_here(site):
+def test_a_pipeline_on_the_pools_trains_on_the_gpu_pool_and_is_told_and_linked_as_here(site):
     outcome = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=4")
     assert [stage["name"] for stage in outcome["stages"]] == STAGES
     assert outcome["status"] == "completed"
@@ -65,60 +79,147 @@ def test_a_pipeline_on_the_pools_trains_on_the_gpu_pool_and_is_told_as_here(site
     children = {child["name"]: child["work_pool_name"] for child in site.children(parent["id"])}
     assert parent["work_pool_name"] == "cpu-pool"
     assert children == {"pretrain": "gpu-pool", **dict.fromkeys(set(STAGES) - {"pretrain"})}
+
+    # the flow run and its MLflow run name each other
+    links = site.ask("POST", "artifacts/filter", artifacts={"flow_run_id": {"any_": [parent["id"]]}})
+    (link,) = [artifact["data"] for artifact in links if artifact["key"] == "mlflow-run"]
+    assert site.mlflow in link
+    tracking = until(lambda: site.tracking_of(parent["id"]), 10)
+    assert f"/flow-run/{parent['id']})" in tracking.data.tags["mlflow.note.content"]
+    assert tracking.info.run_id in link
+
     again = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=4")
     assert all(stage["cached"] for stage in again["stages"])
     here = site("run", "only.yaml", "--set", "pretrain.steps=4")
     assert [stage["digest"] for stage in here["stages"]] == [stage["digest"] for stage in outcome["stages"]]
 
 
-def test_the_flow_run_and_its_mlflow_run_name_each_other(site):
-    run = site.train(steps=5)
-    assert site.end_of(run)["type"] == "COMPLETED"
-    links = site.ask("POST", "artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
-    (link,) = [artifact["data"] for artifact in links if artifact["key"] == "mlflow-run"]
-    assert site.mlflow in link
-    tracking = until(lambda: site.tracking_of(run), 10)
-    assert f"/flow-run/{run})" in tracking.data.tags["mlflow.note.content"]
-    assert tracking.info.run_id in link
-
-
 def test_a_failure_on_a_pool_is_told_as_here(site):
     """The child's own words, its label before them, and the status of a failed stage."""
-    command = site.start("run", "only.yaml", "--pools", "--json", "--set", "pretrain.context=65536")
-    out, err = command.communicate(timeout=120)
-    assert command.returncode == 1, err
-    told = json.loads(out)
-    assert told["status"] == "failed"
-    assert told["error"].startswith("pretrain: ")
-    assert "tokens" in told["error"]
-    assert "FailedRun" not in told["error"]
-    assert "--verbose" not in told["error"]
+    failed = site.result("run", "only.yaml", "--pools", "--set", "pretrain.context=65536")
+    assert failed.status == 1, failed.err
+    assert failed.json["status"] == "failed"
+    assert failed.json["error"].startswith("pretrain: ")
+    assert "tokens" in failed.json["error"]
+    assert "FailedRun" not in failed.json["error"]
+    assert "--verbose" not in failed.json["error"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_ctrl_c_takes_everything_down_and_leaves_no_run_running(tmp_path):
-    """SIGTERM ends the other trials' `up`."""
-    site = started_up(tmp_path)
-    with ended_at_last(site):
-        site("deploy")
-        run = site.train(steps=400_000)
-        training = site.child(run)
-        until(lambda: site.checkpoints(training["id"]), 60)
-        assert stop(site.processes[0], signal.SIGINT) == 0, (tmp_path / "up.log").read_text()
-    assert Site.ended_runs(tmp_path) == {"only": "KILLED", "pretrain": "KILLED"}
-    again = started_up(tmp_path)
-    with ended_at_last(again):
-        states = again.ask("POST", "flow_runs/filter", flow_runs={"name": {"any_": ["only", "pretrain"]}})
-        assert {state["state_type"] for state in states} == {"CANCELLED"}
-        assert stop(again.processes[0]) == 0
+def test_sweeps_that_are_asked_for_together_are_one(site):
+    """A process for each would keep a machine busy for minutes after every crash."""
+    runs = [site.run("touchstone-sweep/sweep") for _ in range(4)]
+    ends = [site.end_of(run) for run in runs]
+    done = [end for end in ends if end["type"] == "COMPLETED"]
+    spared = [end for end in ends if (end["type"], end["message"]) == ("CANCELLED", SPARED)]
+    assert len(done) <= 1  # none, where an earlier trial's sweep was about to begin
+    assert len(done) + len(spared) == 4, ends
 
 
-@contextmanager
-def ended_at_last(site):
-    """A trial that fails leaves no servers behind."""
-    try:
-        yield
-    finally:
-        if site.processes[0].poll() is None:
-            stop(site.processes[0])
+# Failures
+
+
+@pytest.fixture
+def training(site):
+    """A factory: a pipeline on the pools whose training has kept a checkpoint; its run and the training's."""
+
+    def start(**pretrain):
+        run = site.train(**pretrain)
+        return run, under_way(site, run)
+
+    yield start
+    until(lambda: not site.running_in_mlflow(), 120)
+
+
+def under_way(site, run):
+    """The newest training of a pipeline, once it is running and has kept a checkpoint of its own."""
+    child = site.child(run)
+    before = {path.name for path in site.checkpoints(child["id"])}
+    until(lambda: {path.name for path in site.checkpoints(child["id"])} - before, 120)
+    assert site.state(child["id"]) == "RUNNING", "the training was over before it could be disturbed"
+    return child
+
+
+def trainings(site, run):
+    return [child for child in site.children(run) if child["name"] == "pretrain"]
+
+
+def test_a_training_outlives_whatever_dies_around_it_and_ends_with_the_same_bits(site, training):
+    """The training, its worker twice, MLflow's and Prefect's server; another pipeline waits for it."""
+    run, child = training(steps=ENOUGH, seed=1, crashes=5)
+    psutil.Process(site.pid(child)).kill()
+    crash = site.end_of(child["id"], 60)
+    assert crash["type"] == "CRASHED"
+    assert "SIGKILL" in crash["message"] or "the process was killed" in crash["message"]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        child = under_way(site, run)
+        site.process("worker start", "--pool gpu-pool").send_signal(number)
+        assert site.end_of(child["id"])["type"] == "CRASHED"
+
+    under_way(site, run)
+    site.process("mlflow", "server").kill()
+    waiting = site.train(steps=ENOUGH, seed=1)
+    until(lambda: answers(f"{site.mlflow}/health"), 120)
+    until(lambda: trainings(site, waiting) or site.state(waiting) in ENDED, 120)
+    site.process("prefect_app").kill()
+    until(lambda: answers(f"{site.prefect}/api/health"), 120)
+
+    assert [site.end_of(each, AT_LAST)["type"] for each in (run, waiting)] == ["COMPLETED"] * 2
+    states = [each["state_type"] for each in trainings(site, run)]
+    assert states == ["CRASHED", "CRASHED", "CRASHED", "COMPLETED"]
+    assert site.mlflow_runs(run)["pretrain"][0] == site.mlflow_runs(run)["only"][0] == "FINISHED"
+    assert "pretrain" not in site.mlflow_runs(waiting)
+
+    made = [site.tracking_of(each["id"]) for each in trainings(site, run)]
+    (digest,) = {each.data.tags["touchstone.digest"] for each in made if each.info.status == "FINISHED"}
+    settings = ("--set", f"pretrain.steps={ENOUGH}", "--set", "pretrain.seed=1")
+    anew = site("run", "only.yaml", *settings, "--refresh", "pretrain", PREFECT_API_URL=shared.prefect())
+    (undisturbed,) = [stage for stage in anew["stages"] if stage["name"] == "pretrain"]
+    assert not undisturbed["cached"]
+    assert digest == undisturbed["digest"]
+
+
+def test_a_killed_pipeline_stops_its_training(site, training):
+    run, child = training(steps=LONG, seed=5)
+    psutil.Process(site.pid(site.flow_run(run))).kill()
+    assert site.end_of(run, 60)["type"] == "CRASHED"
+    assert site.end_of(child["id"], 60)["type"] in ("CANCELLED", "CRASHED")
+    until(lambda: not site.running_in_mlflow(), 60)
+    assert site.mlflow_runs(run)["only"][0] == "KILLED"
+
+
+def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_within_ten_seconds(site):
+    command = site.start("run", "only.yaml", "--pools", "--json", "--set", f"pretrain.steps={LONG}")
+    until(lambda: "pretrain" in site.running_in_mlflow(), 180)
+    (parent,) = site.ask(
+        "POST", "flow_runs/filter", flow_runs={"name": {"any_": ["only"]}}, limit=1, sort="START_TIME_DESC"
+    )
+    run, child = parent["id"], under_way(site, parent["id"])
+    process = psutil.Process(site.pid(child))
+    command.send_signal(signal.SIGINT)
+    until(lambda: site.state(child["id"]) in {"CANCELLING", "CANCELLED"}, 60)
+    process.wait(10)
+    out, err = command.communicate(timeout=60)
+    assert command.returncode == 130, err
+    assert json.loads(out)["status"] == "interrupted"
+    assert "Traceback" not in err
+    assert site.end_of(run, 30)["type"] == "CANCELLED"
+    assert site.end_of(child["id"], 30)["type"] == "CANCELLED"
+    until(lambda: not site.running_in_mlflow(), 60)
+    kept = max(path.stem for path in site.checkpoints(child["id"]) if path.stem.startswith("step-"))
+    steps = site.tracking_of(child["id"]).data.metrics["tokens"] / (4 * 32)  # a step
+    assert kept == f"step-{steps:09.0f}", "the last step that it made"
+    assert {status for status, _ in site.mlflow_runs(run).values()} <= {"KILLED", "FINISHED"}
+    assert site.mlflow_runs(run)["pretrain"][0] == "KILLED"
+
+
+# The last trial: it ends the site.
+
+
+def test_ctrl_c_takes_everything_down_and_leaves_no_run_running(site):
+    """SIGTERM ends the `up` of other trials."""
+    run = site.train(steps=LONG, seed=9)
+    under_way(site, run)
+    assert stop(site.processes[0], signal.SIGINT) == 0, (site.folder / "up.log").read_text()
+    in_mlflow, in_prefect = site.left_of(run)
+    assert in_mlflow["only"] == in_mlflow["pretrain"] == "KILLED"
+    assert in_prefect["only"] == in_prefect["pretrain"] == "CANCELLED"

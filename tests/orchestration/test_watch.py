@@ -7,7 +7,6 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import State
 
-import flows.pools
 import flows.up
 from flows.pools import Watch, live_workers, patiently
 from tasks.errors import CrashedError, StageError, StoppedError
@@ -37,14 +36,29 @@ def run_in(kind):
     return SimpleNamespace(id="run", state=state, state_name=state.name, work_pool_name="gpu-pool")
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def watch(monkeypatch):
-    """A factory: a watch that has seen a run in its state for longer than it may be."""
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def watch(clock):
+    """A factory: a watch that has seen a run in its state for as long as it may be."""
 
     def make(client, run):
-        watch = Watch(client)
+        watch = Watch(client, clock)
         watch.require_hope(run)
-        monkeypatch.setattr(flows.pools, "WORKER_AWAY", -1)
+        clock.now += 60
         return watch
 
     return make
@@ -52,7 +66,7 @@ def watch(monkeypatch):
 
 def test_a_run_that_a_worker_took_and_never_started_is_crashed_and_so_started_again(watch):
     client, run = Prefect(heard=1), run_in("PENDING")
-    with pytest.raises(CrashedError, match="did not start it"):
+    with pytest.raises(CrashedError, match="did not start it within 60 s"):
         watch(client, run).require_hope(run)
     assert client.set_to == [("run", "CRASHED", True)]
 
@@ -80,12 +94,26 @@ def test_a_run_that_waits_for_its_turn_has_hope_while_a_worker_lives(watch, hear
             watching.require_hope(run)
 
 
-def test_a_running_run_is_waited_for_and_another_state_begins_anew(watch):
+def test_a_running_run_is_waited_for_and_another_state_begins_anew(watch, clock):
     running, pending = run_in("RUNNING"), run_in("PENDING")
     watching = watch(Prefect(heard=1), running)
     watching.require_hope(running)
-    flows.pools.WORKER_AWAY = 60
+    watching.require_hope(pending)  # it is in this state only now
+    clock.now += 59
     watching.require_hope(pending)
+    clock.now += 1
+    with pytest.raises(CrashedError):
+        watching.require_hope(pending)
+
+
+def test_how_long_is_hoped_is_told_by_the_environment(watch, clock, monkeypatch):
+    monkeypatch.setenv("TOUCHSTONE_SECONDS_WORKER_AWAY", "61")
+    client, run = Prefect(heard=1), run_in("PENDING")
+    watching = watch(client, run)
+    watching.require_hope(run)
+    clock.now += 1
+    with pytest.raises(CrashedError, match="within 61 s"):
+        watching.require_hope(run)
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0, True), (39, True), (41, False)])
@@ -110,17 +138,17 @@ def of(status):
 
 
 def test_a_server_that_is_restarted_is_asked_again(monkeypatch):
-    monkeypatch.setattr(flows.pools, "POLL", 0)
+    monkeypatch.setenv("TOUCHSTONE_SECONDS_POLL", "0.001")
     assert patiently(failing(httpx.ConnectError("refused"), of(503), httpx.ReadError("reset"))) == "answer"
 
 
 def test_a_server_that_stays_away_or_refuses_is_told(monkeypatch):
-    monkeypatch.setattr(flows.pools, "POLL", 0)
+    monkeypatch.setenv("TOUCHSTONE_SECONDS_POLL", "0.001")
     with pytest.raises(httpx.HTTPStatusError):
         patiently(failing(of(404)))
-    monkeypatch.setattr(flows.pools, "SERVER_AWAY", -1)
+    monkeypatch.setenv("TOUCHSTONE_SECONDS_PREFECT_AWAY", "0.01")
     with pytest.raises(StageError, match="does not answer any more"):
-        patiently(failing(httpx.ConnectError("refused")))
+        patiently(failing(*[httpx.ConnectError("refused")] * 1000))
 
 
 def test_a_sweep_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):

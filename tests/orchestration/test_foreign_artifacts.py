@@ -1,0 +1,16 @@
+"""A store whose artifacts are files of one machine is used by no other."""
+
+import pytest
+
+from tasks.errors import UsageError
+from tasks.tracking import open_tracking
+
+
+def test_artifacts_that_are_files_of_one_machine_are_not_used_from_another(tmp_path):
+    """As through a server on that store, which tells where the artifacts are and cannot hand them out."""
+    here, store = tmp_path / "here", f"sqlite:///{tmp_path / 'here' / 'mlflow.db'}"
+    open_tracking(here, store)
+    open_tracking(tmp_path / "beside", store)  # of the same machine: the files are there
+    (here / "artifacts").rename(tmp_path / "not here")
+    with pytest.raises(UsageError, match="a folder of another machine"):
+        open_tracking(tmp_path / "elsewhere", store)
