@@ -58,7 +58,11 @@ class Stage:
 
 
 class Progress(Protocol):
-    """Who wants to know how far a stage is."""
+    """Who wants to know how far a stage is.
+
+    `total` is 0 where it is not known. Without a `unit` the parts are unlike each other (checks, phases):
+    then nothing is told of their count, nor of the time left, and the `note` is not kept as what came of it.
+    """
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None: ...
 
@@ -127,6 +131,10 @@ class StageRun:
             folder.mkdir(parents=True, exist_ok=True)
         if self.tracking and self.run_id:
             self._buffer = MetricBuffer(self.tracking.client, self.run_id)
+
+    def phase(self, what: str) -> None:
+        """Tell what is being done, where that takes time and there is nothing to count."""
+        self.progress(0, 0, "", what)
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers of one step; the last value of each name is the stage's."""
@@ -295,10 +303,12 @@ def execute(
             folders = {}
             for name, reference in inputs.items():
                 run.log_dataset(reference.stage, reference.digest, reference.uri, name)
+                run.phase(f"checking the files of {reference.stage}")
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
             resolve_name(stage.entry)(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
+            run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, work)
             run.log_metrics({"seconds": time.monotonic() - started})
             run.flush()
