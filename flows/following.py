@@ -25,6 +25,7 @@ def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> St
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
         run = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)
+        console.close()
         console.say(f"flow run {run.name}: {_page(client, run.id)}", style="dim")
         try:
             return _follow(client, run.id)
