@@ -61,11 +61,19 @@ class Console:
 
     def progress(self, label: str, done: float, total: float, unit: str, note: str) -> None:
         """A stage has come this far, as `tasks.record.Progress` says."""
-        stage = self._stage
-        if stage is None or stage.label != label:
-            stage = self._stage = StageProgress(label, self._clock)
-        stage.report(done, total, unit, note)
+        self._of(label).report(done, total, unit, note)
         self.tick()
+
+    def phase(self, label: str, what: str) -> None:
+        """A stage does this now."""
+        self._of(label).phase(what)
+        self.tick()
+
+    def _of(self, label: str) -> StageProgress:
+        """What is known of a stage, also of one that this console does not show."""
+        if self._stage is None or self._stage.label != label:
+            self._stage = StageProgress(label, self._clock)
+        return self._stage
 
     def tick(self) -> None:
         """Without a terminal: tell how far the stage is, if nothing was told for a while."""
@@ -80,7 +88,7 @@ class Console:
         """A stage has ended, well or not."""
         stage = self._stage
         self.close()
-        note = f"  {stage.result}" if stage and stage.label == label and stage.result else ""
+        note = f"  {stage.note}" if stage and stage.label == label and stage.note else ""
         self.rich.print(f"  {label:<22} {outcome:<8} {seconds:7.1f} s{note}", style=style, markup=False)
 
     def close(self) -> None:

@@ -76,6 +76,8 @@ class Chain:
         label = label or stage
         started = time.monotonic()
         refresh = stage in self.refresh
+        console.begin(label)
+        console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")
         reference = None if refresh else search(self.tracking, stage, config, inputs)
         if reference is None:

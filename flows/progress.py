@@ -66,23 +66,26 @@ class StageProgress:
 
     def __init__(self, label: str, clock: Clock = time.monotonic) -> None:
         self.label = label
-        self.result = ""
-        """The last note that came with a count: what is worth keeping once the stage is done."""
         self._clock = clock
         self._began = clock()
         self._speed = Speed()
-        self._counted: tuple[float, str] | None = None  # the total and the unit that the speed is of
         self.done = self.total = 0.0
-        self.unit = self.note = ""
+        self.unit = ""
+        self.note = ""
+        """What came with the last count, and is worth keeping once the stage is done."""
+        self.doing = ""
+        """What it does since the last count, where that is not more of the same."""
 
     def report(self, done: float, total: float, unit: str, note: str) -> None:
         """The stage has come this far, as `tasks.record.Progress` says."""
-        if unit:
-            if (total, unit) != self._counted or done < self.done:
-                self._counted, self._speed = (total, unit), Speed()
-            self._speed.add(self._clock(), done)
-            self.result = note
-        self.done, self.total, self.unit, self.note = done, total, unit, note
+        if (total, unit) != (self.total, self.unit) or done < self.done:
+            self._speed = Speed()
+        self._speed.add(self._clock(), done)
+        self.done, self.total, self.unit, self.note, self.doing = done, total, unit, note, ""
+
+    def phase(self, what: str) -> None:
+        """The stage does something now that is not counted: evaluating, loading, a check."""
+        self.doing = what
 
     @property
     def gone(self) -> float:
@@ -92,18 +95,18 @@ class StageProgress:
     @property
     def left(self) -> float | None:
         """Seconds that it will take yet, at the speed of late; None where that cannot be told."""
-        if not (self.unit and self.total):
+        if self.done >= self.total:
             return None
         return self._speed.seconds_for(self.total - self.done, self._clock())
 
     @property
     def count(self) -> str:
-        """`74/80 steps`; nothing for parts that are unlike each other, which have no unit."""
+        """`74/80 steps`; nothing where there is nothing to count."""
         return counted(self.done, self.total, self.unit) if self.unit else ""
 
     def text(self) -> str:
         """Without a terminal: `pretrain: 74/80 steps, loss 2.31, 1:23 gone, 0:06 left`."""
-        parts = (self.count, self.note, times(self.gone, self.left))
+        parts = (self.count, self.doing or self.note, times(self.gone, self.left))
         return f"{self.label}: {', '.join(filter(None, parts))}"
 
     def line(self, width: int, ascii_only: bool = False) -> Text:
@@ -125,9 +128,9 @@ class StageProgress:
         """From the widest to the narrowest."""
         label, padded = Text(self.label), Text(f"{self.label:<{LABEL_WIDTH}}")
         count = Text(self.count)
-        note = Text(self.note, "dim")
+        note = Text(self.doing or self.note, "dim")
         note.truncate(NOTE_WIDTH, overflow="ellipsis")
-        first = Text(self.note.split(", ")[0], "dim")
+        first = Text(note.plain.split(", ")[0], "dim")
         first.truncate(NOTE_WIDTH, overflow="ellipsis")
         wide, narrow = (self._bar(cells, ascii_only) for cells in BARS)
         both, short = Text(times(self.gone, self.left)), Text(times(self.gone, self.left, short=True))

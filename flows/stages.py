@@ -136,6 +136,7 @@ def run_recorded(
             lineage=lineage(),
             refresh=refresh,
             progress=progress,
+            phase=progress.phase,
             say=partial(_say, label),
             show=partial(_show_page, label),
             opened=partial(link_to_mlflow, tracking),
@@ -210,6 +211,11 @@ class ProgressArtifact:
             return
         self._sent = self._clock()
         self._run.copy().run(self._send, 100 * done / total, self.stage.text())
+
+    def phase(self, what: str) -> None:
+        """The stage does this now."""
+        console.phase(self.stage.label, what)
+        self.stage.phase(what)
 
     def _send(self, percent: float, description: str) -> None:
         if self._artifact is None:

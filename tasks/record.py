@@ -58,11 +58,7 @@ class Stage:
 
 
 class Progress(Protocol):
-    """Who wants to know how far a stage is.
-
-    `total` is 0 where it is not known. Without a `unit` the parts are unlike each other (checks, phases):
-    then nothing is told of their count, nor of the time left, and the `note` is not kept as what came of it.
-    """
+    """Who wants to know how far a stage is; `total` is 0 where it is not known."""
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None: ...
 
@@ -115,6 +111,8 @@ class StageRun:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
+    phase: Callable[[str], None] = say_nothing
+    """Who is told what is being done, where that takes time and there is nothing to count."""
     say: Callable[[str], None] = say_nothing
     """Who is told what a person should know and the numbers do not tell: where a training resumes."""
     show: Show = no_show
@@ -131,10 +129,6 @@ class StageRun:
             folder.mkdir(parents=True, exist_ok=True)
         if self.tracking and self.run_id:
             self._buffer = MetricBuffer(self.tracking.client, self.run_id)
-
-    def phase(self, what: str) -> None:
-        """Tell what is being done, where that takes time and there is nothing to count."""
-        self.progress(0, 0, "", what)
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers of one step; the last value of each name is the stage's."""
@@ -248,6 +242,7 @@ def execute(
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
     progress: Progress = no_progress,
+    phase: Callable[[str], None] = say_nothing,
     say: Callable[[str], None] = say_nothing,
     show: Show = no_show,
     opened: Callable[[str], None] | None = None,
@@ -293,6 +288,7 @@ def execute(
             fingerprints=fingerprints or {},
             lineage=lineage or {},
             progress=progress,
+            phase=phase,
             say=say,
             show=show,
         )

@@ -142,7 +142,7 @@ def test_lines_do_not_come_faster_than_one_can_read(told):
 def test_a_stage_that_reports_nothing_still_shows_what_it_does(told):
     console, clock, printed = told
     console.begin("finetune")
-    console.progress("finetune", 2, 12, "", "check 3 of 12: causality")
+    console.phase("finetune", "check 3 of 12: causality")
     for second in range(25):
         clock[0] = second
         console.tick()
@@ -171,6 +171,6 @@ def test_the_end_tells_what_was_counted_last_and_no_phase(told):
     console, _, printed = told
     console.begin("pretrain")
     console.progress("pretrain", 80, 80, "steps", "loss 2.000")
-    console.progress("pretrain", 0, 0, "", "hashing the output")
+    console.phase("pretrain", "hashing the output")
     console.end("pretrain", "done", 12.0, "green")
     assert printed.getvalue() == "  pretrain               done        12.0 s  loss 2.000\n"

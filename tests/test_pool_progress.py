@@ -116,7 +116,7 @@ def test_prefect_is_told_the_same_time_left_as_the_terminal(artifacts, caplog):
 def test_a_silent_stage_is_logged_from_a_thread_of_its_own(caplog, monkeypatch):
     monkeypatch.setattr(ProgressArtifact, "LOGGED_EVERY", 0.001)
     with caplog.at_level(logging.INFO, "flows.stages"), ProgressArtifact("finetune", lambda: 0.0) as progress:
-        progress(2, 12, "", "check 3 of 12: causality")
+        progress.phase("check 3 of 12: causality")
         for _ in range(1000):
             if "finetune: check 3 of 12: causality, 0:00 gone" in caplog.messages:
                 break

@@ -99,13 +99,21 @@ def test_what_is_counted_next_has_a_speed_of_its_own(clock):
     assert left(stage) == 10
 
 
-def test_parts_unlike_each_other_have_no_count_no_time_left_and_no_result(clock):
+def test_a_phase_has_no_count_and_no_time_left(clock):
     stage = StageProgress("finetune", clock)
-    for done in range(3):
-        clock.now = 10.0 * done
-        stage.report(done, 12, "", f"check {done + 1} of 12: causality")
+    stage.phase("check 3 of 12: causality")
+    clock.now = 20.0
     assert stage.text() == "finetune: check 3 of 12: causality, 0:20 gone"
-    assert stage.result == ""
+    assert stage.line(80).plain == "⠋ finetune                check 3 of 12: causality  0:20 gone"
+
+
+def test_what_follows_the_last_step_is_told_without_a_time_left(clock):
+    stage = StageProgress("finetune", clock)
+    for step in (9, 10):
+        clock.now = float(step)
+        stage.report(step, 10, "steps", "loss 1.000")
+    stage.phase("keeping the output")
+    assert stage.text() == "finetune: 10/10 steps, keeping the output, 0:10 gone"
 
 
 def test_a_phase_in_between_leaves_the_speed_as_it_is(clock):
@@ -113,10 +121,11 @@ def test_a_phase_in_between_leaves_the_speed_as_it_is(clock):
     for step in range(5):
         clock.now = float(step)
         stage.report(step, 10, "steps", "loss 1.000")
-    stage.report(0, 0, "", "evaluating")
+    stage.phase("evaluating")
+    assert stage.text() == "finetune: 4/10 steps, evaluating, 0:04 gone, 0:06 left"
+    clock.now = 5.0
     stage.report(5, 10, "steps", "loss 0.900")
-    assert left(stage) == 4
-    assert stage.result == "loss 0.900"
+    assert stage.text() == "finetune: 5/10 steps, loss 0.900, 0:05 gone, 0:05 left"
 
 
 def test_many_reports_a_second_are_not_all_kept():
