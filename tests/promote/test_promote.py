@@ -308,9 +308,9 @@ def test_what_registering_does_is_told(promoted):
     """With a large model each of these takes minutes."""
     promoted([60.0] * 30)
     assert promoted.told == [
-        "checking the files of model",
-        "checking the files of rows",
-        "checking the files of scores",
+        "checking the files of made-model",
+        "checking the files of made-rows",
+        "checking the files of made-scores",
         "logging the model to MLflow",
         "hashing the registered files",
         "deciding whether it is the champion",
