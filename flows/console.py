@@ -12,11 +12,8 @@ from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderResult
 from rich.live import Live
 
-from flows.progress import FRAMES, Clock, StageProgress, Ticker
+from flows.progress import FRAMES, TICK, Clock, StageProgress, Ticker, lines_apart
 from tasks.secrets import redacted
-
-PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal to draw a bar on
-TICK = 1.0  # seconds between two looks at whether one is due
 
 
 class Console:
@@ -80,7 +77,7 @@ class Console:
         with self._lock:
             if self._stage is None or isinstance(self._shown, Live):
                 return
-            if self._clock() - self._printed >= PLAIN_EVERY:
+            if self._clock() - self._printed >= lines_apart(self._stage.gone):
                 self._printed = self._clock()
                 self.say(f"  {self._stage.text()}")
 

@@ -19,6 +19,7 @@ APART = 0.25  # seconds between two points that are kept
 
 LABEL_WIDTH, NOTE_WIDTH = 22, 60
 BARS = (28, 12)  # cells
+TICK = 1.0  # seconds between two looks at whether a line is due
 SPINNER, SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
 FRAMES = 4  # a second
 
@@ -170,6 +171,11 @@ class Ticker:
         self._stopped.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+
+def lines_apart(gone: float) -> float:
+    """Seconds between two lines that stand one below the other: ten at first, a minute after an hour."""
+    return min(60.0, max(10.0, gone / 60))
 
 
 def times(gone: float, left: float | None, short: bool = False) -> str:

@@ -23,7 +23,7 @@ from pydantic import Field
 from flows.console import console
 from flows.hooks import AT_A_DEATH
 from flows.lineage import lineage, link_to_mlflow
-from flows.progress import Clock, StageProgress, Ticker
+from flows.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.secrets import load_secrets
 from flows.states import failed
 from tasks.config import (
@@ -176,14 +176,13 @@ def artifact_key(name: str) -> str:
 class ProgressArtifact:
     """A stage's progress on the console, and every few seconds in Prefect: as an artifact, and in its log.
 
-    While this is entered the log has a line every ten seconds, though the stage tell nothing: whoever waits
-    for it elsewhere reads them there. A stage may tell its progress from a thread that Prefect knows nothing
-    of, as a tokenizer does that reads its texts in one of its own: what is told belongs to the run that this
-    was made in all the same.
+    While this is entered the log has a line every ten seconds (every minute after an hour), though the stage
+    tell nothing: whoever waits for it elsewhere reads them there. A stage may tell its progress from a thread
+    that Prefect knows nothing of, as a tokenizer does that reads its texts in one of its own: what is told
+    belongs to the run that this was made in all the same.
     """
 
     EVERY = 3.0  # seconds between two values of the artifact
-    LOGGED_EVERY = 10.0  # seconds
 
     def __init__(self, label: str, clock: Clock = time.monotonic) -> None:
         self.stage = StageProgress(label, clock)
@@ -191,17 +190,22 @@ class ProgressArtifact:
         self._run = copy_context()
         self._artifact: UUID | None = None
         self._sent = clock()
+        self._logged = 0.0  # seconds after the beginning
         self._ticker: Ticker | None = None
 
     def __enter__(self) -> Self:
-        self._ticker = Ticker(self.log, self.LOGGED_EVERY)
+        self._ticker = Ticker(self.tick, TICK)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ticker.stop()
 
-    def log(self) -> None:
-        """Write into the run's log how far the stage is."""
+    def tick(self) -> None:
+        """Write into the run's log how far the stage is, when a line is due."""
+        gone = self.stage.gone
+        if gone - self._logged < lines_apart(gone):
+            return
+        self._logged = gone
         self._run.copy().run(log.info, "%s", self.stage.text())
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None:

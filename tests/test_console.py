@@ -154,17 +154,29 @@ def test_a_stage_that_reports_nothing_still_shows_what_it_does(told):
 
 def test_it_is_told_by_the_console_itself(monkeypatch):
     """Nobody calls `tick` but the console's own thread."""
-    monkeypatch.setattr("flows.console.PLAIN_EVERY", 0.0)
     monkeypatch.setattr("flows.console.TICK", 0.001)
-    printed = io.StringIO()
-    console = Console(RichConsole(file=printed, force_terminal=False))
+    printed, clock = io.StringIO(), [0.0]
+    console = Console(RichConsole(file=printed, force_terminal=False), lambda: clock[0])
     console.begin("finetune")
+    clock[0] = 10.0
     for _ in range(1000):
         if printed.getvalue():
             break
         console._shown._stopped.wait(0.005)
     console.close()
-    assert printed.getvalue().startswith("  finetune: 0:00 gone\n")
+    assert printed.getvalue() == "  finetune: 0:10 gone\n"
+
+
+def test_lines_of_a_long_stage_come_every_minute(told):
+    console, clock, printed = told
+    console.begin("pretrain")
+    for second in range(2 * 3600):
+        clock[0] = second
+        console.tick()
+    lines = printed.getvalue().splitlines()
+    assert lines[:2] == ["  pretrain: 0:10 gone", "  pretrain: 0:20 gone"]
+    assert lines[-2:] == ["  pretrain: 1:58:42 gone", "  pretrain: 1:59:42 gone"]
+    assert len(lines) < 300
 
 
 def test_the_end_tells_what_was_counted_last_and_no_phase(told):
