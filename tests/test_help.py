@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import cli, options, preflight
+from flows import cli, cli_judging, options, preflight
 from flows.cli import app, main
 from flows.config import load_profile
+from flows.console import console
 from tests.conftest import CHECKOUT
 
 COMMANDS = (
@@ -118,3 +119,33 @@ def test_a_profile_announces_no_description_that_is_not_its_own():
     assert own.description == "the profile quickstart, but for name, pretrain.steps"
     described = load_profile("quickstart", ["name=mine", "description=my own words"])
     assert described.description == "my own words"
+
+
+def test_behind_the_title_something_is_shown_at_once(capsys):
+    cli._ready("quickstart", ["name=mine"], None, False, lambda: None)
+    console.close()
+    assert capsys.readouterr().err == (
+        "touchstone mine: the profile quickstart, but for name\n  starting Prefect ...\n"
+    )
+
+
+def test_a_judging_command_prints_all_of_its_result(capsys):
+    cli_judging._end({"status": "completed", "run_id": "ab12"}, lambda _, out: out.print("scores"), False)
+    told = "MLflow run ab12: every call, score and page is in its stages"
+    assert capsys.readouterr() == (f"scores\n{told}\n", "")
+    cli_judging._end({"status": "completed", "run_id": "ab12"}, None, True)
+    assert capsys.readouterr() == ('{"status": "completed", "run_id": "ab12"}\n', "")
+
+
+def test_deploy_prints_what_it_did_on_standard_output(touchstone, monkeypatch):
+    monkeypatch.setattr("flows.readiness.require_prefect", lambda: None)
+    deploying = SimpleNamespace(
+        deploy=lambda **_: {"gpu-pool": "created", "cpu-pool": "unchanged"},
+        schedules_told=lambda: ["nightly sleeps"],
+    )
+    monkeypatch.setitem(sys.modules, "flows.deploying", deploying)
+    assert touchstone("deploy") == (
+        0,
+        "  created    gpu-pool\n  unchanged  cpu-pool\n  nightly sleeps\n",
+        "",
+    )
