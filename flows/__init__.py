@@ -13,6 +13,8 @@ import os
 
 from tasks.home import home
 
+VERSION = "0.1.0"
+
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a server that is gone for a minute is waited for

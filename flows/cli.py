@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from flows import VERSION
 from flows.cli_judging import commands
 from flows.cli_registry import commands as registry_commands
 from flows.cli_servers import commands as server_commands
 from flows.interrupts import STATUS, interrupts
 from flows.options import (
+    HELP,
+    Commands,
     DespiteAudit,
+    Group,
     Json,
     Overrides,
     Pull,
@@ -32,12 +36,7 @@ from tasks.errors import TouchstoneError
 if TYPE_CHECKING:
     from flows.config import Profile
 
-app = typer.Typer(
-    help="Train a language model end to end: every stage cached, resumed, recorded and judged.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 app.add_typer(commands)
 app.add_typer(server_commands)
@@ -52,8 +51,34 @@ FEW_COLLECTIONS = (
 )  # objects; by default a quarter of the time that imports take is spent on them
 CONTINUES = "interrupted; the same command continues where it stopped"
 
-ProfileName = Annotated[str, typer.Argument(help="A name from `touchstone profiles`, or a YAML file")]
+
+def _complete_profile(incomplete: str) -> list[str]:
+    from flows.config import profile_names
+
+    return [name for name in profile_names() if name.startswith(incomplete)]
+
+
+ProfileName = Annotated[
+    str,
+    typer.Argument(
+        help="A name from `touchstone profiles`, or a YAML file", autocompletion=_complete_profile
+    ),
+]
 Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
+
+
+@app.callback()
+def touchstone(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version, and that is all")] = False,
+) -> None:
+    """Train a language model end to end: every stage cached, resumed, recorded and judged."""
+    if version:
+        typer.echo(f"touchstone {VERSION}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -129,13 +154,16 @@ def preflight(
     loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
     proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
     stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
+    from rich.console import Console
+
     from flows.preflight import prove, show
 
     prefect_is_ready()
     outcome = prove(loaded, stages)
-    show(outcome)
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
+    else:
+        show(outcome, Console(highlight=False))
     end_when_refused(outcome)
 
 
@@ -164,6 +192,7 @@ def _ready(
         resolve(open_tracking(), loaded.base.model)  # a champion that there is not
     servers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
+    console.wait("starting Prefect")
     return loaded
 
 
@@ -188,15 +217,14 @@ def report(
 def _show_report(run_id: str | None) -> None:
     from rich.console import Console
 
-    from flows.console import console
     from flows.runs import load_report
     from tasks.report.terminal import show
 
-    loaded = load_report(run_id)
-    show(loaded.report, loaded.cost, Console(highlight=False))
+    loaded, out = load_report(run_id), Console(highlight=False)
+    show(loaded.report, loaded.cost, out)
     if loaded.now:
-        console.say(f"Since then: {loaded.now}", style="bold")
-    console.say(f"Report card: {loaded.page}")
+        out.print(f"Since then: {loaded.now}", style="bold", markup=False)
+    out.print(f"Report card: {loaded.page}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +244,9 @@ def main() -> None:
     interrupts.at_once = False
     wants_json = "--json" in sys.argv[1:]
     try:
-        status = app(standalone_mode=False)  # Typer turns an interruption into a returned 130
+        status = app(
+            prog_name="touchstone", standalone_mode=False
+        )  # Typer turns an interruption into a returned 130
         if status == STATUS:
             raise KeyboardInterrupt
         sys.exit(status)
@@ -247,6 +277,7 @@ def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
     from tasks.secrets import redacted
 
     message = redacted(message)
+    console.close()
     if status == STATUS:
         console.say(message, style="yellow")
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.options import (
+    Commands,
     DespiteAudit,
     Json,
     Overrides,
@@ -22,7 +23,7 @@ from tasks.errors import UsageError
 if TYPE_CHECKING:
     from tasks.config import AuditConfig, DownloadConfig, JudgeConfig
 
-commands = typer.Typer()
+commands = Commands()
 
 DEFAULT_JUDGE = "ollama:llama3.2"
 QUICKSTART_ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl", "count": 110}]}
@@ -214,10 +215,12 @@ def _source(text: str) -> "DownloadConfig":
 
 def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
     """What can be told before Prefect has started."""
+    from flows.console import console
     from flows.readiness import begin_prefect, prefect_is_ready, verbosely
 
     verbosely(verbose)
     begin_prefect()
+    console.wait("starting Prefect")
     from flows.judging import find_judges
     from flows.secrets import load_secrets
 
@@ -227,15 +230,15 @@ def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
 
 
 def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
-    from flows.console import console, print_result
+    from flows.console import print_result
 
     if json_:
         print_result(json.dumps(outcome, ensure_ascii=False))
     else:
         from rich.console import Console
 
-        show(outcome, Console(highlight=False))
-        console.say(
-            f"MLflow run {outcome['run_id']}: every call, score and page is in its stages", style="dim"
-        )
+        out = Console(highlight=False)
+        show(outcome, out)
+        told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
+        out.print(told, style="dim", soft_wrap=True)
     end_when_refused(outcome)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.options import Json
+from flows.options import Commands, Json
 from tasks.errors import UsageError
 
 if TYPE_CHECKING:  # MLflow takes a second to import
     from tasks.champions import Move
 
-commands = typer.Typer()
+commands = Commands()
 
 Model = Annotated[
     str | None,

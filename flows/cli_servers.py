@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Json, Verbose
+from flows.options import Commands, Json, Verbose
 from tasks.errors import UsageError
 
-commands = typer.Typer()
+commands = Commands()
 
 Schedules = list[str] | None
 
@@ -62,7 +62,9 @@ def deploy(
     verbose: Verbose = False,
 ) -> None:
     """Bring work pools, deployments and automations to the Prefect server; doing it again changes nothing."""
-    from flows.console import console, print_result
+    from rich.console import Console
+
+    from flows.console import print_result
     from flows.readiness import require_prefect, verbosely
 
     verbosely(verbose)
@@ -74,10 +76,12 @@ def deploy(
     if json_:
         print_result(json.dumps(done, ensure_ascii=False))
         return
+    out = Console(highlight=False)
     for name, what in done.items():
-        console.say(f"  {what:<10} {name}", style=None if what != "unchanged" else "dim")
+        style = "dim" if what == "unchanged" else None
+        out.print(f"  {what:<10} {name}", style=style, markup=False, soft_wrap=True)
     for line in schedules_told():
-        console.say(f"  {line}")
+        out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @commands.command()

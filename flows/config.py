@@ -196,7 +196,9 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
 
     Paths in the file are relative to it, paths in overrides to the current folder. An override that names a
-    base model takes the place of the file's pretraining. Raises UsageError naming every key at fault.
+    base model takes the place of the file's pretraining. The file's description is of the profile as it
+    stands: with overrides it names them instead, unless one of them is a description. Raises UsageError
+    naming every key at fault.
     """
     path, overrides = _find(name), list(overrides)
     raw = read_yaml(path)
@@ -208,6 +210,9 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     for override in overrides:
         _apply(raw, override)
         _spell_out(raw, Path.cwd())
+    changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
+    if changed and "description" not in changed:
+        raw["description"] = f"the profile {path.stem}, but for {', '.join(changed)}"
     for source in (*DOWNLOADS, "base"):
         if mirror and isinstance(raw.get(source), dict):
             raw[source]["mirror"] = mirror

@@ -1,82 +1,108 @@
 """What a person at the terminal sees: one line a stage, and a bar while one is running.
 
-Everything goes to standard error; standard output belongs to results.
+Progress goes to standard error; standard output belongs to results.
 """
 
+import atexit
 import sys
+import threading
 import time
-from datetime import timedelta
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import ConsoleOptions, RenderResult
+from rich.live import Live
 
+from flows.progress import FRAMES, TICK, Clock, StageProgress, Ticker, lines_apart
 from tasks.secrets import redacted
-
-PLAIN_EVERY = 15.0  # seconds between progress lines where there is no terminal to draw a bar on
 
 
 class Console:
     """Shows stages as they start, go on and end."""
 
-    def __init__(self) -> None:
-        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._printed = time.monotonic()
-        self._note = ""
-        self._first: tuple[float, float] | None = None  # the first progress told of a stage, and when
+    def __init__(self, rich: RichConsole | None = None, clock: Clock = time.monotonic) -> None:
+        self.rich = rich or RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._stage: StageProgress | None = None
+        self._shown: Live | Ticker | None = None
+        self._printed = clock()
+        atexit.register(self.close)  # a terminal would be left without its cursor
 
     def say(self, text: str, style: str | None = None) -> None:
         self.rich.print(redacted(text), style=style, markup=False)
 
     def begin(self, label: str) -> None:
         """A stage has started."""
-        self._note = ""
-        self._first = None
-        self._printed = time.monotonic()
+        self._show(StageProgress(label, self._clock))
+
+    def wait(self, for_what: str) -> None:
+        """Something without a stage takes its time; it is shown until a stage shows, or `close`."""
         if not self.rich.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("  {task.description:<22}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.fields[count]}", style="dim"),
-            TimeElapsedColumn(),
-            TextColumn("left", style="dim"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-            console=self.rich,
-            transient=True,
-        )
-        self._task = self._bar.add_task(label, total=None, count="", note="")
-        self._bar.start()
+            self.say(f"  {for_what} ...")
+        self._show(StageProgress(for_what, self._clock))
+
+    def _show(self, stage: StageProgress) -> None:
+        self.close()
+        self._stage, self._printed = stage, self._clock()
+        if self.rich.is_terminal:
+            self._shown = Live(
+                _Line(stage),
+                console=self.rich,
+                transient=True,
+                refresh_per_second=FRAMES,
+                redirect_stdout=False,
+            )
+            self._shown.start(refresh=True)
+        else:
+            self._shown = Ticker(self.tick, TICK)
 
     def progress(self, label: str, done: float, total: float, unit: str, note: str) -> None:
-        """A stage has come this far; `total` is 0 where it is not known."""
-        self._note = note
-        if self._first is None:
-            self._first = done, time.monotonic()
-        count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total or None, count=count, note=note)
-        elif time.monotonic() - self._printed > PLAIN_EVERY:
-            self._printed = time.monotonic()
-            self.say(f"  {label}: {count} {note}{self._left(done, total)}")
+        """A stage has come this far, as `tasks.record.Progress` says."""
+        self._of(label).report(done, total, unit, note)
+        self.tick()
 
-    def _left(self, done: float, total: float) -> str:
-        """About how long it will take yet, at the speed since it was first heard of."""
-        before, since = self._first or (done, 0.0)
-        if not total or done <= before:
-            return ""
-        seconds = (total - done) * (time.monotonic() - since) / (done - before)
-        return f", about {timedelta(seconds=round(seconds))} left"
+    def phase(self, label: str, what: str) -> None:
+        """A stage does this now."""
+        self._of(label).phase(what)
+        self.tick()
+
+    def _of(self, label: str) -> StageProgress:
+        """What is known of a stage, also of one that this console does not show."""
+        if self._stage is None or self._stage.label != label:
+            self._stage = StageProgress(label, self._clock)
+        return self._stage
+
+    def tick(self) -> None:
+        """Without a terminal: tell how far the stage is, if nothing was told for a while."""
+        with self._lock:
+            if self._stage is None or isinstance(self._shown, Live):
+                return
+            if self._clock() - self._printed >= lines_apart(self._stage.gone):
+                self._printed = self._clock()
+                self.say(f"  {self._stage.text()}")
 
     def end(self, label: str, outcome: str, seconds: float, style: str) -> None:
         """A stage has ended, well or not."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        note = f"  {self._note}" if self._note and outcome != "cached" else ""
+        stage = self._stage
+        self.close()
+        note = f"  {stage.note}" if stage and stage.label == label and stage.note else ""
         self.rich.print(f"  {label:<22} {outcome:<8} {seconds:7.1f} s{note}", style=style, markup=False)
+
+    def close(self) -> None:
+        """Show nothing any more of what goes on."""
+        shown, self._shown, self._stage = self._shown, None, None
+        if shown is not None:
+            shown.stop()
+
+
+class _Line:
+    """A stage's line, as wide as the terminal is at this moment."""
+
+    def __init__(self, stage: StageProgress) -> None:
+        self.stage = stage
+
+    def __rich_console__(self, _console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        yield self.stage.line(options.max_width, options.ascii_only)
 
 
 console = Console()

@@ -77,15 +77,15 @@ class Chain:
         label = label or stage
         started = time.monotonic()
         refresh = stage in self.refresh
+        console.begin(label)
+        console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")
         reference = None if refresh else search(self.tracking, stage, config, inputs)
         if reference is None:
             with self._shown(label, started):
                 deployment = deployment_of(stage, config) if self.pools else None
                 if self.pools and deployment:
-                    run_on_pool(
-                        deployment, config, inputs, label, self.run_id, refresh, self.pools, console.say
-                    )
+                    run_on_pool(deployment, config, inputs, label, self.run_id, refresh, self.pools, _tell)
                     made = look_up.fn(self.tracking, stage, config, inputs)
                     reference = self._found(made, deployment)
                 else:
@@ -157,6 +157,12 @@ class Chain:
                 metrics=run.data.metrics,
             )
         )
+
+
+def _tell(line: str) -> None:
+    """Tell how a stage on a pool goes: here, and in the log, where whoever follows this pipeline reads it."""
+    console.say(f"  {line}")
+    log.info("%s", line)
 
 
 @contextmanager

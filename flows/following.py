@@ -1,24 +1,19 @@
 """Handing a run to its work pool and telling at this terminal how it goes."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import Log
-from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectException
 
 from flows.console import console
 from flows.intervals import intervals
-from flows.pools import Watch, leave, patiently, pool_of, wait_for_worker
+from flows.pools import RunLog, Watch, leave, patiently, pool_of, wait_for_worker
 
-PAGE = 200  # log lines that Prefect gives at once
 STOPPING = 30.0  # seconds that a cancelled run has to stop
 
 
@@ -31,6 +26,7 @@ def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> St
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
         run = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)
+        console.close()
         console.say(f"flow run {run.name}: {_page(client, run.id)}", style="dim")
         try:
             return _follow(client, run.id)
@@ -60,28 +56,13 @@ def _ended(client: SyncPrefectClient, run: UUID) -> State | None:
 
 
 def _follow(client: SyncPrefectClient, run: UUID) -> State:
-    told, watch = 0, Watch(client)
+    log_lines, watch = RunLog(client, run), Watch(client)
     while True:
         found = patiently(lambda: client.read_flow_run(run))
         state = found.state if found.state is not None and found.state.is_final() else None
-        for line in _logged(client, run, told):
-            told += 1
-            if line.name.startswith("flows."):
-                console.say(f"  {line.message}")
+        for message in log_lines.new():
+            console.say(f"  {message}")
         if state is not None:
             return state
         watch.require_hope(found)
         time.sleep(intervals().poll)
-
-
-def _logged(client: SyncPrefectClient, run: UUID, after: int) -> Iterator[Log]:
-    """What the flow run has logged, but for the first so many lines."""
-    this = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
-    while True:
-        page = patiently(
-            lambda: client.read_logs(this, limit=PAGE, offset=after, sort=LogSort.TIMESTAMP_ASC)  # noqa: B023
-        )
-        yield from page
-        after += len(page)
-        if len(page) < PAGE:
-            return

@@ -1,10 +1,41 @@
 """What several commands have in common: their options, and how a refusal ends them."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from tasks.errors import RefusedError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _FlagsWithoutType:
+    """Typer shows what an option wants to be given; a flag is given nothing, and not a <bool>."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Command(_FlagsWithoutType, TyperCommand):
+    """One command."""
+
+
+class Group(_FlagsWithoutType, TyperGroup):
+    """The command that the others are in."""
+
+
+class Commands(typer.Typer):
+    """Commands whose help is alike."""
+
+    def command(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return super().command(*arguments, cls=_Command, **options)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
 Verbose = Annotated[

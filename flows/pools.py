@@ -2,15 +2,21 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
@@ -27,9 +33,11 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 GPU = "gpu"
+LOG_PAGE = 200  # lines that Prefect gives at once
 TAG = "touchstone"  # of the flow runs that a server's automations look after
 ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone
+QUIET = 10.0  # seconds until it is told that a run has not begun
 
 
 class Pools(StageConfig):
@@ -65,8 +73,9 @@ def run_on_pool(
 ) -> None:
     """Run a stage as a deployment, as a child of the present flow run, until its output is in MLflow.
 
-    What a flow returns is kept on the machine that it ran on, so nothing is returned. A child that crashes is
-    started again, up to `pools.crashes` times: it goes on from its checkpoint.
+    What it logs of its progress is told through `say`. What a flow returns is kept on the machine that it
+    ran on, so nothing is returned. A child that crashes is started again, up to `pools.crashes` times: it
+    goes on from its checkpoint.
 
     Raises the child's own error; CrashedError, StoppedError when it crashed or was cancelled; StageError when
     no worker lives, Prefect is gone, or time is over. The child is cancelled when the caller is.
@@ -80,7 +89,7 @@ def run_on_pool(
     }
     for attempt in range(pools.crashes + 1):
         try:
-            _attempt(deployment, parameters, label, pools)
+            _attempt(deployment, parameters, label, pools, say)
             return
         except CrashedError as error:
             if attempt == pools.crashes:
@@ -89,7 +98,13 @@ def run_on_pool(
             parameters["refresh"] = False  # what the dead attempt began afresh is gone on with
 
 
-def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: Pools) -> None:
+def _attempt(
+    deployment: str,
+    parameters: dict[str, object],
+    label: str,
+    pools: Pools,
+    say: Callable[[str], None],
+) -> None:
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
         once = uuid4().hex  # asked for again, it is still the same run
@@ -105,7 +120,7 @@ def _attempt(deployment: str, parameters: dict[str, object], label: str, pools: 
             )
         )
         try:
-            state = _wait(client, child, pools)
+            state = _wait(client, child, pools, say)
         except BaseException as error:
             leave(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
             raise
@@ -152,14 +167,21 @@ def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
         time.sleep(intervals().poll)
 
 
-def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
-    """The final state of a child."""
-    deadline = time.monotonic() + 3600 * pools.timeout_hours
-    watch = Watch(client)
+def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools, say: Callable[[str], None]) -> State:
+    """The final state of a child; what it logs of its progress meanwhile is told on."""
+    began = time.monotonic()
+    deadline = began + 3600 * pools.timeout_hours
+    watch, log_lines, is_waiting = Watch(client), RunLog(client, child.id), True
     while True:
         found = patiently(lambda: client.read_flow_run(child.id))
+        for message in log_lines.new():
+            is_waiting = False
+            say(message)
         if found.state is not None and found.state.is_final():
             return found.state
+        if is_waiting and time.monotonic() - began > QUIET:
+            is_waiting = False
+            say(f"{child.name}: waiting for a worker of {found.work_pool_name} to begin it")
         if time.monotonic() > deadline:
             raise StageError(
                 f"it was not done after {pools.timeout_hours:g} hours and was cancelled; run again with a "
@@ -167,6 +189,28 @@ def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools) -> State:
             )
         watch.require_hope(found)
         time.sleep(intervals().poll)
+
+
+class RunLog:
+    """What a flow run logs of its stages, a line at a time."""
+
+    def __init__(self, client: SyncPrefectClient, run: UUID) -> None:
+        self._client = client
+        self._filter = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+        self._read = 0
+
+    def new(self) -> Iterator[str]:
+        """The lines since the last call."""
+        while True:
+            page = patiently(
+                lambda: self._client.read_logs(
+                    self._filter, limit=LOG_PAGE, offset=self._read, sort=LogSort.TIMESTAMP_ASC
+                )
+            )
+            self._read += len(page)
+            yield from (line.message for line in page if line.name.startswith("flows."))
+            if len(page) < LOG_PAGE:
+                return
 
 
 class Watch:

@@ -8,11 +8,11 @@ from typing import Any
 import mlflow.artifacts
 from prefect import State, flow
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from flows.config import Profile
-from flows.console import console
 from flows.dispatch import pipeline_run, without_heartbeat
 from flows.hooks import AT_A_DEATH
 from flows.pipeline import prepare
@@ -20,6 +20,7 @@ from flows.states import error_in, failed
 from tasks.config import PreflightConfig
 from tasks.errors import RefusedError, TouchstoneError
 from tasks.outputs import OUTPUT, fetch
+from tasks.secrets import redacted
 from tasks.tracking import open_tracking
 
 
@@ -82,18 +83,18 @@ def prove(profile: Profile, refresh: Sequence[str] = ()) -> dict[str, Any]:
 STYLES = {"passed": "green", "failed": "bold red", "noted": "", "skipped": "dim"}
 
 
-def show(outcome: dict[str, Any]) -> None:
-    """Print what `prove` returned to standard error: a table, and the decoded examples."""
+def show(outcome: dict[str, Any], console: Console) -> None:
+    """Print what `prove` returned: a table, and the decoded examples."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("training", "proof", "verdict", "found", "where"):
         table.add_column(column, overflow="fold")
     for proof in outcome["proofs"]:
-        cells = [Text(proof[column.header]) for column in table.columns]
+        cells = [Text(redacted(proof[column.header])) for column in table.columns]
         table.add_row(*cells, style=STYLES[proof["verdict"]])
-    console.rich.print(table)
+    console.print(table)
     for training, example in outcome.get("examples", {}).items():
-        console.say(f"What is trained on: {training}", style="bold")
-        console.say(example + "\n")
+        console.print(f"What is trained on: {training}", style="bold", markup=False)
+        console.print(f"{redacted(example)}\n", markup=False, soft_wrap=True)
 
 
 def _refused(flow_run: str) -> list[dict[str, str]] | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from prefect import Flow, State, Task, flow, task
@@ -24,6 +24,7 @@ from flows.console import console
 from flows.hooks import AT_A_DEATH
 from flows.intervals import intervals
 from flows.lineage import lineage, link_to_mlflow
+from flows.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.secrets import load_secrets
 from flows.states import failed
 from tasks.config import (
@@ -122,7 +123,7 @@ def run_recorded(
     stage: Stage, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
-    with _told_without_secrets():
+    with _told_without_secrets(), ProgressArtifact(label) as progress:
         tracking = open_tracking(wait=intervals().mlflow_away)
         return execute(
             tracking,
@@ -134,7 +135,8 @@ def run_recorded(
             label=label,
             lineage=lineage(),
             refresh=refresh,
-            progress=ProgressArtifact(label),
+            progress=progress,
+            phase=progress.phase,
             say=partial(_say, label),
             show=partial(_show_page, label),
             opened=partial(link_to_mlflow, tracking),
@@ -172,31 +174,56 @@ def artifact_key(name: str) -> str:
 
 
 class ProgressArtifact:
-    """A stage's progress on the console, and every few seconds in Prefect's UI.
+    """A stage's progress on the console, and every few seconds in Prefect: as an artifact, and in its log.
 
-    A stage may tell it from a thread that Prefect knows nothing of, as a tokenizer does that reads its texts
-    in one of its own: the artifact belongs to the run that this was made in all the same.
+    While this is entered the log has a line every ten seconds (every minute after an hour), though the stage
+    tell nothing: whoever waits for it elsewhere reads them there. A stage may tell its progress from a thread
+    that Prefect knows nothing of, as a tokenizer does that reads its texts in one of its own: what is told
+    belongs to the run that this was made in all the same.
     """
 
-    EVERY = 3.0  # seconds
+    EVERY = 3.0  # seconds between two values of the artifact
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, label: str, clock: Clock = time.monotonic) -> None:
+        self.stage = StageProgress(label, clock)
+        self._clock = clock
         self._run = copy_context()
         self._artifact: UUID | None = None
-        self._sent = time.monotonic()
+        self._sent = clock()
+        self._logged = 0.0  # seconds after the beginning
+        self._ticker: Ticker | None = None
+
+    def __enter__(self) -> Self:
+        self._ticker = Ticker(self.tick, TICK)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ticker.stop()
+
+    def tick(self) -> None:
+        """Write into the run's log how far the stage is, when a line is due."""
+        gone = self.stage.gone
+        if gone - self._logged < lines_apart(gone):
+            return
+        self._logged = gone
+        self._run.copy().run(log.info, "%s", self.stage.text())
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None:
-        console.progress(self.label, done, total, unit, note)
-        if not total or time.monotonic() - self._sent < self.EVERY:
+        console.progress(self.stage.label, done, total, unit, note)
+        self.stage.report(done, total, unit, note)
+        if not total or self._clock() - self._sent < self.EVERY:
             return
-        self._sent = time.monotonic()
-        description = f"{self.label}: {done:,.0f} of {total:,.0f} {unit}, {note}"
-        self._run.copy().run(self._send, 100 * done / total, description)
+        self._sent = self._clock()
+        self._run.copy().run(self._send, 100 * done / total, self.stage.text())
+
+    def phase(self, what: str) -> None:
+        """The stage does this now."""
+        console.phase(self.stage.label, what)
+        self.stage.phase(what)
 
     def _send(self, percent: float, description: str) -> None:
         if self._artifact is None:
-            key = artifact_key(f"progress-{self.label}")
+            key = artifact_key(f"progress-{self.stage.label}")
             self._artifact = create_progress_artifact(percent, key=key, description=description)
         else:
             update_progress_artifact(self._artifact, percent, description=description)

@@ -55,18 +55,18 @@ def base(config: BaseConfig, run: StageRun) -> None:
     for pattern in (*CONFIGURATION, *WEIGHTS):
         for path in folder.glob(pattern):
             shutil.copyfile(path, out / path.name)
-    run.progress(1, 2, "parts", "weights")
+    run.phase("loading the model, to see that it is whole")
     vocabulary = _write_tokenizer(config, folder, out)
     parameters = _proved(config, out, vocabulary)
     write_json(run.out / "summary.json", origin | {"parameters": parameters})
     run.log_metrics({"parameters": parameters})
-    run.progress(2, 2, "parts", f"{parameters:,} weights")
+    run.progress(1, 1, "model", f"{parameters:,} weights")
 
 
 def _from_registry(config: BaseConfig, run: StageRun) -> tuple[Path, dict[str, Any]]:
     """A folder with the version's model, adapters merged, and what the summary says of where it is from."""
     found = as_fingerprinted(run.tracking, config.model, run.fingerprints)
-    run.progress(0, 2, "parts", f"reading {found.label}")
+    run.phase(f"reading {found.label}")
     output = fetch(run.tracking, intact(run.tracking, found.model)) / OUTPUT
     if read_json(output / "summary.json").get("task") == "classification":
         raise StageError(
@@ -103,7 +103,7 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     for name in (config.model, config.model.rpartition("/")[2]):
         if config.mirror and (Path(config.mirror) / name / "config.json").is_file():
             return Path(config.mirror) / name, None
-    run.progress(0, 2, "parts", f"asking {ENDPOINT} for {config.model}")
+    run.phase(f"asking {ENDPOINT} for {config.model}")
     try:
         commit = HfApi(token=False).model_info(config.model, revision=config.revision).sha
         folder = snapshot_download(

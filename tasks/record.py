@@ -58,7 +58,7 @@ class Stage:
 
 
 class Progress(Protocol):
-    """Who wants to know how far a stage is."""
+    """Who wants to know how far a stage is; `total` is 0 where it is not known."""
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None: ...
 
@@ -111,6 +111,8 @@ class StageRun:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What made this run: the code's commit, the flow run."""
     progress: Progress = no_progress
+    phase: Callable[[str], None] = say_nothing
+    """Who is told what is being done, where that takes time and there is nothing to count."""
     say: Callable[[str], None] = say_nothing
     """Who is told what a person should know and the numbers do not tell: where a training resumes."""
     show: Show = no_show
@@ -240,6 +242,7 @@ def execute(
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
     progress: Progress = no_progress,
+    phase: Callable[[str], None] = say_nothing,
     say: Callable[[str], None] = say_nothing,
     show: Show = no_show,
     opened: Callable[[str], None] | None = None,
@@ -285,6 +288,7 @@ def execute(
             fingerprints=fingerprints or {},
             lineage=lineage or {},
             progress=progress,
+            phase=phase,
             say=say,
             show=show,
         )
@@ -295,10 +299,12 @@ def execute(
             folders = {}
             for name, reference in inputs.items():
                 run.log_dataset(reference.stage, reference.digest, reference.uri, name)
+                run.phase(f"checking the files of {reference.stage}")
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
             resolve_name(stage.entry)(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
+            run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, work)
             run.log_metrics({"seconds": time.monotonic() - started})
             run.flush()

@@ -50,7 +50,7 @@ def log_model(run: StageRun, model: Path, rows: Path, base: Path | None) -> Logg
     for adapters without their base.
     """
     with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
-        info = _log(model, rows, base)
+        info = _log(run, model, rows, base)
     client = run.tracking.client
     client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
     return Logged(client.get_logged_model(info.model_id).artifact_location, info.model_id)
@@ -65,10 +65,10 @@ def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: M
     return str(version.version)
 
 
-def _log(model: Path, rows: Path, base: Path | None) -> ModelInfo:
+def _log(run: StageRun, model: Path, rows: Path, base: Path | None) -> ModelInfo:
     summary = read_json(model / "summary.json")
     if summary.get("task") == CLASSIFICATION:
-        return _log_classifier(model, summary["labels"])
+        return _log_classifier(run, model, summary["labels"])
     return _log_causal(model, summary["template"], rows, base)
 
 
@@ -86,7 +86,7 @@ def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelI
     )
 
 
-def _log_classifier(model: Path, labels: Sequence[str]) -> ModelInfo:
+def _log_classifier(run: StageRun, model: Path, labels: Sequence[str]) -> ModelInfo:
     """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
     predictions = read_lines(model / "predictions.jsonl")[:1]
     texts = pd.DataFrame({"text": [row["text"] for row in predictions]})
@@ -101,6 +101,7 @@ def _log_classifier(model: Path, labels: Sequence[str]) -> ModelInfo:
         pip_requirements=_requirements(),
         metadata={"labels": list(labels)},
     )
+    run.phase("loading it from MLflow, to see that it gives the same")
     given = mlflow.pyfunc.load_model(info.model_uri).predict(texts).to_dict("records")
     for row, answer in zip(predictions, given, strict=True):
         _require_same(row, answer)

@@ -69,7 +69,11 @@ def tokenize(
     whole file for `.json`). A tokenizer that may not cut a document (see `cuts`) holds the largest document.
     Raises StageError for an empty or malformed corpus.
     """
-    pieces = partial(read_pieces, corpus) if corpus else partial(enumerate, _distinct_texts(rows))
+    if corpus:
+        pieces = partial(read_pieces, corpus)
+    else:
+        run.phase("looking for near duplicates among the texts")
+        pieces = partial(enumerate, _distinct_texts(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
@@ -119,6 +123,7 @@ def _texts_to_learn(
         yield from sample(whole, measures.bytes, config.training_bytes)
     if rows:
         yield from texts_of(rows)
+    run.phase("training the tokenizer: learning its tokens")
 
 
 def _distinct_texts(rows: Path) -> list[str]:

@@ -286,6 +286,15 @@ def test_progress_tells_rows_and_speed(plain):
     assert all("rows/s" in call[3] for call in decoding)
 
 
+def test_loading_and_losses_of_references_are_told(model, rows, tmp_path):
+    told = []
+    responded(changed(batch_tokens=200), model, rows, tmp_path, phase=told.append)
+    losses = [what.partition(": ")[2] for what in told[1:]]
+    assert told[0] == "loading the model"
+    assert losses[-1] == "10 of 10"
+    assert len(losses) > 1
+
+
 # References
 
 
@@ -404,17 +413,20 @@ def test_nothing_is_printed_on_standard_output(model, rows, tmp_path, capfd):
 # Continued where it was killed
 
 
-def dying_after(rows_done):
-    def watch(done, *_):
-        if done >= rows_done:
-            os.kill(os.getpid(), signal.SIGKILL)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    return watch
+
+def dying_after(rows_done):
+    """Of no rows: after the first references, before any response."""
+    if rows_done:
+        return {"progress": lambda done, *_: die() if done >= rows_done else None}
+    return {"phase": lambda what: die() if what.startswith("losses") else None}
 
 
 def respond_until(rows_done, config, model, rows, folder):
     torch.set_num_threads(1)
-    responded(config, model, rows, folder, progress=dying_after(rows_done))
+    responded(config, model, rows, folder, **dying_after(rows_done))
 
 
 @pytest.fixture

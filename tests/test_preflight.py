@@ -721,3 +721,33 @@ def test_the_table_and_the_page_are_in_mlflow_of_a_refused_stage_too(tracking, s
         require(run, "refuse", lambda: Report((GOOD, BAD)))
     names = {artifact.path for artifact in tracking.client.list_artifacts(run_id)}
     assert {"preflight.json", "preflight.md"} <= names
+
+
+def test_each_check_is_told_before_it_is_made(data):
+    told = []
+    pretraining_of = PretrainConfig(size="3x2x16", context=TIME)
+    preflight_pretraining(gpt(vocab_size=len(LETTERS)), LETTERS, FILES, pretraining_of, CPU, told.append)
+    assert told == [
+        "check 1 of 11: causality",
+        "check 2 of 11: initial loss",
+        "check 3 of 11: labels shift once: model",
+        "check 4 of 11: learns one batch",
+        "check 5 of 11: end token",
+        "check 6 of 11: end token is supervised",
+        "check 7 of 11: every row is supervised",
+        "check 8 of 11: labels shift once: data",
+        "check 9 of 11: packed equals separate",
+        "check 10 of 11: splits share no document",
+        "check 11 of 11: cut by the context",
+    ]
+    told.clear()
+    preflight_finetuning(hugging_face(len(TUNE_LETTERS)), data, plain_loss, told.append)
+    assert told == [
+        "check 1 of 7: causality",
+        "check 2 of 7: initial loss",
+        "check 3 of 7: labels shift once: model",
+        "check 4 of 7: learns one batch",
+        "check 5 of 7: labels of every row",
+        "check 6 of 7: splits share no row",
+        "check 7 of 7: cut by the context",
+    ]

@@ -328,6 +328,14 @@ def test_an_input_only_pointed_to_is_followed_by_its_fingerprint(tracking, confi
     assert len(keys) == 3
 
 
+def test_checking_and_keeping_files_is_told(tracking, config):
+    """They are hashed, and of a large model that takes minutes."""
+    upstream = execute(tracking, WRITE, config, {})
+    told = []
+    execute(tracking, WRITE, config, {"source": upstream}, phase=told.append)
+    assert told == ["checking the files of write", "keeping the output, and its digests"]
+
+
 def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, config):
     first = execute(tracking, WRITE, config, {})
     with pytest.raises(StageError):

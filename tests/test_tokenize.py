@@ -676,3 +676,10 @@ def test_without_a_corpus_the_training_rows_are_it_each_text_once(stage_run, tmp
         if text
     ]
     assert sorted(found) == sorted(texts[:60])
+
+
+def test_what_is_done_between_the_counts_is_told(corpus, stage_run, tmp_path):
+    told = []
+    run = stage_run(progress=lambda *news: told.append(news[3].split(",")[0]), phase=told.append)
+    tokenize(TokenizeConfig(vocab_size=300), run, corpus=corpus(a__txt="abc " * 100))
+    assert told == ["training the tokenizer", "training the tokenizer: learning its tokens", "encoding"]

@@ -52,12 +52,18 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
     device = pick_device(config.device)
     tokenizer = classifying_tokenizer(base / "model")
     found = read_labelled(rows)
+    run.phase("loading the base model")
     model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
+    run.phase("tokenizing the texts")
     data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
     model = with_trained_weights(config, model)
     counted = weights_counted(model)
     trainer = make_trainer(config, run, model, data, device)
-    require(run, config.preflight, lambda: preflight_classification(config, trainer.model, data, mean_loss))
+    require(
+        run,
+        config.preflight,
+        lambda: preflight_classification(config, trainer.model, data, mean_loss, run.phase),
+    )
     train(trainer, run, config.checkpoint_every)
     _write_model(trainer.model, data, run.out / "model")
     summary = {
@@ -70,6 +76,7 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
     }
     history = History.of(trainer, LOGGED)
     write_history(run, history, "Classification", trainer.state.global_step, summary)
+    run.phase("classifying all rows, and by the baselines")
     write_findings(config, run, load_classifier(run.out / "model").to(device), data)
 
 

@@ -47,11 +47,18 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     """
     device = pick_device(config.device)
     tokenizer = load_tokenizer(tuned / "model")
+    run.phase("loading the fine-tuned model")
     model = load_to_tune(config, tuned / "model", device)
+    run.phase("tokenizing the pairs")
     data = preference_data(config, tokenizer, rows, longest(model))
     trainer = _trainer(config, run, model, data, device)
-    require(run, config.preflight, lambda: preflight_preferences(trainer.model, data, trainer.compute_loss))
+    require(
+        run,
+        config.preflight,
+        lambda: preflight_preferences(trainer.model, data, trainer.compute_loss, run.phase),
+    )
     train(trainer, run, config.checkpoint_every)
+    run.phase("writing the model")
     write_model(config, trainer.model, data.template.export(tokenizer), tuned / "model", run.out / "model")
     history = History.of(trainer, LOGGED)
     best_step, _ = history.best()

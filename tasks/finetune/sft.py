@@ -39,18 +39,21 @@ def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -
     """
     device = pick_device(config.device)
     tokenizer = load_tokenizer(base / "model")
+    run.phase("loading the base model")
     model = load_to_tune(config, base / "model", device)
     if config.packing:
         require_positions(model, "Set finetune.packing=false")
+    run.phase("tokenizing the rows")
     data = sft_data(config, tokenizer, rows, longest(model))
     trainer = _trainer(config, run, adapted(config, model), data, device)
     held = _held(data, trainer)
     require(
         run,
         config.preflight,
-        lambda: preflight_finetuning(trainer.model, held, trainer.compute_loss),
+        lambda: preflight_finetuning(trainer.model, held, trainer.compute_loss, run.phase),
     )
     train(trainer, run, config.checkpoint_every)
+    run.phase("writing the model")
     write_model(config, trainer.model, data.template.export(tokenizer), base / "model", run.out / "model")
     history = History.of(trainer)
     examples = data.examples["train"]

@@ -116,7 +116,7 @@ class Reporting(TrainerCallback):
         self,
         _args: TrainingArguments,
         state: TrainerState,
-        _control: TrainerControl,
+        control: TrainerControl,
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
@@ -125,6 +125,8 @@ class Reporting(TrainerCallback):
         if loss is not None:
             require_finite("training", loss, state.global_step)
             self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
+            if control.should_evaluate:
+                self.run.phase("evaluating")
 
     def _send(self, entry: dict[str, float], step: int) -> None:
         numbers = {self.names[name]: value for name, value in entry.items() if name in self.names}

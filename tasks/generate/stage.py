@@ -36,6 +36,7 @@ def generate(
     """
     device = pick_device(config.device)
     warn_of_emulation(config.precision, device)
+    run.phase("loading the model")
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
     network = fused(network).to(device).eval()
     template, test = load_template(config.template, tokenizer), load_split(rows, "test")
@@ -107,7 +108,7 @@ def _reference_losses(
             journal.write(as_line(facts))
             journal.flush()
             done |= {one.pop("id"): one for one in facts}
-            run.progress(0, len(test), "rows", f"losses of references: {len(done)} of {len(test)}")
+            run.phase(f"losses of references: {len(done)} of {len(test)}")
     return done
 
 

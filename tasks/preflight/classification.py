@@ -5,7 +5,7 @@ As all proofs of models these run without dropout and leave weights and random s
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,12 @@ from tasks.config import ClassifyConfig
 from tasks.finetune.classifier import head_of, last_parts
 from tasks.finetune.evaluation import logits_of
 from tasks.finetune.labelled import Labelled, Text
+from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.example import decoded
 from tasks.preflight.model import UNEQUAL, learns, some, still
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
+from tasks.record import say_nothing
 
 CLASSIFICATION = "classification"
 READ = 512  # tokens of the texts that the model is proved on
@@ -33,33 +35,42 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 
 def preflight_classification(
-    config: ClassifyConfig, model: PreTrainedModel, data: Labelled, loss: Loss
+    config: ClassifyConfig,
+    model: PreTrainedModel,
+    data: Labelled,
+    loss: Loss,
+    phase: Callable[[str], None] = say_nothing,
 ) -> Report:
     """Prove the model as it is before the first step, on the device it is on, and the rows."""
     texts = _first_texts(data)
-    proofs = [
-        only_intended(config, model),
-        reads_last_token(model, data, texts),
-        initial_loss(model, data, texts, loss),
-        learns(
-            model,
-            lambda: _loss(model, data, texts, loss),
-            model.config.get_text_config().hidden_size,
-            f"{len(texts)} texts",
+    width = model.config.get_text_config().hidden_size
+    checks = [
+        Check("only the intended weights are trained", lambda: only_intended(config, model)),
+        Check("read at the last token", lambda: reads_last_token(model, data, texts)),
+        Check("initial loss", lambda: initial_loss(model, data, texts, loss)),
+        Check(
+            "learns one batch",
+            lambda: learns(model, lambda: _loss(model, data, texts, loss), width, f"{len(texts)} texts"),
         ),
     ]
-    return Report.of(CLASSIFICATION, proofs) + preflight_texts(data)
+    return _proved(checks, data, phase)
 
 
-def preflight_texts(data: Labelled) -> Report:
+def preflight_texts(data: Labelled, phase: Callable[[str], None] = say_nothing) -> Report:
     """Prove what a classifier learns from, whatever the model."""
-    proofs = [
-        labels_known(data),
-        shares_alike(data),
-        no_text_holds_padding(data),
-        *rows_apart(data.rows, data.groups),
-        cut_texts(data),
+    return _proved([], data, phase)
+
+
+def _proved(checks: Sequence[Check], data: Labelled, phase: Callable[[str], None]) -> Report:
+    """The report of a model's checks, and of the texts."""
+    of_texts = [
+        Check("labels known", lambda: labels_known(data)),
+        Check("label shares", lambda: shares_alike(data)),
+        Check("padding is no text", lambda: no_text_holds_padding(data)),
+        Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
+        Check("cut by the context", lambda: cut_texts(data)),
     ]
+    proofs = run_checks([*checks, *of_texts], phase)
     row, text = data.rows["train"][0], data.texts["train"][0]
     example = decoded(data.tokenizer, text.input_ids, [False] * len(text.input_ids))
     return Report.of(CLASSIFICATION, proofs, f"train row {row['id']}, label {row['label']}\n{example}")

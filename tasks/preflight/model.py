@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.preflight.checks import Check
 from tasks.preflight.report import Proof
 from tasks.pretrain.blocks import Batch
 from tasks.pretrain.optimizers import decoder_blocks
@@ -91,20 +92,23 @@ def _first_moved(name: str, before: list[Tensor], after: list[Tensor], token: in
     return "the head, after the last layer"
 
 
-def loss_proofs(
+def loss_checks(
     model: nn.Module, batch: Batch, weights: Weights, own: Callable[[], float] | None = None
-) -> list[Proof]:
-    """The proofs that need labels: the first loss, the model's own loss, and that it falls.
+) -> list[Check]:
+    """The checks that need labels: the first loss, the model's own loss, and that it falls.
 
     `own` computes the mean loss of a model that has another way to it than `GPT`.
     """
-    if not batch.supervised():
-        names = ("initial loss", "labels shift once: model", "learns one batch")
-        return [
-            Proof(name, "skipped", "no token of the first rows is trained on", "a label") for name in names
-        ]
-    agreement = own_loss(model, batch, own)
-    return [initial_loss(model, batch, weights), agreement, learns_one_batch(model, batch)]
+    checks = [
+        Check("initial loss", lambda: initial_loss(model, batch, weights)),
+        Check("labels shift once: model", lambda: own_loss(model, batch, own)),
+        Check("learns one batch", lambda: learns_one_batch(model, batch)),
+    ]
+    return checks if batch.supervised() else [Check(check.name, _no_label(check.name)) for check in checks]
+
+
+def _no_label(name: str) -> Callable[[], Proof]:
+    return lambda: Proof(name, "skipped", "no token of the first rows is trained on", "a label")
 
 
 def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:

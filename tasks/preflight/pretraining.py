@@ -1,15 +1,19 @@
 """The proofs before pretraining: the very model, tokens and blocks that training begins with."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from tasks.config import PretrainConfig
 from tasks.preflight import stream
-from tasks.preflight.model import Weights, causality, loss_proofs, packed_equals_separate
+from tasks.preflight.checks import Check, run_checks
+from tasks.preflight.model import Weights, causality, loss_checks, packed_equals_separate
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import documents_apart
 from tasks.pretrain.blocks import Batch, Blocks, batch_at
+from tasks.record import say_nothing
 from tasks.tokens import IGNORED, TokenFiles
 
 PRETRAINING = "pretraining"
@@ -23,6 +27,7 @@ def preflight_pretraining(
     tokens: TokenFiles,
     config: PretrainConfig,
     device: torch.device,
+    phase: Callable[[str], None] = say_nothing,
 ) -> Report:
     """Prove a model with the signature of `GPT`, on `device` and untrained, and what it is to learn from.
 
@@ -35,17 +40,22 @@ def preflight_pretraining(
     sampled = batch_at(split, starts, context, apart)
     probe = _part(first, PROBED).to(device)
     weights: Weights = "pretrained" if config.weights == "pretrained" else "random"
-    proofs = [
-        causality(model, probe.inputs[:1], None if probe.documents is None else probe.documents[:1]),
-        *loss_proofs(model, _part(first, LEARNED).to(device), weights),
-        stream.every_document_ends(tokens, tokenizer),
-        stream.ends_are_labels(split, starts, sampled, tokens.end_token),
-        stream.blocks_supervised(first),
-        stream.labels_follow(split, starts, sampled),
-        _packed(model, tokens, config, device),
-        *documents_apart(split, tokens.validation),
-        stream.waiting(split, context),
+    documents = None if probe.documents is None else probe.documents[:1]
+    checks = [
+        Check("causality", lambda: causality(model, probe.inputs[:1], documents)),
+        *loss_checks(model, _part(first, LEARNED).to(device), weights),
+        Check("end token", lambda: stream.every_document_ends(tokens, tokenizer)),
+        Check(
+            "end token is supervised",
+            lambda: stream.ends_are_labels(split, starts, sampled, tokens.end_token),
+        ),
+        Check("every row is supervised", lambda: stream.blocks_supervised(first)),
+        Check("labels shift once: data", lambda: stream.labels_follow(split, starts, sampled)),
+        Check("packed equals separate", lambda: _packed(model, tokens, config, device)),
+        Check("splits share no document", lambda: documents_apart(split, tokens.validation)),
+        Check("cut by the context", lambda: stream.waiting(split, context)),
     ]
+    proofs = run_checks(checks, phase)
     return Report.of(PRETRAINING, proofs, stream.example(split, starts, sampled, tokenizer))
 
 

@@ -36,34 +36,43 @@ def preflight(
     to be trained first does not exist yet: it is proved when its fine-tuning starts. Raises RefusedError
     naming all that failed.
     """
-    require(run, "refuse", lambda: _prove(config, tokens, rows, base))
+    require(run, "refuse", lambda: _prove(config, run, tokens, rows, base))
 
 
-def _prove(config: PreflightConfig, tokens: Path | None, rows: Path | None, base: Path | None) -> Report:
+def _prove(
+    config: PreflightConfig, run: StageRun, tokens: Path | None, rows: Path | None, base: Path | None
+) -> Report:
     report = Report(())
     words = base / "model" if base else tokens / "tokenizer"
     if base:
+        run.phase("loading the base model")
         model, tokenizer = load_model(words)
         context = longest(model)
     else:
         files, device = load_tokens(tokens), pick_device(config.pretrain.device)
         tokenizer = load_tokenizer(words)
+        run.phase("making the model")
         with torch.random.fork_rng([]):
             model = build_model(config.pretrain, files).to(device)
-        report += preflight_pretraining(model, tokenizer, files, config.pretrain, device)
+        report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
         context = model.config.context if isinstance(model, GPT) else longest(model.model)
-    for found in _rows_proved(config, words, rows, context) if rows else ():
+    for found in _rows_proved(config, run, words, rows, context) if rows else ():
         report += found
     return report
 
 
-def _rows_proved(config: PreflightConfig, words: Path, rows: Path, context: float) -> Iterator[Report]:
+def _rows_proved(
+    config: PreflightConfig, run: StageRun, words: Path, rows: Path, context: float
+) -> Iterator[Report]:
     """Of each fine-tuning; `words` is the tokenizer's folder."""
+    run.phase("tokenizing the rows")
     if config.finetune:
-        yield preflight_rows(sft_data(config.finetune, load_tokenizer(words), rows, context))
+        data = sft_data(config.finetune, load_tokenizer(words), rows, context)
+        yield preflight_rows(data, phase=run.phase)
     if config.dpo:
-        yield preflight_rows(preference_data(config.dpo, load_tokenizer(words), rows, context), PREFERENCES)
+        pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)
+        yield preflight_rows(pairs, PREFERENCES, run.phase)
     if config.classify:
         tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
         texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
-        yield preflight_texts(texts)
+        yield preflight_texts(texts, run.phase)

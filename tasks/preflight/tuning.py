@@ -1,67 +1,92 @@
 """The proofs before fine-tuning: every row as the trainer batches it, and the model it starts from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from tasks.finetune.data import PLACE, TuningData
+from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.labels import cut_by_context, prove_labels
-from tasks.preflight.model import causality, loss_proofs, packed_equals_separate, still
+from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
 from tasks.pretrain.blocks import Batch
 from tasks.pretrain.models import HuggingFaceCausal
+from tasks.record import say_nothing
 
 FINETUNING, PREFERENCES = "fine-tuning", "preferences"
 Loss = Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]
 LEARNED = 512  # tokens of the batch that is learned from
 
 
-def preflight_finetuning(model: PreTrainedModel, data: TuningData, loss: Loss) -> Report:
+def preflight_finetuning(
+    model: PreTrainedModel, data: TuningData, loss: Loss, phase: Callable[[str], None] = say_nothing
+) -> Report:
     """Prove the model as it is before the first step, on the device it is on, and the rows.
 
     `loss` is what the trainer minimises: of the model and a batch, the mean over supervised tokens.
     """
-    return Report.of(FINETUNING, _model_proofs(model, data, loss)) + preflight_rows(data)
+    return _proved(_model_checks(model, data, loss), data, FINETUNING, phase)
 
 
-def preflight_rows(data: TuningData, training: str = FINETUNING) -> Report:
+def preflight_rows(
+    data: TuningData, training: str = FINETUNING, phase: Callable[[str], None] = say_nothing
+) -> Report:
     """Prove what fine-tuning learns from, whatever the model."""
-    labels, example = prove_labels(data)
-    return Report.of(training, [*labels, *rows_apart(data.rows, data.groups), cut_by_context(data)], example)
+    return _proved([], data, training, phase)
 
 
-def _model_proofs(model: PreTrainedModel, data: TuningData, loss: Loss) -> Iterator[Proof]:
+def _proved(checks: Sequence[Check], data: TuningData, training: str, phase: Callable[[str], None]) -> Report:
+    """The report of a model's checks, and of the rows."""
+    examples: list[str] = []
+
+    def labels() -> list[Proof]:
+        proofs, example = prove_labels(data)
+        examples.append(example)
+        return proofs
+
+    of_rows = [
+        Check("labels of every row", labels),
+        Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
+        Check("cut by the context", lambda: cut_by_context(data)),
+    ]
+    return Report.of(training, run_checks([*checks, *of_rows], phase), examples[0])
+
+
+def _model_checks(model: PreTrainedModel, data: TuningData, loss: Loss) -> list[Check]:
     batch = _first_batch(model, data)
     causal = HuggingFaceCausal(model)
     documents = batch.get(PLACE)
     first = batch["input_ids"][:1]
     if documents is None:
-        yield causality(causal, first[:, : int(batch["attention_mask"][0].sum())])
+        length = int(batch["attention_mask"][0].sum())
+        checks = [Check("causality", lambda: causality(causal, first[:, :length]))]
         shifted = Batch(batch["input_ids"][:, :-1], batch["labels"][:, 1:])
     else:
-        yield causality(causal, first, documents[:1])
-        yield packed_equals_separate(causal, first, documents[:1])
+        checks = [
+            Check("causality", lambda: causality(causal, first, documents[:1])),
+            Check("packed equals separate", lambda: packed_equals_separate(causal, first, documents[:1])),
+        ]
         shifted = Batch(batch["input_ids"][:, :-1], batch["labels"][:, 1:], documents[:, :-1])
-    yield from loss_proofs(causal, shifted, "base", lambda: loss(model, dict(batch)).item())
+    return [*checks, *loss_checks(causal, shifted, "base", lambda: loss(model, dict(batch)).item())]
 
 
-def preflight_preferences(model: PreTrainedModel, data: TuningData, loss: Loss) -> Report:
+def preflight_preferences(
+    model: PreTrainedModel, data: TuningData, loss: Loss, phase: Callable[[str], None] = say_nothing
+) -> Report:
     """As `preflight_finetuning`, of pairs of a chosen and a rejected completion.
 
     `loss` is that of DPO, of the model and a batch, in nats a pair.
     """
-
-    def proofs() -> Iterator[Proof]:
-        batch = _first_batch(model, data)
-        yield causality(
-            HuggingFaceCausal(model), batch["input_ids"][:1, : int(batch["attention_mask"][0].sum())]
-        )
-        yield starts_indifferent(model, lambda: loss(model, dict(batch)).item())
-
-    return Report.of(PREFERENCES, proofs()) + preflight_rows(data, PREFERENCES)
+    batch = _first_batch(model, data)
+    first = batch["input_ids"][:1, : int(batch["attention_mask"][0].sum())]
+    checks = [
+        Check("causality", lambda: causality(HuggingFaceCausal(model), first)),
+        Check("initial loss", lambda: starts_indifferent(model, lambda: loss(model, dict(batch)).item())),
+    ]
+    return _proved(checks, data, PREFERENCES, phase)
 
 
 def starts_indifferent(model: PreTrainedModel, loss: Callable[[], float]) -> Proof:

@@ -124,6 +124,8 @@ def _listen(process: subprocess.Popen[str], run: StageRun, told: Told) -> None:
             run.progress(event["done"], event["total"], event["unit"], event["note"])
         elif kind == "page":
             run.log_page(event["key"], event["markdown"], event["description"])
+        elif kind == "phase":
+            run.phase(event["what"])
         elif kind == "text":
             run.say(event["text"])
         elif kind == "fit":

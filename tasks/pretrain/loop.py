@@ -90,6 +90,7 @@ class Trainer:
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
         self.apart = config.documents == "apart"
         self.blocks = self._blocks_at(0, 0)
+        run.phase("making the model")
         self.plain = build_model(config, self.files).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
@@ -116,7 +117,7 @@ class Trainer:
                 self.run,
                 self.config.preflight,
                 lambda: preflight_pretraining(
-                    self.plain, self.tokenizer, self.files, self.config, self.device
+                    self.plain, self.tokenizer, self.files, self.config, self.device, self.run.phase
                 ),
             )
         self.processes.wait()
@@ -243,6 +244,7 @@ class Trainer:
         if len(self.files.validation) < 2:
             self._keep_best()  # nothing to choose by: the last is the best
             return
+        self.run.phase("evaluating")
         loss, predicted = self.validation_loss()
         self._require_finite("validation", loss)
         per_byte = loss * predicted / math.log(2) / self.files.facts["validation"]["bytes"]

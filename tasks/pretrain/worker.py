@@ -25,6 +25,7 @@ def main(job_file: str) -> None:
         aside=Path(job["aside"]),
         checkpoint=Path(job["checkpoint"]),
         progress=_tell_progress if first else no_progress,
+        phase=_tell_phase if first else say_nothing,
         say=_tell_text if first else say_nothing,
         stop=stop,
     )
@@ -48,6 +49,10 @@ def _fit(trainer: Trainer) -> None:
 
 def _tell_text(text: str) -> None:
     tell("text", text=text)
+
+
+def _tell_phase(what: str) -> None:
+    tell("phase", what=what)
 
 
 def _tell_progress(done: float, total: float, unit: str, note: str) -> None:

@@ -70,8 +70,11 @@ def promote(
     if left is not None:
         promotion = json.loads(left.tags[DECIDED])
     else:
+        run.phase("logging the model to MLflow")
         logged = log_model(run, model, rows, trained.get(under))
+        run.phase("hashing the registered files")
         identity[FILES] = json.dumps(registered_files(logged.source))
+        run.phase("deciding whether it is the champion")
         with one_at_a_time(run.tracking, config.name):
             promotion = _decided(config, run, candidate, logged, identity)
     version = run.tracking.client.get_model_version(config.name, str(promotion["version"]))

@@ -28,6 +28,7 @@ def report(config: ReportConfig, run: "StageRun", **inputs: Path) -> None:
     from tasks.report.cost import cost_of
     from tasks.report.page import as_html
 
+    run.phase("drawing the report card")
     found = card(config, inputs)
     cost = cost_of(config, run, inputs)
     write_json(run.out / REPORT, found)

@@ -38,6 +38,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     """
     reading = _Reading(config, run)
     reading.read(source)
+    run.phase(f"looking for near duplicates among {len(reading.found):,} rows")
     parted = split_rows(reading.found, config)
     for name, members in parted.splits.items():
         plain_texts_opened = map(_opened, members) if name == "test" else members

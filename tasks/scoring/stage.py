@@ -63,6 +63,7 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
     Raises StageError for malformed rows, for a judge without an audit, and when it is not there.
     """
     rows = read_rows(responses / RESPONSES)
+    run.phase(f"metrics of {len(rows):,} responses")
     measured = [metric_scores(row.response, row.reference) for row in rows]
     scored = Scored(
         rows,
@@ -76,6 +77,7 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
         run.progress(len(rows), len(rows), "rows", "metrics")
     lines = [_line(scored, place) for place in range(len(rows))]
     write_lines(run.out / "scores.jsonl", lines)
+    run.phase("intervals of the scores")
     _summarise(config, run, scored)
     _show(run, rows, lines)
     if scored.verdicts:

@@ -382,6 +382,25 @@ def test_the_folder_loads_with_its_tokenizer(uninterrupted, base):
     assert tokenizer.chat_template == load_template("phi3", before).chat_template
 
 
+def test_what_is_done_before_between_and_after_the_steps_is_told(base, rows, tmp_path):
+    """Each of these takes minutes with a large model on an old machine."""
+    told = []
+    config = changed(epochs=1, evaluations=1)
+    run = tuned(config, base, rows, tmp_path, phase=told.append, progress=lambda *news: told.append(news[2]))
+    checks = [what for what in told if what.startswith("check ")]
+    assert checks[0] == "check 1 of 7: causality"
+    assert len(checks) == 7
+    steps = len(history_in(run, "train_loss"))
+    assert told == [
+        "loading the base model",
+        "tokenizing the rows",
+        *checks,
+        *["steps"] * steps,
+        "evaluating",
+        "writing the model",
+    ]
+
+
 # Resume (pitfall 18)
 
 

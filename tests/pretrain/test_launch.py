@@ -52,13 +52,14 @@ def workers_of(folder):
 
 
 def test_numbers_and_progress_are_passed_on_from_among_what_libraries_print(tmp_path):
-    done, logged = [], []
-    run = stage_run_in(tmp_path, progress=lambda *args: done.append(args))
+    done, logged, doing = [], [], []
+    run = stage_run_in(tmp_path, progress=lambda *args: done.append(args), phase=doing.append)
     run.log_metrics = lambda values, step=0: logged.append((values, step))
     told = listened(
         run,
         *(
             "a warning of some library",
+            event("phase", what="evaluating"),
             event("progress", done=3, total=9, unit="steps", note="loss 1.2"),
             "",
             event("metrics", values={"train_loss": 1.25}, step=3),
@@ -67,6 +68,7 @@ def test_numbers_and_progress_are_passed_on_from_among_what_libraries_print(tmp_
     )
     assert told.failure is None
     assert done == [(3, 9, "steps", "loss 1.2")]
+    assert doing == ["evaluating"]
     assert logged == [({"train_loss": 1.25}, 3)]
     assert list(told.printed) == [f"line {number}" for number in range(LAST_LINES)]
 

@@ -268,6 +268,23 @@ def test_without_a_validation_split_the_last_model_is_written(tmp_path):
 # What is written
 
 
+def test_what_is_done_before_and_between_the_steps_is_told(tokens, tmp_path):
+    told = []
+    trained(
+        changed(steps=4, eval_every=2),
+        tokens,
+        tmp_path,
+        phase=told.append,
+        progress=lambda *news: told.append(news[0]),
+    )
+    checks = [f"check {number} of 11" for number in range(1, 12)]
+    assert [str(what).split(":")[0] for what in told] == [
+        "making the model",
+        *checks,
+        *("1", "2", "evaluating", "3", "4", "evaluating"),
+    ]
+
+
 def test_the_folder_loads_with_transformers_and_nothing_else(uninterrupted, tokens):
     folder = uninterrupted.out / "model"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)

@@ -60,7 +60,15 @@ def promoted(tracking):
             **(origin or {}),
         }
         promote.name, promote.inputs = name, inputs
-        reference = execute(tracking, PROMOTE, PromoteConfig(name=name, **config), inputs, lineage=LINEAGE)
+        promote.told = []
+        reference = execute(
+            tracking,
+            PROMOTE,
+            PromoteConfig(name=name, **config),
+            inputs,
+            lineage=LINEAGE,
+            phase=promote.told.append,
+        )
         promote.reference = reference
         return json.loads((fetch(tracking, reference) / OUTPUT / "promotion.json").read_text())
 

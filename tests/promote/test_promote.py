@@ -302,3 +302,17 @@ def test_a_registry_that_cannot_be_asked_is_not_an_empty_one(tracking, promoted,
         still_registered(tracking, fetch(tracking, promoted.reference) / OUTPUT)
     with pytest.raises(MlflowException, match="locked"):
         champion_of(tracking, promoted.name)
+
+
+def test_what_registering_does_is_told(promoted):
+    """With a large model each of these takes minutes."""
+    promoted([60.0] * 30)
+    assert promoted.told == [
+        "checking the files of made-model",
+        "checking the files of made-rows",
+        "checking the files of made-scores",
+        "logging the model to MLflow",
+        "hashing the registered files",
+        "deciding whether it is the champion",
+        "keeping the output, and its digests",
+    ]
