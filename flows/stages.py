@@ -65,14 +65,14 @@ Inputs = dict[str, Reference]
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("download", 3, "tasks.download:download"),
-        Stage("rows", 4, "tasks.rows:rows"),
-        Stage("tokenize", 2, "tasks.tokenize:tokenize"),
+        Stage("download", 4, "tasks.download:download"),
+        Stage("rows", 5, "tasks.rows:rows"),
+        Stage("tokenize", 3, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
-        Stage("finetune", 3, "tasks.finetune.sft:finetune"),
-        Stage("dpo", 1, "tasks.finetune.dpo:dpo"),
+        Stage("finetune", 4, "tasks.finetune.sft:finetune"),
+        Stage("dpo", 2, "tasks.finetune.dpo:dpo"),
         Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 1, "tasks.rows.answered:responses"),

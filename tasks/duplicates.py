@@ -15,6 +15,7 @@ A rule says which texts belong together by joining their places in `Groups`; sev
 
 import hashlib
 import re
+import unicodedata
 from array import array
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from tasks.similar_sets import Sets, similar_pairs
 
-RULE = 1  # raised when other texts come to be near duplicates
+RULE = 2  # raised when other texts come to be near duplicates
 SHARED = 0.9  # of all pairs of words
 OWN_SHARED = 0.5  # of those that are no turn of phrase
 PHRASE_SHARE, PHRASE_COUNT = 0.01, 10  # a pair in more than so many texts is a turn of phrase
@@ -45,7 +46,15 @@ WORD = re.compile(
 
 def words_of(text: str) -> tuple[str, ...]:
     """Words, numbers and signs in their order, without case and the punctuation of sentences."""
-    return tuple(WORD.findall(text.casefold()))
+    return tuple(WORD.findall(folded(text)))
+
+
+def folded(text: str) -> str:
+    """Without what looks the same or is not seen: case, width, composed signs, characters of no width."""
+    if text.isascii():
+        return text.lower()
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", visible).casefold()
 
 
 class Groups:
@@ -127,7 +136,7 @@ def _word_pairs(texts: Sequence[Parts]) -> tuple[Sets, np.ndarray, np.ndarray]:
     seen: dict[bytes, int] = {}
     kind_of: dict[bytes, int] = {}
     for index, text in enumerate(texts):
-        found = [WORD.findall(part.casefold()) for part in text]
+        found = [WORD.findall(folded(part)) for part in text]
         if not any(found):  # nothing but punctuation: itself alone is the same
             found = [[sign for part in text for sign in part.split()]]
         numbered = [array("i", map(number_of.__getitem__, part)) for part in found]

@@ -374,8 +374,8 @@ SENTENCE += (
 )
 
 
-def asked(number, instruction):
-    return {"id": number, "instruction": instruction, "input": "", "output": "Yes."}
+def asked(number, instruction, output=None):
+    return {"id": number, "instruction": instruction, "input": "", "output": output or f"Answer {number}."}
 
 
 SPLITS = {
@@ -399,6 +399,13 @@ def test_pitfall_2_a_near_duplicate_is_named():
     exact, near = rows_apart(SPLITS | {"validation": [asked(8, SENTENCE.replace("great ", "") + "!")]})
     assert exact.verdict == "passed"
     assert (near.verdict, near.where) == ("failed", "validation row 8 and train row 2")
+
+
+def test_pitfall_27_a_reworded_question_is_named():
+    """One word more makes no new question where the answer is the same."""
+    exact, near = rows_apart(SPLITS | {"test": [asked(6, "Please add 12 and 35.", "Answer 1.")]})
+    assert exact.verdict == "passed"
+    assert (near.verdict, near.where) == ("failed", "test row 6 and train row 1")
 
 
 def test_rows_that_are_alike_within_one_split_share_nothing():

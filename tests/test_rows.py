@@ -455,7 +455,7 @@ def test_prompts_that_differ_in_case_and_spacing_are_the_same_prompt():
 
 
 def test_what_was_said_before_is_part_of_the_prompt():
-    asked = {"instruction": "And now?", "input": ""}
+    asked = {"instruction": "And now?", "input": "", "output": "Yes."}
     begun = [asked | {"messages": [{"role": "user", "content": text}]} for text in ("Hi", "hi ", "Bye")]
     assert prompt_of(begun[0]) == prompt_of(begun[1]) != prompt_of(begun[2])
     assert prompt_groups([asked, *begun]) == [0, 1, 1, 3]

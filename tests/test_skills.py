@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from tasks import skills
+from tasks.duplicates import words_of
 from tasks.errors import StageError
 from tasks.skills import FAMILIES, make_rows
 
@@ -23,33 +24,33 @@ FIRST = [
         "category": "past tense",
     },
     {
-        "instruction": "Is Canada a tool or a country?",
-        "input": "",
-        "output": "It is a country.",
+        "instruction": "What is each of the two?",
+        "input": "Spain and tin",
+        "output": "Spain is a country and tin is a metal.",
         "category": "kind",
     },
     {
         "instruction": "Which number is larger?",
-        "input": "30 or 27",
-        "output": "The larger number is 30.",
+        "input": "45 or 31",
+        "output": "45 is larger than 31.",
         "category": "larger number",
     },
     {
         "instruction": "On which day does the parcel arrive?",
-        "input": "Karla sends a village to the harbour on Wednesday. It arrives one day later.",
-        "output": "It arrives on Thursday.",
+        "input": "Boris sends a forest to the harbour on Wednesday. It arrives one day later.",
+        "output": "The forest arrives on Thursday.",
         "category": "day",
     },
     {
-        "instruction": "Where is Anna?",
-        "input": "Anna carries the empty garden to the museum.",
-        "output": "Anna is at the museum.",
+        "instruction": "Where is the village?",
+        "input": "Karla carries the heavy village to the theatre.",
+        "output": "The heavy village is at the theatre.",
         "category": "where",
     },
     {
         "instruction": "Give the last word of the list.",
-        "input": "winter, orange, cloud, apple",
-        "output": "apple",
+        "input": "forest, apple, rocket, garden",
+        "output": "garden",
         "category": "last word",
     },
 ]
@@ -92,17 +93,17 @@ def test_the_families_take_turns(made):
     assert [row["category"] for row in made[:700]] == list(FAMILIES) * 100
 
 
-def test_the_categories_stay_balanced_when_one_family_runs_dry(made):
-    counts = Counter(row["category"] for row in made)
-    small = counts.pop("kind")
-    assert 300 <= small <= 320  # 40 words, 4 wrong kinds, 2 orders
+def test_the_categories_stay_balanced_when_one_family_runs_dry():
+    counts = Counter(row["category"] for row in make_rows(6500, seed=123))
+    small = [counts.pop(name) for name in ("kind", "larger number")]
+    assert all(740 <= count <= 780 for count in small)  # pairs of 40 words, of 40 numbers
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_rows_that_cannot_be_made_are_an_error_not_a_shorter_list(monkeypatch):
     monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
-    with pytest.raises(ValueError, match=r"the skills have only 3\d\d distinct rows; 400 were asked for"):
-        make_rows(400, seed=1)
+    with pytest.raises(ValueError, match=r"the skills have only 7\d\d distinct rows; 800 were asked for"):
+        make_rows(800, seed=1)
 
 
 def test_a_source_that_asks_for_too_many_rows_is_told_so(monkeypatch, stage_run):
@@ -110,15 +111,28 @@ def test_a_source_that_asks_for_too_many_rows_is_told_so(monkeypatch, stage_run)
     from tasks.download import download
 
     monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
-    config = DownloadConfig(sources=[{"made": "skills", "count": 400}])
-    with pytest.raises(StageError, match=r"skills\.jsonl: the skills have only 3\d\d .* Ask for fewer"):
+    config = DownloadConfig(sources=[{"made": "skills", "count": 800}])
+    with pytest.raises(StageError, match=r"skills\.jsonl: the skills have only 7\d\d .* Ask for fewer"):
         download(config, stage_run())
 
 
-def test_rows_that_shared_a_prompt_would_not_be_returned(monkeypatch):
+def test_rows_that_reword_each_other_would_not_be_returned(monkeypatch):
+    """Two families of the same kind, whose rows are each new among their own alone."""
     monkeypatch.setattr(skills, "FAMILIES", {"a": FAMILIES["kind"], "b": FAMILIES["kind"]})
-    with pytest.raises(AssertionError, match="two rows share a prompt"):
+    with pytest.raises(AssertionError, match=r"row .* asks what row .* asks"):
         make_rows(500, seed=1)
+
+
+def test_no_question_of_any_split_asks_what_another_row_asks(made):
+    """Compared pair by pair, within a family: one word apart or in another order, with the same answer."""
+    for category in FAMILIES:
+        seen = {}
+        for row in of(made, category):
+            words = words_of(f"{row['instruction']} | {row['input']}")
+            said = words_of(row["output"])
+            without = ((*words[:i], *words[i + 1 :], i, said) for i in range(len(words)))
+            for alike in ((sorted(words), sorted(said)), *without):
+                assert seen.setdefault(str(alike), row) is row, (row, seen[str(alike)])
 
 
 # Every answer, computed a second time from the prompt alone
@@ -186,10 +200,11 @@ def test_past_tense(made):
 
 def test_kinds(made):
     for row in of(made, "kind"):
-        word, *choices = re.fullmatch(r"Is (\w+) (an? \w+) or (an? \w+)\?", row["instruction"]).groups()
-        right = [kind for kind in choices if word in KIND[kind]]
-        assert len(right) == 1
-        assert row["output"] == f"It is {right[0]}."
+        first, second = row["input"].split(" and ")
+        assert first != second
+        assert row["instruction"] == "What is each of the two?"
+        kinds = {word: kind for kind, words in KIND.items() for word in words}
+        assert row["output"] == f"{first} is {kinds[first]} and {second} is {kinds[second]}."
 
 
 def test_larger_numbers(made):
@@ -197,23 +212,23 @@ def test_larger_numbers(made):
         first, second = sorted(int(number) for number in row["input"].split(" or "))
         assert first < second
         assert row["instruction"] == "Which number is larger?"
-        assert row["output"] == f"The larger number is {second}."
+        assert row["output"] == f"{second} is larger than {first}."
 
 
 def test_days(made):
     for row in of(made, "day"):
-        sent = re.fullmatch(
-            r"\w+ sends an? \w+ to the \w+ on (\w+)\. It arrives one day later\.", row["input"]
-        ).group(1)
+        noun, sent = re.fullmatch(
+            r"\w+ sends an? (\w+) to the \w+ on (\w+)\. It arrives one day later\.", row["input"]
+        ).groups()
         assert row["instruction"] == "On which day does the parcel arrive?"
-        assert row["output"] == f"It arrives on {NEXT_DAY[sent]}."
+        assert row["output"] == f"The {noun} arrives on {NEXT_DAY[sent]}."
 
 
 def test_places(made):
     for row in of(made, "where"):
-        name, place = re.fullmatch(r"(\w+) carries the \w+ \w+ to the (\w+)\.", row["input"]).groups()
-        assert row["instruction"] == f"Where is {name}?"
-        assert row["output"] == f"{name} is at the {place}."
+        what, noun, place = re.fullmatch(r"\w+ carries the (\w+ (\w+)) to the (\w+)\.", row["input"]).groups()
+        assert row["instruction"] == f"Where is the {noun}?"
+        assert row["output"] == f"The {what} is at the {place}."
 
 
 def test_last_words(made):

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.duplicates import WORD, Groups, join_near_duplicates, words_of
+from tasks.duplicates import WORD, Groups, folded, join_near_duplicates
 from tasks.json_files import read_lines, write_lines
+from tasks.rewordings import AROUND, AROUND_LABELLED, join_rewordings
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left_out"
@@ -52,13 +53,15 @@ def prompt_of(row: Row) -> tuple[str, ...]:
 
     Of a labelled or a plain text that is the whole text, also when the plain text was opened for the test.
     """
-    return tuple(" ".join(part.split()).casefold() for part in _prompt_parts(row))
+    return tuple(" ".join(folded(part).split()) for part in _prompt_parts(row))
 
 
 def prompt_groups(rows: Sequence[Row]) -> list[int]:
-    """For each row the first one whose prompt is the same or nearly, also by way of others."""
-    groups = Groups(len(rows))
-    join_near_duplicates(groups, [_prompt_parts(row) for row in rows])
+    """For each row the first that asks the same, exactly, nearly or in other words, or by way of others."""
+    groups, prompts = Groups(len(rows)), [_prompt_parts(row) for row in rows]
+    join_near_duplicates(groups, prompts)
+    around = AROUND_LABELLED if any("label" in row for row in rows) else AROUND
+    join_rewordings(groups, prompts, [_answer(row) for row in rows], around)
     return groups.smallest().tolist()
 
 
@@ -72,9 +75,16 @@ def _prompt_parts(row: Row) -> tuple[str, ...]:
     return row["instruction"], row["input"]
 
 
+def _answer(row: Row) -> str | None:
+    """What a row's prompt asks for; None for a plain text, which is learned whole."""
+    if row.get("plain"):
+        return None
+    return next(row[field] for field in ("label", "output", "chosen") if field in row)
+
+
 def can_be_opened(text: str) -> bool:
     """Whether a plain text has two halves, of a word at least."""
-    return len(words_of(text)) > 1
+    return len(WORD.findall(text)) > 1
 
 
 def opened(row: Row) -> Row:

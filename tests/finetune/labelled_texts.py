@@ -53,12 +53,12 @@ def _shape(size, pad):
 
 
 def text_row(index):
-    """A message of two to nine words, some of them of its label, and the row's own number."""
+    """A message of four to eleven words, some of them of its label, and two numbers of the row's own."""
     label, words = (("ham", HAM), ("spam", SPAM))[index % 2]
     own = [words[(index * step) % 6] for step in range(1, 2 + index % 4)]
     return {
         "id": index,
-        "text": " ".join(["note", *own, *own[: index % 3], f"{index * 7919}"]),
+        "text": " ".join(["note", *own, *own[: index % 3], f"{index * 7919}", f"n{index}"]),
         "label": label,
     }
 

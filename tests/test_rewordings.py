@@ -1,0 +1,110 @@
+"""Rewordings: the same question in other words is found, another question is not, however many there are."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.duplicates import Groups, words_of
+from tasks.rewordings import AROUND, AROUND_LABELLED, join_rewordings, traces
+
+
+def groups(*rows):
+    """For each (prompt, answer) the first that it is a rewording of."""
+    found = Groups(len(rows))
+    prompts = [(prompt,) if isinstance(prompt, str) else prompt for prompt, _ in rows]
+    join_rewordings(found, prompts, [answer for _, answer in rows])
+    return found.smallest().tolist()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Explain recursion", "Please explain recursion"),
+        ("Explain recursion please", "Explain RECURSION."),
+        ("Is gold a tool or a metal?", "Is gold a metal or a tool?"),
+        ("Anna carries the red book to the market", "Anna carries the red lamp to the market"),
+        ("30 or 27", "30 or 12"),
+        ("Call 09061701461 to claim your prize", "Call 09061701939 to claim your prize"),
+        ("Cafe\u0301 or tea first", "Café or tea first"),
+        ("Ｗｈａｔ is it", "What is it"),
+        ("What is\u200b it", "What is it"),
+    ],
+)
+def test_the_same_question_in_other_words_is_found(one, other):
+    assert groups((one, "an answer"), (other, "an answer")) == [0, 0]
+    assert groups((other, "an answer"), (one, "an answer")) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Add 12 and 35", "47"), ("Add 12 and 36", "48")),
+        (("the small pillow", "the big pillow"), ("the big pillow", "the small pillow")),
+        (("great film", "positive"), ("good film", "positive")),  # one word around is too little
+        (("a b c d", "x"), ("a x c y", "x")),  # two words
+        (("a b c d", "x"), ("a c d e b", "x")),  # one moved and one put in
+        (("", "x"), ("a", "x")),
+    ],
+)
+def test_another_question_is_not(one, other):
+    assert groups(one, other) == [0, 1]
+
+
+def test_a_word_may_differ_in_one_part_alone():
+    one, other = ("What is it?", "a red fox here"), ("What was it?", "a red hen here")
+    assert groups((one, "x"), (other, "x")) == [0, 1]
+    assert groups((one, "x"), ((one[0], other[1]), "x"), (other, "x")) == [0, 0, 0]  # by way of another
+
+
+def test_the_mark_between_parts_is_no_word():
+    assert groups((("a b c", "d e"), "x"), (("a b c d", "e"), "x")) == [0, 1]
+
+
+def test_what_has_no_answer_is_no_rewording():
+    assert groups(("one two three", None), ("one two four", None), ("one two five", "x")) == [0, 1, 2]
+
+
+def test_answers_are_compared_as_words_and_signs_alone_as_they_are():
+    assert groups(("a b c", "It is."), ("a b d", "it is")) == [0, 0]
+    assert groups(("a b c", ":)"), ("a b d", ":(")) == [0, 1]
+
+
+def test_texts_with_a_label_need_more_words_around():
+    found = Groups(4)
+    texts = ["I love it", "I love this", "I love it more than all", "I love it less than all"]
+    join_rewordings(found, [(text,) for text in texts], ["good"] * 4, AROUND_LABELLED)
+    assert found.smallest().tolist() == [0, 1, 2, 2]
+
+
+WORDS = st.lists(st.sampled_from("a b c".split()), max_size=4).map(" ".join)
+
+
+@given(st.lists(st.tuples(st.tuples(WORDS, WORDS), st.sampled_from(["x", "y z", "z y"])), max_size=12))
+def test_exactly_the_rows_that_share_a_trace_are_joined(rows):
+    """The search over hashes of all rows against the rule row by row."""
+    by_trace = defaultdict(list)
+    for place, (prompt, answer) in enumerate(rows):
+        for trace in traces(prompt, answer):
+            by_trace[trace].append(place)
+    expected = Groups(len(rows))
+    for places in by_trace.values():
+        for place in places[1:]:
+            expected.join(np.array([[places[0], place]]))
+    assert groups(*rows) == expected.smallest().tolist()
+
+
+@given(st.lists(st.tuples(WORDS, st.sampled_from(["x", "y"])), min_size=2, max_size=2))
+def test_a_trace_is_shared_where_one_word_or_the_order_differs(rows):
+    """The rule against its words: comparing two texts by trying every change of one word."""
+    (one, answer), (other, other_answer) = rows
+    a, b = words_of(one), words_of(other)
+    changes = {(*a[:i], *a[i + 1 :]) for i in range(len(a)) if len(a) > AROUND}
+    shorter = b in changes or a in {(*b[:i], *b[i + 1 :]) for i in range(len(b)) if len(b) > AROUND}
+    replaced = len(a) == len(b) > AROUND and sum(x != y for x, y in zip(a, b, strict=True)) <= 1
+    reordered = sorted(a) == sorted(b) and len(a) >= AROUND
+    alike = answer == other_answer and (shorter or replaced or reordered)
+    shared = set(traces((one,), answer)) & set(traces((other,), other_answer))
+    assert bool(shared) == alike
