@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from tasks.errors import StageError
@@ -41,6 +42,15 @@ def load_model(folder: Path, base: Path | None = None) -> tuple[PreTrainedModel,
     if base is None:
         raise StageError(f"{folder} holds adapters alone: the model that they were trained on is needed too")
     return merged(load_causal(base), folder), tokenizer
+
+
+def use_fused_gelu(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model, in place, with GPT-2's GELU as the one operation that torch has for its eight."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
+    return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -49,7 +49,15 @@ class TuningConfig(StageConfig):
     epochs: Annotated[float, Field(gt=0)] = 2.0
     batch_size: Annotated[Positive, Field(description="rows per micro-batch")] = 8
     accumulation: Annotated[Positive, Field(description="micro-batches per optimizer step")] = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
+    ] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 5e-5
+    muon_learning_rate: Annotated[
+        float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
+    ] = 5e-4
+    beta2: Annotated[Fraction, Field(description="of AdamW")] = 0.999
     warmup: Annotated[Fraction, Field(description="share of the steps")] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     max_length: Annotated[Positive, Field(description="tokens of prompt and completion together")] = 256
@@ -67,6 +75,10 @@ class TuningConfig(StageConfig):
     def _lora_goes_with_tune(self) -> Self:
         if self.tune != "lora" and self.lora != LoraConfig():
             raise ValueError(f"lora is set, but tune is {self.tune}; set tune: lora, or leave lora out")
+        if self.tune == "lora" and self.optimizer == "muon":
+            raise ValueError(
+                "muon orthogonalises whole matrices, and tune: lora trains factors; choose adamw"
+            )
         return self
 
     @property

@@ -64,7 +64,7 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
         config.preflight,
         lambda: preflight_classification(config, trainer.model, data, mean_loss, run.phase),
     )
-    train(trainer, run, config.checkpoint_every)
+    train(trainer, run, config)
     _write_model(trainer.model, data, run.out / "model")
     summary = {
         "task": "classification",

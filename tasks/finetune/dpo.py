@@ -57,7 +57,7 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
         config.preflight,
         lambda: preflight_preferences(trainer.model, data, trainer.compute_loss, run.phase),
     )
-    train(trainer, run, config.checkpoint_every)
+    train(trainer, run, config)
     run.phase("writing the model")
     write_model(config, trainer.model, data.template.export(tokenizer), tuned / "model", run.out / "model")
     history = History.of(trainer, LOGGED)

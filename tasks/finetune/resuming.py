@@ -24,8 +24,10 @@ from transformers import (
 )
 from transformers.trainer_utils import rotate_checkpoints
 
+from tasks.config import TuningConfig
 from tasks.errors import StoppedError
 from tasks.manifest import canonical_json, files_under, write_atomically
+from tasks.pretrain.optimizers import JointOptimizer, make_optimizers
 from tasks.record import StageRun
 from tasks.stopping import Pace, run_stoppable
 
@@ -45,9 +47,16 @@ class Resumable(Trainer):
     `evaluate` passes its batches through `heeding`.
     """
 
+    tuning: TuningConfig
     stage_run: StageRun
     pace: Pace
     _random: dict[str, Any]
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """The parent's AdamW, or Muon for the matrices of the blocks and AdamW for the rest."""
+        if self.optimizer is None and self.tuning.optimizer == "muon":
+            self.optimizer = JointOptimizer(make_optimizers(self.model, self.tuning))
+        return super().create_optimizer(model)
 
     def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
         """After each step: what the parent does, a checkpoint when one is due, and a stop."""
@@ -118,7 +127,7 @@ class _EvaluateFirst(TrainerCallback):
         self.trainer.evaluate_if_left()
 
 
-def train(trainer: Resumable, run: StageRun, checkpoint_every: float) -> None:
+def train(trainer: Resumable, run: StageRun, config: TuningConfig) -> None:
     """Train to the end, from the newest whole checkpoint if there is one.
 
     Raises StoppedError when the run is asked to stop, its checkpoint written.
@@ -129,8 +138,9 @@ def train(trainer: Resumable, run: StageRun, checkpoint_every: float) -> None:
     step = _step_of(checkpoint) if checkpoint else 0
     if step:
         run.say(f"resumes at step {step} of {trainer.args.max_steps}")
+    trainer.tuning = config
     trainer.stage_run = run
-    trainer.pace = Pace(checkpoint_every, trainer.args.max_steps, step)
+    trainer.pace = Pace(config.checkpoint_every, trainer.args.max_steps, step)
     run_stoppable(lambda: _fit(trainer, checkpoint), run.stop)
 
 

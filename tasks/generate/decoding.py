@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.activations import NewGELUActivation
 from transformers.cache_utils import Cache
 
 from tasks.config import GenerateConfig
@@ -71,15 +70,6 @@ def batches(prompts: Iterable[Prompt], budget: int, rows_each: int = 1) -> Itera
         batch = grown
     if batch:
         yield batch
-
-
-def fused(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model with the GELU of GPT-2 as the one operation that torch has for its eight, in place."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-    return model
 
 
 class Reader:

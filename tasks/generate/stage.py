@@ -13,9 +13,9 @@ from tasks.config import GenerateConfig
 from tasks.device import pick_device, warn_of_emulation
 from tasks.errors import StageError
 from tasks.generate import beams, references
-from tasks.generate.decoding import Decoder, Prompt, Reader, batches, fused
+from tasks.generate.decoding import Decoder, Prompt, Reader, batches
 from tasks.json_files import as_line, read_whole_lines, write_json, write_lines
-from tasks.models import load_model
+from tasks.models import load_model, use_fused_gelu
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
 from tasks.rows import Row, load_split
@@ -38,7 +38,7 @@ def generate(
     warn_of_emulation(config.precision, device)
     run.phase("loading the model")
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
-    network = fused(network).to(device).eval()
+    network = use_fused_gelu(network).to(device).eval()
     template, test = load_template(config.template, tokenizer), load_split(rows, "test")
     context = longest(network)
     prompts = {row["id"]: template.prompt_ids(row) for row in test}

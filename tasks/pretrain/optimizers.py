@@ -1,14 +1,14 @@
 """Optimizers: fused AdamW, and Muon for the matrices inside the blocks."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tasks.config import PretrainConfig
+from tasks.config import PretrainConfig, TuningConfig
 from tasks.device import multiplies_in_bfloat16
 
 # Coefficients of the quintic iteration (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
@@ -18,7 +18,7 @@ ROUNDS = 5
 MOMENTUM = 0.95
 
 
-def make_optimizers(model: nn.Module, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, config: PretrainConfig | TuningConfig) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest.
 
     Matrices and embeddings decay; biases and norms do not. Each group keeps its highest rate as
@@ -26,6 +26,7 @@ def make_optimizers(model: nn.Module, config: PretrainConfig) -> list[torch.opti
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = hidden_matrices(model) if config.optimizer == "muon" else {}
+    hidden = {name: p for name, p in hidden.items() if name in parameters}
     rest = [p for name, p in parameters.items() if name not in hidden]
     groups = [
         {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -48,6 +49,35 @@ def make_optimizers(model: nn.Module, config: PretrainConfig) -> list[torch.opti
         for group in optimizer.param_groups:
             group["highest_rate"] = group["lr"]
     return optimizers
+
+
+class JointOptimizer(torch.optim.Optimizer):
+    """Several optimizers of one model as one, for a trainer that has room for one."""
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        self._join_groups()
+
+    def _join_groups(self) -> None:
+        """The very groups of the optimizers: a schedule that sets a rate here sets it there."""
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of Optimizer
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self._join_groups()  # loading makes new ones
 
 
 def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -40,6 +40,7 @@ def kinds(tmp_path_factory):
     told = {"template": "phi3", "max_length": 64}
     return {
         "sft": partial(finetune, FinetuneConfig(**SMALL | told), base=base, rows=rows),
+        "muon": partial(finetune, FinetuneConfig(**SMALL | told, optimizer="muon"), base=base, rows=rows),
         "dpo": partial(dpo, DpoConfig(**SMALL | told), tuned=base, rows=rows),
         "classify": partial(
             classify,
@@ -77,7 +78,8 @@ def attempt(train, folder, stop_at=None):
 
 
 @pytest.mark.parametrize(
-    ("kind", "stops"), [("sft", range(1, STEPS + 1)), ("dpo", (2, 4, 6)), ("classify", (1, 4, 6))]
+    ("kind", "stops"),
+    [("sft", range(1, STEPS + 1)), ("muon", (3, 6)), ("dpo", (2, 4, 6)), ("classify", (1, 4, 6))],
 )
 def test_stopped_again_and_again_it_ends_with_the_same_bits(kinds, uninterrupted, tmp_path, kind, stops):
     """Of every other step it is stopped in the evaluation, which comes first when it goes on."""

@@ -172,14 +172,14 @@ def uninterrupted(base, rows, tmp_path_factory):
 
 
 def recorded_batches(monkeypatch):
-    batches, compute = [], SFTTrainer.compute_loss
+    batches, compute = [], TokenMeanTrainer.compute_loss
 
     def recording(trainer, model, inputs, *args, **kwargs):
         if model.training:  # the preflight asks for the loss without
             batches.append({name: tensor.clone() for name, tensor in inputs.items()})
         return compute(trainer, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(SFTTrainer, "compute_loss", recording)
+    monkeypatch.setattr(TokenMeanTrainer, "compute_loss", recording)
     return batches
 
 
