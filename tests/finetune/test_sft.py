@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers, processors
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Trainer
-from trl import SFTTrainer
 
 from tasks.config import FinetuneConfig
 from tasks.errors import StageError
 from tasks.finetune import sft
 from tasks.finetune.resuming import mark_complete, newest_complete
-from tasks.finetune.sft import finetune
+from tasks.finetune.sft import TokenMeanTrainer, finetune
 from tasks.finetune.supervised import supervise
 from tasks.rows import load_split, write_rows
 from tasks.templates import Template, load_template
