@@ -302,6 +302,7 @@ def execute(
                 run.phase(f"checking the files of {reference.stage}")
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
+            run.phase("loading its libraries")
             resolve_name(stage.entry)(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")

@@ -336,7 +336,11 @@ def test_checking_and_keeping_files_is_told(tracking, config):
     upstream = execute(tracking, WRITE, config, {})
     told = []
     execute(tracking, WRITE, config, {"source": upstream}, phase=told.append)
-    assert told == ["checking the files of write", "keeping the output, and its digests"]
+    assert told == [
+        "checking the files of write",
+        "loading its libraries",
+        "keeping the output, and its digests",
+    ]
 
 
 def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, config):
