@@ -131,6 +131,7 @@ def train(trainer: Resumable, run: StageRun, checkpoint_every: float) -> None:
         run.say(f"resumes at step {step} of {trainer.args.max_steps}")
     trainer.stage_run = run
     trainer.pace = Pace(checkpoint_every, trainer.args.max_steps, step)
+    run.phase("the first step")
     run_stoppable(lambda: _fit(trainer, checkpoint), run.stop)
 
 
