@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderResult
 from rich.live import Live
@@ -85,8 +86,11 @@ class Console:
         """A stage has ended, well or not."""
         stage = self._stage
         self.close()
+        line = f"  {label:<22} {outcome:<8} {seconds:7.1f} s"
+        if self.rich.is_terminal and cell_len(line) > self.rich.width:
+            line = f"  {label}  {outcome}  {seconds:.1f} s"
         note = f"  {stage.note}" if stage and stage.label == label and stage.note else ""
-        self.rich.print(f"  {label:<22} {outcome:<8} {seconds:7.1f} s{note}", style=style, markup=False)
+        self.rich.print(line + note, style=style, markup=False)
 
     def close(self) -> None:
         """Show nothing any more of what goes on."""

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from rich.cells import cell_len
 from rich.text import Text
 
 Clock = Callable[[], float]
@@ -17,7 +18,7 @@ SHARE = 0.25  # of a stage's time, where that is more: evaluations then fall int
 STEPS = 4  # of slow stages: so many reports, however long they took
 APART = 0.25  # seconds between two points that are kept
 
-LABEL_WIDTH, NOTE_WIDTH = 22, 60
+LABEL_WIDTH, NOTE_WIDTH, SHORTEST_NOTE = 22, 60, 8
 BARS = (28, 12)  # cells
 TICK = 1.0  # seconds between two looks at whether a line is due
 SPINNER, SPINNER_ASCII = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"
@@ -114,19 +115,20 @@ class StageProgress:
         """What a terminal of `width` cells shows: never more than one line of it.
 
         What does not fit goes in this order: most of the bar, the room after the label, all of the note but
-        its first part, the bar, the note, the time gone, the count; at last the label is cut.
+        its first part, the bar, the note, the time gone, the count; at last the label is cut. Where nothing
+        is counted the note says what is done: it is cut as far as must be, and goes last.
         """
         spinner = SPINNER_ASCII if ascii_only else SPINNER
         frame = spinner[int(self.gone * FRAMES) % len(spinner)]
-        for parts in self._layouts(ascii_only):
+        for parts in self._layouts(width - 3, ascii_only):  # the frame, a space, and the last column
             line = Text.assemble((frame, "cyan"), " ", Text("  ").join(part for part in parts if part))
             if line.cell_len < width:
                 return line
         line.truncate(max(1, width - 1), overflow="ellipsis")
         return line
 
-    def _layouts(self, ascii_only: bool) -> Iterator[list[Text]]:
-        """From the widest to the narrowest."""
+    def _layouts(self, room: int, ascii_only: bool) -> Iterator[list[Text]]:
+        """From the widest to the narrowest, for a line of so many cells."""
         label, padded = Text(self.label), Text(f"{self.label:<{LABEL_WIDTH}}")
         count = Text(self.count)
         note = Text(self.doing or self.note, "dim")
@@ -140,6 +142,10 @@ class StageProgress:
         yield [label, narrow, count, note, both]
         yield [label, narrow, count, first, both]
         yield [label, count, first, both]
+        if not count and (cells := room - cell_len(f"{label}    {both}")) >= SHORTEST_NOTE:
+            cut = note.copy()
+            cut.truncate(cells, overflow="ellipsis")
+            yield [label, cut, both]
         yield [label, count, both]
         yield [label, count, short]
         yield [label, short]

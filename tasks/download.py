@@ -187,10 +187,13 @@ def _place(source: Source, origin: str, digest: str | None, target: Path, run: "
     """Give a part its final name, and log what it was."""
     part = _part(source, run)
     content = part.path
-    digest = digest or sha256_of_tree(content)
+    if digest is None:
+        run.phase(f"hashing {source.name}")
+        digest = sha256_of_tree(content)
     with writing(source.name, run.out):
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.unzip:
+            run.phase(f"unpacking {source.name}")
             content = part.path.with_suffix(".unzipped")
             try:
                 unzip(part.path, content, source.name)

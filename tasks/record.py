@@ -258,7 +258,7 @@ def execute(
     digests = {name: reference.digest for name, reference in inputs.items()} | dict(fingerprints or {})
     key = stage_key(stage, config, digests)
     label = label or stage.name
-    with _only_one(lock_path(tracking, key), label, progress):
+    with _only_one(lock_path(tracking, key), label, phase):
         if not refresh and (found := find(tracking, stage, key)):
             return found
         work = tracking.work / key
@@ -302,6 +302,7 @@ def execute(
                 run.phase(f"checking the files of {reference.stage}")
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
+            run.phase("loading its libraries")
             resolve_name(stage.entry)(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
@@ -320,12 +321,12 @@ def execute(
 
 
 @contextmanager
-def _only_one(path: Path, label: str, progress: Progress) -> Iterator[None]:
+def _only_one(path: Path, label: str, phase: Callable[[str], None]) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(holding(path, timeout=0))
         except Timeout:
-            progress(0, 1, "", f"{label} is being run by another process; waiting for it")
+            phase(f"{label} is being run by another process; waiting for it")
             held.enter_context(holding(path))
         yield
 

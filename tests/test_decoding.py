@@ -24,7 +24,7 @@ from transformers import (
 from tasks.config import GenerateConfig
 from tasks.errors import StageError
 from tasks.generate import decoding, sampling
-from tasks.generate.decoding import Decoder, Prompt, Reader, batches, fused, slices
+from tasks.generate.decoding import Decoder, Prompt, Reader, batches, slices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -248,7 +248,7 @@ def test_the_fused_gelu_is_the_same_function():
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         before = model(ids).logits
-        torch.testing.assert_close(fused(model)(ids).logits, before)
+        torch.testing.assert_close(use_fused_gelu(model)(ids).logits, before)
     assert not any("NewGELU" in type(module).__name__ for module in model.modules())
 
 

@@ -90,6 +90,17 @@ def test_a_file_arrives_whole_and_is_reported(server, tmp_path):
     assert datasets == [(("a.bin", sha(BODY), address, "source"), {"bytes": len(BODY), "files": 1})]
 
 
+def test_hashing_and_unpacking_are_told(server, tmp_path):
+    told = []
+    run = stage_run(tmp_path, phase=told.append)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", "a")
+    address = server.on("/a.zip", Reply(packed.getvalue()))
+    download(config({"urls": [address], "unzip": True}), run)
+    assert told == ["hashing a.zip", "unpacking a.zip"]
+
+
 def test_progress_is_throttled(server, tmp_path):
     reports = []
     run = stage_run(tmp_path, progress=lambda *report: reports.append(report))

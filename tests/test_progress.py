@@ -169,6 +169,23 @@ def test_without_a_total_only_the_time_gone_is_told(clock):
     assert stage.line(80).plain == "⠼ download                1.2 MB  python-3.13-docs.zip  1:01 gone"
 
 
+PHASES = {
+    80: "⠙ pretrain                check 3 of 12: learns one batch  0:05 gone",
+    60: "⠙ pretrain  check 3 of 12: learns one batch  0:05 gone",
+    50: "⠙ pretrain  check 3 of 12: learns one…  0:05 gone",
+    41: "⠙ pretrain  check 3 of 12: l…  0:05 gone",
+    25: "⠙ pretrain  0:05 gone",
+}
+
+
+@pytest.mark.parametrize("width", PHASES)
+def test_what_is_not_counted_is_told_as_far_as_it_fits(clock, width):
+    stage = StageProgress("pretrain", clock)
+    clock.now = 5.25
+    stage.phase("check 3 of 12: learns one batch")
+    assert stage.line(width).plain == PHASES[width]
+
+
 def test_a_terminal_without_unicode_gets_none(pretrain):
     assert pretrain.line(80, ascii_only=True).plain == (
         "| pretrain  ===========-  74/80 steps  loss 2.310  1:23 gone, 0:06 left"

@@ -333,7 +333,11 @@ def test_checking_and_keeping_files_is_told(tracking, config):
     upstream = execute(tracking, WRITE, config, {})
     told = []
     execute(tracking, WRITE, config, {"source": upstream}, phase=told.append)
-    assert told == ["checking the files of write", "keeping the output, and its digests"]
+    assert told == [
+        "checking the files of write",
+        "loading its libraries",
+        "keeping the output, and its digests",
+    ]
 
 
 def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, config):
@@ -622,11 +626,12 @@ def test_a_record_that_died_before_it_was_finished_is_no_hit(tracking, config, m
 def _execute_beside(root, config, waiting, answers):
     EVENTS["waiting"] = waiting
 
-    def progress(done, total, unit, note):
-        answers.put(("progress", note))
-        waiting.set()  # and only then does the other's stage end
+    def phase(what):
+        if "another process" in what:
+            answers.put(("waiting", what))
+            waiting.set()  # and only then does the other's stage end
 
-    reference = execute(opened(root), WRITE, config, {}, label="twins", progress=progress)
+    reference = execute(opened(root), WRITE, config, {}, label="twins", phase=phase)
     answers.put(("reference", reference.model_dump()))
 
 
@@ -642,7 +647,7 @@ def test_two_processes_at_one_key_run_the_stage_once_and_get_the_same(tracking, 
     found = [answers.get(timeout=120) for _ in range(3)]
     for process in twins:
         process.join()
-    assert [said for kind, said in found if kind == "progress"] == [
+    assert [said for kind, said in found if kind == "waiting"] == [
         "twins is being run by another process; waiting for it"
     ]
     one, other = [said for kind, said in found if kind == "reference"]

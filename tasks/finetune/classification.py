@@ -65,6 +65,7 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
         lambda: preflight_classification(config, trainer.model, data, mean_loss, run.phase),
     )
     train(trainer, run, config)
+    run.phase("writing the model")
     _write_model(trainer.model, data, run.out / "model")
     summary = {
         "task": "classification",

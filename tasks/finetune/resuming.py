@@ -141,6 +141,7 @@ def train(trainer: Resumable, run: StageRun, config: TuningConfig) -> None:
     trainer.tuning = config
     trainer.stage_run = run
     trainer.pace = Pace(config.checkpoint_every, trainer.args.max_steps, step)
+    run.phase("the first step")
     run_stoppable(lambda: _fit(trainer, checkpoint), run.stop)
 
 

@@ -72,8 +72,10 @@ def train(config: PretrainConfig, run: StageRun, tokens: Path, fit: Fit) -> None
     trainer.require_proofs()
     trainer.prepare()
     trainer.resume()
+    run.phase("compiling the model, in its first step" if trainer.compiled else "the first step")
     fit(trainer)
     if trainer.processes.is_first:
+        run.phase("writing the model, and measuring the machine")
         write_result(trainer)
     trainer.processes.end()
 

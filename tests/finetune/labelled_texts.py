@@ -58,7 +58,7 @@ def text_row(index):
     own = [words[(index * step) % 6] for step in range(1, 2 + index % 4)]
     return {
         "id": index,
-        "text": " ".join(["note", *own, *own[: index % 3], f"{index * 7919}", f"n{index}"]),
+        "text": " ".join(["note", *own, *own[: index % 3], f"{index * 7919}", f"{index}"]),
         "label": label,
     }
 

@@ -394,6 +394,7 @@ def test_what_is_done_before_between_and_after_the_steps_is_told(base, rows, tmp
         "loading the base model",
         "tokenizing the rows",
         *checks,
+        "the first step",
         *["steps"] * steps,
         "evaluating",
         "writing the model",

@@ -281,7 +281,9 @@ def test_what_is_done_before_and_between_the_steps_is_told(tokens, tmp_path):
     assert [str(what).split(":")[0] for what in told] == [
         "making the model",
         *checks,
+        "the first step",
         *("1", "2", "evaluating", "3", "4", "evaluating"),
+        "writing the model, and measuring the machine",
     ]
 
 

@@ -311,6 +311,7 @@ def test_what_registering_does_is_told(promoted):
         "checking the files of made-model",
         "checking the files of made-rows",
         "checking the files of made-scores",
+        "loading its libraries",
         "logging the model to MLflow",
         "hashing the registered files",
         "deciding whether it is the champion",
