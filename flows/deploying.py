@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from flows.automations import automations, bring
 from flows.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
 from flows.intervals import FLOW_HEARTBEAT
+from flows.pools import patiently
 from tasks.errors import UsageError
 
 ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
@@ -125,12 +126,11 @@ def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awak
     limit = spec.concurrency_limit.limit if spec.concurrency_limit else None
     if before and _is(before, wanted, limit, schedules):
         return "unchanged"
-    client.create_deployment(  # or update: Prefect knows a deployment by its flow and name
-        flow_id=client.create_flow(spec.flow),
-        name=spec.name,
-        concurrency_limit=limit,
-        schedules=schedules,
-        **wanted,
+    flow = client.create_flow(spec.flow)
+    patiently(  # SQLite refuses a transaction that reads first when workers have written meanwhile: 503
+        lambda: client.create_deployment(  # or update: Prefect knows a deployment by its flow and name
+            flow_id=flow, name=spec.name, concurrency_limit=limit, schedules=schedules, **wanted
+        )
     )
     return "updated" if before else "created"
 
