@@ -25,6 +25,7 @@ from tasks.config import GenerateConfig
 from tasks.errors import StageError
 from tasks.generate import decoding, sampling
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches, slices
+from tasks.models import use_fused_gelu
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

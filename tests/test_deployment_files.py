@@ -515,9 +515,7 @@ def secrets_in(text):
 
 def test_no_file_holds_a_secret():
     kept_out = {".env", "__pycache__"}
-    files = [
-        path for path in DEPLOYMENTS.rglob("*") if path.is_file() and kept_out.isdisjoint(path.parts)
-    ]
+    files = [path for path in DEPLOYMENTS.rglob("*") if path.is_file() and kept_out.isdisjoint(path.parts)]
     found = {str(path.relative_to(CHECKOUT)): secrets_in(path.read_text()) for path in files}
     assert {name: what for name, what in found.items() if what} == {}
     assert len(found) > 10

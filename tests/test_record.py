@@ -201,6 +201,7 @@ def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
         "lora": {"rank": 3},
         "packing": True,
         "gradient_checkpointing": True,
+        "optimizer": "muon",
     }
     stage = Stage("s", 1, "m:f")
     for model in (FinetuneConfig, JudgeConfig):
