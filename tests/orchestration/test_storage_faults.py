@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -36,7 +37,14 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def served(tmp_path):
+def beside():
+    """A thread that lives as long as the trial: with it end the servers that it starts."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture
+def served(tmp_path, beside):
     """A factory of MLflow servers of the trial's own; gives a server, its address, and how it is started."""
     servers = []
 
@@ -60,25 +68,23 @@ def served(tmp_path):
         server.stop()
 
 
-@contextmanager
-def once_in_training(site, act):
-    """Do something as soon as the training of a command of this process has kept a checkpoint."""
-    failed = []
+@pytest.fixture
+def once_in_training(beside):
+    """Does something as soon as the training of a command of this process has kept a checkpoint."""
 
-    def wait_and_act():
-        try:
+    @contextmanager
+    def doing(site, act):
+        def wait_and_act():
             until(lambda: list(site.folder.glob("mlruns/work/*/checkpoint/*.pt")), 120)
             act()
-        except BaseException as error:
-            failed.append(error)
 
-    thread = threading.Thread(target=wait_and_act)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(120)
-    assert not failed, failed
+        acted = beside.submit(wait_and_act)
+        try:
+            yield
+        finally:
+            acted.result(150)
+
+    return doing
 
 
 def test_requests_are_made_for_as_long_as_the_readme_says():
@@ -93,7 +99,9 @@ def test_requests_are_made_for_as_long_as_the_readme_says():
 
 
 @pytest.mark.slow
-def test_a_server_that_is_gone_for_a_while_is_waited_for_and_one_that_stays_away_ends_the_run(place, served):
+def test_a_server_that_is_gone_for_a_while_is_waited_for_and_one_that_stays_away_ends_the_run(
+    place, served, once_in_training
+):
     server, address, begin = served()
     site = place(address)
 
@@ -118,7 +126,9 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for_and_one_that_stays_away
     assert site.running_in_mlflow() == []
 
 
-def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(place, monkeypatch):
+def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
+    place, once_in_training, monkeypatch
+):
     """MLflow lets SQLite wait 20 s, which are shortened here; then the stage is begun once more."""
     site = place()
     monkeypatch.setattr(flows.stages.run_recorded, "retry_delay_seconds", 1)
@@ -169,7 +179,7 @@ def test_a_disk_that_is_full_on_the_server_fails_the_stage_and_leaves_no_hit(pla
         server, address, _ = served(small)
         site = place(address)
         big = ("run", "only.yaml", "--set", "pretrain.size=4x4x256", "--set", "pretrain.steps=4")
-        failed = site.result(*big)
+        failed = site.result(*big, MLFLOW_HTTP_REQUEST_MAX_RETRIES="2")
         assert failed.status == 1, failed.err
         assert "Traceback" not in failed.err
         assert "a full disk on its machine" in failed.json["error"]
