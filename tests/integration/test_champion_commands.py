@@ -22,7 +22,7 @@ def test_the_next_pipeline_starts_from_the_champion_that_a_person_chose(make_wor
 
     assert workplace("promote", "1", "--because", "it is a start").status == 0
     report = workplace("report")
-    assert "Since then: version 1 is now champion by override: it is a start" in report.err
+    assert "Since then: version 1 is now champion by override: it is a start" in report.out
 
     second = workplace(*from_champion, "--json")
     assert second.status == 0, second.err
