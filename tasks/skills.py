@@ -1,16 +1,16 @@
 """Instruction rows made on the spot: small skills whose answers can be computed.
 
-Every row is a combination of its own: what stands in it may stand in other rows, never with all of the same
-neighbours. No two rows are rewordings of each other, nor near duplicates, by the rules that users' rows are
-split by, so whatever the split, no test question was trained on in other words. `make_rows` proves it before
-it returns.
+Every row asks for a combination of its own: what stands in an answer may stand in others, never all of it, in
+whatever order. The answer of a test question is therefore none that was trained on, and by the rules that
+users' rows are split by no two questions are rewordings of each other, nor near duplicates, whatever the
+split. `make_rows` proves it before it returns.
 """
 
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from tasks.duplicates import Groups, join_near_duplicates
-from tasks.rewordings import join_rewordings, traces
+from tasks.duplicates import Groups, join_near_duplicates, words_of
+from tasks.rewordings import join_rewordings
 
 Row = dict[str, str]
 
@@ -96,7 +96,7 @@ def _day(draw: random.Random) -> Row:
     return {
         "instruction": "On which day does the parcel arrive?",
         "input": f"{name} sends {_article(noun)} to the {place} on {DAYS[index]}. It arrives one day later.",
-        "output": f"The {noun} arrives on {DAYS[(index + 1) % 7]}.",
+        "output": f"The {noun} from {name} arrives on {DAYS[(index + 1) % 7]}.",
     }
 
 
@@ -110,12 +110,12 @@ def _where(draw: random.Random) -> Row:
     }
 
 
-def _last_word(draw: random.Random) -> Row:
+def _ends(draw: random.Random) -> Row:
     words = draw.sample(NOUNS, 4)
     return {
-        "instruction": "Give the last word of the list.",
+        "instruction": "Give the first and the last word of the list.",
         "input": ", ".join(words),
-        "output": words[-1],
+        "output": f"{words[0]} and {words[-1]}",
     }
 
 
@@ -126,7 +126,7 @@ FAMILIES: dict[str, Callable[[random.Random], Row]] = {
     "larger number": _larger,
     "day": _day,
     "where": _where,
-    "last word": _last_word,
+    "first and last word": _ends,
 }
 
 
@@ -153,27 +153,29 @@ def make_rows(count: int, seed: int) -> list[Row]:
 
 
 def _new(family: Callable[[random.Random], Row], draw: random.Random) -> Iterator[Row]:
-    """Rows of one family that reword none before them, until a thousand draws in a row bring nothing new."""
-    seen: set[Hashable] = set()
+    """Rows of one family with new answers, until a thousand draws in a row bring nothing new.
+
+    What was answered is not asked about either: "the big pillow" is "the small pillow" turned round.
+    """
+    seen: set[tuple[str, ...]] = set()
     misses = 0
     while misses < 1000:
         row = family(draw)
-        own = set(traces(_prompt(row), row["output"]))
+        own = {tuple(sorted(words_of(row[field]))) for field in ("input", "output")}
         misses = 0 if seen.isdisjoint(own) else misses + 1
         if not misses:
             seen |= own
             yield row
 
 
-def _prompt(row: Row) -> tuple[str, str]:
-    return row["instruction"], row["input"]
-
-
 def _prove_new(rows: Sequence[Row]) -> None:
     """By the rules of the product: a row of the test split could else be one trained on, in other words."""
-    groups, prompts = Groups(len(rows)), [_prompt(row) for row in rows]
+    groups = Groups(len(rows))
+    prompts, answers = [(row["instruction"], row["input"]) for row in rows], [row["output"] for row in rows]
     join_near_duplicates(groups, prompts)
-    join_rewordings(groups, prompts, [row["output"] for row in rows])
+    join_rewordings(groups, prompts, answers)
     for place, first in enumerate(groups.smallest().tolist()):
         if place != first:
             raise AssertionError(f"row {place} asks what row {first} asks: {rows[place]}, {rows[first]}")
+    if len(set(answers)) < len(rows):
+        raise AssertionError("two rows have one answer: a test question could be answered from memory")

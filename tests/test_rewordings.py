@@ -7,8 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks import rewordings
 from tasks.duplicates import Groups, words_of
-from tasks.rewordings import AROUND, AROUND_LABELLED, join_rewordings, traces
+from tasks.rewordings import AROUND, AROUND_LABELLED, LONGEST, join_rewordings
+
+
+def traces(prompt, answer, around=AROUND):
+    """The rule row by row: two prompts are rewordings when they have a trace in common."""
+    said = words_of(answer) or (answer.strip(),)
+    parts = [words_of(part) for part in prompt]
+    if any(len(part) >= around for part in parts):
+        yield tuple(sorted(said)), tuple(tuple(sorted(part)) for part in parts)
+    for place, part in enumerate(parts):
+        others = said, place, tuple(parts[:place]), tuple(parts[place + 1 :])
+        for position in range(len(part)):  # one word replaced there, or left out
+            if len(part) > around:
+                yield others, position, (*part[:position], *part[position + 1 :])
+        for position in range(len(part) + 1):  # or put in
+            if len(part) >= around:
+                yield others, position, part
 
 
 def groups(*rows):
@@ -79,12 +96,19 @@ def test_texts_with_a_label_need_more_words_around():
     assert found.smallest().tolist() == [0, 1, 2, 2]
 
 
+def test_a_long_prompt_is_left_to_the_rule_for_long_texts():
+    words = " ".join("a" * number for number in range(1, LONGEST))
+    assert groups((f"{words} one", "x"), (f"{words} two", "x")) == [0, 0]
+    assert groups((f"{words} and one", "x"), (f"{words} and two", "x")) == [0, 1]
+
+
 WORDS = st.lists(st.sampled_from("a b c".split()), max_size=4).map(" ".join)
 
 
 @given(st.lists(st.tuples(st.tuples(WORDS, WORDS), st.sampled_from(["x", "y z", "z y"])), max_size=12))
-def test_exactly_the_rows_that_share_a_trace_are_joined(rows):
-    """The search over hashes of all rows against the rule row by row."""
+@pytest.mark.parametrize("at_once", [2**20, 16], ids=["whole", "in-pieces"])
+def test_exactly_the_rows_that_share_a_trace_are_joined(at_once, rows):
+    """The search over hashes, of all rows or some at a time, against the rule row by row."""
     by_trace = defaultdict(list)
     for place, (prompt, answer) in enumerate(rows):
         for trace in traces(prompt, answer):
@@ -93,7 +117,10 @@ def test_exactly_the_rows_that_share_a_trace_are_joined(rows):
     for places in by_trace.values():
         for place in places[1:]:
             expected.join(np.array([[places[0], place]]))
-    assert groups(*rows) == expected.smallest().tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_BLOCK", "_ENTRIES", "_CHECKED"):
+            patch.setattr(rewordings, name, at_once)
+        assert groups(*rows) == expected.smallest().tolist()
 
 
 @given(st.lists(st.tuples(WORDS, st.sampled_from(["x", "y"])), min_size=2, max_size=2))

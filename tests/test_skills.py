@@ -38,7 +38,7 @@ FIRST = [
     {
         "instruction": "On which day does the parcel arrive?",
         "input": "Boris sends a forest to the harbour on Wednesday. It arrives one day later.",
-        "output": "The forest arrives on Thursday.",
+        "output": "The forest from Boris arrives on Thursday.",
         "category": "day",
     },
     {
@@ -48,10 +48,10 @@ FIRST = [
         "category": "where",
     },
     {
-        "instruction": "Give the last word of the list.",
+        "instruction": "Give the first and the last word of the list.",
         "input": "forest, apple, rocket, garden",
-        "output": "garden",
-        "category": "last word",
+        "output": "forest and garden",
+        "category": "first and last word",
     },
 ]
 
@@ -94,7 +94,7 @@ def test_the_families_take_turns(made):
 
 
 def test_the_categories_stay_balanced_when_one_family_runs_dry():
-    counts = Counter(row["category"] for row in make_rows(6500, seed=123))
+    counts = Counter(row["category"] for row in make_rows(5900, seed=123))
     small = [counts.pop(name) for name in ("kind", "larger number")]
     assert all(740 <= count <= 780 for count in small)  # pairs of 40 words, of 40 numbers
     assert max(counts.values()) - min(counts.values()) <= 1
@@ -133,6 +133,15 @@ def test_no_question_of_any_split_asks_what_another_row_asks(made):
             without = ((*words[:i], *words[i + 1 :], i, said) for i in range(len(words)))
             for alike in ((sorted(words), sorted(said)), *without):
                 assert seen.setdefault(str(alike), row) is row, (row, seen[str(alike)])
+
+
+def test_no_answer_is_given_twice_nor_asked_about(made):
+    """In whatever order of its words: no combination of a test row was trained on, forwards or backwards."""
+    seen = set()
+    for row in made:
+        own = {tuple(sorted(words_of(row[field]))) for field in ("input", "output")}
+        assert seen.isdisjoint(own), row
+        seen |= own
 
 
 # Every answer, computed a second time from the prompt alone
@@ -217,11 +226,11 @@ def test_larger_numbers(made):
 
 def test_days(made):
     for row in of(made, "day"):
-        noun, sent = re.fullmatch(
-            r"\w+ sends an? (\w+) to the \w+ on (\w+)\. It arrives one day later\.", row["input"]
+        name, noun, sent = re.fullmatch(
+            r"(\w+) sends an? (\w+) to the \w+ on (\w+)\. It arrives one day later\.", row["input"]
         ).groups()
         assert row["instruction"] == "On which day does the parcel arrive?"
-        assert row["output"] == f"The {noun} arrives on {NEXT_DAY[sent]}."
+        assert row["output"] == f"The {noun} from {name} arrives on {NEXT_DAY[sent]}."
 
 
 def test_places(made):
@@ -231,13 +240,21 @@ def test_places(made):
         assert row["output"] == f"The {what} is at the {place}."
 
 
-def test_last_words(made):
-    for row in of(made, "last word"):
+def test_first_and_last_words(made):
+    for row in of(made, "first and last word"):
         words = row["input"].split(", ")
         assert len(set(words)) == 4
-        assert row["instruction"] == "Give the last word of the list."
-        assert row["output"] == words[3]
+        assert row["instruction"] == "Give the first and the last word of the list."
+        assert row["output"] == f"{words[0]} and {words[3]}"
 
 
 def test_every_family_is_recomputed_above():
-    assert set(FAMILIES) == {"opposite", "past tense", "kind", "larger number", "day", "where", "last word"}
+    assert set(FAMILIES) == {
+        "opposite",
+        "past tense",
+        "kind",
+        "larger number",
+        "day",
+        "where",
+        "first and last word",
+    }
