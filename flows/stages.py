@@ -65,7 +65,7 @@ Inputs = dict[str, Reference]
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("download", 4, "tasks.download:download"),
+        Stage("download", 5, "tasks.download:download"),
         Stage("rows", 5, "tasks.rows:rows"),
         Stage("tokenize", 3, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
