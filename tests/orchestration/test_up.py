@@ -187,7 +187,7 @@ def test_a_killed_pipeline_stops_its_training(site, training):
     assert site.mlflow_runs(run)["only"][0] == "KILLED"
 
 
-def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_within_ten_seconds(site):
+def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_within_half_a_minute(site):
     command = site.start("run", "only.yaml", "--pools", "--json", "--set", f"pretrain.steps={LONG}")
     until(lambda: "pretrain" in site.running_in_mlflow(), 180)
     (parent,) = site.ask(
@@ -197,7 +197,7 @@ def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_wi
     process = psutil.Process(site.pid(child))
     command.send_signal(signal.SIGINT)
     until(lambda: site.state(child["id"]) in {"CANCELLING", "CANCELLED"}, 60)
-    process.wait(10)
+    process.wait(30)
     out, err = command.communicate(timeout=60)
     assert command.returncode == 130, err
     assert json.loads(out)["status"] == "interrupted"
