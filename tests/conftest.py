@@ -53,6 +53,8 @@ def _isolate(home: Path) -> None:
 
 HOME = Path(tempfile.mkdtemp(prefix="touchstone-tests-"))
 _isolate(HOME)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what runs in the background deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis  # noqa: E402
 import mlflow  # noqa: E402
@@ -60,6 +62,7 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
+import flows  # noqa: E402, F401 - it sets variables, which no test's own environment is to take away again
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
 from tests import shared  # noqa: E402, F401 (names the folder before workers are started)
