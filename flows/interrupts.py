@@ -95,9 +95,9 @@ class Interrupts:
         acts = threading.Thread(target=self._act, daemon=True)
         acts.start()
         acts.join(LAST_ACTS)
-        _end_children()
         with suppress(OSError):  # the terminal is gone
             os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}interrupted\n".encode())
+        _end_children()  # last: a main thread that waits for one of them goes on, and ends the process
         os._exit(STATUS)
 
     @contextmanager
