@@ -18,6 +18,7 @@ from unittest import mock
 
 import psutil
 
+CHECKOUT = Path(__file__).parent.parent
 COMMAND = str(Path(sys.executable).with_name("touchstone"))
 
 _started: list[subprocess.Popen[str]] = []

@@ -22,7 +22,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.commands import CHECKOUT, end_what_is_left
+
 FOREIGN = (
     "HF_",
     "HUGGING_FACE_",
@@ -66,7 +67,6 @@ import flows  # noqa: E402, F401 - it sets variables, which no test's own enviro
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
 from tests import shared  # noqa: E402, F401 (names the folder before workers are started)
-from tests.commands import end_what_is_left  # noqa: E402
 
 # How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.
 hypothesis.settings.register_profile(

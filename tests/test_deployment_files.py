@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
@@ -23,8 +22,8 @@ from prefect.utilities.templating import find_placeholders
 from prefect.workers.base import BaseJobConfiguration
 
 from flows.cli import app
+from tests.commands import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 DEPLOYMENTS = CHECKOUT / "deployments"
 KUBERNETES = DEPLOYMENTS / "kubernetes"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())

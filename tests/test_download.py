@@ -17,7 +17,6 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from http_server import FaultyServer, Reply
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from tasks.download import download, fingerprints
 from tasks.errors import StageError, UsageError
 from tasks.manifest import sha256_of_tree
 from tasks.record import StageRun
+from tests.http_server import FaultyServer, Reply
 
 BODY = random.Random(0).randbytes(300_000)
 OTHER = random.Random(1).randbytes(300_000)

@@ -11,7 +11,7 @@ from flows import cli, cli_judging, options, preflight
 from flows.cli import app, main
 from flows.config import load_profile
 from flows.console import console
-from tests.conftest import CHECKOUT
+from tests.commands import CHECKOUT
 
 COMMANDS = (
     "run preflight report profiles judge audit compare up deploy worker models promote rollback".split()

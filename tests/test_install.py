@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -10,8 +9,8 @@ from packaging.utils import canonicalize_name
 from setuptools import find_packages
 
 from deployments.lock import BASE, HEAD, LOCKS, WITH_TORCH, pins
+from tests.commands import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 

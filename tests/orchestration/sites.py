@@ -16,7 +16,7 @@ import psutil
 
 from flows.servers import free_port
 from tasks.tracking import open_tracking
-from tests.commands import COMMAND, Result, heed_interruptions, kill_with_children, run_here, start
+from tests.commands import CHECKOUT, COMMAND, Result, heed_interruptions, kill_with_children, run_here, start
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -46,7 +46,7 @@ def furnish(folder: Path) -> dict[str, str]:
     (folder / "corpus.txt").write_text(text, encoding="utf-8")
     (folder / "only.yaml").write_text(ONLY, encoding="utf-8")
     if not (folder / "deployments").exists():
-        (folder / "deployments").symlink_to(Path(__file__).parents[2] / "deployments")
+        (folder / "deployments").symlink_to(CHECKOUT / "deployments")
     foreign = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")  # of the tests' own process
     return {name: value for name, value in os.environ.items() if name not in foreign} | {
         **HURRY,

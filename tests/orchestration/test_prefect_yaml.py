@@ -1,7 +1,6 @@
 """deployments/prefect.yaml: what Prefect would let pass is an error that names the deployment and the key."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,8 +10,9 @@ from flows.pools import ON_GPU, deployment_of
 from flows.stages import FLOWS
 from tasks.config import AuditConfig, CompareConfig, GenerateConfig, JudgeConfig, PretrainConfig, RowsConfig
 from tasks.errors import UsageError
+from tests.commands import CHECKOUT
 
-OURS = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+OURS = CHECKOUT / "deployments" / "prefect.yaml"
 SOUND = {
     "name": "touchstone",
     "definitions": {"pools": [{"name": "cpu-pool", "type": "process", "description": "all"}]},
