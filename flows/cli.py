@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows import VERSION
+from flows.access import sign_in
 from flows.cli_judging import commands
 from flows.cli_registry import commands as registry_commands
 from flows.cli_servers import commands as server_commands
@@ -244,6 +245,7 @@ def main() -> None:
     interrupts.at_once = False
     wants_json = "--json" in sys.argv[1:]
     try:
+        sign_in()
         status = app(
             prog_name="touchstone", standalone_mode=False
         )  # Typer turns an interruption into a returned 130

@@ -21,6 +21,13 @@ def up(
     ] = "127.0.0.1",
     prefect_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Prefect's")] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="MLflow's")] = 5000,
+    public: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another name that this machine, or a proxy before it, is called by; may be repeated",
+        ),
+    ] = None,
     postgres: Annotated[
         str | None,
         typer.Option(
@@ -33,21 +40,21 @@ def up(
 ) -> None:
     """Start Prefect, MLflow and a worker for each pool on this machine, until Ctrl-C."""
     from flows.console import console
-    from flows.readiness import verbosely
+    from flows.readiness import begin_up, verbosely
     from flows.servers import Place
 
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
         if os.environ.pop(name, None):
             console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
     verbosely(verbose)
-    place = Place(host, prefect_port, mlflow_port, postgres)
-    os.environ["PREFECT_API_URL"] = f"{place.prefect}/api"  # read when Prefect is imported
-    from flows.up import up as keep_up
+    place = Place(host, prefect_port, mlflow_port, postgres, tuple(public or ()))
+    with begin_up(place) as secret:
+        from flows.up import up as keep_up
 
-    try:
-        keep_up(place)
-    except KeyboardInterrupt:
-        console.say("everything is down")
+        try:
+            keep_up(place, secret)
+        except KeyboardInterrupt:
+            console.say("everything is down")
 
 
 @commands.command()

@@ -18,11 +18,10 @@ from pydantic.fields import FieldInfo
 
 from flows.automations import automations, bring
 from flows.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
-from flows.intervals import FLOW_HEARTBEAT
 from flows.pools import patiently
+from flows.servers import ENGINE, job_variables
 from tasks.errors import UsageError
 
-ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
 Changes = dict[str, str]  # what was done, by what it was done to
 
 
@@ -120,7 +119,7 @@ def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awak
         "enforce_parameter_schema": True,
         "entrypoint": spec.entrypoint,
         "work_pool_name": spec.work_pool.name,
-        "job_variables": _job_variables(spec),
+        "job_variables": job_variables(spec.work_pool.job_variables),
         "concurrency_options": _collisions(spec),
     }
     limit = spec.concurrency_limit.limit if spec.concurrency_limit else None
@@ -164,13 +163,6 @@ def _form(flow: Flow[..., Any]) -> dict[str, Any]:
             if isinstance(told, FieldInfo):
                 form["properties"][name] |= {"title": told.title, "description": told.description}
     return form
-
-
-def _job_variables(spec: DeploymentSpec) -> dict[str, Any]:
-    """With how often a run says that it lives, without which the automation would end it as dead."""
-    given = spec.work_pool.job_variables
-    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT)}
-    return given | {"env": beat | given.get("env", {})}
 
 
 def _collisions(spec: DeploymentSpec) -> ConcurrencyOptions | None:

@@ -22,9 +22,8 @@ from pydantic import (
 from flows.config import load_profile, read_yaml
 from flows.pools import GPU, TAG
 from tasks.errors import UsageError
-from tasks.home import home
+from tasks.home import DEPLOYMENTS, home
 
-FILE = "deployments/prefect.yaml"
 GPU_POOL = "gpu-pool"
 SWEEP = "flows.sweep.sweeping"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -198,7 +197,7 @@ def _place(location: Sequence[Any], names: Sequence[str]) -> str:
 
 def load_deployments(path: Path | None = None) -> DeploymentFile:
     """The checked file. Raises UsageError that names every fault."""
-    path = path or home() / FILE
+    path = path or home() / DEPLOYMENTS
     if not path.is_file():
         raise UsageError(f"there is no {path}; TOUCHSTONE_HOME must be a folder that holds deployments/")
     raw = read_yaml(path)

@@ -5,20 +5,31 @@ modules, of which there is none: it looks once everything is there, and at what 
 """
 
 import gc
+import os
 import sys
 
 gc.disable()
 
-import uvicorn  # noqa: E402
-from prefect.server.api.server import create_app  # noqa: E402
+from flows.access import SECRET, SECRET_FILE, USER, required_secret  # noqa: E402
+from flows.guard import Guard, told_hosts  # noqa: E402
 
 GRACE = 3  # seconds that requests have at the end
 
 
 def main() -> None:
-    """Serve until SIGTERM; settings are read from the environment, as Prefect does."""
+    """Serve until SIGTERM; settings are read from the environment, as Prefect does.
+
+    Prefect asks for the secret itself: its UI has a page for that.
+    """
     host, port = sys.argv[1:]
-    app = create_app()
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = f"{USER}:{required_secret()}"
+    for name in (SECRET, SECRET_FILE):
+        os.environ.pop(name, None)
+
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = Guard(create_app(), told_hosts())
     gc.freeze()
     gc.enable()
     uvicorn.run(

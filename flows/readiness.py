@@ -1,18 +1,21 @@
 """What every command looks at before Prefect has started."""
 
 import atexit
-import json
 import os
-from collections.abc import Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import httpx
 
+from flows.access import SECRET, credentials, kept_addresses, new_secret, secret_of_home, sign_in
 from flows.console import console
 from flows.interrupts import interrupts
-from flows.servers import Process, answers, free_port, logs_folder, prefect_server
+from flows.servers import Place, Process, answers, free_port, logs_folder, prefect_server
 from tasks.errors import UsageError
-from tasks.home import ADDRESSES, home, without_password
+from tasks.home import home, without_password
+from tasks.locks import Timeout, holding
 
 IMPATIENT = 1.0  # seconds that the server of an interrupted command has to end
 
@@ -35,10 +38,13 @@ def begin_prefect() -> None:
     if address := os.environ.get("PREFECT_API_URL"):
         _check_answers(address)
         return
-    port = free_port()
-    server = prefect_server("127.0.0.1", port, logs_folder() / f"prefect-{os.getpid()}.log", brief=True)
+    place, secret = Place(prefect_port=free_port()), new_secret()
+    server = prefect_server(place, logs_folder() / f"prefect-{os.getpid()}.log", secret, brief=True)
     server.start()
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ |= {
+        "PREFECT_API_URL": f"{place.prefect}/api",
+        "PREFECT_API_AUTH_STRING": credentials(secret)["PREFECT_API_AUTH_STRING"],
+    }
     atexit.register(_end, server)
     interrupts.last_acts.append(partial(server.log.unlink, missing_ok=True))
     _own.append(server)
@@ -67,15 +73,34 @@ def _join_up() -> bool:
     """Use the servers of a `touchstone up` of this folder, unless others are configured."""
     if os.environ.get("PREFECT_API_URL") or os.environ.get("MLFLOW_TRACKING_URI"):
         return False
-    try:
-        found = json.loads((home() / "mlruns" / "work" / ADDRESSES).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    if not answers(f"{found['PREFECT_API_URL']}/health"):  # it was killed, or is going down
+    found = kept_addresses()
+    if not found or not answers(f"{found['PREFECT_API_URL']}/health"):  # it was killed, or is going down
         return False
     os.environ |= found
+    sign_in()
     console.say(f"with the servers of touchstone up: {found['PREFECT_API_URL'].removesuffix('/api')}", "dim")
     return True
+
+
+@contextmanager
+def begin_up(place: Place) -> Iterator[str]:
+    """Be the one `touchstone up` of this home while the body runs; gives the secret of its servers.
+
+    Call it before Prefect is imported, which reads the address and the secret then. Raises UsageError when
+    another one runs here.
+    """
+    root = home() / "mlruns"
+    (root / "work").mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(root / "work" / "up.lock", timeout=0))
+        except Timeout:
+            raise UsageError(
+                f"touchstone up is running for {root} already; stop it with Ctrl-C there"
+            ) from None
+        secret = secret_of_home()
+        os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api"} | credentials(secret)
+        yield secret
 
 
 def require_prefect() -> None:
@@ -96,8 +121,19 @@ def require_servers() -> None:
 
 
 def _check_answers(address: str) -> None:
+    """Raises UsageError when no Prefect server answers there, or it does not let us in."""
+    login = os.environ.get("PREFECT_API_AUTH_STRING", "").encode()
+    headers = {"Authorization": f"Basic {b64encode(login).decode()}"} if login else {}
     try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=10).raise_for_status()
+        with httpx.Client(base_url=address, timeout=10) as client:
+            client.get("/health").raise_for_status()
+            asked = client.get("/admin/version", headers=headers)
+        if asked.status_code == httpx.codes.UNAUTHORIZED:
+            raise UsageError(
+                f"the Prefect server {without_password(address)} "
+                f"{'refuses the secret told here' if login else 'asks for a secret'}. Set {SECRET} to "
+                "what its touchstone up keeps in mlruns/work/secret, or PREFECT_API_AUTH_STRING for any other"
+            )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UsageError(
             f"no Prefect server answers at {without_password(address)} ({error}). "

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
+from flows.access import HOSTS, LOOPBACK, SECRET, SECRET_FILE
 from flows.intervals import FLOW_HEARTBEAT, intervals
 from tasks.errors import StageError, UsageError
 from tasks.home import home
@@ -23,6 +25,7 @@ from tasks.home import home
 READY_WITHIN = 120.0  # seconds that a server may take until it answers
 TAIL = 12  # lines of a log that are shown when its process died
 
+IP = (socket.AF_INET, socket.AF_INET6)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
@@ -34,6 +37,8 @@ class Place:
     prefect_port: int = 4200
     mlflow_port: int = 5000
     postgres: str | None = None
+    public: tuple[str, ...] = ()
+    """Other names that machines, or a proxy, call this one by."""
 
     @property
     def prefect(self) -> str:
@@ -51,9 +56,20 @@ class Place:
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names and addresses that a request may call the servers by."""
+        if not self.shared:
+            return (*LOOPBACK, *self.public)
+        own = [socket.gethostname(), f"{socket.gethostname()}.local", *self.public]
+        if self.host not in ("0.0.0.0", "::"):
+            return (self.host, *own)
+        found = [each.address for of in psutil.net_if_addrs().values() for each in of if each.family in IP]
+        return (*LOOPBACK, *(address.partition("%")[0] for address in found), *own)
+
+    @property
     def shared(self) -> bool:
         """Whether other machines are to use it: artifacts are then handed out by the server."""
-        return self.host not in ("127.0.0.1", "localhost", "::1")
+        return self.host not in LOOPBACK
 
 
 @dataclass
@@ -186,7 +202,7 @@ def logs_folder() -> Path:
 
 
 def prefect_server(
-    host: str, port: int, log: Path, environment: Mapping[str, str] | None = None, *, brief: bool = False
+    place: Place, log: Path, secret: str, environment: Mapping[str, str] | None = None, *, brief: bool = False
 ) -> Process:
     """A Prefect server; `brief` is one for a single command, without what such a command has no use for.
 
@@ -194,7 +210,11 @@ def prefect_server(
     imports every integration that is installed. Prefect's own temporary server outlives a command that is
     killed, and a command that is terminated together with it hangs.
     """
-    settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    settings = _guarded(place, secret) | {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(place.hosts, str(place.prefect_port))),
+        "PREFECT_UI_API_URL": "/api",  # of whichever address the browser has reached
+    }
     if brief:
         settings |= {
             "PREFECT_UI_ENABLED": "0",
@@ -205,30 +225,59 @@ def prefect_server(
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
             "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # which imports them all
         }
-    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    command = [sys.executable, "-P", str(Path(__file__).with_name("prefect_app.py")), host, str(port)]
-    return Process("Prefect server", command, inherited | settings | dict(environment or {}), log)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("prefect_app.py"))]
+    command += [place.host, str(place.prefect_port)]
+    told = _inherited("PREFECT_API_URL", SECRET_FILE) | settings | dict(environment or {})
+    return Process("Prefect server", command, told, log)
 
 
 def mlflow_server(
-    host: str, port: int, log: Path, store: str, artifacts: Path, environment: Mapping[str, str] | None = None
+    place: Place,
+    log: Path,
+    secret: str,
+    store: str,
+    artifacts: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> Process:
     """An MLflow server on a store, which hands out the artifacts of runs that are kept there.
 
     The store is told by the environment, as it may hold a password, which a command line would show.
     """
-    settings = {
+    hosts = [each for host in place.hosts for each in _with_port(host, "*")]
+    settings = _guarded(place, secret) | {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(place.hosts, "*")),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and two gigabytes
         "MLFLOW_BACKEND_STORE_URI": store,
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
     }
-    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "touchstone"]
+    command += ["--host", place.host, "--port", str(place.mlflow_port)]
     command += ["--workers", "1", "--artifacts-destination", str(artifacts)]
-    return Process("MLflow server", command, inherited | settings | dict(environment or {}), log)
+    told = _inherited("MLFLOW_TRACKING_URI", SECRET_FILE) | settings | dict(environment or {})
+    return Process("MLflow server", command, told, log)
 
 
+def _guarded(place: Place, secret: str) -> dict[str, str]:
+    return {SECRET: secret, HOSTS: ",".join(place.hosts), "DO_NOT_TRACK": "1"}
+
+
+def _inherited(*but: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in but}
+
+
+def origins(hosts: Sequence[str], port: str) -> list[str]:
+    """The origins of pages that a server serves, directly or behind a proxy that adds TLS."""
+    named = [each for host in hosts for each in _with_port(host, port)]
+    return [f"{scheme}://{each}" for scheme in ("http", "https") for each in named]
+
+
+def _with_port(host: str, port: str) -> tuple[str, str]:
+    host = f"[{host}]" if ":" in host else host
+    return host, f"{host}:{port}"
+
+
+ENGINE = "python -m prefect.engine"  # the Python of the worker: `worker_environment` puts it on the path
 QUERY_SECONDS, HEARTBEAT_SECONDS = 1, 10  # how often a worker asks for work, and says that it lives
 
 
@@ -245,8 +294,13 @@ def worker_name(pool: str) -> str:
 
 
 def worker_command(pool: str, limit: int) -> list[str]:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-    return [*command, "--name", worker_name(pool), "--limit", str(limit)]
+    return [sys.executable, "-P", "-m", "flows.worker_app", pool, worker_name(pool), str(limit)]
+
+
+def job_variables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A deployment's, with how often a run says that it lives: else an automation ends it as dead."""
+    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(FLOW_HEARTBEAT)}
+    return dict(given) | {"env": beat | given.get("env", {})}
 
 
 def worker_environment() -> dict[str, str]:

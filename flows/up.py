@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -12,6 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled
 
+from flows.access import USER, secret_path
 from flows.console import console
 from flows.deploying import create_pools
 from flows.deployment_file import load_deployments
@@ -35,7 +35,6 @@ from flows.sweep import sweep
 from tasks.endings import end_the_dead
 from tasks.errors import StageError, UsageError
 from tasks.home import ADDRESSES, home
-from tasks.locks import Timeout, holding
 from tasks.tracking import open_tracking
 
 STOPPING = 25.0  # seconds that running flows have to stop
@@ -44,21 +43,20 @@ LIMITS = {"cpu-pool": 4, "gpu-pool": 1}  # flows at once; a pipeline only waits 
 ACTIVE = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 
-def up(place: Place) -> None:
+def up(place: Place, secret: str) -> None:
     """Start everything, wait until all of it answers, and keep it running until interrupted.
 
-    Raises UsageError when a port is taken or another `up` runs here; StageError when something does not come
-    up, or dies again and again. Nothing is left behind in any case.
+    Raises UsageError when a port is taken; StageError when something does not come up, or dies again and
+    again. Nothing is left behind in any case.
     """
     root = home() / "mlruns"
-    (root / "work").mkdir(parents=True, exist_ok=True)
-    with _only_one(root), contextlib.ExitStack() as everything:
+    with contextlib.ExitStack() as everything:
         _require_ports(place)
         started = time.monotonic()
         file = load_deployments()
         adopt_orphans()
         everything.callback(end_orphans, ())
-        processes = _servers(place, root)
+        processes = _servers(place, root, secret)
         for process in processes:
             _start(process, everything)
         console.say("waiting for the servers ...", style="dim")
@@ -77,18 +75,6 @@ def up(place: Place) -> None:
         _keep(processes)
 
 
-@contextlib.contextmanager
-def _only_one(root: Path) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(holding(root / "work" / "up.lock", timeout=0))
-        except Timeout:
-            raise UsageError(
-                f"touchstone up is running for {root} already; stop it with Ctrl-C there"
-            ) from None
-        yield
-
-
 def _require_ports(place: Place) -> None:
     for name, port in {"prefect": place.prefect_port, "mlflow": place.mlflow_port}.items():
         if not is_free(place.host, port):
@@ -97,7 +83,7 @@ def _require_ports(place: Place) -> None:
             )
 
 
-def _servers(place: Place, root: Path) -> list[Process]:
+def _servers(place: Place, root: Path, secret: str) -> list[Process]:
     """The servers, their stores made ready: two processes that open a fresh one at once break it."""
     stores = databases(place.postgres) if place.postgres else None
     store = stores.mlflow if stores else f"sqlite:///{root / 'mlflow.db'}"
@@ -105,11 +91,9 @@ def _servers(place: Place, root: Path) -> list[Process]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves there what was opened, passwords too
     logs = logs_folder()
     prefect_store = {"PREFECT_API_DATABASE_CONNECTION_URL": stores.prefect} if stores else {}
-    public = {"PREFECT_UI_API_URL": "/api"}  # of whichever address the browser has reached
-    allowed = {"MLFLOW_SERVER_ALLOWED_HOSTS": "*"} if place.shared else {}
     return [
-        prefect_server(place.host, place.prefect_port, logs / "prefect.log", prefect_store | public),
-        mlflow_server(place.host, place.mlflow_port, logs / "mlflow.log", store, root / "artifacts", allowed),
+        prefect_server(place, logs / "prefect.log", secret, prefect_store),
+        mlflow_server(place, logs / "mlflow.log", secret, store, root / "artifacts"),
     ]
 
 
@@ -136,8 +120,12 @@ def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: f
     for pool, limit in LIMITS.items():
         console.say(f"  {pool:<9} a worker, {limit} at once" if limit > 1 else f"  {pool:<9} a worker")
     console.say(f"  logs      {logs_folder()}")
+    console.say(f"  sign in   Prefect asks for {USER}:SECRET, MLflow for the user {USER} and SECRET")
+    console.say(f"            SECRET is in {secret_path()}")
     if place.shared:
-        console.say("anyone who reaches these ports may use them: keep them inside your network", "yellow")
+        console.say(
+            "what is sent is not encrypted: keep it inside your network, or behind a proxy with TLS", "yellow"
+        )
     console.say("next: touchstone deploy; touchstone run quickstart --pools (Ctrl-C here stops everything)")
 
 

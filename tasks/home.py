@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+DEPLOYMENTS = "deployments/prefect.yaml"
 ADDRESSES = "servers.json"  # in mlruns/work/, while `touchstone up` runs
 
 

@@ -11,15 +11,11 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.commands import CHECKOUT, end_what_is_left
@@ -49,6 +45,7 @@ def _isolate(home: Path) -> None:
         "HF_HUB_OFFLINE": "1",
         "PREFECT_HOME": str(home / "prefect"),
         "TOUCHSTONE_HOME": str(home),
+        "TOUCHSTONE_SECRET": "the-servers-of-the-tests",
     }
 
 
@@ -63,10 +60,14 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
-import flows  # noqa: E402, F401 - it sets variables, which no test's own environment is to take away again
+import tasks.tracking  # noqa: E402
+from flows.access import sign_in  # noqa: E402 - `flows` sets variables, which stay for all tests
+
+sign_in()
+
 from tasks.record import StageRun  # noqa: E402
 from tasks.tracking import Tracking, open_tracking  # noqa: E402
-from tests import shared  # noqa: E402, F401 (names the folder before workers are started)
+from tests import shared  # noqa: E402 (names the folder before workers are started)
 
 # How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.
 hypothesis.settings.register_profile(
@@ -274,40 +275,8 @@ def touchstone(command, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def mlflow_server(tmp_path):
-    """The address of an MLflow server that keeps the artifacts, and the folder that it keeps them in."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path / "server"
-    folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
-        while not _answers(uri):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)  # a server gives no event
-        yield uri, folder / "artifacts"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its own group: the workers too
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _answers(uri):
-    try:
-        return httpx.get(f"{uri}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+def mlflow_server(tmp_path, monkeypatch):
+    """The address of an MLflow server, and the folder in which it keeps the artifacts of this test."""
+    monkeypatch.setattr(tasks.tracking, "EXPERIMENT", str(tmp_path))
+    address, artifacts = shared.mlflow()
+    return address, artifacts / open_tracking(tmp_path / "mlruns", address).experiment_id

@@ -18,13 +18,17 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from flows.servers import Process, answers, free_port, mlflow_server, prefect_server
+from flows.access import SECRET, USER, required_secret
+from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 
 _NAMED = "PYTEST_SHARED_FOLDER"
 _OURS = _NAMED not in os.environ  # whether this is the controller
 if _OURS:
     os.environ[_NAMED] = tempfile.mkdtemp(prefix="touchstone-shared-")
 FOLDER = Path(os.environ[_NAMED])
+
+LOGIN = USER, os.environ[SECRET]
+"""The user and password of every server that the tests start."""
 
 Told = dict[str, Any]
 
@@ -53,18 +57,17 @@ def mlflow() -> tuple[str, Path]:
 
 
 def _prefect(folder: Path) -> Told:
-    port = free_port()
+    place = Place(prefect_port=free_port())
     home = {"PREFECT_HOME": str(folder / "home")}
-    address = f"http://127.0.0.1:{port}/api"
-    return _served(prefect_server("127.0.0.1", port, folder / "log", home, brief=True), address)
+    server = prefect_server(place, folder / "log", required_secret(), home, brief=True)
+    return _served(server, f"{place.prefect}/api")
 
 
 def _mlflow(folder: Path) -> Told:
-    port, artifacts = free_port(), folder / "artifacts"
+    place, artifacts = Place(mlflow_port=free_port()), folder / "artifacts"
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    address = f"http://127.0.0.1:{port}"
-    server = mlflow_server("127.0.0.1", port, folder / "log", store, artifacts)
-    return _served(server, address) | {"artifacts": str(artifacts)}
+    server = mlflow_server(place, folder / "log", required_secret(), store, artifacts)
+    return _served(server, place.mlflow) | {"artifacts": str(artifacts)}
 
 
 def _served(server: Process, address: str) -> Told:

@@ -12,6 +12,8 @@ import re
 import shutil
 import subprocess
 import tomllib
+from fnmatch import fnmatch
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
@@ -21,6 +23,7 @@ import yaml
 from prefect.utilities.templating import find_placeholders
 from prefect.workers.base import BaseJobConfiguration
 
+from flows.access import HOSTS, SECRET_FILE
 from flows.cli import app
 from tests.commands import CHECKOUT
 
@@ -209,11 +212,30 @@ def test_prefect_and_mlflow_have_a_database_each():
     assert [address.rpartition("/")[2] for address in addresses] == created == ["prefect", "mlflow"]
 
 
-def test_workers_reach_mlflow_by_a_name_that_it_answers_to():
-    """MLflow 3 refuses requests for any other host."""
-    answered = by_default(COMPOSE["services"]["mlflow"]["environment"]["MLFLOW_SERVER_ALLOWED_HOSTS"])
-    called = by_default(COMPOSE["services"]["cpu-worker"]["environment"]["MLFLOW_TRACKING_URI"])
-    assert called.removeprefix("http://") in answered.split(",")
+@pytest.mark.parametrize(
+    ("server", "variable", "public"),
+    [("prefect-server", "PREFECT_API_URL", None), ("mlflow", "MLFLOW_TRACKING_URI", "lab.example")],
+)
+def test_workers_and_browsers_reach_the_servers_by_names_that_they_answer_to(server, variable, public):
+    """Both refuse requests for any other host, MLflow by a list of its own too."""
+    environment = COMPOSE["services"][server]["environment"]
+    called = urlsplit(by_default(COMPOSE["services"]["cpu-worker"]["environment"][variable]))
+    told = {name: filled(environment[name], public) for name in environment if name.endswith("_HOSTS")}
+    names = {called.netloc, "127.0.0.1:5000", f"{public or 'localhost'}:8080"}
+    assert {urlsplit(f"//{name}").hostname for name in names} <= set(told.pop(HOSTS).split(","))
+    for patterns in told.values():
+        assert all(any(fnmatch(name, pattern) for pattern in patterns.split(",")) for name in names)
+
+
+@pytest.mark.parametrize("service", ["prefect-server", "mlflow", "deploy", "cpu-worker", "gpu-worker"])
+def test_servers_and_their_clients_are_told_the_secret_by_a_file(service):
+    told = COMPOSE["services"][service]
+    assert told["environment"][SECRET_FILE] == "/run/secrets/touchstone_secret"
+    assert "touchstone_secret" in told["secrets"]
+
+
+def filled(text, public):
+    return re.sub(r"\$\{TOUCHSTONE_PUBLIC_HOST:-(\w+)\}", lambda found: public or found[1], text)
 
 
 def test_the_example_names_every_variable_and_gives_no_secret():

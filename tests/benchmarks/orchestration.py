@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.servers import answers, free_port, prefect_server
+from flows.access import credentials, new_secret
+from flows.servers import Place, answers, free_port, prefect_server
 from tests.orchestration.sites import furnish, started_up, stop
 
 ROW = "row: "  # what a row of the table begins with, in the output of the process that measures
@@ -105,7 +106,8 @@ def fill(past: int) -> None:
     from tasks.tracking import open_tracking
 
     tracking, stage = open_tracking(), Stage("download", 1, "")
-    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], timeout=60) as prefect:
+    login = tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":"))
+    with httpx.Client(base_url=os.environ["PREFECT_API_URL"], auth=login, timeout=60) as prefect:
         flow = prefect.post("/flows/", json={"name": "past"}).json()["id"]
         for index in range(past):
             tags = {"touchstone.stage": stage.name, "touchstone.key": f"{index:064}"}
@@ -190,12 +192,12 @@ def main() -> None:
             finally:
                 stop(site.processes[0])
             return
-        environment, port = furnish(Path(folder)), free_port()
-        server = prefect_server("127.0.0.1", port, Path(folder) / "log", environment, brief=True)
+        environment, place, secret = furnish(Path(folder)), Place(prefect_port=free_port()), new_secret()
+        server = prefect_server(place, Path(folder) / "log", secret, environment, brief=True)
         server.start()
         try:
-            server.wait_until(lambda: answers(f"http://127.0.0.1:{port}/api/health"))
-            named = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+            server.wait_until(lambda: answers(f"{place.prefect}/api/health"))
+            named = {"PREFECT_API_URL": f"{place.prefect}/api"} | credentials(secret)
             in_a_process(options, environment | named, pool=False)
         finally:
             server.stop()

@@ -20,6 +20,7 @@ from tasks.tracking import open_tracking
 from tests import shared
 from tests.judges import always_top, honest
 from tests.ollama_server import OllamaServer
+from tests.shared import LOGIN
 
 METRICS = ("metric:chrf", "metric:bleu", "metric:rouge-l", "metric:exact")
 STAGES = [
@@ -181,7 +182,7 @@ def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
     whole = tracking.client.get_run(finished[1].json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
 
     def asked(kind, **query):
-        return httpx.post(f"{prefect_server}/{kind}/filter", json=query).raise_for_status().json()
+        return httpx.post(f"{prefect_server}/{kind}/filter", json=query, auth=LOGIN).raise_for_status().json()
 
     children = asked("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [whole]}})
     assert {child["name"] for child in children} == set(STAGES)

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tasks.tracking import open_tracking
+from tests.shared import LOGIN
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
 ONLY = """
@@ -56,7 +57,7 @@ def test_the_card_is_shown_in_every_place(pretrained, prefect_server):
     tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
     run = tracking.client.get_run(first.json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
     asked = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json=asked).json()
+    artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json=asked, auth=LOGIN).json()
     by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}
     assert "GPT-2 on corpus" in by_key["report-only"]
     assert "scores-only" not in by_key

@@ -17,6 +17,7 @@ import psutil
 from flows.servers import free_port
 from tasks.tracking import open_tracking
 from tests.commands import CHECKOUT, COMMAND, Result, heed_interruptions, kill_with_children, run_here, start
+from tests.shared import LOGIN
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -88,7 +89,9 @@ class Site:
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
         for _ in range(5):  # SQLite behind a busy server: 503, ask again
-            answer = httpx.request(method, f"{self.prefect}/api/{path}", json=body or None, timeout=30)
+            answer = httpx.request(
+                method, f"{self.prefect}/api/{path}", json=body or None, timeout=30, auth=LOGIN
+            )
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(1)

@@ -9,9 +9,11 @@ import httpx
 import psutil
 import pytest
 
-from flows.servers import Process, answers, free_port, mlflow_server, prefect_server
+from flows.access import required_secret
+from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 from tests.commands import COMMAND
 from tests.orchestration.sites import Site, furnish, until
+from tests.shared import LOGIN
 
 SILENCE = 45  # seconds: one heartbeat, and as long again as a slow machine may need to tell of it
 SHORT = {"TOUCHSTONE_SECONDS_SILENCE": str(SILENCE)}
@@ -25,21 +27,18 @@ def apart(tmp_path_factory):
     """Servers of a third machine, and a machine for each pool; gives the site as the cpu-pool's sees it."""
     folder = tmp_path_factory.mktemp("apart")
     homes = {pool: folder / pool for pool in ("cpu-pool", "gpu-pool")}
-    ports = free_port(), free_port()
+    place = Place(prefect_port=free_port(), mlflow_port=free_port())
     store = f"sqlite:///{folder / 'mlflow.db'}"
     processes = [
         prefect_server(
-            "127.0.0.1",
-            ports[0],
+            place,
             folder / "prefect.log",
+            required_secret(),
             {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"},
         ),
-        mlflow_server("127.0.0.1", ports[1], folder / "mlflow.log", store, folder / "artifacts"),
+        mlflow_server(place, folder / "mlflow.log", required_secret(), store, folder / "artifacts"),
     ]
-    servers = {
-        "PREFECT_API_URL": f"http://127.0.0.1:{ports[0]}/api",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports[1]}",
-    }
+    servers = {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
     try:
         for process in processes:
             process.start()
@@ -110,7 +109,7 @@ def heartbeat(site, run):
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
         "related": [{"prefect.resource.id": "prefect.tag.touchstone", "prefect.resource.role": "tag"}],
     }
-    httpx.post(f"{site.prefect}/api/events", json=[event]).raise_for_status()
+    httpx.post(f"{site.prefect}/api/events", json=[event], auth=LOGIN).raise_for_status()
 
 
 def test_they_hand_over_by_references_alone_and_tell_no_secret(apart, abandoned):

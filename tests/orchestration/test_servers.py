@@ -126,6 +126,6 @@ def test_a_worker_is_told_what_flows_need_and_what_the_user_set_stays(monkeypatc
     assert environment["PREFECT_WORKER_QUERY_SECONDS"] == "7"
     assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
-    command = worker_command("gpu-pool", 1)
-    assert command[command.index("--pool") + 1] == "gpu-pool"
-    assert command[command.index("--limit") + 1] == "1"
+    pool, name, limit = worker_command("gpu-pool", 1)[-3:]
+    assert (pool, limit) == ("gpu-pool", "1")
+    assert name.endswith(f"-gpu-pool-{os.getpid()}")

@@ -14,6 +14,7 @@ from flows.pools import Pools
 from tests import shared
 from tests.commands import entered
 from tests.orchestration.sites import Site, furnish, until
+from tests.shared import LOGIN
 
 STAGE = "pretrain/pretrain-gpu"
 
@@ -82,7 +83,9 @@ def stage(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _a_worker_lives(stage):
     beat = {"name": "one", "heartbeat_interval_seconds": 300}
-    httpx.post(f"{stage.prefect}/api/work_pools/played/workers/heartbeat", json=beat).raise_for_status()
+    httpx.post(
+        f"{stage.prefect}/api/work_pools/played/workers/heartbeat", json=beat, auth=LOGIN
+    ).raise_for_status()
 
 
 RUNNING, CRASHED = {"type": "RUNNING"}, {"type": "CRASHED", "message": "the machine is on fire"}

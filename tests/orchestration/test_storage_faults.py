@@ -13,7 +13,8 @@ from sqlalchemy import Engine, event
 from urllib3.util.retry import Retry
 
 import flows.stages
-from flows.servers import answers, free_port, mlflow_server
+from flows.access import required_secret
+from flows.servers import Place, answers, free_port, mlflow_server
 from tests import shared
 from tests.orchestration.sites import Site, furnish, until
 
@@ -49,10 +50,10 @@ def served(tmp_path, beside):
     servers = []
 
     def make(artifacts=None):
-        port = free_port()
-        store, address = f"sqlite:///{tmp_path / 'served.db'}", f"http://127.0.0.1:{port}"
+        place, store = Place(mlflow_port=free_port()), f"sqlite:///{tmp_path / 'served.db'}"
+        address = place.mlflow
         server = mlflow_server(
-            "127.0.0.1", port, tmp_path / "log", store, artifacts or tmp_path / "artifacts"
+            place, tmp_path / "log", required_secret(), store, artifacts or tmp_path / "artifacts"
         )
         servers.append(server)
 

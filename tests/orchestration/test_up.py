@@ -115,6 +115,31 @@ def test_sweeps_that_are_asked_for_together_are_one(site):
     assert len(done) + len(spared) == 4, ends
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "touch MARK"}}]},
+        {"job_variables": {"command": "touch MARK"}},
+        {"entrypoint": "evil.py:evil", "path": "FOLDER"},
+    ],
+)
+def test_what_is_not_ours_is_not_executed_though_it_be_asked_for_with_the_secret(site, tmp_path, foreign):
+    mark = tmp_path / "was-here"
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    given = json.loads(json.dumps(foreign).replace("MARK", str(mark)).replace("FOLDER", str(tmp_path)))
+    flow = site.ask("POST", "flows/", name="evil")
+    ours = {"flow_id": flow["id"], "entrypoint": "flows.sweep.sweeping", "work_pool_name": "cpu-pool"}
+    made = site.ask("POST", "deployments/", **{"name": "evil"} | ours | given)
+    try:
+        run = site.run("evil/evil")
+        end = site.end_of(run)
+    finally:
+        site.ask("DELETE", f"deployments/{made['id']}")
+    assert end["type"] == "CRASHED"
+    assert "RefusedError" in end["message"]
+    assert not mark.exists()
+
+
 # Failures
 
 
@@ -152,7 +177,7 @@ def test_a_training_outlives_whatever_dies_around_it_and_ends_with_the_same_bits
     assert "SIGKILL" in crash["message"] or "the process was killed" in crash["message"]
     for number in (signal.SIGTERM, signal.SIGKILL):
         child = under_way(site, run)
-        site.process("worker start", "--pool gpu-pool").send_signal(number)
+        site.process("worker_app", "gpu-pool").send_signal(number)
         assert site.end_of(child["id"])["type"] == "CRASHED"
 
     under_way(site, run)
