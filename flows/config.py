@@ -35,6 +35,8 @@ from tasks.config import (
 from tasks.errors import UsageError
 from tasks.home import home
 
+LONGEST_YAML = 2**20  # bytes
+MOST_SETTINGS = 100_000  # with aliases written out
 DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
 PRETRAINING = (
     "corpus",
@@ -260,13 +262,45 @@ def _find(name: str) -> Path:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UsageError for anything else, and for a key that stands twice."""
+    if (size := path.stat().st_size) > LONGEST_YAML:
+        raise UsageError(f"{path.name} has {size} bytes, and a file of settings at most {LONGEST_YAML}")
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
+        raw = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UsageError(f"{path.name}: expected a mapping of names to settings, found {raw!r}")
     return raw
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds. Raises yaml.YAMLError, also for one that would grow: see `_require_small`."""
+    try:
+        _require_small(yaml.compose(text, yaml.SafeLoader))
+        return yaml.load(text, _OnceLoader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
+def _require_small(root: yaml.Node | None) -> None:
+    """Raises yaml.YAMLError for a text whose aliases stand for too much, or for what they are part of.
+
+    Ten lines of aliases of aliases are a gigabyte for whoever writes them out.
+    """
+    sizes: dict[int, int] = {}
+
+    def size_of(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_SETTINGS  # while it is looked into: a part that is the whole never ends
+            parts = (
+                (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else ()
+            )
+            parts = node.value if isinstance(node, yaml.SequenceNode) else parts
+            sizes[id(node)] = 1 + sum(map(size_of, parts))
+        return sizes[id(node)]
+
+    if root is not None and size_of(root) > MOST_SETTINGS:
+        raise yaml.YAMLError(f"written out, its aliases would be more than {MOST_SETTINGS} settings")
 
 
 class _OnceLoader(yaml.SafeLoader):
@@ -307,7 +341,7 @@ def _spell_out(raw: dict[str, Any], folder: Path) -> None:
 
 def _names_a_base(override: str) -> bool:
     name, _, text = override.partition("=")
-    return name in ("base", "base.model") and bool(yaml.safe_load(text))
+    return name in ("base", "base.model") and bool(load_yaml(text))
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -315,7 +349,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not name:
         raise UsageError(f"--set {override!r}: expected a.b=value, for example --set pretrain.size=124M")
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(
             f"--set {name}: {text!r} is not a valid value: {' '.join(str(error).split())}"

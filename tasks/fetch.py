@@ -6,10 +6,12 @@ import os
 import random
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -26,6 +28,8 @@ BASE_DELAY = 0.5  # seconds before the second attempt; doubled for each one afte
 MAX_DELAY = 30.0  # seconds
 MAX_RETRY_AFTER = 120.0  # seconds; a server that wants more is left for the next address
 MAX_REDIRECTS = 10
+MAX_BYTES = 64 * 2**30  # of a body whose length nobody tells
+SLOWEST = 100  # bytes a second, over the time that a server may be silent
 
 Report = Callable[[int, int | None], None]
 """Told the bytes that are there and, when it is known, how many there will be."""
@@ -120,7 +124,7 @@ def fetch(address: str, part: Part, source: Source, *, timeout: float, attempts:
     and StageError when the disk has no room for it. A part that can be continued is kept.
     """
     _check(address)
-    with _client(timeout) as client:
+    with _client(timeout, address) as client:
         for last in (False, True):
             continued = _persist(client, address, part, source, attempts, report)
             fault = fault_in(part.path, source)
@@ -143,12 +147,20 @@ def _check(address: str) -> None:
         raise AddressError("carries a user name or password, which is not sent; remove it")
 
 
-def _client(timeout: float) -> httpx.Client:
+def _client(timeout: float, address: str) -> httpx.Client:
+    """A client for the file at an address; a request that leads into a private network is not sent."""
+    first = httpx.URL(address).host
+
+    def stay_outside(request: httpx.Request) -> None:
+        if request.url.host != first and is_private(request.url.host) and not is_private(first):
+            raise AddressError(f"leads to {request.url.host}, an address of a private network")
+
     try:
         return httpx.Client(
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             timeout=timeout,
+            event_hooks={"request": [stay_outside]},
             # A compressed answer has other offsets and another length than the file.
             headers={"Accept-Encoding": "identity", "User-Agent": "touchstone"},
         )
@@ -157,6 +169,15 @@ def _client(timeout: float) -> httpx.Client:
             f"the proxy that the environment names cannot be used: {error}. "
             "Correct or unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
         ) from error
+
+
+def is_private(host: str) -> bool:
+    """Whether a name leads to this machine, its networks, or what a cloud tells its own machines."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:  # nothing is there, or a proxy knows it
+        return False
+    return any(not ip_address(each[4][0].partition("%")[0]).is_global for each in found)
 
 
 def _persist(
@@ -294,6 +315,8 @@ def _append(
 ) -> int:
     """Write the body to the part as it comes, and return how many bytes the part then has."""
     done = offset
+    patience = float(response.request.extensions["timeout"]["read"])
+    since, before = time.monotonic(), offset
     with part.path.open("ab") as file:
         for chunk in response.iter_raw():
             file.write(chunk)
@@ -301,6 +324,14 @@ def _append(
             report(done, total)
             if source.size is not None and done > source.size:
                 break  # an endless body must not fill the disk; the size check says what is wrong
+            if total is None and done > MAX_BYTES:
+                part.discard()
+                raise AddressError(f"sends over {MAX_BYTES} bytes and does not say how many there will be")
+            if (now := time.monotonic()) - since > patience:
+                if done - before < SLOWEST * (now - since):
+                    raise TransferError(f"{done - before} bytes came in {now - since:.0f} s")
+                require_space(part.path.parent, max(0, (total or 0) - done), source.name)
+                since, before = now, done
         file.flush()
         os.fsync(file.fileno())
     return done

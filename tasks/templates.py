@@ -11,9 +11,11 @@ from functools import cached_property
 from typing import Any
 
 from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
 from transformers import PreTrainedTokenizerBase
 
 from tasks.errors import StageError
+from tasks.time_limit import TooLongError, within
 from tasks.tokenize import text_ids
 
 Message = dict[str, str]
@@ -69,6 +71,8 @@ PLAIN = """\
 OURS = {"alpaca": ALPACA, "phi3": PHI3, "chatml": CHATML, "plain": PLAIN}
 NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]  # Unicode keeps them out of any text
 PROBE = "completion"
+LONGEST_RENDERING = 5.0  # seconds; a long conversation takes milliseconds
+ANOTHER = "Choose a template of ours, or another model"
 
 
 @dataclass(frozen=True)
@@ -153,11 +157,11 @@ class Template:
         return tokenizer
 
     def _render(self, messages: list[Message], *, add_generation_prompt: bool) -> str:
-        return self.tokenizer.apply_chat_template(
+        return rendered(
+            self.tokenizer,
             messages,
             chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
-            tokenize=False,
         )
 
     def _ids(self, text: str) -> list[int]:
@@ -185,6 +189,29 @@ class Template:
     @cached_property
     def _closing_text(self) -> str:
         return self.tokenizer.decode(self._closing, skip_special_tokens=True).strip()
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
+    """A conversation by a tokenizer's chat template, which whoever made the model has written.
+
+    Transformers runs it in Jinja's sandbox, where it reaches no attribute that it should not. Raises
+    TemplateError when it refuses the conversation; StageError when it does what only a broken or a hostile
+    one does: it does not end, or it reaches for what it must not.
+    """
+    try:
+        with within(LONGEST_RENDERING):
+            return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    except SecurityError as error:
+        raise StageError(f"the tokenizer's chat template is not used: {error}. {ANOTHER}") from error
+    except TemplateError:
+        raise
+    except TooLongError as error:
+        raise StageError(
+            f"the tokenizer's chat template had not ended after {LONGEST_RENDERING:.0f} s. {ANOTHER}"
+        ) from error
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise StageError(f"the tokenizer's chat template fails ({told}). {ANOTHER}") from error
 
 
 def load_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:

@@ -1,6 +1,7 @@
 """A loopback HTTP server with faults: each path answers with its replies in turn, the last one for ever."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ class Reply:
     """Close the connection after so many bytes of the body, which declares its whole length."""
     length: bool = True
     """Whether Content-Length is sent; without it, closing the connection ends the body."""
+    drip: float = 0
+    """Seconds between two bytes of the body."""
     shift: int = 0
     """Content-Range claims another first byte than the one that was asked for."""
 
@@ -69,7 +72,11 @@ class FaultyServer:
         self._head(handler, reply.status if start is None else 206, headers)
         if handler.command == "GET":
             with suppress(ConnectionError):  # a client may have had enough
-                handler.wfile.write(body[: reply.cut])
+                for byte in body[: reply.cut] if reply.drip else ():
+                    handler.wfile.write(bytes([byte]))
+                    time.sleep(reply.drip)
+                if not reply.drip:
+                    handler.wfile.write(body[: reply.cut])
 
     def _start(self, handler: BaseHTTPRequestHandler, reply: Reply) -> int | None:
         asked = handler.headers.get("Range")

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.config
-from flows.config import DOWNLOADS, Profile, load_profile, profile_names
+from flows.config import DOWNLOADS, Profile, load_profile, profile_names, read_yaml
 from tasks.config import (
     OUTSIDE_KEY,
     AuditConfig,
@@ -337,6 +337,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     assert message_of(str(tmp_path / "no.yaml")).startswith(f"profile {tmp_path}/no.yaml does not exist")
 
 
+# Nine lines, and a thousand million words for whoever writes them out
+GROWING = b"a0: &a0 [lol]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (line, line, b",".join([b"*a%d" % (line - 1)] * 10)) for line in range(1, 10)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -347,6 +353,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
             b"corpus: !!python/name:os.system",
             "mine.yaml is not valid YAML: could not determine a constructor",
         ),
+        (b"a: &a [1]\nb: &b {c: *b}", "mine.yaml is not valid YAML: written out, its aliases"),
+        (GROWING, "mine.yaml is not valid YAML: written out, its aliases would be more than 100000"),
+        (b"corpus: " + b"[" * 2000, "mine.yaml is not valid YAML: "),
+        (b"corpus: " + b"x" * 2**20, "mine.yaml has 1048584 bytes, and a file of settings at most 1048576"),
         (b"", "mine.yaml: expected a mapping of names to settings, found None"),
         (b"- corpus", "mine.yaml: expected a mapping of names to settings, found ['corpus']"),
     ],
@@ -356,6 +366,18 @@ def test_a_file_that_is_no_profile_is_named_in_one_line(tmp_path, content, expec
     message = message_of(str(tmp_path / "mine.yaml"))
     assert message.startswith(expected)
     assert "\n" not in message
+
+
+def test_aliases_may_save_writing(tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: &small {steps: 5}\nb: *small\nc: [*small, *small]")
+    small = {"steps": 5}
+    assert read_yaml(tmp_path / "mine.yaml") == {"a": small, "b": small, "c": [small, small]}
+
+
+@pytest.mark.parametrize("value", [GROWING.decode(), "[" * 2000, "&a [*a]"])
+def test_a_setting_that_would_grow_is_refused(value):
+    with pytest.raises(UsageError, match="is not a valid value"):
+        load_profile("quickstart", [f"corpus={value}"])
 
 
 # Wrong keys and values

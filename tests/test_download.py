@@ -6,10 +6,12 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import subprocess
 import sys
+import time
 import types
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -296,6 +298,30 @@ def test_a_body_without_end_stops_at_the_declared_size(server, tmp_path, monkeyp
     assert contents(run.checkpoint) == {}
 
 
+def test_a_body_without_end_or_length_stops_where_no_file_is_so_large(server, run, monkeypatch):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 200_000)
+    address = server.on("/a.bin", Reply(BODY * 30, length=False))
+    assert "sends over 200000 bytes and does not say how many" in failure(config({"urls": [address]}), run)
+    assert contents(run.checkpoint) == {}
+    assert len(server.requests) == 1
+
+
+def test_a_body_that_drips_is_given_up_like_one_that_stops(server, run):
+    """Each byte comes in time, and the file would in years."""
+    address = server.on("/a.bin", Reply(BODY, drip=0.02))
+    started = time.monotonic()
+    told = failure(config({"urls": [address]}, timeout=0.3, attempts=2), run)
+    assert time.monotonic() - started < 10
+    assert re.search(r"\d+ bytes came in 0 s, in the last of 2 attempts", told)
+
+
+def test_what_is_slow_and_not_too_slow_arrives(server, run, monkeypatch):
+    monkeypatch.setattr(fetch, "SLOWEST", 10)
+    address = server.on("/a.bin", Reply(b"some bytes that are waited for", drip=0.02))
+    download(config({"urls": [address]}, timeout=0.3), run)
+    assert contents(run.out) == {"a.bin": b"some bytes that are waited for"}
+
+
 def test_an_empty_body_is_no_file(server, run):
     assert "is empty" in failure(config({"urls": [server.on("/a.bin", Reply(b""))]}), run)
 
@@ -408,6 +434,39 @@ def test_redirects_are_followed_but_not_for_ever(server, run):
     with pytest.raises(StageError, match="redirects"):
         download(config({"urls": [loop]}), run)
     assert len(server.requests) == fetch.MAX_REDIRECTS + 1
+
+
+def test_a_server_outside_does_not_lead_into_a_private_network(server, run, monkeypatch):
+    """A cloud tells its machines' keys to whoever asks at an address of theirs."""
+    inside = server.on("/keys", Reply(BODY))
+    address = server.on(
+        "/a.bin", Reply(status=302, headers={"Location": inside.replace("127.0.0.1", "localhost")})
+    )
+    monkeypatch.setattr(fetch, "is_private", lambda host: host == "localhost")
+    assert "leads to localhost, an address of a private network" in failure(config({"urls": [address]}), run)
+    assert [request.path for request in server.requests] == ["/a.bin"]
+    monkeypatch.undo()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    download(config({"urls": [address]}), run)  # a server inside leads where it likes
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("10.0.0.5", True),
+        ("192.168.1.1", True),
+        ("169.254.169.254", True),
+        ("fe80::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", True),
+        ("1.1.1.1", False),
+        ("2606:4700:4700::1111", False),
+    ],
+)
+def test_private_addresses_are_known(host, private):
+    assert fetch.is_private(host) is private
 
 
 def test_a_redirect_to_another_scheme_is_refused(server, run):

@@ -1,11 +1,15 @@
 """Prompt templates, to the letter: what is trained on is what is asked with (pitfalls 10 and 11)."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from tasks.errors import StageError
 from tasks.templates import OURS, load_template
+from tasks.time_limit import TooLongError, within
 from tasks.tokenize import train_bpe
 
 INSTRUCTION = "Name the opposite of {hot}."
@@ -165,6 +169,62 @@ def test_a_turn_that_the_tokenizers_template_refuses_names_the_row(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(StageError, match=r"row 7 does not fit .* no system role"):
         load_template("tokenizer", tokenizer).prompt({"id": 7, "instruction": "Ask.", "input": ""})
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("hostile", "told"),
+    [
+        (LOOP, "had not ended after 0 s"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "RecursionError"),
+        ("{{ range(10**9) | length }}", "OverflowError"),
+        ("{{ 'a' * 10**18 }}", "MemoryError|OverflowError"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ messages[0].content.nothing.at.all }}", "no attribute|undefined"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe|undefined"),
+        ("{{ cycler.__init__.__globals__.os.popen('touch was-here') }}", "unsafe|undefined"),
+        ("{{ lipsum.__globals__['os'].system('touch was-here') }}", "unsafe|undefined"),
+        ("{{ messages.append(1) }}", "unsafe|not safe"),
+        ("{% for a in messages", "row 7|unexpected"),
+    ],
+)
+def test_a_hostile_template_ends_soon_with_one_message_and_reaches_nothing(
+    tokenizer, tmp_path, monkeypatch, hostile, told
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.templates.LONGEST_RENDERING", 0.3)
+    carrier = train_bpe(["Name the opposite of hot."], 300)
+    carrier.chat_template = hostile
+    started = time.monotonic()
+    with pytest.raises(StageError, match=told) as caught:
+        load_template("tokenizer", carrier).prompt({"id": 7, "instruction": "Ask."})
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _never_ends():
+    with within(0.1):
+        while True:
+            pass
+
+
+def test_a_limit_ends_only_what_is_over_it():
+    with within(30):
+        assert sum(range(1000)) == 499500
+    with pytest.raises(TooLongError):
+        _never_ends()
+    time.sleep(0.5)  # nothing comes later
+
+
+def test_limits_of_threads_are_their_own():
+    with ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(_never_ends) for _ in range(2)]
+        with within(30):
+            for end in ends:
+                assert isinstance(end.exception(timeout=20), TooLongError)
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer):

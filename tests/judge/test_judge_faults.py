@@ -1,5 +1,7 @@
 """Faults of either protocol's server: nothing lost, nothing guessed, nothing cut."""
 
+import asyncio
+import gzip
 import json
 import math
 
@@ -7,7 +9,9 @@ import pytest
 
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.asking import MissingError, check_whole, fewest_tokens
+from tasks.judge.backends import http
 from tests.chat_server import Fault, json_response
+from tests.http_server import FaultyServer, Reply
 from tests.judge.judging import (
     FINAL,
     HALF_CHARACTER,
@@ -45,6 +49,24 @@ def test_a_row_on_which_the_server_always_fails_is_missing(trial, protocol, kind
     assert (why["count"], "the judge failed on this row" in why["reason"]) == (1, True)
     assert len([chat for chat in server.chats if "number 1." in chat.text]) == 3
     assert (done.judged["rows"], done.judged["scored"], done.judged["missing"]) == (3, 2, 1)
+
+
+def test_an_answer_without_end_is_not_read_to_the_end_of_the_memory(monkeypatch):
+    monkeypatch.setattr(http, "LONGEST_ANSWER", 100_000)
+    with FaultyServer().running() as running:
+        running.on("/endless", Reply(b" " * 2**24, length=False))
+        running.on("/packed", Reply(gzip.compress(b" " * 2**24), headers={"Content-Encoding": "gzip"}))
+        running.on("/whole", Reply(gzip.compress(b'{"a": 1}'), headers={"Content-Encoding": "gzip"}))
+
+        async def asked():
+            async with http.Server(running.url, 10) as server:
+                return [await server.get(path) for path in ("/endless", "/packed", "/whole")]
+
+        endless, packed, whole = asyncio.run(asked())
+    for reply in (endless, packed):
+        assert "the answer has more than 100000 bytes" in reply.error
+        assert reply.body is None
+    assert whole.body == {"a": 1}
 
 
 @both

@@ -87,7 +87,7 @@ class Site:
 
     # Prefect
 
-    def ask(self, method: str, path: str, **body: Any) -> Any:
+    def ask(self, method: str, path: str, /, **body: Any) -> Any:
         for _ in range(5):  # SQLite behind a busy server: 503, ask again
             answer = httpx.request(
                 method, f"{self.prefect}/api/{path}", json=body or None, timeout=30, auth=LOGIN

@@ -17,7 +17,9 @@ from tasks.judge.backends.base import Json, Reply
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded
+LONGEST_ANSWER = 16 * 2**20  # bytes; a judge writes some hundred
 LONGEST_ERROR = 300  # characters of a server's words
+DECODED = ("content-encoding", "content-length", "transfer-encoding")
 REAL_KEY = 8  # characters; shorter ones are words like "none", which an answer may hold
 
 
@@ -76,7 +78,8 @@ class Server:
             self._idle.append(self._connect())
         client = self._idle.pop()
         try:
-            return await client.request(method, path, json=body)
+            async with client.stream(method, path, json=body) as response:
+                return await _whole(response)
         finally:
             self._idle.append(client)
 
@@ -106,6 +109,17 @@ class Server:
     def _told(self, text: str) -> str:
         """What may be shown: servers repeat a key that they refuse."""
         return text.replace(self._secret, "[the key]") if self._secret else text
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """An answer once all of it is here. Raises httpx.DecodingError for one that will not end."""
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > LONGEST_ANSWER:
+            raise httpx.DecodingError(f"the answer has more than {LONGEST_ANSWER} bytes")
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in DECODED]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(content))
 
 
 def takes_proxy(url: str) -> bool:

@@ -28,6 +28,7 @@ from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.forms import Form
 from tasks.manifest import digest_of, sha256_of_tree
 from tasks.models import load_causal, load_tokenizer
+from tasks.templates import rendered
 
 BATCH = 8
 GATHER = 0.002  # seconds for the others of a batch to ask
@@ -198,9 +199,7 @@ class _Prompts:
 
     def _templated(self, messages: list[Message]) -> str:
         """Templates of models that think know `enable_thinking`; the others do not look at it."""
-        return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        return rendered(self.tokenizer, messages, add_generation_prompt=True, enable_thinking=False)
 
 
 def _reply(chances: dict[str, float] | None, tokens: int, longest: int | None, latency: float) -> Reply:
