@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from flows.readiness import is_temporary
 from tasks.home import without_password
+from tasks.report.markdown_blocks import escaped
 from tasks.tracking import Tracking, set_tags
 
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
@@ -54,12 +55,13 @@ def link_to_mlflow(tracking: Tracking, run_id: str) -> None:
     TOUCHSTONE_MLFLOW_URL is the address that people reach MLflow at, where it is not the one used here.
     """
     if not is_temporary() and (page := flow_run.ui_url):
-        set_tags(tracking.client, run_id, {NOTE: f"Made by the Prefect flow run [{flow_run.name}]({page})"})
+        note = f"Made by the Prefect flow run [{escaped(flow_run.name)}]({page})"
+        set_tags(tracking.client, run_id, {NOTE: note})
     address = os.environ.get("TOUCHSTONE_MLFLOW_URL") or tracking.uri
     if address.startswith(("http://", "https://")):
         create_link_artifact(
             f"{without_password(address).rstrip('/')}/#/experiments/{tracking.experiment_id}/runs/{run_id}",
             key="mlflow-run",
-            link_text=f"MLflow run of {flow_run.name}",
+            link_text=escaped(f"MLflow run of {flow_run.name}"),
             description="Parameters, metrics, datasets and files of this run",
         )
