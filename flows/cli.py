@@ -241,7 +241,7 @@ def profiles() -> None:
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
     gc.set_threshold(*FEW_COLLECTIONS)
-    interrupts.announce = _say_stopping
+    interrupts.announce, interrupts.is_writing = _say_stopping, _is_writing
     interrupts.at_once = False
     wants_json = "--json" in sys.argv[1:]
     try:
@@ -266,11 +266,16 @@ def main() -> None:
         _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
 
 
-def _say_stopping() -> None:
-    from flows.console import console
+def _is_writing() -> bool:
     from tasks.stopping import is_stoppable
 
-    what = "stopping, the checkpoint is being written" if is_stoppable() else "stopping"
+    return is_stoppable()
+
+
+def _say_stopping() -> None:
+    from flows.console import console
+
+    what = "stopping, the checkpoint is being written" if _is_writing() else "stopping"
     console.say(f"{what}; once more ends at once", style="yellow")
 
 

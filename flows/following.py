@@ -11,6 +11,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectException
 
 from flows.console import console
+from flows.interrupts import GRACE, interrupts
 from flows.intervals import intervals
 from flows.pools import RunLog, Watch, leave, patiently, pool_of, wait_for_worker
 
@@ -23,6 +24,7 @@ def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> St
     One that is left, by an interruption or an error, is cancelled first. Raises StageError when the
     deployment, or a live worker of its pool, is not there.
     """
+    interrupts.grace = STOPPING + GRACE
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
         run = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)

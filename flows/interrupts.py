@@ -1,5 +1,8 @@
 """Ctrl-C, SIGTERM, SIGHUP: the first stops a command where it can be continued, the second ends it at once.
 
+A main thread that is deep inside a library hears of the first when it is back, which may be in an hour: when
+the command has not ended in its time, it is ended as by a second one.
+
 Python tells of a signal in two ways. A thread of its own reads the number from a pipe: it hears of it at
 once, though the main thread be deep inside a library. The main thread raises KeyboardInterrupt for the first
 one, as in any program; a training runs beside it and is asked to stop (tasks/stopping.py).
@@ -11,13 +14,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 STATUS = 130  # what a shell reports for a command ended by Ctrl-C
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 7.0  # seconds that a command has to stop once it was asked
+WRITING = 60.0  # the same while a checkpoint is being written
 LAST_ACTS = 2.0  # seconds that may be spent on leaving things in order when the end is to be at once
+ROUNDS = 20
+LOOK = 0.1  # seconds between two looks at whether its time is over
 AGAIN = 0.02  # seconds until an exception that Python dropped is raised again
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"  # in the place of a bar that is being drawn
 
@@ -36,6 +44,10 @@ class Interrupts:
         """Even the first ends the process: before there is anything to stop, and after it."""
         self.announce: Callable[[], None] = _nothing
         """Tells the person at the terminal that the first was heard."""
+        self.grace = GRACE
+        """Seconds that the command has to stop; one that waits for other processes sets more."""
+        self.is_writing: Callable[[], bool] = lambda: False
+        """Whether it is writing a checkpoint just now."""
         self._raised: int | None = None
         self._echo: int | None = None
         self._repeated = 0
@@ -87,8 +99,15 @@ class Interrupts:
             self.asked = True
             self._echo = None if ours else number
             threading.Thread(target=self.announce, daemon=True).start()  # which may wait for the terminal
+            threading.Thread(target=self._end_in_time, daemon=True).start()
         else:
             self.end()
+
+    def _end_in_time(self) -> None:
+        asked = time.monotonic()
+        while time.monotonic() - asked < (max(self.grace, WRITING) if self.is_writing() else self.grace):
+            time.sleep(LOOK)
+        self.end()
 
     def end(self) -> None:
         """End this process and all that it has started, with what must be left in order."""
@@ -141,9 +160,17 @@ def _end_children() -> None:
     psutil = sys.modules.get("psutil")
     if psutil is None or not hasattr(psutil, "Process"):
         return
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
+    dead = psutil.STATUS_ZOMBIE  # only its parent does not know it yet
+    for _ in range(ROUNDS):  # the main thread may be starting another one meanwhile
+        left = 0
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if child.status() != dead:
+                    child.kill()
+                    left += 1
+        if not left:
+            break
+        time.sleep(LOOK / ROUNDS)
 
 
 interrupts = Interrupts()

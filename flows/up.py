@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.access import USER, secret_path
 from flows.console import console
 from flows.deploying import create_pools
 from flows.deployment_file import load_deployments
+from flows.interrupts import interrupts
 from flows.intervals import intervals
 from flows.pools import cancel, live_workers
 from flows.postgres import databases
@@ -50,6 +52,7 @@ def up(place: Place, secret: str) -> None:
     again. Nothing is left behind in any case.
     """
     root = home() / "mlruns"
+    interrupts.grace = math.inf  # every process below has its own
     with contextlib.ExitStack() as everything:
         _require_ports(place)
         started = time.monotonic()

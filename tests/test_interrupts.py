@@ -8,11 +8,12 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 import psutil
 import pytest
 
-from flows.interrupts import Interrupts
+from flows.interrupts import GRACE, LAST_ACTS, Interrupts
 from tests.commands import COMMAND, heed_interruptions, kill_with_children
 
 # What a command is to signals, in a process that imports nothing else: {work} is its main thread's.
@@ -167,6 +168,32 @@ def test_two_end_it_wherever_it_is_with_what_it_started(program, work):
     assert b"last act" in out, "though another of them failed"
     assert err == b"interrupted\n"
     assert not is_alive(child)
+
+
+def test_one_deep_inside_a_library_ends_it_when_its_time_is_over(program):
+    process, child = program(f"interrupts.grace = 1; {DEEP}", DEEP)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert 1 <= time.monotonic() - started < 4
+    assert process.returncode == 130
+    assert b"last act" in out
+    assert err == b"interrupted\n"
+    assert not is_alive(child)
+
+
+def test_a_checkpoint_that_is_being_written_is_waited_for(program):
+    """Until it is written; what comes after it has its time, which is over."""
+    written = "interrupts.is_writing = lambda: time.monotonic() < until"
+    process, _ = program(f"until = time.monotonic() + 2; interrupts.grace = 0.5; {written}; {DEEP}", DEEP)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert 1.5 <= time.monotonic() - started < 6
+
+
+def test_by_default_it_is_gone_within_ten_seconds():
+    assert GRACE + LAST_ACTS < 10
 
 
 def test_one_that_python_drops_is_raised_again(program):
