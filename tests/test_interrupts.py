@@ -29,6 +29,7 @@ interrupts.listen()
 interrupts.last_acts.append(lambda: tell("last act"))
 interrupts.last_acts.append(lambda: 1 / 0)
 child = subprocess.Popen(["sleep", "60"])
+{settings}
 interrupts.at_once = False
 try:
     tell(child.pid)
@@ -76,9 +77,9 @@ def program():
     """Start the program above; gives the process, and its child's id."""
     started = []
 
-    def start(work, cleaning="pass"):
+    def start(work, cleaning="pass", settings="pass"):
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(work=work, cleaning=cleaning)],
+            [sys.executable, "-c", PROGRAM.format(work=work, cleaning=cleaning, settings=settings)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=heed_interruptions,
@@ -171,7 +172,7 @@ def test_two_end_it_wherever_it_is_with_what_it_started(program, work):
 
 
 def test_one_deep_inside_a_library_ends_it_when_its_time_is_over(program):
-    process, child = program(f"interrupts.grace = 1; {DEEP}", DEEP)
+    process, child = program(DEEP, DEEP, "interrupts.grace = 1")
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
@@ -184,8 +185,8 @@ def test_one_deep_inside_a_library_ends_it_when_its_time_is_over(program):
 
 def test_a_checkpoint_that_is_being_written_is_waited_for(program):
     """Until it is written; what comes after it has its time, which is over."""
-    written = "interrupts.is_writing = lambda: time.monotonic() < until"
-    process, _ = program(f"until = time.monotonic() + 2; interrupts.grace = 0.5; {written}; {DEEP}", DEEP)
+    written = "until = time.monotonic() + 2; interrupts.is_writing = lambda: time.monotonic() < until"
+    process, _ = program(DEEP, DEEP, f"interrupts.grace = 0.5; {written}")
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
@@ -216,7 +217,7 @@ def test_a_terminal_that_is_closed_lets_the_command_clean_up():
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
     cleaning = f"print('stopped', file=sys.stderr, flush=True); child.kill(); os.write({writing}, b'clean')"
-    code = PROGRAM.format(work="time.sleep(60)", cleaning=cleaning)
+    code = PROGRAM.format(work="time.sleep(60)", cleaning=cleaning, settings="pass")
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=terminal,
