@@ -4,15 +4,22 @@ Half of what a server takes to come up is Python looking for garbage among the o
 modules, of which there is none: it looks once everything is there, and at what comes later.
 """
 
+import asyncio
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 gc.disable()
+
+if TYPE_CHECKING:
+    import uvicorn
 
 from flows.access import SECRET, SECRET_FILE, USER, required_secret  # noqa: E402
 from flows.guard import Guard, told_hosts  # noqa: E402
 
+EPHEMERAL = "PREFECT__SERVER_EPHEMERAL"  # Prefect's name for one that serves a single command
+QUIET = 3.0  # seconds until old runs are forgotten
 GRACE = 3  # seconds that requests have at the end
 
 
@@ -32,14 +39,34 @@ def main() -> None:
     app = Guard(create_app(), told_hosts())
     gc.freeze()
     gc.enable()
-    uvicorn.run(
-        app,
-        host=host,
-        port=int(port),
-        log_level="error",
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=int(port),
+            log_level="error",
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE,
+        )
     )
+    asyncio.run(_serve(server))
+
+
+async def _serve(server: "uvicorn.Server") -> None:
+    """Serve; Prefect's services do the rest, but the server of a single command has none that forgets."""
+    forgetting = asyncio.create_task(_forget_old_runs()) if EPHEMERAL in os.environ else None
+    await server.serve()
+    if forgetting is not None:
+        forgetting.cancel()
+
+
+async def _forget_old_runs() -> None:
+    """What Prefect's own service would do, once, when the command has got its answers."""
+    await asyncio.sleep(QUIET)
+    from prefect.server.database import provide_database_interface
+    from prefect.server.services.db_vacuum import vacuum_old_flow_runs
+
+    await vacuum_old_flow_runs(db=provide_database_interface())
 
 
 if __name__ == "__main__":

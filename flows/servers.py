@@ -25,6 +25,10 @@ from tasks.home import home
 READY_WITHIN = 120.0  # seconds that a server may take until it answers
 TAIL = 12  # lines of a log that are shown when its process died
 
+RETENTION = {  # of what Prefect keeps of a flow run; the user may set others
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 60 * 60),  # seconds
+}
 IP = (socket.AF_INET, socket.AF_INET6)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
@@ -222,12 +226,13 @@ def prefect_server(
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
             "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # half of what a run leaves behind
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
             "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # which imports them all
         }
     command = [sys.executable, "-P", str(Path(__file__).with_name("prefect_app.py"))]
     command += [place.host, str(place.prefect_port)]
-    told = _inherited("PREFECT_API_URL", SECRET_FILE) | settings | dict(environment or {})
+    told = RETENTION | _inherited("PREFECT_API_URL", SECRET_FILE) | settings | dict(environment or {})
     return Process("Prefect server", command, told, log)
 
 

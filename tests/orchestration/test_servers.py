@@ -2,16 +2,31 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from flows.servers import Process, free_port, is_free, worker_command, worker_environment
+from flows.access import required_secret
+from flows.servers import (
+    Place,
+    Process,
+    answers,
+    free_port,
+    is_free,
+    prefect_server,
+    worker_command,
+    worker_environment,
+)
 from tasks.errors import StageError
+from tests.orchestration.sites import until
+from tests.shared import LOGIN
 
 SLEEPER = "import time; time.sleep(60)"
 PARENT_OF_SLEEPER = (
@@ -129,3 +144,35 @@ def test_a_worker_is_told_what_flows_need_and_what_the_user_set_stays(monkeypatc
     pool, name, limit = worker_command("gpu-pool", 1)[-3:]
     assert (pool, limit) == ("gpu-pool", "1")
     assert name.endswith(f"-gpu-pool-{os.getpid()}")
+
+
+@pytest.mark.slow
+def test_a_home_that_never_sees_up_forgets_old_flow_runs_too(tmp_path):
+    """Prefect's own service does it where a server stays; the server of a single command does it once."""
+    database = tmp_path / "prefect" / "prefect.db"
+    place, home = Place(prefect_port=free_port()), {"PREFECT_HOME": str(tmp_path / "prefect")}
+
+    def served():
+        server = prefect_server(place, tmp_path / "log", required_secret(), home, brief=True)
+        server.start()
+        server.wait_until(lambda: answers(f"{place.prefect}/api/health"))
+        return server
+
+    def ask(path, **body):
+        return httpx.post(f"{place.prefect}/api/{path}", json=body, auth=LOGIN, timeout=30).json()
+
+    server = served()
+    try:
+        flow = ask("flows/", name="past")["id"]
+        runs = [ask("flow_runs/", flow_id=flow, state={"type": "COMPLETED"})["id"] for _ in range(3)]
+    finally:
+        server.stop()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        long_ago = "UPDATE flow_run SET end_time = '2020-01-01 00:00:00.000000' WHERE id != ?"
+        connection.execute(long_ago, (runs[0],))
+    server = served()
+    try:
+        until(lambda: [run["id"] for run in ask("flow_runs/filter")] == [runs[0]], 60)
+    finally:
+        server.stop()
+    assert "Traceback" not in (tmp_path / "log").read_text()
