@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.digests import sha256_of
+from tasks.scarcity import require_no_want
 
 MANIFEST = "manifest.json"
 
@@ -69,7 +70,8 @@ def digest_of(manifest: bytes) -> str:
 def fault_in(root: Path, digest: str) -> str | None:
     """What is wrong with the output in `root`, or None when every listed file is there and unaltered.
 
-    `digest` is the recorded one: whatever else stands in the manifest's place is never parsed.
+    `digest` is the recorded one: whatever else stands in the manifest's place is never parsed. Raises
+    StageError when it cannot be read for want of memory, file handles or rights.
     """
     try:
         manifest = (root / MANIFEST).read_bytes()
@@ -79,6 +81,7 @@ def fault_in(root: Path, digest: str) -> str | None:
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
     except OSError as error:
+        require_no_want(error, str(root))
         return f"{root} cannot be read: {error}"
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks import manifest
 from tasks.errors import StageError
 from tasks.locks import holding
+from tasks.scarcity import require_no_want
 from tasks.tracking import Tracking, local_folder, set_tags
 
 OUTPUT, ASIDE = "output", "aside"
@@ -41,6 +42,7 @@ def _fault_aside(folder: Path) -> str | None:
     try:
         sizes = json.loads((folder / f"{ASIDE}.json").read_bytes()).items()
     except (OSError, ValueError, AttributeError) as error:
+        require_no_want(error, str(folder / f"{ASIDE}.json"))
         return f"{folder / ASIDE}.json cannot be read: {error}"
     for name, size in sizes:
         path = folder / ASIDE / name

@@ -19,6 +19,8 @@ from unittest import mock
 import psutil
 
 CHECKOUT = Path(__file__).parent.parent
+LOGIN = "touchstone", "the-servers-of-the-tests"
+"""The user and the secret of every server that the tests start."""
 COMMAND = str(Path(sys.executable).with_name("touchstone"))
 
 _started: list[subprocess.Popen[str]] = []

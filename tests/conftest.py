@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import CHECKOUT, end_what_is_left
+from tests.commands import CHECKOUT, LOGIN, end_what_is_left
 
 FOREIGN = (
     "HF_",
@@ -45,7 +45,7 @@ def _isolate(home: Path) -> None:
         "HF_HUB_OFFLINE": "1",
         "PREFECT_HOME": str(home / "prefect"),
         "TOUCHSTONE_HOME": str(home),
-        "TOUCHSTONE_SECRET": "the-servers-of-the-tests",
+        "TOUCHSTONE_SECRET": LOGIN[1],
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from flows.access import SECRET, USER, required_secret
+from flows.access import required_secret
 from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 
 _NAMED = "PYTEST_SHARED_FOLDER"
@@ -26,9 +26,6 @@ _OURS = _NAMED not in os.environ  # whether this is the controller
 if _OURS:
     os.environ[_NAMED] = tempfile.mkdtemp(prefix="touchstone-shared-")
 FOLDER = Path(os.environ[_NAMED])
-
-LOGIN = USER, os.environ[SECRET]
-"""The user and password of every server that the tests start."""
 
 Told = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """Manifests: an output is whole or it is none, and any change to it is found without a crash."""
 
+import errno
 import json
 import os
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.errors import StageError
 from tasks.manifest import (
     MANIFEST,
     canonical_json,
@@ -195,7 +197,19 @@ def test_a_folder_that_is_gone_is_a_fault(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_a_fault(output, monkeypatch):
     def unreadable(path):
-        raise PermissionError(13, "Permission denied", str(path))
+        raise OSError(errno.EIO, "Input/output error", str(path))
 
     monkeypatch.setattr("tasks.manifest.sha256_of", unreadable)
     assert "cannot be read" in fault_in(*output)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE])
+def test_a_file_that_the_machine_cannot_read_just_now_is_not_damaged(output, monkeypatch, number):
+    """A record of it would be a miss for ever, and its work done anew."""
+
+    def unreadable(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("tasks.manifest.sha256_of", unreadable)
+    with pytest.raises(StageError, match=r"could not be read for want of .* It is kept as it is"):
+        fault_in(*output)

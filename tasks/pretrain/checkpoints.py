@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from tasks.scarcity import require_no_want
+
 log = logging.getLogger(__name__)
 
 KEPT = 2
@@ -39,7 +41,8 @@ class Checkpoints:
     def newest(self) -> dict[str, Any] | None:
         """The newest state that can be read; damaged ones (a power cut, a full disk) are removed.
 
-        Without the best weights only a state from before the first evaluation is of use.
+        Without the best weights only a state from before the first evaluation is of use. Raises StageError,
+        and removes nothing, when one cannot be read for want of memory, file handles or rights.
         """
         for path in reversed(self._all()):
             try:
@@ -47,7 +50,8 @@ class Checkpoints:
                 if state["progress"]["best_loss"] < math.inf:
                     self.best_weights()
                 return state
-            except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            except (MemoryError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+                require_no_want(error, f"the checkpoint {path}")
                 log.warning("the checkpoint %s cannot be read and is left out: %s", path, error)
                 path.unlink()
         self.best.unlink(missing_ok=True)

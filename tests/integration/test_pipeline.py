@@ -18,9 +18,9 @@ import pytest
 
 from tasks.tracking import open_tracking
 from tests import shared
+from tests.commands import LOGIN
 from tests.judges import always_top, honest
 from tests.ollama_server import OllamaServer
-from tests.shared import LOGIN
 
 METRICS = ("metric:chrf", "metric:bleu", "metric:rouge-l", "metric:exact")
 STAGES = [

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tasks.tracking import open_tracking
-from tests.shared import LOGIN
+from tests.commands import LOGIN
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
 ONLY = """

@@ -16,8 +16,16 @@ import psutil
 
 from flows.servers import free_port
 from tasks.tracking import open_tracking
-from tests.commands import CHECKOUT, COMMAND, Result, heed_interruptions, kill_with_children, run_here, start
-from tests.shared import LOGIN
+from tests.commands import (
+    CHECKOUT,
+    COMMAND,
+    LOGIN,
+    Result,
+    heed_interruptions,
+    kill_with_children,
+    run_here,
+    start,
+)
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -54,6 +62,7 @@ def furnish(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "PREFECT_HOME": str(folder / "prefect"),
         "TOUCHSTONE_HOME": str(folder),
+        "TOUCHSTONE_SECRET": LOGIN[1],
     }
 
 

@@ -11,9 +11,8 @@ import pytest
 
 from flows.access import required_secret
 from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
-from tests.commands import COMMAND
+from tests.commands import COMMAND, LOGIN
 from tests.orchestration.sites import Site, furnish, until
-from tests.shared import LOGIN
 
 SILENCE = 45  # seconds: one heartbeat, and as long again as a slow machine may need to tell of it
 SHORT = {"TOUCHSTONE_SECONDS_SILENCE": str(SILENCE)}

@@ -16,8 +16,7 @@ from flows import readiness
 from flows.guard import Guard
 from flows.servers import Place, origins
 from tests import shared
-from tests.commands import entered
-from tests.shared import LOGIN
+from tests.commands import LOGIN, entered
 
 EVIL = "evil.example"
 SOCKET = "ws://127.0.0.1:4200/socket"

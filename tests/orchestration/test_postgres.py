@@ -1,17 +1,12 @@
 """`touchstone up --postgres`: both stores in a PostgreSQL server of the test's own."""
 
-import os
-import pwd
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from flows.postgres import databases
-from flows.servers import free_port, is_free
+from flows.servers import free_port
 from tasks.errors import UsageError
-from tests.orchestration.sites import started_up, stop, until
+from tests.orchestration.sites import started_up, stop
+from tests.postgres import MissingError, postgres_server
 
 PASSWORD = "PLANTED p@ss/word:#1"
 
@@ -32,41 +27,13 @@ def test_a_server_that_is_not_there_is_told_without_the_password():
 
 
 @pytest.fixture
-def postgres(tmp_path):
+def postgres():
     """The port of a server that asks the user `touchstone` for a password."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(programs[-1]) if programs else None)
-    if initdb is None:
-        pytest.skip("needs PostgreSQL's initdb and postgres")
-    as_who = {}
-    if os.geteuid() == 0:  # as root it will not run
-        try:
-            pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("needs a user postgres, as PostgreSQL does not run as root")
-        as_who = {"user": "postgres", "group": "postgres"}
-    place, port = Path(tmp_path.parts[0], "tmp", f"touchstone-postgres-{os.getpid()}"), free_port()
-    place.mkdir()
-    (place / "password").write_text(PASSWORD)
-    if as_who:
-        shutil.chown(place, **as_who)
-        shutil.chown(place / "password", **as_who)
-    made = [initdb, "--pgdata", str(place / "data"), "--username", "touchstone", "--auth", "scram-sha-256"]
-    subprocess.run(
-        [*made, "--pwfile", str(place / "password")], check=True, capture_output=True, cwd=place, **as_who
-    )
-    command = [str(Path(initdb).with_name("postgres")), "-D", str(place / "data"), "-p", str(port)]
-    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={place}"]
-    server = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place, **as_who
-    )
     try:
-        until(lambda: not is_free("127.0.0.1", port), 30)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(place)
+        with postgres_server(PASSWORD) as port:
+            yield port
+    except MissingError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from flows.servers import (
     worker_environment,
 )
 from tasks.errors import StageError
+from tests.commands import LOGIN
 from tests.orchestration.sites import until
-from tests.shared import LOGIN
 
 SLEEPER = "import time; time.sleep(60)"
 PARENT_OF_SLEEPER = (

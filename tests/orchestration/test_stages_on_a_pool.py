@@ -12,9 +12,8 @@ import pytest
 from flows.pipeline import pipeline
 from flows.pools import Pools
 from tests import shared
-from tests.commands import entered
+from tests.commands import LOGIN, entered
 from tests.orchestration.sites import Site, furnish, until
-from tests.shared import LOGIN
 
 STAGE = "pretrain/pretrain-gpu"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.errors import StoppedError
+from tasks.errors import StageError, StoppedError
 from tasks.gpt import GPT
 from tasks.pretrain import loop
 from tasks.pretrain.loop import Trainer
@@ -124,6 +124,40 @@ def test_a_damaged_checkpoint_is_left_out(uninterrupted, documents, tmp_path, ca
     run = trained(SMALL, documents, tmp_path, progress=lambda done, *_: steps.append(done))
     assert steps[0] == (continued or 1)
     assert "cannot be read and is left out" in caplog.text
+    assert same_outputs(run, uninterrupted["adamw"])
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        MemoryError(),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 6144 bytes"
+        ),
+    ],
+    ids=lambda error: type(error).__name__ + str(getattr(error, "errno", "")),
+)
+def test_a_checkpoint_that_cannot_be_read_for_want_of_something_is_no_damaged_one(
+    uninterrupted, documents, tmp_path, monkeypatch, want
+):
+    """Regression: it was deleted, and the training began again at its first step."""
+    with pytest.raises(Stopped):
+        trained(SMALL, documents, tmp_path, progress=stopping_after(7))
+
+    def load(*_, **options):
+        raise want
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.pretrain.checkpoints.torch.load", load)
+        with pytest.raises(StageError, match=r"for want of .* It is kept as it is"):
+            trained(SMALL, documents, tmp_path)
+    assert run_checkpoints(tmp_path) == ["step-000000004.pt", "step-000000006.pt"]
+    steps = []
+    run = trained(SMALL, documents, tmp_path, progress=lambda done, *_: steps.append(done))
+    assert steps[0] == 6
     assert same_outputs(run, uninterrupted["adamw"])
 
 
