@@ -33,6 +33,7 @@ from flows.options import (
     judge_settings,
 )
 from tasks.errors import TouchstoneError
+from tasks.home import home
 
 if TYPE_CHECKING:
     from flows.config import Profile
@@ -263,7 +264,19 @@ def main() -> None:
             _fail(CONTINUES, STATUS, wants_json)
         if "--verbose" in sys.argv[1:]:
             raise
+        if told := _explained(error):
+            _fail(str(told), told.exit_status, wants_json)
         _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
+
+
+def _explained(error: Exception) -> TouchstoneError | None:
+    """What to tell of an error of the home: a disk that is full, or a folder that is not ours."""
+    from tasks.disk import explained, not_ours
+
+    root = home() / "mlruns"
+    if (told := explained(error, home())) is not error and isinstance(told, TouchstoneError):
+        return told
+    return not_ours(error, root)
 
 
 def _is_writing() -> bool:

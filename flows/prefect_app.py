@@ -7,7 +7,10 @@ modules, of which there is none: it looks once everything is there, and at what 
 import asyncio
 import gc
 import os
+import sqlite3
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 gc.disable()
@@ -36,6 +39,7 @@ def main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    _make_database()
     app = Guard(create_app(), told_hosts())
     gc.freeze()
     gc.enable()
@@ -50,6 +54,40 @@ def main() -> None:
         )
     )
     asyncio.run(_serve(server))
+
+
+def _make_database() -> None:
+    """Make Prefect's own SQLite database under another name first: nobody repairs half of one."""
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
+    from sqlalchemy.engine import make_url
+
+    from tasks.locks import holding
+
+    address = make_url(str(PREFECT_API_DATABASE_CONNECTION_URL.value()))
+    if address.get_backend_name() != "sqlite" or address.database in (None, "", ":memory:"):
+        return
+    path = Path(address.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with holding(f"{path}.lock"):
+        for left in path.parent.glob(f"{path.name}.part*"):  # by a kill
+            left.unlink()
+        if path.exists():
+            return
+        part = path.with_name(f"{path.name}.part")
+        making = str(address.set(database=str(part)))
+        with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: making}):
+            asyncio.run(_migrate())
+        with closing(sqlite3.connect(part)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        part.replace(path)
+
+
+async def _migrate() -> None:
+    from prefect.server.database import provide_database_interface
+
+    database = provide_database_interface()
+    await database.create_db()
+    await (await database.engine()).dispose()
 
 
 async def _serve(server: "uvicorn.Server") -> None:

@@ -150,6 +150,10 @@ def _told_without_secrets() -> Iterator[None]:
         yield
     except TouchstoneError as error:
         raise type(error)(redacted(str(error))) from error
+    except MemoryError as error:
+        raise StageError(
+            "the machine had no memory left for it. Run again when there is more: what is done is found"
+        ) from error
     except Exception as error:
         raise StageError(
             f"{type(error).__name__}: {redacted(str(error))}. This is a defect here or in a library; "

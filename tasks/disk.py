@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import StageError, causes
+from tasks.errors import StageError, UsageError, causes
 
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
     "database or disk is full",
@@ -24,6 +25,15 @@ def require_space(folder: Path, needed: int, name: str) -> None:
         raise StageError(
             f"{name} needs {needed} bytes in {folder}, and {free} are free. Make space and run again."
         )
+
+
+def not_ours(error: BaseException, root: Path) -> UsageError | None:
+    """What to tell instead of an error of a folder that nothing may be written to; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in NOT_OURS:
+        return None
+    return UsageError(
+        f"{root} cannot be written to: {error}. TOUCHSTONE_HOME names the folder that holds mlruns/"
+    )
 
 
 @contextmanager

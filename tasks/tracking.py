@@ -1,6 +1,5 @@
 """The connection to MLflow: where it is, opened safely by any number of processes at once."""
 
-import errno
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from tasks.disk import explained
+from tasks.disk import explained, not_ours
 from tasks.errors import StageError, UnreachableError, UsageError, causes
 from tasks.home import home, without_password
 from tasks.locks import holding
@@ -28,7 +27,6 @@ logging.getLogger("mlflow").setLevel(logging.CRITICAL)
 EXPERIMENT = "touchstone"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # without it the UI opens on traces, "Traces 0"
 MARK, MARK_FILE = "touchstone.artifacts", ".touchstone"  # tag of the experiment, file among its artifacts
-NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 LOCKED = "database is locked"  # says SQLite, when it has waited its 20 seconds
 FAILING = "too many 500 error responses"  # says the client of a server
 GONE = ("Max retries exceeded", "Connection aborted", "Connection refused")  # likewise
@@ -77,6 +75,7 @@ def open_tracking(
         (root / "work").mkdir(parents=True, exist_ok=True)
         _check_answers(uri, wait)
         with holding(root / "work" / "open.lock"):
+            _make_database(uri)
             set_tracking_uri(uri)
             client = MlflowClient(tracking_uri=uri)
             location = _location(root, uri, served)
@@ -84,10 +83,8 @@ def open_tracking(
     except Exception as error:  # each store fails in its own way; the address is what a person can mend
         if (told := explained(error, root)) is not error:
             raise told from error
-        if isinstance(error, OSError) and error.errno in NOT_OURS:
-            raise UsageError(
-                f"{root} cannot be written to: {error}. TOUCHSTONE_HOME names the folder that holds mlruns/"
-            ) from error
+        if told := not_ours(error, root):
+            raise told from error
         if wait and isinstance(error, httpx.TransportError):
             raise UnreachableError(
                 f"the MLflow server {without_password(uri)} has not answered for {wait:.0f} s: {error}"
@@ -103,6 +100,20 @@ def open_tracking(
         )
     _require_own_artifacts(experiment, uri)
     return Tracking(client, uri, experiment.experiment_id, root)
+
+
+def _make_database(uri: str) -> None:
+    """Make an SQLite database that is not there under another name first: nobody repairs half of one."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # takes a second
+
+    part = path.with_name(f"{path.name}.part")
+    for left in path.parent.glob(f"{part.name}*"):  # by a kill
+        left.unlink()
+    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / "artifacts").as_uri()).engine.dispose()
+    part.replace(path)
 
 
 def _check_answers(uri: str, wait: float = 0) -> None:
