@@ -49,6 +49,15 @@ def _isolate(home: Path) -> None:
     }
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 HOME = Path(tempfile.mkdtemp(prefix="touchstone-tests-"))
 _isolate(HOME)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what runs in the background deaf to it
@@ -153,6 +162,12 @@ def _no_command_of_another_test():
     """A training whose test has failed would go on for hours, and every later test wait for it."""
     yield
     end_what_is_left()
+
+
+@pytest.fixture
+def clock():
+    """Seconds that pass when a test says so."""
+    return Clock()
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,6 @@ import pytest
 from flows.progress import Speed, StageProgress, clock_time, counted
 
 
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def pretrain(clock):
     """Step 74 of 80 after 83 s, the last of them in one second each."""

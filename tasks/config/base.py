@@ -26,6 +26,14 @@ CheckpointEvery = Annotated[
     ),
     OUTSIDE_KEY,
 ]
+Optimizer = Annotated[
+    Literal["adamw", "muon"],
+    Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
+]
+AdamWRate = Annotated[float, Field(gt=0, description="of AdamW")]
+MuonRate = Annotated[
+    float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
+]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0, lt=2**53)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -7,9 +7,12 @@ from pydantic import Field, model_validator
 
 from tasks.config.base import (
     OUTSIDE_KEY,
+    AdamWRate,
     CheckpointEvery,
     Device,
     Fraction,
+    MuonRate,
+    Optimizer,
     Positive,
     PreflightMode,
     Seed,
@@ -56,14 +59,9 @@ class PretrainConfig(StageConfig):
     accumulation: Annotated[
         Positive, Field(description="micro-batches per optimizer step, shared out among the processes")
     ] = 1
-    optimizer: Annotated[
-        Literal["adamw", "muon"],
-        Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
-    ] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 1e-3
-    muon_learning_rate: Annotated[
-        float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
-    ] = 5e-3
+    optimizer: Optimizer = "adamw"
+    learning_rate: AdamWRate = 1e-3
+    muon_learning_rate: MuonRate = 5e-3
     min_learning_rate: Annotated[
         float | None,
         Field(

@@ -6,9 +6,12 @@ from pydantic import Field, model_validator
 
 from tasks.config.base import (
     OUTSIDE_KEY,
+    AdamWRate,
     CheckpointEvery,
     Device,
     Fraction,
+    MuonRate,
+    Optimizer,
     Positive,
     PreflightMode,
     Seed,
@@ -49,14 +52,9 @@ class TuningConfig(StageConfig):
     epochs: Annotated[float, Field(gt=0)] = 2.0
     batch_size: Annotated[Positive, Field(description="rows per micro-batch")] = 8
     accumulation: Annotated[Positive, Field(description="micro-batches per optimizer step")] = 1
-    optimizer: Annotated[
-        Literal["adamw", "muon"],
-        Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
-    ] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, description="of AdamW")] = 5e-5
-    muon_learning_rate: Annotated[
-        float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
-    ] = 5e-4
+    optimizer: Optimizer = "adamw"
+    learning_rate: AdamWRate = 5e-5
+    muon_learning_rate: MuonRate = 5e-4
     beta2: Annotated[Fraction, Field(description="of AdamW")] = 0.999
     warmup: Annotated[Fraction, Field(description="share of the steps")] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.1

@@ -61,8 +61,11 @@ def run(home: Path, *more: str, limits: Callable[[], None] | None = None, **envi
         preexec_fn=limits,
     )
     assert "Traceback" not in process.stderr + process.stdout, process.stderr
+    seconds = time.monotonic() - started
+    if process.returncode < 0:
+        return Outcome(process.returncode, process.stderr.strip().splitlines()[-1], seconds)
     told = json.loads(process.stdout)
-    return Outcome(process.returncode, told.get("error") or told["status"], time.monotonic() - started)
+    return Outcome(process.returncode, told.get("error") or told["status"], seconds)
 
 
 @contextmanager
@@ -112,10 +115,10 @@ def few_handles(folder: Path) -> tuple[Outcome, Outcome]:
 
 
 def little_memory(folder: Path) -> tuple[Outcome, Outcome]:
-    """1.5 GB of address space"""
+    """1 GB of address space"""
     home = folder / "memory"
     home.mkdir()
-    most = 1_500_000_000
+    most = 1_000_000_000
     failed = run(home, *BIG, limits=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)))
     return failed, run(home, *BIG)
 

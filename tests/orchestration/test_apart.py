@@ -120,12 +120,17 @@ def test_they_hand_over_by_references_alone_and_tell_no_secret(apart, abandoned)
     assert not (homes["gpu-pool"] / "mlruns" / "mlflow.db").exists()
     again = site("run", "only.yaml", "--pools", "--refresh", "report", "--set", "pretrain.steps=300")
     assert [stage["name"] for stage in again["stages"] if not stage["cached"]] == ["report"]
-    found = [path for path in folder.rglob("*") if path.is_file() and b"PLANTED" in path.read_bytes()]
-    assert found == []
+    secrets = (b"PLANTED", LOGIN[1].encode())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
+    assert "mlflow.db" in {path.name for path in files}
+    commands = {" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])}
+    assert [line for line in commands if any(secret.decode() in line for secret in secrets)] == []
+    assert any("worker_app" in line for line in commands)
     told = json.dumps(
         [site.ask("POST", f"{kind}/filter") for kind in ("flow_runs", "logs", "artifacts", "task_runs")]
     )
-    assert "PLANTED" not in told
+    assert [secret for secret in secrets if secret.decode() in told] == []
 
 
 def test_a_machine_that_is_gone_is_noticed(apart, abandoned):

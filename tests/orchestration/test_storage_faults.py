@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -165,6 +166,20 @@ def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
     assert stage == "pretrain"
     assert "has been locked by another process" in error
     assert site.running_in_mlflow() == []
+
+
+@pytest.mark.parametrize("jump", [-86_400, 86_400], ids=["back", "forward"])
+def test_a_clock_that_jumps_by_a_day_changes_nothing(place, once_in_training, monkeypatch, jump):
+    """As when a machine asks the time for the first time, or wakes."""
+    site, real, offset = place(), time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + offset[0])
+    with once_in_training(site, lambda: offset.__setitem__(0, jump)):
+        outcome = site(*RUN)
+    assert offset == [jump]
+    assert outcome["status"] == "completed"
+    assert all(0 <= stage["seconds"] < 100 for stage in outcome["stages"])
+    assert site.running_in_mlflow() == []
+    assert all(stage["cached"] for stage in site(*RUN)["stages"])
 
 
 @pytest.mark.slow

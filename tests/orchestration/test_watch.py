@@ -36,21 +36,6 @@ def run_in(kind):
     return SimpleNamespace(id="run", state=state, state_name=state.name, work_pool_name="gpu-pool")
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def watch(clock):
     """A factory: a watch that has seen a run in its state for as long as it may be."""
