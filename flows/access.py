@@ -12,11 +12,17 @@ from pathlib import Path
 
 from tasks.errors import UsageError
 from tasks.home import ADDRESSES, home
+from tasks.locks import Timeout, holding
 
 USER = "touchstone"
 SECRET, SECRET_FILE = "TOUCHSTONE_SECRET", "TOUCHSTONE_SECRET_FILE"
 HOSTS = "TOUCHSTONE_SERVER_HOSTS"  # told to a server: the names that a request may call it by
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+UP_LOCK = "up.lock"  # in mlruns/work/, held by `touchstone up`
+CLIENTS = {  # the variables by which a client brings the secret, by that of the server's address
+    "PREFECT_API_URL": ("PREFECT_API_AUTH_STRING",),
+    "MLFLOW_TRACKING_URI": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+}
 SHORTEST = 16  # characters of a secret
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -36,11 +42,14 @@ def told_secret() -> str | None:
         if secret:
             raise UsageError(f"{SECRET} and {SECRET_FILE} are both set; unset one of them")
         try:
-            secret = Path(path).read_text(encoding="utf-8").strip()
+            secret = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise UsageError(f"{SECRET_FILE}: {path} cannot be read: {error}") from error
     elif not secret:
         return None
+    secret = secret.strip()
+    if not (secret.isascii() and secret.isprintable()):
+        raise UsageError("the secret of the servers is of printable ASCII characters; this one is not")
     if len(secret) < SHORTEST:
         raise UsageError(
             f"the secret of the servers has {len(secret)} characters and needs {SHORTEST}: set {SECRET} to "
@@ -93,19 +102,30 @@ def sign_in() -> None:
     A server elsewhere is never sent this home's own secret. What the user has set already is kept. Call it
     before Prefect is imported. Raises UsageError as `told_secret` does.
     """
-    secret = told_secret()
-    if secret is None and any(os.environ.get(name) == kept for name, kept in kept_addresses().items()):
-        secret = kept_secret()
-    for name, value in credentials(secret).items() if secret else ():
-        os.environ.setdefault(name, value)
+    told, kept = told_secret(), kept_secret()
+    addresses = kept_addresses() if kept and not told else {}
+    for address, names in CLIENTS.items():
+        ours = address in addresses and os.environ.get(address) == addresses[address]
+        if secret := told or (kept if ours else None):
+            for name in names:
+                os.environ.setdefault(name, credentials(secret)[name])
 
 
 def kept_addresses() -> dict[str, str]:
-    """Where the servers of a `touchstone up` of this home listen, by variable; empty while none runs."""
+    """Where the servers of the `touchstone up` of this home listen, by variable; empty while none runs.
+
+    What was left by one that was killed is not believed: anyone may listen there now.
+    """
+    work = home() / "mlruns" / "work"
     try:
-        return json.loads((home() / "mlruns" / "work" / ADDRESSES).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        addresses = json.loads((work / ADDRESSES).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # a disk was full when it was written
         return {}
+    try:
+        with holding(work / UP_LOCK, timeout=0):
+            return {}
+    except Timeout:
+        return addresses
 
 
 def credentials(secret: str) -> dict[str, str]:

@@ -280,6 +280,8 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, _OnceLoader)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:  # a date that there is not, a number of thousands of digits
+        raise yaml.YAMLError(str(error)) from error
 
 
 def _require_small(root: yaml.Node | None) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flows.access import HOSTS, LOOPBACK, USER, required_secret
 
 POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
+PORTS = {"http": 80, "https": 443}
 OPEN = ("/health", "/version")  # asked by what watches a server, which has no secret
 
 
@@ -54,7 +55,8 @@ class Guard:
         if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
             return "this server is not called by that name"
         for origin in headers.getlist("origin"):
-            if origin.partition("://")[2].lower() != hosts[0].lower():
+            scheme, _, place = origin.partition("://")
+            if _with_port(place, scheme) != _with_port(hosts[0], scheme):
                 return "this server answers no pages but its own"
         return None
 
@@ -83,6 +85,15 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def _with_port(place: str, scheme: str) -> tuple[str | None, int | None]:
+    """A name and its port, which a browser leaves out where it is the scheme's own."""
+    try:
+        parts = urlsplit(f"//{place}")
+        return parts.hostname, parts.port or PORTS.get(scheme)
+    except ValueError:
+        return None, None
 
 
 def told_hosts() -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 from flows.access import SECRET, SECRET_FILE, USER, required_secret  # noqa: E402
 from flows.guard import Guard, told_hosts  # noqa: E402
+from tasks.errors import UsageError  # noqa: E402
 
 EPHEMERAL = "PREFECT__SERVER_EPHEMERAL"  # Prefect's name for one that serves a single command
 QUIET = 3.0  # seconds until old runs are forgotten
@@ -32,7 +33,11 @@ def main() -> None:
     Prefect asks for the secret itself: its UI has a page for that.
     """
     host, port = sys.argv[1:]
-    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = f"{USER}:{required_secret()}"
+    try:
+        secret = required_secret()
+    except UsageError as error:
+        sys.exit(f"error: {error}")
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = f"{USER}:{secret}"
     for name in (SECRET, SECRET_FILE):
         os.environ.pop(name, None)
 

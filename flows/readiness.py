@@ -9,7 +9,16 @@ from functools import partial
 
 import httpx
 
-from flows.access import SECRET, credentials, kept_addresses, new_secret, secret_of_home, sign_in
+from flows.access import (
+    SECRET,
+    UP_LOCK,
+    credentials,
+    kept_addresses,
+    kept_secret,
+    new_secret,
+    secret_of_home,
+    told_secret,
+)
 from flows.console import console
 from flows.interrupts import interrupts
 from flows.servers import Place, Process, answers, free_port, logs_folder, prefect_server
@@ -77,7 +86,9 @@ def _join_up() -> bool:
     if not found or not answers(f"{found['PREFECT_API_URL']}/health"):  # it was killed, or is going down
         return False
     os.environ |= found
-    sign_in()
+    if secret := told_secret() or kept_secret():
+        os.environ |= credentials(secret)  # in the place of another server's, which the user has set
+    _check_answers(found["PREFECT_API_URL"])
     console.say(f"with the servers of touchstone up: {found['PREFECT_API_URL'].removesuffix('/api')}", "dim")
     return True
 
@@ -93,7 +104,7 @@ def begin_up(place: Place) -> Iterator[str]:
     (root / "work").mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
-            held.enter_context(holding(root / "work" / "up.lock", timeout=0))
+            held.enter_context(holding(root / "work" / UP_LOCK, timeout=1))  # looks of others are short
         except Timeout:
             raise UsageError(
                 f"touchstone up is running for {root} already; stop it with Ctrl-C there"
@@ -126,9 +137,15 @@ def _check_answers(address: str) -> None:
     headers = {"Authorization": f"Basic {b64encode(login).decode()}"} if login else {}
     try:
         with httpx.Client(base_url=address, timeout=10) as client:
-            client.get("/health").raise_for_status()
+            well = client.get("/health")
+            if well.status_code == httpx.codes.FORBIDDEN:
+                raise UsageError(
+                    f"the Prefect server {without_password(address)} refuses: {well.text.strip()}. Its "
+                    "touchstone up takes another name with --public NAME"
+                )
+            well.raise_for_status()
             asked = client.get("/admin/version", headers=headers)
-        if asked.status_code == httpx.codes.UNAUTHORIZED:
+        if asked.status_code == httpx.codes.UNAUTHORIZED and not os.environ.get("PREFECT_API_KEY"):
             raise UsageError(
                 f"the Prefect server {without_password(address)} "
                 f"{'refuses the secret told here' if login else 'asks for a secret'}. Set {SECRET} to "

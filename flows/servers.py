@@ -64,7 +64,7 @@ class Place:
         """The names and addresses that a request may call the servers by."""
         if not self.shared:
             return (*LOOPBACK, *self.public)
-        own = [socket.gethostname(), f"{socket.gethostname()}.local", *self.public]
+        own = [socket.gethostname(), f"{socket.gethostname()}.local", socket.getfqdn(), *self.public]
         if self.host not in ("0.0.0.0", "::"):
             return (self.host, *own)
         found = [each.address for of in psutil.net_if_addrs().values() for each in of if each.family in IP]
@@ -248,10 +248,10 @@ def mlflow_server(
 
     The store is told by the environment, as it may hold a password, which a command line would show.
     """
-    hosts = [each for host in place.hosts for each in _with_port(host, "*")]
+    own = [origin.replace("[", "[[]") for origin in origins(place.hosts, "*")]  # they are patterns
     settings = _guarded(place, secret) | {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(place.hosts, "*")),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # the guard stands before it, and knows names in capitals too
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # ten processes and two gigabytes
         "MLFLOW_BACKEND_STORE_URI": store,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -278,7 +278,7 @@ def origins(hosts: Sequence[str], port: str) -> list[str]:
 
 
 def _with_port(host: str, port: str) -> tuple[str, str]:
-    host = f"[{host}]" if ":" in host else host
+    host = f"[{host}]" if ":" in host else host.lower()
     return host, f"{host}:{port}"
 
 

@@ -2,6 +2,7 @@
 
 from prefect import State
 from prefect.exceptions import FailedRun
+from prefect.results import ResultRecord
 from prefect.states import Cancelled, Crashed, Failed
 
 from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, TouchstoneError, UsageError
@@ -27,7 +28,8 @@ def error_in(state: State) -> BaseException:
     kind = next((kind for kind, (_, name) in STATES.items() if name == state.name), StageError)
     if state.is_crashed() or state.is_cancelled():
         return kind(state.message or f"the flow run was {state.type.value.lower()}, without a reason")
-    error = state.result(raise_on_failure=False)
+    # Not state.result(): a state that was read from a server names a file to unpickle.
+    error = state.data.result if isinstance(state.data, ResultRecord) else state.data
     if isinstance(error, BaseException) and not isinstance(error, TouchstoneError | FailedRun):
         return error
     return kind(state.message)  # all that there is of a state that was read from the server

@@ -1,7 +1,6 @@
 """`touchstone up`: servers of Prefect and MLflow, and a worker for each pool, on this machine."""
 
 import contextlib
-import json
 import math
 import os
 import time
@@ -37,6 +36,7 @@ from flows.sweep import sweep
 from tasks.endings import end_the_dead
 from tasks.errors import StageError, UsageError
 from tasks.home import ADDRESSES, home
+from tasks.json_files import write_json
 from tasks.tracking import open_tracking
 
 STOPPING = 25.0  # seconds that running flows have to stop
@@ -115,8 +115,8 @@ def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: f
     """Print the addresses, and leave them where other commands of this folder look."""
     path = root / "work" / ADDRESSES
     addresses = {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
-    path.write_text(json.dumps(addresses), encoding="utf-8")
     everything.callback(path.unlink, missing_ok=True)
+    write_json(path, addresses)
     console.say(f"up after {seconds:.0f} s", style="bold")
     console.say(f"  Prefect   {place.prefect}")
     console.say(f"  MLflow    {place.mlflow}")

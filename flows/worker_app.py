@@ -9,8 +9,12 @@ import asyncio
 import os
 import sys
 from abc import ABC
+from importlib import import_module
 from typing import Any
+from uuid import UUID
 
+import prefect.workers.process
+from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import get_current_settings
@@ -21,6 +25,21 @@ from flows.config import read_yaml
 from flows.servers import ENGINE, job_variables
 from tasks.errors import UsageError
 from tasks.home import DEPLOYMENTS, home
+
+# What Prefect itself tells a run; anything else of that kind would be code to run instead.
+TOLD = {
+    f"PREFECT__{name}"
+    for name in (
+        "FLOW_RUN_ID",
+        "WORKER_ID",
+        "WORKER_NAME",
+        "FLOW_ID",
+        "FLOW_NAME",
+        "DEPLOYMENT_ID",
+        "DEPLOYMENT_NAME",
+    )
+}
+ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"  # by which a run loads its flow without asking the server what it is
 
 Declared = dict[tuple[str, str], dict[str, Any]]  # job variables, by name and entrypoint
 
@@ -41,10 +60,28 @@ class OurWorker(ProcessWorker, ABC):  # Prefect enters no ABC among its types, w
         deployment = await self.client.read_deployment(flow_run.deployment_id)
         if foreign := foreign_in(deployment, flow_run, configuration, declared()):
             raise RefusedError(
-                f"{foreign}. This worker runs what {DEPLOYMENTS} of {home()} says, and nothing else; "
-                "touchstone deploy brings it to the server"
+                f"{foreign}. This worker runs what {DEPLOYMENTS} of {home()} says, and nothing else: "
+                "touchstone deploy brings it to the server, with pools where there are none of that name"
             )
-        return await super().run(flow_run, configuration, task_status)
+        entrypoint = str(deployment.entrypoint)
+        configuration.env[ENTRYPOINT] = entrypoint
+        _checked[flow_run.id] = entrypoint
+        try:
+            return await super().run(flow_run, configuration, task_status)
+        finally:
+            del _checked[flow_run.id]
+
+
+_checked: dict[UUID, str] = {}  # the entrypoints of the flow runs that are running
+
+
+async def _load_checked(flow_run: FlowRun) -> Flow[..., Any]:
+    """The flow that was checked, for its hooks: Prefect would ask the server anew, and run its steps."""
+    module, _, name = _checked[flow_run.id].rpartition(".")
+    return getattr(import_module(module), name)
+
+
+prefect.workers.process.load_flow_from_flow_run = _load_checked
 
 
 def declared() -> Declared:
@@ -73,7 +110,7 @@ def foreign_in(
     # Prefect may spell a value of the environment in its own way.
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     known = settings.items() | os.environ.items() | variables["env"].items()
-    told = {(name, value) for name, value in configuration.env.items() if not name.startswith("PREFECT__")}
+    told = {(name, value) for name, value in configuration.env.items() if name not in TOLD}
     return "its work pool sets other variables" if told - known else None
 
 

@@ -196,7 +196,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **
 
     Transformers runs it in Jinja's sandbox, where it reaches no attribute that it should not. Raises
     TemplateError when it refuses the conversation; StageError when it does what only a broken or a hostile
-    one does: it does not end, or it reaches for what it must not.
+    one does: it does not end, or it reaches for what it must not. A single operation of it that takes long,
+    such as a power of huge numbers, is waited for.
     """
     try:
         with within(LONGEST_RENDERING):

@@ -355,6 +355,8 @@ GROWING = b"a0: &a0 [lol]\n" + b"".join(
         ),
         (b"a: &a [1]\nb: &b {c: *b}", "mine.yaml is not valid YAML: written out, its aliases"),
         (GROWING, "mine.yaml is not valid YAML: written out, its aliases would be more than 100000"),
+        (b"corpus: 2024-13-45", "mine.yaml is not valid YAML: month must be in 1..12"),
+        (b"corpus: " + b"9" * 5000, "mine.yaml is not valid YAML: Exceeds the limit"),
         (b"corpus: " + b"[" * 2000, "mine.yaml is not valid YAML: "),
         (b"corpus: " + b"x" * 2**20, "mine.yaml has 1048584 bytes, and a file of settings at most 1048576"),
         (b"", "mine.yaml: expected a mapping of names to settings, found None"),

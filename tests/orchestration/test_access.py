@@ -5,10 +5,13 @@ import stat
 
 import pytest
 
+from flows.access import CLIENTS as SIGNS_IN
 from flows.access import (
     SECRET,
     SECRET_FILE,
+    UP_LOCK,
     credentials,
+    kept_addresses,
     kept_secret,
     required_secret,
     secret_of_home,
@@ -19,6 +22,7 @@ from flows.access import (
 from tasks.errors import UsageError
 from tasks.home import ADDRESSES
 from tasks.json_files import write_json
+from tasks.locks import holding
 
 LONG = "a-secret-of-many-characters"
 CLIENTS = tuple(credentials(LONG))
@@ -106,15 +110,67 @@ def test_clients_bring_the_secret_that_they_are_told(monkeypatch):
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "somebody"  # what the user has set stays
 
 
-@pytest.mark.parametrize("name", ["PREFECT_API_URL", "MLFLOW_TRACKING_URI"])
-@pytest.mark.parametrize("ours", [True, False])
-def test_the_secret_of_the_home_goes_to_its_own_servers_alone(fresh, monkeypatch, name, ours):
-    secret = secret_of_home()
+@pytest.fixture
+def served(fresh):
+    """A home whose `touchstone up` runs; gives where it listens."""
+    secret_of_home()
     addresses = {"PREFECT_API_URL": "http://here:4200/api", "MLFLOW_TRACKING_URI": "http://here:5000"}
     write_json(fresh / "mlruns" / "work" / ADDRESSES, addresses)
-    monkeypatch.setenv(name, addresses[name] if ours else "http://elsewhere:4200")
-    sign_in()
-    assert os.environ.get("MLFLOW_TRACKING_PASSWORD") == (secret if ours else None)
-    assert os.environ.get("PREFECT_API_AUTH_STRING") == (f"touchstone:{secret}" if ours else None)
-    for client in CLIENTS:
-        monkeypatch.delenv(client, raising=False)
+    with holding(fresh / "mlruns" / "work" / UP_LOCK):
+        yield addresses
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What clients are told of the secret, given addresses."""
+
+    def ask(**addresses):
+        for name, value in addresses.items():
+            monkeypatch.setenv(name, value)
+        sign_in()
+        found = {name: os.environ[name] for name in CLIENTS if name in os.environ}
+        for name in found:
+            monkeypatch.delenv(name)
+        return found
+
+    return ask
+
+
+def test_the_secret_of_the_home_goes_to_its_own_servers(served, told):
+    assert told(**served) == credentials(kept_secret())
+
+
+def test_no_other_server_is_told_it(served, told):
+    elsewhere = {"PREFECT_API_URL": "http://elsewhere/api", "MLFLOW_TRACKING_URI": "http://elsewhere"}
+    assert told(**elsewhere) == {}
+
+
+@pytest.mark.parametrize("name", ["PREFECT_API_URL", "MLFLOW_TRACKING_URI"])
+def test_of_two_servers_only_the_own_one_is_told_it(served, told, name):
+    mixed = dict.fromkeys(served, "https://elsewhere.example") | {name: served[name]}
+    secret = credentials(kept_secret())
+    assert told(**mixed) == {variable: secret[variable] for variable in SIGNS_IN[name]}
+
+
+def test_where_an_up_that_was_killed_listened_nobody_is_told_it(served, told, fresh):
+    """Anyone on this machine may listen there now."""
+    (fresh / "mlruns" / "work" / UP_LOCK).unlink()
+    assert told(**served) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1"])
+def test_addresses_that_were_not_written_to_their_end_are_none(served, fresh, content):
+    (fresh / "mlruns" / "work" / ADDRESSES).write_text(content)
+    assert kept_addresses() == {}
+
+
+@pytest.mark.parametrize("secret", ["a secret of ünicode letters", "a-secret-with\ttabs-in-it"])
+def test_a_secret_that_no_header_can_bring_is_refused(monkeypatch, secret):
+    monkeypatch.setenv(SECRET, secret)
+    with pytest.raises(UsageError, match="printable ASCII"):
+        told_secret()
+
+
+def test_space_around_a_secret_is_none_of_it(fresh, monkeypatch):
+    monkeypatch.setenv(SECRET, f" {LONG}\n")
+    assert told_secret() == LONG

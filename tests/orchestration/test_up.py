@@ -12,7 +12,7 @@ import signal
 import psutil
 import pytest
 
-from flows.servers import answers
+from flows.servers import answers, job_variables
 from flows.sweep import SPARED
 from tests import shared
 from tests.orchestration.sites import ENDED, stop, until
@@ -121,6 +121,7 @@ def test_sweeps_that_are_asked_for_together_are_one(site):
         {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "touch MARK"}}]},
         {"job_variables": {"command": "touch MARK"}},
         {"entrypoint": "evil.py:evil", "path": "FOLDER"},
+        {"name": "sweep", "run": {"env": {"PREFECT__FLOW_ENTRYPOINT": "FOLDER/evil.py:evil"}}},
     ],
 )
 def test_what_is_not_ours_is_not_executed_though_it_be_asked_for_with_the_secret(site, tmp_path, foreign):
@@ -128,11 +129,14 @@ def test_what_is_not_ours_is_not_executed_though_it_be_asked_for_with_the_secret
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
     given = json.loads(json.dumps(foreign).replace("MARK", str(mark)).replace("FOLDER", str(tmp_path)))
     flow = site.ask("POST", "flows/", name="evil")
+    run = given.pop("run", {})
     ours = {"flow_id": flow["id"], "entrypoint": "flows.sweep.sweeping", "work_pool_name": "cpu-pool"}
-    made = site.ask("POST", "deployments/", **{"name": "evil"} | ours | given)
+    ours |= {"name": "evil", "job_variables": job_variables({})}
+    made = site.ask("POST", "deployments/", **ours | given)
     try:
-        run = site.run("evil/evil")
-        end = site.end_of(run)
+        asked = {"state": {"type": "SCHEDULED"}, "job_variables": run}
+        created = site.ask("POST", f"deployments/{made['id']}/create_flow_run", **asked)
+        end = site.end_of(created["id"])
     finally:
         site.ask("DELETE", f"deployments/{made['id']}")
     assert end["type"] == "CRASHED"

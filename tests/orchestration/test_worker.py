@@ -58,6 +58,7 @@ def test_every_deployment_of_the_file_is_ours():
         ({"configuration": {"command": None}}, "another command"),
         ({"configuration": {"working_dir": "/tmp"}}, "another command or folder"),
         ({"configuration": {"env": {"PYTHONPATH": "/tmp"}}}, "other variables"),
+        ({"configuration": {"env": {"PREFECT__FLOW_ENTRYPOINT": "subprocess.getoutput"}}}, "other variables"),
         ({"configuration": {"env": {"PREFECT_API_URL": "http://evil.example/api"}}}, "other variables"),
     ],
 )
