@@ -1,7 +1,12 @@
 """An error keeps its kind and its words on its way through Prefect, also through its server."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from prefect.client.schemas.objects import State
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
 
 from flows.states import error_in, failed
 from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, UnreachableError, UsageError
@@ -35,3 +40,27 @@ def test_a_crash_of_prefect_s_own_is_a_crash():
 
 def test_a_state_without_a_word_is_told_as_that():
     assert str(error_in(State(type="CANCELLED"))) == "the flow run was cancelled, without a reason"
+
+
+class Planted:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_what_a_server_names_as_a_result_is_not_unpickled(tmp_path):
+    mark = tmp_path / "was-here"
+    store = ResultStore(result_storage=LocalFileSystem(basepath=str(tmp_path)), persist_result=True)
+    record = store.create_result_record(Planted(mark), key=str(tmp_path / "planted"))
+    (tmp_path / "planted").write_bytes(record.serialize())
+    named = {"type": "FAILED", "message": "so it says", "data": record.metadata.model_dump(mode="json")}
+    error = error_in(State.model_validate(named))
+    assert (type(error), str(error)) == (StageError, "so it says")
+    assert not mark.exists()
+    with suppress(Exception):  # the file does run code, for whoever asks Prefect for the result
+        State.model_validate(named).result(raise_on_failure=False)
+    assert mark.exists()
