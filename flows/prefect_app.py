@@ -63,6 +63,8 @@ def main() -> None:
 
 def _make_database() -> None:
     """Make Prefect's own SQLite database under another name first: nobody repairs half of one."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+    from prefect.server.database.dependencies import temporary_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
     from sqlalchemy.engine import make_url
 
@@ -80,7 +82,10 @@ def _make_database() -> None:
             return
         part = path.with_name(f"{path.name}.part")
         making = str(address.set(database=str(part)))
-        with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: making}):
+        with (
+            temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: making}),
+            temporary_database_config(AioSqliteConfiguration(connection_url=making)),
+        ):
             asyncio.run(_migrate())
         with closing(sqlite3.connect(part)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
