@@ -4,8 +4,10 @@ The modules of commands hold what a command line may say, and import what does t
 `--help` then waits for Typer alone.
 """
 
+import errno
 import gc
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -51,6 +53,7 @@ FEW_COLLECTIONS = (
     20,
     20,
 )  # objects; by default a quarter of the time that imports take is spent on them
+NO_ROOM = 2**20  # bytes: a database that grows needs some pages
 CONTINUES = "interrupted; the same command continues where it stopped"
 
 
@@ -274,7 +277,11 @@ def _explained(error: Exception) -> TouchstoneError | None:
     from tasks.disk import explained, not_ours
 
     root = home() / "mlruns"
-    if (told := explained(error, home())) is not error and isinstance(told, TouchstoneError):
+    if "500 Internal Server Error" in str(error) and shutil.disk_usage(home()).free < NO_ROOM:
+        error = OSError(errno.ENOSPC, "No space left on device")  # which our Prefect server does not say
+    if (told := explained(error, root if root.is_dir() else home())) is not error and isinstance(
+        told, TouchstoneError
+    ):
         return told
     return not_ours(error, root)
 

@@ -54,6 +54,7 @@ from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
 from tasks.record import Stage, execute
 from tasks.registered import registered_fingerprints
+from tasks.scarcity import wanting
 from tasks.secrets import redacted
 from tasks.tracking import open_tracking
 
@@ -150,11 +151,12 @@ def _told_without_secrets() -> Iterator[None]:
         yield
     except TouchstoneError as error:
         raise type(error)(redacted(str(error))) from error
-    except MemoryError as error:
-        raise StageError(
-            "the machine had no memory left for it. Run again when there is more: what is done is found"
-        ) from error
     except Exception as error:
+        if lacked := wanting(error):
+            told = redacted(str(error)) or type(error).__name__
+            raise StageError(
+                f"the machine lacked {lacked} ({told}). Run again when there is more: what is done is found"
+            ) from error
         raise StageError(
             f"{type(error).__name__}: {redacted(str(error))}. This is a defect here or in a library; "
             "the traceback is in this stage's MLflow run (traceback.txt)"

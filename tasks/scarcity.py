@@ -14,7 +14,13 @@ _WANTING = {
     errno.ETIMEDOUT: "an answer from the file server",
     errno.ESTALE: "an answer from the file server",
 }
-_IN_WORDS = ("allocate memory", "out of memory", "not enough memory", "Too many open files")  # of torch
+_IN_WORDS = (  # of torch, and of the system's loader
+    "allocate memory",
+    "failed to map segment",
+    "not enough memory",
+    "out of memory",
+    "Too many open files",
+)
 
 
 def wanting(error: BaseException) -> str | None:
@@ -23,7 +29,7 @@ def wanting(error: BaseException) -> str | None:
         return "memory"
     if isinstance(error, OSError) and error.errno in _WANTING:
         return _WANTING[error.errno]
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in _IN_WORDS):
+    if isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _IN_WORDS):
         return "memory or file handles"
     return None
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.servers import answers
 from tests.commands import COMMAND
 from tests.orchestration.sites import Site, furnish, started_up, stop, until
 
@@ -201,6 +202,7 @@ def around_up(folder: Path) -> Iterator[tuple[str, str, str, str]]:
             began = time.monotonic()
             if fault:
                 fault(site)
+                until(lambda: answers(f"{site.prefect}/api/health") and answers(f"{site.mlflow}/health"), 120)
             end = site.end_of(run, AT_LAST)
             seconds = time.monotonic() - began
             left = site.running_in_mlflow()
@@ -219,8 +221,8 @@ def _name(fault: Callable[..., object]) -> str:
     return str(fault.__doc__)
 
 
-def rows(folder: Path) -> Iterator[tuple[str, str, str, str]]:
-    for fault in COMMANDS:
+def rows(folder: Path, only: str | None) -> Iterator[tuple[str, str, str, str]]:
+    for fault in COMMANDS if only != "up" else ():
         try:
             ended, then = fault(folder)
         except CannotTryError as error:
@@ -228,16 +230,18 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str, str]]:
             continue
         told = ended.line.replace(str(folder), "...")
         yield _name(fault), told, f"{ended.seconds:.0f} s", f"run again: {then.told}, {then.seconds:.0f} s"
-    yield from around_up(folder)
+    if only != "commands":
+        yield from around_up(folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--only", choices=("commands", "up"), help="a part of the table")
     options = parser.parse_args()
     lines = [f"| {' | '.join(TABLE)} |", "|---|---|---|---|"]
     with tempfile.TemporaryDirectory(prefix="touchstone-faults-") as name:
-        for row in rows(Path(name)):
+        for row in rows(Path(name), options.only):
             lines.append(
                 "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
             )

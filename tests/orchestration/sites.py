@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
+from flows.access import credentials
 from flows.servers import free_port
 from tasks.tracking import open_tracking
 from tests.commands import (
@@ -26,6 +27,9 @@ from tests.commands import (
     run_here,
     start,
 )
+
+for _name, _value in credentials(LOGIN[1]).items():
+    os.environ.setdefault(_name, _value)  # a benchmark has no conftest that does
 
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
