@@ -28,6 +28,7 @@ from posixpath import normpath
 from typing import Any, Protocol
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.exceptions import MlflowException
 
 from tasks import manifest
 from tasks.config import StageConfig
@@ -39,6 +40,8 @@ from tasks.secrets import redacted
 from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
 
 log = logging.getLogger(__name__)
+
+TWICE = ("UNIQUE constraint failed", "duplicate key value")  # of a row that is there
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,13 @@ def _log_dataset(
         profile=json.dumps(profile) if profile else None,
     )
     tags = [InputTag("mlflow.data.context", context)]
-    tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+    try:
+        tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+    except MlflowException as error:
+        if not any(words in str(error) for words in TWICE):
+            raise
+        # MLflow looks whether a dataset is known and then enters it: another run has just done so.
+        tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
     tag = re.sub(r"[^\w./ -]", "_", f"touchstone.dataset.{context}.{name}")  # what MLflow allows in a name
     set_tags(tracking.client, run_id, {normpath(tag[:TAG_NAME_LIMIT]): digest})
 

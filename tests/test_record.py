@@ -718,6 +718,35 @@ def test_a_datasets_whole_digest_is_kept_whatever_its_name(logged, name, tag):
     assert json.loads(dataset.profile) == {"bytes": 5}
 
 
+@pytest.mark.parametrize("words", ["UNIQUE constraint failed: datasets.name", "duplicate key value violates"])
+def test_a_dataset_that_another_run_is_entering_just_now_is_logged_all_the_same(logged, monkeypatch, words):
+    """Regression: MLflow looks whether it is there, and then enters it."""
+    run, read = logged
+    real, refused = mlflow.MlflowClient.log_inputs, []
+
+    def log_inputs(client, *arguments, **options):
+        if not refused:
+            refused.append(words)
+            raise mlflow.exceptions.MlflowException(words)
+        return real(client, *arguments, **options)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", log_inputs)
+    run.log_dataset("name", "0" * 64, "source", "context")
+    assert refused
+    assert [entry.dataset.name for entry in read().inputs.dataset_inputs] == ["name"]
+
+
+def test_another_fault_of_a_dataset_is_raised(logged, monkeypatch):
+    run, _ = logged
+
+    def log_inputs(client, *arguments, **options):
+        raise mlflow.exceptions.MlflowException("no such table")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", log_inputs)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="no such table"):
+        run.log_dataset("name", "0" * 64, "source", "context")
+
+
 def test_rows_are_shown_as_a_table(logged):
     run, read = logged
     run.log_table([{"id": 1, "text": "a\u2028ü"}, {"id": 2}], "rows.json")
