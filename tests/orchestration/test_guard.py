@@ -205,6 +205,7 @@ def test_prefects_streams_are_guarded():
             socket.recv()
 
 
+@pytest.mark.slow
 def test_mlflow_does_nothing_for_a_foreign_page_nor_for_who_has_no_secret():
     address, _ = shared.mlflow()
     paths = ("/", "/api/2.0/mlflow/experiments/create", "/ajax-api/2.0/mlflow/experiments/create", "/graphql")

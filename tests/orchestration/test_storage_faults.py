@@ -168,7 +168,9 @@ def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
     assert site.running_in_mlflow() == []
 
 
-@pytest.mark.parametrize("jump", [-86_400, 86_400], ids=["back", "forward"])
+@pytest.mark.parametrize(
+    "jump", [-86_400, pytest.param(86_400, marks=pytest.mark.slow)], ids=["back", "forward"]
+)
 def test_a_clock_that_jumps_by_a_day_changes_nothing(place, once_in_training, monkeypatch, jump):
     """As when a machine asks the time for the first time, or wakes."""
     site, real, offset = place(), time.time, [0.0]
