@@ -115,7 +115,10 @@ class Interrupts:
         acts.start()
         acts.join(LAST_ACTS)
         with suppress(OSError):  # the terminal is gone
-            os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}interrupted\n".encode())
+            terminal, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (1, 2):  # the main thread may be about to tell how it went
+                os.dup2(silence, descriptor)
+            os.write(terminal, f"{SHOW_CURSOR if os.isatty(terminal) else ''}interrupted\n".encode())
         _end_children()  # last: a main thread that waits for one of them goes on, and ends the process
         os._exit(STATUS)
 

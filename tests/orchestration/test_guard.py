@@ -17,8 +17,8 @@ from flows.guard import Guard
 from flows.servers import Place, origins
 from tests import shared
 from tests.commands import LOGIN, entered
+from tests.orchestration.attacks import EVIL, REBOUND, attack
 
-EVIL = "evil.example"
 SOCKET = "ws://127.0.0.1:4200/socket"
 SECRET = "a-secret-of-many-characters"
 FOREIGN_NAMES = (
@@ -152,23 +152,6 @@ def test_a_server_goes_by_the_names_of_where_it_listens():
 
 
 # What a page did before there was a guard, asked of real servers
-
-
-def attack(address, headers=None, auth=None):
-    """Make a flow, a deployment with a shell step, and a run of it; gives the statuses."""
-    step = {"prefect.deployments.steps.run_shell_script": {"script": "touch /tmp/was-here"}}
-    with httpx.Client(base_url=address, headers=headers, auth=auth, timeout=30, trust_env=False) as page:
-        flow = page.post("/flows/", json={"name": "evil"})
-        made = page.post(
-            "/deployments/",
-            json={"name": "evil", "flow_id": "0" * 32, "pull_steps": [step], "entrypoint": "evil.py:evil"},
-        )
-        started = page.post(f"/deployments/{'0' * 32}/create_flow_run", json={})
-        read = page.get("/admin/settings")
-    return {answer.status_code for answer in (flow, made, started, read)}
-
-
-REBOUND = {"Host": f"{EVIL}:4200", "Origin": f"http://{EVIL}:4200"}
 
 
 def test_prefect_does_nothing_for_a_foreign_page_nor_for_who_has_no_secret():

@@ -15,6 +15,8 @@ import pytest
 from flows.servers import answers, job_variables
 from flows.sweep import SPARED
 from tests import shared
+from tests.commands import LOGIN
+from tests.orchestration.attacks import REBOUND, attack
 from tests.orchestration.sites import ENDED, stop, until
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
@@ -113,6 +115,19 @@ def test_sweeps_that_are_asked_for_together_are_one(site):
     spared = [end for end in ends if (end["type"], end["message"]) == ("CANCELLED", SPARED)]
     assert len(done) <= 1  # none, where an earlier trial's sweep was about to begin
     assert len(done) + len(spared) == 4, ends
+
+
+def test_a_foreign_page_and_who_has_no_secret_do_nothing(site):
+    """The very request with which a page once had a worker run its commands."""
+    for address in (f"{site.prefect}/api", site.mlflow):
+        assert attack(address, REBOUND) == {403}
+        assert attack(address, REBOUND, LOGIN) == {403}
+        assert attack(address) == {401}
+    named = site.ask("POST", "flows/filter", flows={"name": {"any_": ["evil"]}})
+    assert named == []
+    assert (site.folder / "up.log").read_text().count(LOGIN[1]) == 0
+    for name in ("Prefect asks for touchstone:SECRET", "SECRET is in"):
+        assert name in (site.folder / "up.log").read_text()
 
 
 @pytest.mark.parametrize(
