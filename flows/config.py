@@ -3,6 +3,7 @@
 import difflib
 import typing
 from collections.abc import Hashable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -275,16 +276,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def load_yaml(text: str) -> Any:
     """What a YAML text holds. Raises yaml.YAMLError, also for one that would grow: see `_require_small`."""
+    loader = _OnceLoader(text)
     try:
-        _require_small(yaml.compose(text, yaml.SafeLoader))
-        return yaml.load(text, _OnceLoader)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _require_small(root)
+        return loader.construct_document(root)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
     except ValueError as error:  # a date that there is not, a number of thousands of digits
         raise yaml.YAMLError(str(error)) from error
+    finally:
+        loader.dispose()
 
 
-def _require_small(root: yaml.Node | None) -> None:
+def _require_small(root: yaml.Node) -> None:
     """Raises yaml.YAMLError for a text whose aliases stand for too much, or for what they are part of.
 
     Ten lines of aliases of aliases are a gigabyte for whoever writes them out.
@@ -294,14 +301,15 @@ def _require_small(root: yaml.Node | None) -> None:
     def size_of(node: yaml.Node) -> int:
         if id(node) not in sizes:
             sizes[id(node)] = MOST_SETTINGS  # while it is looked into: a part that is the whole never ends
-            parts = (
-                (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else ()
-            )
-            parts = node.value if isinstance(node, yaml.SequenceNode) else parts
+            parts: Iterable[yaml.Node] = ()
+            if isinstance(node, yaml.MappingNode):
+                parts = chain.from_iterable(node.value)
+            elif isinstance(node, yaml.SequenceNode):
+                parts = node.value
             sizes[id(node)] = 1 + sum(map(size_of, parts))
         return sizes[id(node)]
 
-    if root is not None and size_of(root) > MOST_SETTINGS:
+    if size_of(root) > MOST_SETTINGS:
         raise yaml.YAMLError(f"written out, its aliases would be more than {MOST_SETTINGS} settings")
 
 
