@@ -1,6 +1,7 @@
 """Bringing pools, deployments and automations to a Prefect server: what is there already stays."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,11 +40,17 @@ def deploy(
         raise UsageError(f"there is no deployment of {SWEEP}, which an automation starts after a crash")
     awake = dict.fromkeys(activate, True) | dict.fromkeys(deactivate, False)
     with get_client(sync_client=True) as client:
-        done = {f"work pool {pool.name}": _pool(client, pool) for pool in file.definitions.pools}
+        steps: dict[str, Callable[[], str]] = {
+            f"work pool {pool.name}": partial(_pool, client, pool) for pool in file.definitions.pools
+        }
         for spec in file.deployments:
             name = f"{spec.flow.name}/{spec.name}"
-            done[f"deployment {name}"] = _deployment(client, name, spec, awake)
-        done |= {f"automation {made.name}": bring(client, made) for made in _automations(client, file)}
+            steps[f"deployment {name}"] = partial(_deployment, client, name, spec, awake)
+        # Each again while the server is busy: SQLite refuses a transaction that reads first when workers
+        # have written meanwhile (503).
+        done = {name: patiently(step) for name, step in steps.items()}
+        for made in patiently(partial(_automations, client, file)):
+            done[f"automation {made.name}"] = patiently(partial(bring, client, made))
     return done
 
 
@@ -61,7 +68,7 @@ def create_pools(file: DeploymentFile) -> None:
     """The work pools alone, which workers need before there is a deployment."""
     with get_client(sync_client=True) as client:
         for pool in file.definitions.pools:
-            _pool(client, pool)
+            patiently(partial(_pool, client, pool))
 
 
 def _pool(client: SyncPrefectClient, spec: PoolSpec) -> str:
@@ -126,10 +133,8 @@ def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awak
     if before and _is(before, wanted, limit, schedules):
         return "unchanged"
     flow = client.create_flow(spec.flow)
-    patiently(  # SQLite refuses a transaction that reads first when workers have written meanwhile: 503
-        lambda: client.create_deployment(  # or update: Prefect knows a deployment by its flow and name
-            flow_id=flow, name=spec.name, concurrency_limit=limit, schedules=schedules, **wanted
-        )
+    client.create_deployment(  # or update: Prefect knows a deployment by its flow and name
+        flow_id=flow, name=spec.name, concurrency_limit=limit, schedules=schedules, **wanted
     )
     return "updated" if before else "created"
 

@@ -70,6 +70,17 @@ def furnish(folder: Path) -> dict[str, str]:
     }
 
 
+def ask(prefect: str, method: str, path: str, body: Any = None) -> Any:
+    """What Prefect's server answers; a busy one whose SQLite is locked says 503 and is asked again."""
+    for _ in range(10):
+        answer = httpx.request(method, f"{prefect}/api/{path}", json=body, timeout=30, auth=LOGIN)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(1)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
 @dataclass
 class Site:
     """Servers at known addresses, asked as anyone may ask them."""
@@ -101,15 +112,7 @@ class Site:
     # Prefect
 
     def ask(self, method: str, path: str, /, **body: Any) -> Any:
-        for _ in range(5):  # SQLite behind a busy server: 503, ask again
-            answer = httpx.request(
-                method, f"{self.prefect}/api/{path}", json=body or None, timeout=30, auth=LOGIN
-            )
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(1)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        return ask(self.prefect, method, path, body or None)
 
     def run(self, deployment: str, **parameters: Any) -> str:
         found = self.ask("GET", f"deployments/name/{deployment}")

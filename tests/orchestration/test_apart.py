@@ -12,7 +12,7 @@ import pytest
 from flows.access import required_secret
 from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 from tests.commands import COMMAND, LOGIN
-from tests.orchestration.sites import Site, furnish, until
+from tests.orchestration.sites import Site, ask, furnish, until
 
 SILENCE = 45  # seconds: one heartbeat, and as long again as a slow machine may need to tell of it
 SHORT = {"TOUCHSTONE_SECONDS_SILENCE": str(SILENCE)}
@@ -108,7 +108,7 @@ def heartbeat(site, run):
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
         "related": [{"prefect.resource.id": "prefect.tag.touchstone", "prefect.resource.role": "tag"}],
     }
-    httpx.post(f"{site.prefect}/api/events", json=[event], auth=LOGIN).raise_for_status()
+    ask(site.prefect, "POST", "events", [event])
 
 
 def test_they_hand_over_by_references_alone_and_tell_no_secret(apart, abandoned):

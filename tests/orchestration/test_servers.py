@@ -9,7 +9,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -25,8 +24,7 @@ from flows.servers import (
     worker_environment,
 )
 from tasks.errors import StageError
-from tests.commands import LOGIN
-from tests.orchestration.sites import until
+from tests.orchestration.sites import ask, until
 
 SLEEPER = "import time; time.sleep(60)"
 PARENT_OF_SLEEPER = (
@@ -158,13 +156,11 @@ def test_a_home_that_never_sees_up_forgets_old_flow_runs_too(tmp_path):
         server.wait_until(lambda: answers(f"{place.prefect}/api/health"))
         return server
 
-    def ask(path, **body):
-        return httpx.post(f"{place.prefect}/api/{path}", json=body, auth=LOGIN, timeout=30).json()
-
     server = served()
     try:
-        flow = ask("flows/", name="past")["id"]
-        runs = [ask("flow_runs/", flow_id=flow, state={"type": "COMPLETED"})["id"] for _ in range(3)]
+        flow = ask(place.prefect, "POST", "flows/", {"name": "past"})["id"]
+        past = {"flow_id": flow, "state": {"type": "COMPLETED"}}
+        runs = [ask(place.prefect, "POST", "flow_runs/", past)["id"] for _ in range(3)]
     finally:
         server.popen.kill()  # what it has answered is kept, though it had made its database a second ago
         server.stop()
@@ -174,7 +170,9 @@ def test_a_home_that_never_sees_up_forgets_old_flow_runs_too(tmp_path):
         connection.execute(long_ago, (runs[0],))
     server = served()
     try:
-        until(lambda: [run["id"] for run in ask("flow_runs/filter")] == [runs[0]], 60)
+        until(
+            lambda: [run["id"] for run in ask(place.prefect, "POST", "flow_runs/filter", {})] == [runs[0]], 60
+        )
     finally:
         server.stop()
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -6,13 +6,12 @@ That real processes come to these ends is shown in `test_up.py`.
 import threading
 from contextlib import contextmanager
 
-import httpx
 import pytest
 
 from flows.pipeline import pipeline
 from flows.pools import Pools
 from tests import shared
-from tests.commands import LOGIN, entered
+from tests.commands import entered
 from tests.orchestration.sites import Site, furnish, until
 
 STAGE = "pretrain/pretrain-gpu"
@@ -81,10 +80,7 @@ def stage(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _a_worker_lives(stage):
-    beat = {"name": "one", "heartbeat_interval_seconds": 300}
-    httpx.post(
-        f"{stage.prefect}/api/work_pools/played/workers/heartbeat", json=beat, auth=LOGIN
-    ).raise_for_status()
+    stage.ask("POST", "work_pools/played/workers/heartbeat", name="one", heartbeat_interval_seconds=300)
 
 
 RUNNING, CRASHED = {"type": "RUNNING"}, {"type": "CRASHED", "message": "the machine is on fire"}

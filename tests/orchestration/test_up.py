@@ -9,8 +9,10 @@ next run goes on; nothing half-written is ever found. What a pipeline makes of t
 import json
 import signal
 
+import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from flows.servers import answers, job_variables
 from flows.sweep import SPARED
@@ -55,6 +57,22 @@ def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
     assert awake()
     site("deploy", "--deactivate", "nightly")
     assert not awake()
+
+
+def test_a_server_that_is_busy_is_asked_again_until_all_is_deployed(site, monkeypatch):
+    """Whatever is asked for first: SQLite is locked longer than the client of Prefect waits."""
+    asked, send = set(), SyncPrefectClient.request
+
+    def busy(client, method, path, **given):
+        if (what := str((method, path, given))) not in asked:
+            asked.add(what)
+            busy = httpx.Response(503, request=httpx.Request(method, "http://prefect"))
+            raise httpx.HTTPStatusError("busy", request=busy.request, response=busy)
+        return send(client, method, path, **given)
+
+    monkeypatch.setattr(SyncPrefectClient, "request", busy)
+    assert set(site("deploy").values()) == {"unchanged"}
+    assert len(asked) >= len(site.deployed)
 
 
 def test_the_form_of_a_deployment_has_titles_defaults_and_help(site):
