@@ -25,6 +25,7 @@ import numpy as np
 
 from tasks.duplicates import Groups, Parts, words_of
 
+RULE = 2  # raised when other prompts come to be rewordings
 AROUND = 2  # words of the part in which one word differs that must be the same
 AROUND_LABELLED = 5  # the same where the answer is a label, which many questions share
 LONGEST = 64  # words of a prompt

@@ -30,7 +30,7 @@ from tasks.preflight.report import Proof, Report, refuse
 from tasks.preflight.splits import documents_apart, rows_apart
 from tasks.preflight.tuning import preflight_finetuning, preflight_rows
 from tasks.pretrain.blocks import Batch, batch_at
-from tasks.rows import load_groups, write_groups, write_rows
+from tasks.rows import Alike, load_groups, write_groups, write_rows
 from tasks.tokenize import characters
 from tasks.tokens import IGNORED, Split, TokenFiles
 
@@ -386,39 +386,50 @@ SPLITS = {
 
 
 def test_splits_that_share_no_row_pass():
-    assert [proof.verdict for proof in rows_apart(SPLITS)] == ["passed", "passed"]
+    assert [proof.verdict for proof in rows_apart(SPLITS)] == ["passed"] * 3
 
 
 def test_pitfall_2_an_exact_duplicate_is_named():
-    exact, near = rows_apart(SPLITS | {"test": [asked(9, "x"), asked(7, " add 12  and 35.")]})
+    exact, near, _ = rows_apart(SPLITS | {"test": [asked(9, "x"), asked(7, " add 12  and 35.")]})
     assert (exact.verdict, exact.where) == ("failed", "test row 7 and train row 1")
     assert near.verdict == "passed"
 
 
 def test_pitfall_2_a_near_duplicate_is_named():
-    exact, near = rows_apart(SPLITS | {"validation": [asked(8, SENTENCE.replace("great ", "") + "!")]})
+    exact, near, _ = rows_apart(SPLITS | {"validation": [asked(8, SENTENCE.replace("great ", "") + "!")]})
     assert exact.verdict == "passed"
     assert (near.verdict, near.where) == ("failed", "validation row 8 and train row 2")
 
 
 def test_pitfall_27_a_reworded_question_is_named():
     """One word more makes no new question where the answer is the same."""
-    exact, near = rows_apart(SPLITS | {"test": [asked(6, "Please add 12 and 35.", "Answer 1.")]})
+    exact, near, _ = rows_apart(SPLITS | {"test": [asked(6, "Please add 12 and 35.", "Answer 1.")]})
     assert exact.verdict == "passed"
     assert (near.verdict, near.where) == ("failed", "test row 6 and train row 1")
 
 
+def test_pitfall_26_a_conversation_that_goes_on_in_another_split_is_named():
+    first = asked(6, "Who wrote it?", "Nobody knows.")
+    said = [{"role": "user", "content": "Who wrote it?"}, {"role": "assistant", "content": "Nobody knows."}]
+    later = asked(7, "And when?") | {"messages": said}
+    exact, near, source = rows_apart(SPLITS | {"train": [first], "test": [later]})
+    assert (exact.verdict, near.verdict) == ("passed", "passed")
+    assert (source.verdict, source.where) == ("failed", "test row 7 and train row 6")
+    *_, known = rows_apart({"train": [asked(1, "a b")], "test": [asked(2, "c d")]}, Alike(sources=[[1, 2]]))
+    assert (known.verdict, known.where) == ("failed", "test row 2 and train row 1")
+
+
 def test_rows_that_are_alike_within_one_split_share_nothing():
     rows = SPLITS | {"train": [asked(1, "Add 1 and 3."), asked(2, "add 1 and 3")]}
-    assert [proof.verdict for proof in rows_apart(rows)] == ["passed", "passed"]
+    assert [proof.verdict for proof in rows_apart(rows)] == ["passed"] * 3
 
 
 def test_known_groups_are_taken_for_what_is_nearly_alike_and_never_for_what_is_exactly_alike():
     """Rows are alike by the rows stage's word alone; that it says nothing does not hide the same prompt."""
-    exact, near = rows_apart(SPLITS, [[2, 77, 5], [3, 3]])
+    exact, near, _ = rows_apart(SPLITS, Alike([[2, 77, 5], [3, 3]]))
     assert exact.verdict == "passed"
     assert (near.verdict, near.where) == ("failed", "test row 5 and train row 2")
-    exact, near = rows_apart(SPLITS | {"test": [asked(7, " add 12  and 35.")]}, [])
+    exact, near, _ = rows_apart(SPLITS | {"test": [asked(7, " add 12  and 35.")]}, Alike())
     assert (exact.verdict, near.verdict) == ("failed", "passed")
 
 
@@ -426,25 +437,25 @@ def test_rows_that_were_altered_since_they_were_compared_are_compared_again(tmp_
     for name, rows in SPLITS.items():
         write_rows(tmp_path / f"{name}.jsonl", rows)
     assert load_groups(tmp_path) is None
-    write_groups(tmp_path, [])
-    assert load_groups(tmp_path) == []
+    write_groups(tmp_path, Alike())
+    assert load_groups(tmp_path) == Alike([], [])
     leaking = [*SPLITS["validation"], asked(8, SENTENCE.replace("great ", "") + "!")]
     write_rows(tmp_path / "validation.jsonl", leaking)
     assert load_groups(tmp_path) is None
-    _, near = rows_apart(SPLITS | {"validation": leaking}, load_groups(tmp_path))
+    _, near, _ = rows_apart(SPLITS | {"validation": leaking}, load_groups(tmp_path))
     assert near.verdict == "failed"
 
 
 def test_groups_found_by_another_rule_are_found_anew(tmp_path, monkeypatch):
     for name, rows in SPLITS.items():
         write_rows(tmp_path / f"{name}.jsonl", rows)
-    write_groups(tmp_path, [])
-    monkeypatch.setattr("tasks.rows.groups.RULE", 0)
+    write_groups(tmp_path, Alike())
+    monkeypatch.setattr("tasks.rows.groups.NEAR_DUPLICATES", 0)
     assert load_groups(tmp_path) is None
 
 
 def test_fine_tuning_is_preflighted_without_comparing_the_rows_again(data, tmp_path, monkeypatch):
-    write_groups(tmp_path, [])
+    write_groups(tmp_path, Alike())
     known = sft_data(TUNE, TUNE_LETTERS, tmp_path, 64)
     monkeypatch.setattr("tasks.preflight.splits.prompt_groups", None)
     assert preflight_rows(known).failed == []

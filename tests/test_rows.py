@@ -91,6 +91,7 @@ def test_pitfall_2_the_books_unshuffled_split_leaks_two_test_and_four_validation
         "splits": {"train": 935, "validation": 55, "test": 110},
         "moved": {"test": 2, "validation": 4},
         "near": {"test": 0, "validation": 0},
+        "source": {"test": 0, "validation": 0},
         "set_aside": 0,
         "left_out": 0,
     }
@@ -123,12 +124,12 @@ def test_pitfall_2_no_seed_lets_a_real_row_leak_exactly_or_nearly(real, stage_ru
     rows(RowsConfig(seed=seed), run, source=real("instruction-data.json"))
     splits = {name: load_split(run.out, name) for name in SPLITS}
     assert counts_of(run)["splits"] == {"train": 935, "validation": 55, "test": 110}
-    assert [proof.verdict for proof in rows_apart(splits)] == ["passed", "passed"]
+    assert [proof.verdict for proof in rows_apart(splits)] == ["passed"] * 3
     members = [row for found in splits.values() for row in found]
     together = {}
     for row, group in zip(members, prompt_groups(members), strict=True):
         together.setdefault(group, set()).add(row["id"])
-    assert sorted(map(sorted, load_groups(run.out))) == sorted(
+    assert sorted(map(sorted, load_groups(run.out).prompts)) == sorted(
         sorted(ids) for ids in together.values() if len(ids) > 1
     )
 
@@ -308,10 +309,10 @@ def test_near_duplicates_leak_too_and_are_counted_apart():
     found = [row_of(number, f"{'abcdefghij'[number]}?") for number in range(10)]
     found[5]["instruction"] = "Question 'a'!"  # nearly what 0 asks
     found[6]["instruction"] = "question  b?"  # what 1 asks
-    splits, _, moved, near, groups = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
-    assert (moved, near) == ({"test": 2, "validation": 0}, {"test": 1, "validation": 0})
-    assert groups == [[0, 5], [1, 6]]
-    assert {name: ids(members) for name, members in splits.items()} == {
+    parted = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
+    assert (parted.moved, parted.near) == ({"test": 2, "validation": 0}, {"test": 1, "validation": 0})
+    assert parted.alike.prompts == [[0, 5], [1, 6]]
+    assert {name: ids(members) for name, members in parted.splits.items()} == {
         "train": [0, 1, 2, 5, 6],
         "validation": [8, 9],
         "test": [7, 4, 3],

@@ -124,6 +124,14 @@ class RowsConfig(StageConfig):
         Literal["stop", "set-aside"],
         Field(description="what a malformed row does: end the stage, or be kept apart and counted"),
     ] = "stop"
+    group_by: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="a column whose equal values mark rows of one source (a conversation, a document), "
+            "which stay in one split; shared turns and passages are found without it",
+        ),
+    ] = None
     balance: Annotated[
         bool, Field(description="of labelled texts: as many of each label as there are of the rarest")
     ] = False

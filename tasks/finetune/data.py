@@ -17,7 +17,7 @@ from tasks.config import DpoConfig, FinetuneConfig
 from tasks.errors import StageError
 from tasks.finetune.supervised import Example, supervise
 from tasks.gpt import positions_within
-from tasks.rows import SPLITS, Row, load_groups, load_split
+from tasks.rows import SPLITS, Alike, Row, load_groups, load_split
 from tasks.templates import Template, load_template
 from tasks.tokens import IGNORED
 
@@ -75,7 +75,7 @@ class TuningData:
     batch_size: int
     max_length: int
     loss: Loss = "completion"
-    groups: list[list[int]] | None = None
+    groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
     def collated(self) -> Iterator[Collated]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.config import ClassifyConfig
 from tasks.errors import StageError
 from tasks.models import load_tokenizer
-from tasks.rows import SPLITS, Row, load_split
+from tasks.rows import SPLITS, Alike, Row, load_split
 from tasks.tokenize import text_ids
 
 UNKNOWN_TO_MOST = "\U0010ffff"  # no character, and in no vocabulary but those of bytes
@@ -36,7 +36,7 @@ class Labelled:
     tokenizer: PreTrainedTokenizerBase
     batch_size: int
     max_length: int
-    groups: list[list[int]] | None = None
+    groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
     def collate(self, texts: Sequence[Text], more: int = 0) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ def labelled_texts(
     tokenizer: PreTrainedTokenizerBase,
     rows: dict[str, list[Row]],
     context: float,
-    groups: list[list[int]] | None = None,
+    groups: Alike | None = None,
 ) -> Labelled:
     """The rows that `read_labelled` gave, in tokens of `classifying_tokenizer`, which is told what is cut.
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from tasks.duplicates import Groups
 from tasks.preflight.report import Proof
-from tasks.rows import Row, prompt_groups, prompt_of
+from tasks.rows import Alike, Row, prompt_groups, prompt_of, source_groups
 from tasks.tokens import Split
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
+SOURCE = "splits share no source"
 GRAM = 16  # tokens; about 12 words in a row, which two texts do not share by chance
 PLACES = 64  # of each validation document at which such a run of tokens is looked up
 SHARE = 0.9  # of them found in the training split make a near duplicate
@@ -19,27 +20,21 @@ CHUNK = 1 << 20  # tokens
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd; the base of the rolling hash
 
 
-def rows_apart(rows: dict[str, list[Row]], groups: Sequence[Sequence[int]] | None = None) -> list[Proof]:
-    """No prompt stands in two splits, neither as it is nor but for a trifle (tasks/duplicates.py).
+def rows_apart(rows: dict[str, list[Row]], known: Alike | None = None) -> list[Proof]:
+    """No prompt stands in two splits, as it is or but for a trifle, and no source of rows does.
 
-    `groups` are the ids of rows that are known to ask nearly the same, as `load_groups` gives them for files
-    that nobody has altered; without them they are found here. Which rows ask exactly the same is found here
-    in any case.
+    `known` are the rows that are alike, as `load_groups` gives them for files that nobody has altered;
+    without them they are found here. Which rows ask exactly the same is found here in any case.
     """
     members = [(split, row) for split, found in rows.items() for row in found]
-    alike: dict[int, list[int]] = {}
-    for place, group in enumerate(_groups([row for _, row in members], groups)):
-        alike.setdefault(group, []).append(place)
+    every = [row for _, row in members]
     exact, near = [], []
-    for places in alike.values():
-        if len({members[place][0] for place in places}) == 1:
-            continue
-        for number, place in enumerate(places):
-            split, row = members[place]
-            others = [other for other in places[:number] if members[other][0] != split]
-            same = [other for other in others if prompt_of(members[other][1]) == prompt_of(row)]
-            if others:
-                (exact if same else near).append((place, (same or others)[0]))
+    prompts = prompt_groups(every) if known is None else _groups(every, known.prompts, exact=True)
+    for place, others in _in_other_splits(members, prompts):
+        same = [other for other in others if prompt_of(every[other]) == prompt_of(every[place])]
+        (exact if same else near).append((place, (same or others)[0]))
+    sources = source_groups(every) if known is None else _groups(every, known.sources)
+    source = [(place, others[0]) for place, others in _in_other_splits(members, sources)]
 
     def proof(name: str, pairs: list[tuple[int, int]], expected: str) -> Proof:
         if not pairs:
@@ -53,15 +48,30 @@ def rows_apart(rows: dict[str, list[Row]], groups: Sequence[Sequence[int]] | Non
     return [
         proof(EXACT, exact, "no prompt stands in two splits"),
         proof(NEAR, near, "no two splits have prompts that differ by a trifle"),
+        proof(SOURCE, source, "no conversation, passage or other source of rows stands in two splits"),
     ]
 
 
-def _groups(rows: Sequence[Row], known: Sequence[Sequence[int]] | None) -> list[int]:
-    """For each row the first that asks the same or nearly."""
-    if known is None:
-        return prompt_groups(rows)
+def _in_other_splits(
+    members: Sequence[tuple[str, Row]], groups: Sequence[int]
+) -> Iterator[tuple[int, list[int]]]:
+    """Places of `members`, each with the earlier places of its group that are of other splits, if any."""
+    alike: dict[int, list[int]] = {}
+    for place, group in enumerate(groups):
+        alike.setdefault(group, []).append(place)
+    for places in alike.values():
+        if len({members[place][0] for place in places}) == 1:
+            continue
+        for number, place in enumerate(places):
+            others = [other for other in places[:number] if members[other][0] != members[place][0]]
+            if others:
+                yield place, others
+
+
+def _groups(rows: Sequence[Row], known: Sequence[Sequence[int]], exact: bool = False) -> list[int]:
+    """For each row the first that is in a known group with it, or with `exact` asks the same."""
     first: dict[tuple[str, ...], int] = {}
-    pairs = [(first.setdefault(prompt_of(row), place), place) for place, row in enumerate(rows)]
+    pairs = [(first.setdefault(prompt_of(row), place), place) for place, row in enumerate(rows) if exact]
     place_of = {row["id"]: place for place, row in enumerate(rows)}
     for ids in known:
         places = [place_of[row] for row in ids if row in place_of]

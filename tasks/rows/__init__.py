@@ -5,17 +5,20 @@ other modules, in this order: `files`, `tables`, `formats`, `conversations`, `sp
 """
 
 from tasks.rows.canonical import SPLITS, Row, load_split, prompt_groups, prompt_of, texts_of, write_rows
-from tasks.rows.groups import load_groups, write_groups
+from tasks.rows.groups import Alike, load_groups, write_groups
+from tasks.rows.sources import source_groups
 from tasks.rows.stage import rows
 
 __all__ = [
     "SPLITS",
+    "Alike",
     "Row",
     "load_groups",
     "load_split",
     "prompt_groups",
     "prompt_of",
     "rows",
+    "source_groups",
     "texts_of",
     "write_groups",
     "write_rows",

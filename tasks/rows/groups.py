@@ -1,34 +1,50 @@
-"""Which rows ask the same or nearly, kept beside the splits, so that it is found out once a split.
+"""Which rows ask the same or nearly, or are of one source, kept beside the splits: it is found out once.
 
-`groups.json` names the rule, the SHA-256 of every file of rows that it was made of, and the ids of the rows
-of each group. It says nothing of rows that were written otherwise since, nor once the rule is another.
+`groups.json` names the rules, the SHA-256 of every file of rows that it was made of, and the ids of the rows
+of each group. It says nothing of rows that were written otherwise since, nor once a rule is another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.digests import sha256_of
-from tasks.duplicates import RULE
+from tasks.duplicates import RULE as NEAR_DUPLICATES
 from tasks.json_files import read_json, write_json
+from tasks.rewordings import RULE as REWORDINGS
 from tasks.rows.canonical import LEFT_OUT, SPLITS
+from tasks.rows.sources import RULE as SOURCES
 
 GROUPS = "groups.json"
 
 
-def write_groups(folder: Path, groups: Iterable[Sequence[int]]) -> None:
+class Alike(NamedTuple):
+    """Ids of rows, a list for each group of two or more."""
+
+    prompts: Sequence[Sequence[int]] = ()
+    """Rows that ask the same, exactly, nearly or in other words."""
+    sources: Sequence[Sequence[int]] = ()
+    """Rows of one conversation, passage or whatever `rows.group_by` names."""
+
+
+def write_groups(folder: Path, alike: Alike) -> None:
     """Keep the ids of the rows of each group, once all files of rows are written."""
-    write_json(folder / GROUPS, {"rule": RULE, "files": _digests(folder), "groups": list(groups)})
+    write_json(folder / GROUPS, {"rules": _rules(), "files": _digests(folder), **alike._asdict()})
 
 
-def load_groups(folder: Path) -> list[list[int]] | None:
+def load_groups(folder: Path) -> Alike | None:
     """The groups of the rows in `folder`, by id; None where none are known of the files as they are now."""
     path = folder / GROUPS
     if not path.exists():
         return None
     found = read_json(path)
-    if found["rule"] != RULE or found["files"] != _digests(folder):
+    if found["rules"] != _rules() or found["files"] != _digests(folder):
         return None
-    return found["groups"]
+    return Alike(found["prompts"], found["sources"])
+
+
+def _rules() -> list[int]:
+    return [NEAR_DUPLICATES, REWORDINGS, SOURCES]
 
 
 def _digests(folder: Path) -> dict[str, str]:

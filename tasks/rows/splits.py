@@ -1,13 +1,18 @@
-"""Splits: seeded, with every label's share in each, and no prompt in two of them, exactly or nearly."""
+"""Splits: seeded, with every label's share in each, and no prompt or source of rows in two of them."""
 
 import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tasks.config import RowsConfig
+from tasks.duplicates import Groups
 from tasks.errors import RefusedError, StageError
 from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
+from tasks.rows.groups import Alike
+from tasks.rows.sources import source_groups
 
 Places = list[int]
 """Rows, by their place among those that were found."""
@@ -16,22 +21,24 @@ Places = list[int]
 class Parted(NamedTuple):
     """Rows by split, and those that balancing left out.
 
-    `groups` are the ids of rows that ask the same or nearly, a list for each group of two or more. `moved`
-    counts, for test and validation, the rows that left it because their prompt is elsewhere, and `near` those
-    among them that are nearly, not exactly, what is elsewhere.
+    `alike` are the rows that ask the same or nearly, and those of one source. `moved` counts, for test and
+    validation, the rows that left it because their prompt or their source is elsewhere; among them `near`
+    those whose prompt is nearly, not exactly, elsewhere, and `source` those of which the source alone is.
     """
 
     splits: dict[str, list[Row]]
     left_out: list[Row]
     moved: dict[str, int]
     near: dict[str, int]
-    groups: list[list[int]]
+    source: dict[str, int]
+    alike: Alike
 
 
 def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
-    """Splits that share no prompt; of labelled rows each split has its share of every label.
+    """Splits that share no prompt and no source; of labelled rows each has its share of every label.
 
-    A row of the test or validation split whose prompt stands elsewhere, exactly or nearly, is moved to train.
+    Rows of one source are drawn together. A row of the test or validation split whose prompt stands
+    elsewhere, exactly or nearly, or whose source ends in another split, is moved to train.
     Its place is taken by a training row of the same label whose prompt occurs once or, when there is none, by
     rows that have theirs among themselves only, so that the splits keep their sizes as far as can be. What
     balancing leaves out counts as trained on.
@@ -45,14 +52,33 @@ def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
     left_out = sorted(set(range(len(found))) - set(drawn))
     if config.shuffle:
         random.Random(config.seed).shuffle(drawn)
-    splitting = _Splitting(found, labels, _shares(drawn, labels, config), left_out)
-    moved, near = {}, {}
+    near_groups, sources = prompt_groups(found), source_groups(found)
+    shares = _shares(_together(drawn, sources), labels, config)
+    splitting = _Splitting(found, labels, shares, left_out, near_groups, sources)
+    moved, near, source = {}, {}, {}
     for name in ("test", "validation"):
-        moved[name], near[name] = splitting.move_leaks(name)
+        moved[name], near[name], source[name] = splitting.move_leaks(name)
     splitting.fill_untested()
     splitting.check_tested(moved["test"])
     splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
-    return Parted(splits, [found[place] for place in left_out], moved, near, splitting.groups())
+    alike = Alike(*(_members(found, groups) for groups in (near_groups, sources)))
+    return Parted(splits, [found[place] for place in left_out], moved, near, source, alike)
+
+
+def _members(found: Sequence[Row], groups: Sequence[int]) -> list[list[int]]:
+    """The ids of the rows of each group that has more than one."""
+    members: dict[int, list[int]] = {}
+    for row, group in zip(found, groups, strict=True):
+        members.setdefault(group, []).append(row["id"])
+    return [ids for ids in members.values() if len(ids) > 1]
+
+
+def _together(drawn: Places, sources: Sequence[int]) -> Places:
+    """The same places, those of one source behind the first of them."""
+    of_source: dict[int, Places] = {}
+    for place in drawn:
+        of_source.setdefault(sources[place], []).append(place)
+    return [place for members in of_source.values() for place in members]
 
 
 def _check_labels(labels: Sequence[str], config: RowsConfig) -> None:
@@ -109,36 +135,40 @@ class _Splitting:
     """Splits in the making."""
 
     def __init__(
-        self, found: Sequence[Row], labels: Sequence[str], splits: dict[str, Places], left_out: Places
+        self,
+        found: Sequence[Row],
+        labels: Sequence[str],
+        splits: dict[str, Places],
+        left_out: Places,
+        near: Sequence[int],
+        sources: Sequence[int],
     ) -> None:
         self.splits = splits
         self._found = found
         self._labels = labels
         self._left_out = left_out
         self._prompts = [prompt_of(row) for row in found]
-        self._group = prompt_groups(found)
+        self._near = near
+        joined = Groups(len(found))
+        for groups in (near, sources):
+            joined.join(np.array(list(enumerate(groups)), dtype=np.int64).reshape(-1, 2))
+        self._group = joined.smallest().tolist()
         self._size = Counter(self._group)
 
-    def groups(self) -> list[list[int]]:
-        """The ids of the rows of each group that has more than one."""
-        members: dict[int, list[int]] = {}
-        for row, group in zip(self._found, self._group, strict=True):
-            if self._size[group] > 1:
-                members.setdefault(group, []).append(row["id"])
-        return list(members.values())
-
-    def move_leaks(self, name: str) -> tuple[int, int]:
-        """How many rows left the split, and how many of them for a near duplicate."""
+    def move_leaks(self, name: str) -> tuple[int, int, int]:
+        """How many rows left the split, of them for a near duplicate, and for their source alone."""
         elsewhere = [place for other in SPLITS if other != name for place in self.splits[other]]
         elsewhere += self._left_out
         groups = {self._group[place] for place in elsewhere}
         leaks = [place for place in self.splits[name] if self._group[place] in groups]
+        asked = {self._near[place] for place in elsewhere} if leaks else set()
         prompts = {self._prompts[place] for place in elsewhere} if leaks else set()
-        near = sum(self._prompts[place] not in prompts for place in leaks)
+        near = [place for place in leaks if self._prompts[place] not in prompts]
+        source = sum(self._near[place] not in asked for place in near)
         self._move(leaks, name, "train")
         if leaks:
             self._replace(name, Counter(self._labels[place] for place in leaks))
-        return len(leaks), near
+        return len(leaks), len(near) - source, source
 
     def _replace(self, name: str, wanted: Counter[str]) -> None:
         """Move whole groups of a label from train, the smallest first, as long as they are wanted."""

@@ -1,7 +1,7 @@
 """The rows stage: files in, one form of rows out, split without leaks."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.config import RowsConfig
 from tasks.errors import StageError
 from tasks.json_files import write_json
-from tasks.reading import RowError
+from tasks.reading import Record, RowError, short, type_of
 from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
 from tasks.rows.files import DataFile, data_files, records_of
 from tasks.rows.formats import Layout, check_columns, layout_of
@@ -29,9 +29,10 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
 
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
-    duplicates (`near`) among it; `groups.json` says which rows ask the same or nearly. `set_aside.jsonl`
-    names the malformed rows, if any; `left_out.jsonl` holds what balancing left out, none of it nearly a row
-    of validation or test.
+    duplicates (`near`) and rows whose source stands elsewhere (`source`) among it; `groups.json` says which
+    rows ask the same or nearly, or are of one source, which a test row names too (`source`).
+    `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds what balancing left out, none
+    of it nearly a row of validation or test.
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
     test on.
@@ -40,12 +41,13 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     reading.read(source)
     run.phase(f"looking for near duplicates among {len(reading.found):,} rows")
     parted = split_rows(reading.found, config)
+    source_of = {row: f"row {ids[0]}" for ids in parted.alike.sources for row in ids}
     for name, members in parted.splits.items():
-        plain_texts_opened = map(_opened, members) if name == "test" else members
-        write_rows(run.out / f"{name}.jsonl", plain_texts_opened)
+        written = [_opened(_named(row, source_of)) for row in members] if name == "test" else members
+        write_rows(run.out / f"{name}.jsonl", written)
     if config.balance:
         write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
-    write_groups(run.out, parted.groups)
+    write_groups(run.out, parted.alike)
     if reading.set_aside:
         write_rows(run.out / "set_aside.jsonl", reading.set_aside)
         run.log_table(reading.set_aside[:SHOWN], "set_aside.json")
@@ -58,6 +60,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         "splits": sizes,
         "moved": parted.moved,
         "near": parted.near,
+        "source": parted.source,
         "set_aside": len(reading.set_aside),
         "left_out": len(parted.left_out),
     }
@@ -74,6 +77,11 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
 
 def _labels(members: Iterable[Row]) -> dict[str, int]:
     return dict(sorted(Counter(row["label"] for row in members).items()))
+
+
+def _named(row: Row, source_of: Mapping[int, str]) -> Row:
+    """A test row with its source, where others are of it: their scores are not independent."""
+    return {"source": source_of[row["id"]]} | row if row["id"] in source_of else row
 
 
 def _opened(row: Row) -> Row:
@@ -118,7 +126,7 @@ class _Reading:
         self._check_kind(file, layout)
         for record in chain(first, records):
             try:
-                row = layout.row(record)
+                row = layout.row(record) | self._source(record)
             except RowError as error:
                 self._malformed(error)
                 continue
@@ -126,6 +134,18 @@ class _Reading:
             self.formats[layout.format] += 1
             if len(self.found) % PROGRESS_EVERY == 0:
                 self._run.progress(len(self.found), 0, "rows", file.name)
+
+    def _source(self, record: Record) -> Row:
+        """What `rows.group_by` says the row is of. Raises RowError where it says nothing."""
+        column, (where, values) = self._config.group_by, record
+        if column is None:
+            return {}
+        value = values.get(column)
+        if not isinstance(value, str | int) or value == "":
+            there = "is empty" if column in values else f"is not among its columns ({', '.join(values)})"
+            found = there if value in (None, "") else f"is {type_of(value)}: {short(value)}"
+            raise RowError(where, f"{column!r}, named by rows.group_by, {found}; expected text or a number")
+        return {"source": str(value)}
 
     def _malformed(self, error: RowError) -> None:
         if self._config.malformed == "stop":

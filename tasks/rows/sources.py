@@ -1,0 +1,107 @@
+"""Which rows come from one source: turns of one conversation, questions about one passage.
+
+The unit of a split is the source, not the row: a test row whose conversation goes on in a training row has
+been read before it is asked. Rows share a source when
+
+- a column that the user names (`rows.group_by`) has the same value in them, or
+- one's conversation is the beginning of the other's, or both begin with the same turns, of 20 words at least
+  (a conversation that was expanded turn by turn), or
+- their input is the same text of 20 words at least, or one of the parts of their prompts begins with the same
+  32 words. What more than 50 rows or a tenth of all have in common is a template, and no source.
+"""
+
+import hashlib
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.duplicates import Groups, words_of
+
+Row = dict[str, Any]
+
+RULE = 1  # raised when other rows come to be of one source
+SHARED_WORDS = 20  # that two conversations begin with, or that a passage has
+PREFIX_WORDS = 32  # that two prompts begin with
+TEMPLATE_ROWS, TEMPLATE_SHARE, FEW = 50, 0.1, 10  # a text in more of the rows is a template
+
+
+def source_groups(rows: Sequence[Row]) -> list[int]:
+    """For each row the first that is of the same source, itself where there is no other."""
+    groups = Groups(len(rows))
+    join_sources(groups, rows)
+    return groups.smallest().tolist()
+
+
+def join_sources(groups: Groups, rows: Sequence[Row]) -> None:
+    """Join in `groups` the places of rows of one source."""
+    groups.join(_linked((place, row["source"]) for place, row in enumerate(rows) if "source" in row))
+    groups.join(_conversations(rows))
+    most = max(FEW, min(TEMPLATE_ROWS, int(TEMPLATE_SHARE * len(rows))))
+    passages = ((place, passage) for place, row in enumerate(rows) for passage in _passages(row))
+    groups.join(_linked(passages, most))
+
+
+def _linked(found: Iterable[tuple[int, Hashable]], most: int | None = None) -> np.ndarray:
+    """Pairs of the first place of each value and each of its others; not of one in more than `most`."""
+    places: dict[Hashable, list[int]] = {}
+    for place, value in found:
+        places.setdefault(value, []).append(place)
+    pairs = [
+        (first, other)
+        for first, *others in places.values()
+        if most is None or len(others) < most
+        for other in others
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _conversations(rows: Sequence[Row]) -> np.ndarray:
+    """Pairs of rows of which one is the beginning of the other, or that begin with the same turns."""
+    whole: dict[bytes, int] = {}
+    begun: list[tuple[int, bytes, int]] = []
+    for place, row in enumerate(rows):
+        *before, (digest, _) = _exchanges(row)
+        whole.setdefault(digest, place)
+        begun += [(place, digest, words) for digest, words in before]
+    first: dict[bytes, int] = {}
+    pairs = []
+    for place, digest, words in begun:
+        if (other := whole.get(digest)) is not None:
+            pairs.append((other, place))
+        elif words >= SHARED_WORDS:
+            pairs.append((first.setdefault(digest, place), place))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
+    """After each answer of a row's conversation: the digest of all up to there, and how many words it has.
+
+    What the system says belongs to no conversation in particular.
+    """
+    said, words = hashlib.blake2b(digest_size=16), 0
+    asked = "\n".join(filter(None, (row.get("instruction", row.get("text", "")), row.get("input", ""))))
+    answer = next(row[field] for field in ("output", "chosen", "label") if field in row)
+    last = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    for turn in [*row.get("messages", ()), *last]:
+        if turn["role"] == "system":
+            continue
+        spoken = words_of(turn["content"])
+        words += len(spoken)
+        said.update("\n".join((turn["role"], *spoken, "")).encode())
+        if turn["role"] == "assistant":
+            yield said.digest(), words
+
+
+def _passages(row: Row) -> Iterator[bytes]:
+    """Digests of what a source gives to each of its rows: the whole input, and how each part begins."""
+    for part in ("instruction", "input", "text"):
+        words = words_of(row.get(part, ""))
+        if part == "input" and len(words) >= SHARED_WORDS:
+            yield _digest(part, words)
+        if len(words) > PREFIX_WORDS:
+            yield _digest("beginning", words[:PREFIX_WORDS])
+
+
+def _digest(kind: str, words: Sequence[str]) -> bytes:
+    return hashlib.blake2b("\n".join((kind, *words)).encode(), digest_size=16).digest()
