@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.comparison.pairs import Pair
-from tasks.comparison.scores import shown_by
+from tasks.comparison.scores import shown_by, sources_of
 from tasks.config import CompareConfig
 from tasks.judge.answers import ANSWERS, Answers
 from tasks.judge.asking import Verdict, ask
@@ -62,6 +62,7 @@ def choices(
     if (apart["low"] or 0.0) > config.max_contradictions:
         status = "judge_contradicts_itself"
     chose_first = sum(answer > EVEN for line in asked for answer in (line["first"], TOP - line["second"]))
+    others = [None if one is None else TOP - one for one in points]
     summary = {
         "scorer": scorer,
         "kind": "judge",
@@ -71,7 +72,7 @@ def choices(
         "decided_in_code": len(pairs) - len(open_rows),
         "contradictions": apart,
         "chose_the_first": share_of(chose_first, 2 * len(asked)),
-        **shown_by(config, points, [None if one is None else TOP - one for one in points], status),
+        **shown_by(config, points, others, status, sources_of(pairs)),
     }
     return summary, lines, [call for verdict in verdicts for call in verdict.calls]
 

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.comparison.pairs import Judged, Pair
 from tasks.config import CompareConfig
 from tasks.statistics.comparing import difference_bounds, outcomes, sign_flip_test, smallest_detectable
-from tasks.statistics.intervals import paired_interval
+from tasks.statistics.intervals import Sources, paired_interval
 
 Json = dict[str, Any]
 Points = Sequence[float | None]
@@ -31,12 +31,21 @@ def _difference(config: CompareConfig, scorer: str, a: Judged, b: Judged, pairs:
     entries = [a.entry(scorer), b.entry(scorer)]
     statuses = [entry["status"] for entry in entries if entry]
     status = next((status for status in statuses if status != "ok"), "ok")
-    return {"scorer": scorer, "kind": entries[0]["kind"]} | shown_by(config, ours, theirs, status)
+    return {"scorer": scorer, "kind": entries[0]["kind"]} | shown_by(
+        config, ours, theirs, status, sources_of(pairs)
+    )
 
 
-def shown_by(config: CompareConfig, ours: Points, theirs: Points, status: str = "ok") -> Json:
+def sources_of(pairs: Sequence[Pair]) -> list[str | None]:
+    return [pair.a.source for pair in pairs]
+
+
+def shown_by(
+    config: CompareConfig, ours: Points, theirs: Points, status: str = "ok", sources: Sources = ()
+) -> Json:
     """The statistics of paired points; without a mean to trust on either side there are only the bounds."""
-    both = [(x, y) for x, y in zip(ours, theirs, strict=True) if x is not None and y is not None]
+    every = zip(ours, theirs, sources or [None] * len(ours), strict=True)
+    both = [(x, y, source) for x, y, source in every if x is not None and y is not None]
     low, high = difference_bounds(ours, theirs)
     known = {
         "status": status,
@@ -50,14 +59,14 @@ def shown_by(config: CompareConfig, ours: Points, theirs: Points, status: str = 
     if status != "ok" or not both:
         nothing = ("difference", "low", "high", "p", "smallest_detectable", "wins", "ties", "losses")
         return known | dict.fromkeys(nothing)
-    first, second = zip(*both, strict=True)
-    moved = [x - y for x, y in both]
-    difference, low, high = paired_interval(first, second, config.resamples, config.seed)
+    first, second, of = zip(*both, strict=True)
+    moved = [x - y for x, y, _ in both]
+    difference, low, high = paired_interval(first, second, config.resamples, config.seed, of)
     return known | {
         "difference": difference,
         "low": low,
         "high": high,
-        "p": sign_flip_test(moved, config.permutations, config.seed),
-        "smallest_detectable": smallest_detectable(moved),
+        "p": sign_flip_test(moved, config.permutations, config.seed, of),
+        "smallest_detectable": smallest_detectable(moved, sources=of),
         **asdict(outcomes(moved, config.tie)),
     }

@@ -71,6 +71,7 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
             "label": row["label"],
             "predicted": data.labels[predicted],
             "probability": probability,
+            **({"source": row["source"]} if "source" in row else {}),
             **{baseline.name: data.labels[baseline.predicted[place]] for baseline in baselines},
         }
         for place, (row, predicted, probability) in enumerate(
@@ -82,10 +83,20 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
 def _write_scores(config: ClassifyConfig, run: StageRun, predictions: Sequence[Json]) -> None:
     """The test rows' scores as the judge writes those of responses: a right label has 100, a wrong one 0."""
     scores = [100.0 if row["predicted"] == row["label"] else 0.0 for row in predictions]
-    lines = [{"id": row["id"], SCORER: score} for row, score in zip(predictions, scores, strict=True)]
+    sources = [row.get("source") for row in predictions]
+    lines = [
+        {"id": row["id"], SCORER: score} | ({"source": source} if source else {})
+        for row, score, source in zip(predictions, scores, sources, strict=True)
+    ]
     write_lines(run.out / "scores.jsonl", lines)
     summary = summarise(
-        SCORER, "metric", scores, max_missing=0.0, resamples=config.resamples, seed=config.seed
+        SCORER,
+        "metric",
+        scores,
+        max_missing=0.0,
+        resamples=config.resamples,
+        seed=config.seed,
+        sources=sources,
     )
     write_json(run.out / "scores.json", {"headline": SCORER, "scores": [summary], "categories": {}})
 

@@ -17,7 +17,7 @@ DECIDED: dict[Kind, float] = {"empty": 0.0, "identical": 100.0, "echoed": 0.0, "
 RESPONSES = "responses.jsonl"  # one row with its response a line
 
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
-OPTIONAL = {"category": str, "tokens": int, "cut": bool, "reference_tokens": int}
+OPTIONAL = {"category": str, "source": str, "tokens": int, "cut": bool, "reference_tokens": int}
 HIGHEST_LOSS = 700.0  # nats per token; the perplexity of more is no number of 64 bits
 
 
@@ -36,6 +36,8 @@ class Row:
     prompt: str
     response: str
     category: str | None = None
+    source: str | None = None
+    """What other rows come from as well; None where the row stands for itself."""
     tokens: int | None = None
     cut: bool | None = None
     reference_loss: float | None = None
@@ -80,6 +82,7 @@ def _row(value: dict[str, Any], place: str) -> Row:
         prompt=value["prompt"],
         response=value["response"],
         category=value.get("category"),
+        source=value.get("source"),
         tokens=value.get("tokens"),
         cut=value.get("cut"),
         reference_loss=_loss(value, place),

@@ -9,6 +9,7 @@ from tasks.json_files import read_json, read_lines
 from tasks.preflight.report import Report
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
+SCORES = "scores.jsonl"
 PREFLIGHT, HISTORY = "preflight.json", "history.jsonl"
 TRAININGS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
 
@@ -21,6 +22,8 @@ class Candidate:
 
     entry: Mapping[str, Any]
     scores: Scores
+    sources: Mapping[int, str | None]
+    """What other rows a row comes with, by id."""
     rows: str
     """The digest of the rows that were scored."""
     judges: list[list[str]] = field(default_factory=list)
@@ -34,8 +37,9 @@ class Candidate:
     def of(cls, rows: str, scores: Path, trained: Mapping[str, Path]) -> Self:
         """Read from the outputs of the stages; `trained` are those of the trainings, by input name."""
         _, entry, per_row = read_scores(scores)
+        sources = {line["id"]: line.get("source") for line in read_lines(scores / SCORES)}
         failed = tuple(failed_proofs(trained))
-        return cls(entry, per_row, rows, judged_by(scores), audit_of(scores), failed)
+        return cls(entry, per_row, sources, rows, judged_by(scores), audit_of(scores), failed)
 
     @property
     def scorer(self) -> str:
@@ -52,7 +56,7 @@ def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
     summary = read_json(folder / "scores.json")
     headline = summary["headline"]
     entry = next(entry for entry in summary["scores"] if entry["scorer"] == headline)
-    return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / "scores.jsonl")}
+    return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / SCORES)}
 
 
 def judged_by(folder: Path) -> list[list[str]]:

@@ -105,7 +105,7 @@ def _by_scores(
     if isinstance(theirs, str):
         return _Found(False, theirs, against)
     pairs = [
-        (score, theirs[row])
+        (score, theirs[row], candidate.sources[row])
         for row, score in candidate.scores.items()
         if score is not None and theirs.get(row) is not None
     ]
@@ -114,8 +114,8 @@ def _by_scores(
             f"{len(pairs)} rows have a score of both it and {against}; a comparison needs {config.min_rows}"
         )
         return _Found(False, text, against)
-    ours, other = zip(*pairs, strict=True)
-    difference, low, high = paired_interval(ours, other, config.resamples, config.seed)
+    ours, other, sources = zip(*pairs, strict=True)
+    difference, low, high = paired_interval(ours, other, config.resamples, config.seed, sources)
     better = low > config.margin
     text = (
         f"{difference:+.1f} points against {against} (95% {low:+.1f} to {high:+.1f}), "

@@ -121,13 +121,14 @@ def _named(entry: Json, answers: Answers) -> Json:
 def _difference(scorer: str, ours: Answers, theirs: Answers, seed: int) -> Json:
     """Over the rows that have both scores; None where either has no mean to trust."""
     pairs = [
-        (line[scorer], theirs.lines[row][scorer])
+        (line[scorer], theirs.lines[row][scorer], line.get("source"))
         for row, line in ours.lines.items()
         if line[scorer] is not None and theirs.lines[row][scorer] is not None
     ]
     difference = low = high = None
     if ours.entry(scorer)["status"] == theirs.entry(scorer)["status"] == "ok" and pairs:
-        difference, low, high = paired_interval(*zip(*pairs, strict=True), RESAMPLES, seed)
+        own, other, sources = zip(*pairs, strict=True)
+        difference, low, high = paired_interval(own, other, RESAMPLES, seed, sources)
     return {"difference": difference, "low": low, "high": high, "rows": len(pairs)}
 
 

@@ -27,15 +27,16 @@ def behaviour(
     if tokens := [row.tokens for row in rows if row.tokens is not None]:
         found["length_tokens"] = _length(tokens, resamples, seed)
     found["length_words"] = _length(words, resamples, seed)
-    weighed = [(row.reference_loss, row.reference_tokens) for row in rows if row.reference_tokens]
-    if known := [(loss, count) for loss, count in weighed if loss is not None]:
-        perplexity, low, high = perplexity_interval(*zip(*known, strict=True), resamples, seed)
+    weighed = [(row.reference_loss, row.reference_tokens, row.source) for row in rows if row.reference_tokens]
+    if known := [each for each in weighed if each[0] is not None]:
+        losses, counts, sources = zip(*known, strict=True)
+        perplexity, low, high = perplexity_interval(losses, counts, resamples, seed, sources)
         found["reference_perplexity"] = {
             "perplexity": perplexity,
             "low": low,
             "high": high,
             "rows": len(known),
-            "tokens": sum(count for _, count in known),
+            "tokens": sum(counts),
         }
     return found
 

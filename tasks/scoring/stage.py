@@ -183,7 +183,7 @@ def _joined(texts: Mapping[str, str | None]) -> str | None:
 
 def _carried(row: Row) -> Json:
     """What the response brought along, as far as it did."""
-    carried = {"tokens": row.tokens, "cut": row.cut, "reference_perplexity": None}
+    carried = {"source": row.source, "tokens": row.tokens, "cut": row.cut, "reference_perplexity": None}
     if row.reference_loss is not None:
         carried["reference_perplexity"] = math.exp(row.reference_loss)
     return {name: value for name, value in carried.items() if value is not None}
@@ -203,6 +203,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
             resamples=config.resamples,
             seed=config.seed,
             believed=scored.believes(scorer) if judged else True,
+            sources=[row.source for row in rows],
             missing_because=reasons(scored.verdicts.get(scorer, ())),
             beside={"words": scored.words} | ({CHRF: scored.scores[CHRF]} if judged else {}),
         )

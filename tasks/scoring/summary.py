@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.judge.forms import TOP
-from tasks.statistics.intervals import bootstrap_interval
+from tasks.statistics.intervals import Sources, bootstrap_interval
 from tasks.statistics.ranking import spearman, spearman_interval
 
 BINS = 10
@@ -38,6 +38,7 @@ def summarise(
     max_missing: float,
     resamples: int,
     seed: int,
+    sources: Sources = (),
     believed: bool = True,
     missing_because: Sequence[Mapping[str, Any]] = (),
     beside: Mapping[str, Sequence[float | None]] | None = None,
@@ -52,7 +53,12 @@ def summarise(
     status: Status = "ok" if believed else "judge_failed_audit"
     if believed and too_many_missing(scores, max_missing):
         status = "too_many_missing"
-    mean, low, high = bootstrap_interval(present, resamples, seed) if status == "ok" else (None,) * 3
+    mean = low = high = None
+    if status == "ok":
+        scored = [place for place, score in enumerate(scores) if score is not None]
+        mean, low, high = bootstrap_interval(
+            present, resamples, seed, [sources[place] for place in scored] if sources else ()
+        )
     lowest, highest = worst_case_bounds(scores)
     return {
         "scorer": scorer,

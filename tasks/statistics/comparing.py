@@ -6,26 +6,29 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.statistics.intervals import DRAWS_AT_ONCE, Z, wilson_interval
+from tasks.statistics.intervals import DRAWS_AT_ONCE, Sources, Z, by_source, wilson_interval
 
 ENUMERATED = 16  # differences up to which all 65,536 choices of signs are tried
 ROUNDING = 1e-10  # of the sum of sizes: how far two sums may differ that are equal but for rounding
 
 
-def sign_flip_test(differences: Sequence[float], permutations: int, seed: int) -> float:
+def sign_flip_test(
+    differences: Sequence[float], permutations: int, seed: int, sources: Sources = ()
+) -> float:
     """Two-sided p-value of the mean of paired `differences`, were each as likely to be of the other sign.
 
-    That is Fisher's randomisation test (The Design of Experiments, 1935, section 21). Zeros have no sign and
-    take no part; without any other difference the p-value is 1. It is exact for up to 16 differences that
-    are not zero, where `permutations` and `seed` have no effect. For more, that many choices of signs are
-    drawn, and the observed one counts as one of them, so that it is never 0 (Phipson and Smyth, Permutation
-    P-values Should Never Be Zero, 2010).
+    That is Fisher's randomisation test (The Design of Experiments, 1935, section 21). Differences of one
+    source change their sign together. Zeros have no sign and take no part; without any other difference the
+    p-value is 1. It is exact for up to 16 differences that are not zero, where `permutations` and `seed` have
+    no effect. For more, that many choices of signs are drawn, and the observed one counts as one of them, so
+    that it is never 0 (Phipson and Smyth, Permutation P-values Should Never Be Zero, 2010).
 
     Raises ValueError when a difference is not finite or `permutations` is below 1.
     """
     sample = np.asarray(differences, dtype=np.float64)
     if not np.isfinite(sample).all() or permutations < 1:
         raise ValueError(f"the test needs finite differences and a permutation; found {permutations} of them")
+    sample, _ = by_source(sample, sources)
     sample = sample[sample != 0.0]
     if sample.size == 0:
         return 1.0
@@ -45,7 +48,9 @@ def sign_flip_test(differences: Sequence[float], permutations: int, seed: int) -
     return (reached + 1) / (permutations + 1)
 
 
-def smallest_detectable(differences: Sequence[float], power: float = 0.8) -> float | None:
+def smallest_detectable(
+    differences: Sequence[float], power: float = 0.8, sources: Sources = ()
+) -> float | None:
     """The true mean difference that as many rows, as varied as these, would show with chance `power`.
 
     In the units of `differences`: (z_0.975 + z_power) standard errors of their mean, for a two-sided test at
@@ -59,9 +64,12 @@ def smallest_detectable(differences: Sequence[float], power: float = 0.8) -> flo
         raise ValueError(
             f"needed are finite differences and a power between 0 and 1; found a power of {power}"
         )
-    if sample.size < 2 or sample.min() == sample.max():
+    sums, sizes = by_source(sample, sources)
+    if sums.size < 2 or sample.min() == sample.max():
         return None
-    return float((Z + NormalDist().inv_cdf(power)) * sample.std(ddof=1) / sample.size**0.5)
+    apart = sums - sample.mean() * (1 if sizes is None else sizes)
+    error = (np.square(apart).sum() * sums.size / (sums.size - 1)) ** 0.5 / sample.size
+    return float((Z + NormalDist().inv_cdf(power)) * error)
 
 
 @dataclass(frozen=True)

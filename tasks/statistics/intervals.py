@@ -6,6 +6,11 @@ means are taken. Of more than MANY rows these percentiles are worked out instead
 approximation (Davison and Hinkley, Saddlepoint Approximations in Resampling Methods, 1988), which is then
 nearer to what infinitely many resamples would give than ten thousand are; unless a single row weighs so much
 that it is not. Those of shares are Wilson's.
+
+Rows of one source (turns of one conversation, questions about one passage) are drawn together: what makes
+one of them hard makes the others hard, so that as many rows of few sources tell less (the cluster bootstrap;
+Field and Welsh, Bootstrapping Clustered Data, 2007). `sources` names the source of each row; None, or no
+sources at all, is a row of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +25,31 @@ MANY = 10_000  # rows, beyond which percentiles are worked out
 HEAVIEST = 0.1  # of a standard error, that a row may weigh where they are
 STEPS, EXACT = 50, 1e-6  # of an iteration, and how near to a deviate it comes
 
+Sources = Sequence[str | None]
 
-def bootstrap_interval(values: Sequence[float], resamples: int, seed: int) -> tuple[float, float, float]:
+
+def by_source(values: np.ndarray, sources: Sources) -> tuple[np.ndarray, np.ndarray | None]:
+    """The sums of `values` (rows,) by source, and how many rows each has; None where each has one.
+
+    Raises ValueError when there are sources, and not one a row.
+    """
+    if not any(sources):
+        return values, None
+    if len(sources) != len(values):
+        raise ValueError(f"there are {len(sources)} sources of {len(values)} values")
+    numbers: dict[str | int, int] = {}
+    places = [
+        numbers.setdefault(place if source is None else source, len(numbers))
+        for place, source in enumerate(sources)
+    ]
+    if len(numbers) == len(values):
+        return values, None
+    return np.bincount(places, values), np.bincount(places).astype(np.float64)
+
+
+def bootstrap_interval(
+    values: Sequence[float], resamples: int, seed: int, sources: Sources = ()
+) -> tuple[float, float, float]:
     """Mean of `values` and its 95% percentile bootstrap interval, as (mean, low, high).
 
     The interval always holds the mean, which a handful of resamples alone would not promise.
@@ -34,7 +62,7 @@ def bootstrap_interval(values: Sequence[float], resamples: int, seed: int) -> tu
     smallest, largest = float(sample.min()), float(sample.max())
     if smallest == largest:  # exactly, where a rounded mean might differ in its last bit
         return smallest, smallest, smallest
-    return _ratio_interval(sample, None, resamples, seed)
+    return _ratio_interval(*by_source(sample, sources), resamples, seed)
 
 
 def cautious_interval(
@@ -62,7 +90,7 @@ def cautious_interval(
 
 
 def perplexity_interval(
-    losses: Sequence[float], tokens: Sequence[int], resamples: int, seed: int
+    losses: Sequence[float], tokens: Sequence[int], resamples: int, seed: int, sources: Sources = ()
 ) -> tuple[float, float, float]:
     """Perplexity over all tokens and its 95% interval, as (perplexity, low, high); rows are resampled.
 
@@ -75,6 +103,7 @@ def perplexity_interval(
     sums = np.asarray(losses, dtype=np.float64) * weights
     if sums.size == 0:
         raise ValueError("a perplexity needs at least one row")
+    (sums, _), (weights, _) = by_source(sums, sources), by_source(weights, sources)
     perplexity, low, high = np.exp(_ratio_interval(sums, weights, resamples, seed))
     return float(perplexity), float(low), float(high)
 
@@ -179,7 +208,7 @@ def share_of(count: int, of: int) -> dict[str, float | int | None]:
 
 
 def paired_interval(
-    a: Sequence[float], b: Sequence[float], resamples: int, seed: int
+    a: Sequence[float], b: Sequence[float], resamples: int, seed: int, sources: Sources = ()
 ) -> tuple[float, float, float]:
     """Mean of `a - b` over the same rows and its 95% interval, as (difference, low, high).
 
@@ -192,4 +221,4 @@ def paired_interval(
     if len(a) != len(b):
         raise ValueError(f"paired scores are of the same rows; found {len(a)} and {len(b)}")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return bootstrap_interval(differences, resamples, seed)
+    return bootstrap_interval(differences, resamples, seed, sources)
