@@ -1,6 +1,7 @@
 """Rewordings: the same question in other words is found, another question is not, however many there are."""
 
 from collections import defaultdict
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,13 +10,20 @@ from hypothesis import strategies as st
 
 from tasks import rewordings
 from tasks.duplicates import Groups, words_of
-from tasks.rewordings import AROUND, AROUND_LABELLED, LONGEST, join_rewordings
+from tasks.rewordings import AROUND, LONGEST, join_rewordings
 
 
 def traces(prompt, answer, around=AROUND):
     """The rule row by row: two prompts are rewordings when they have a trace in common."""
     said = words_of(answer) or (answer.strip(),)
     parts = [words_of(part) for part in prompt]
+    if sum(map(len, parts)) >= rewordings.CONTENT:  # the same but for politeness, of which these have none
+        yield "polite", tuple(parts)
+    if rewordings.TWO_FROM <= sum(map(len, parts)) <= rewordings.TWO_TO:
+        words = [(place, word) for place, part in enumerate(parts) for word in part]
+        for count in (len(words), len(words) - 1, len(words) - 2):
+            for left in combinations(words, count):
+                yield said, "two", len(parts), left
     if any(len(part) >= around for part in parts):
         yield tuple(sorted(said)), tuple(tuple(sorted(part)) for part in parts)
     for place, part in enumerate(parts):
@@ -56,6 +64,53 @@ def test_the_same_question_in_other_words_is_found(one, other):
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        "Please explain recursion",
+        "Could you explain recursion, please?",
+        "Explain the recursion for me.",
+        "Kindly explain RECURSION, thanks!",
+        "Bitte explain recursion",
+    ],
+)
+def test_pitfall_27_politeness_makes_no_new_question_whatever_the_answers(asked):
+    assert groups(("Explain recursion", "It calls itself."), (asked, "A function in terms of itself.")) == [
+        0,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("rest", ["", "Write", "Explain iteration", "Explain recursion in C"])
+def test_pitfall_27_what_is_left_without_politeness_must_be_the_same_and_more_than_a_word(rest):
+    assert groups((f"{rest} please", "x"), ("Explain recursion", "y"), ("please write", "z")) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "the cat sat in the mat all night",  # two replaced
+        "the cat sat on the mat all the long day",  # two put in
+        "the cat sat on the all day",  # one left out, one replaced
+        "sat the cat on the mat day all",  # two moved
+    ],
+)
+def test_pitfall_27_two_words_make_no_new_question_of_eight(other):
+    one = "the cat sat on the mat all day"
+    assert groups((one, "x"), (other, "x")) == [0, 0]
+    assert groups((one, "x"), (other, "y")) == [0, 1]
+
+
+def test_pitfall_27_a_labelled_text_with_other_numbers_is_the_same_text():
+    found, texts = (
+        Groups(2),
+        ["Call 0906 now to claim 500 pounds by 12:30", "Call 0871 now to claim 900 pounds by 8"],
+    )
+    join_rewordings(found, [(text,) for text in texts], ["spam"] * 2, labelled=True)
+    assert found.smallest().tolist() == [0, 0]
+    assert groups((texts[0], "spam"), (texts[1], "spam")) == [0, 1]
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         (("Add 12 and 35", "47"), ("Add 12 and 36", "48")),
@@ -92,7 +147,7 @@ def test_answers_are_compared_as_words_and_signs_alone_as_they_are():
 def test_texts_with_a_label_need_more_words_around():
     found = Groups(4)
     texts = ["I love it", "I love this", "I love it more than all", "I love it less than all"]
-    join_rewordings(found, [(text,) for text in texts], ["good"] * 4, AROUND_LABELLED)
+    join_rewordings(found, [(text,) for text in texts], ["good"] * 4, labelled=True)
     assert found.smallest().tolist() == [0, 1, 2, 2]
 
 
@@ -102,7 +157,7 @@ def test_a_long_prompt_is_left_to_the_rule_for_long_texts():
     assert groups((f"{words} and one", "x"), (f"{words} and two", "x")) == [0, 1]
 
 
-WORDS = st.lists(st.sampled_from("a b c".split()), max_size=4).map(" ".join)
+WORDS = st.lists(st.sampled_from("b c d".split()), max_size=4).map(" ".join)
 
 
 @given(st.lists(st.tuples(st.tuples(WORDS, WORDS), st.sampled_from(["x", "y z", "z y"])), max_size=12))
@@ -110,14 +165,16 @@ WORDS = st.lists(st.sampled_from("a b c".split()), max_size=4).map(" ".join)
 def test_exactly_the_rows_that_share_a_trace_are_joined(at_once, rows):
     """The search over hashes, of all rows or some at a time, against the rule row by row."""
     by_trace = defaultdict(list)
-    for place, (prompt, answer) in enumerate(rows):
-        for trace in traces(prompt, answer):
-            by_trace[trace].append(place)
-    expected = Groups(len(rows))
-    for places in by_trace.values():
-        for place in places[1:]:
-            expected.join(np.array([[places[0], place]]))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewordings, "TWO_FROM", 5)
+        patch.setattr(rewordings, "TWO_TO", 7)
+        for place, (prompt, answer) in enumerate(rows):
+            for trace in traces(prompt, answer):
+                by_trace[trace].append(place)
+        expected = Groups(len(rows))
+        for places in by_trace.values():
+            for place in places[1:]:
+                expected.join(np.array([[places[0], place]]))
         for name in ("_BLOCK", "_ENTRIES", "_CHECKED"):
             patch.setattr(rewordings, name, at_once)
         assert groups(*rows) == expected.smallest().tolist()
@@ -134,4 +191,4 @@ def test_a_trace_is_shared_where_one_word_or_the_order_differs(rows):
     reordered = sorted(a) == sorted(b) and len(a) >= AROUND
     alike = answer == other_answer and (shorter or replaced or reordered)
     shared = set(traces((one,), answer)) & set(traces((other,), other_answer))
-    assert bool(shared) == alike
+    assert bool(shared) == (alike or (a == b and len(a) >= rewordings.CONTENT))

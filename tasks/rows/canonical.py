@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.duplicates import WORD, Groups, folded, join_near_duplicates
 from tasks.json_files import read_lines, write_lines
-from tasks.rewordings import AROUND, AROUND_LABELLED, join_rewordings
+from tasks.rewordings import join_rewordings
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left_out"
@@ -60,8 +60,8 @@ def prompt_groups(rows: Sequence[Row]) -> list[int]:
     """For each row the first that asks the same, exactly, nearly or in other words, or by way of others."""
     groups, prompts = Groups(len(rows)), [_prompt_parts(row) for row in rows]
     join_near_duplicates(groups, prompts)
-    around = AROUND_LABELLED if any("label" in row for row in rows) else AROUND
-    join_rewordings(groups, prompts, [_answer(row) for row in rows], around)
+    labelled = any("label" in row for row in rows)
+    join_rewordings(groups, prompts, [_answer(row) for row in rows], labelled)
     return groups.smallest().tolist()
 
 
