@@ -58,7 +58,8 @@ def join_rewordings(
 ) -> None:
     """Join in `groups` the places of prompts that are rewordings; with `labelled` the answers are labels.
 
-    A prompt without an answer is a rewording by its politeness alone. Pairs that others link already are not looked at.
+    A prompt without an answer is a rewording by its politeness alone. Pairs that others link already are not
+    looked at.
     """
     around = AROUND_LABELLED if labelled else AROUND
     groups.join(_polite(prompts))
