@@ -28,6 +28,7 @@ from tasks.config import (
     PretrainConfig,
     PromoteConfig,
     ReportConfig,
+    Reuse,
     RowsConfig,
     StageConfig,
     TokenizeConfig,
@@ -59,6 +60,13 @@ class Profile(StageConfig):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str = ""
+    reuse: Annotated[
+        Reuse,
+        Field(
+            description="which earlier results count: auto, of this environment where numbers are computed "
+            "(training, generation, hf: judges) and of any for the rest"
+        ),
+    ] = "auto"
     corpus: Annotated[DownloadConfig | None, Field(description="text to pretrain on")] = None
     base: Annotated[
         BaseConfig | None, Field(description="a model of Hugging Face instead of pretraining one")

@@ -19,13 +19,14 @@ from flows.runs import PIPELINE
 from flows.secrets import load_secrets
 from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
 from flows.states import error_in
-from tasks.config import StageConfig
+from tasks.compute import required
+from tasks.config import Reuse, StageConfig
 from tasks.endings import end_the_dead, ending, held, lock_path
 from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
 from tasks.home import without_password
 from tasks.locks import holding
-from tasks.outputs import Reference
-from tasks.record import find, flat, stage_key
+from tasks.outputs import Reference, fault
+from tasks.record import MADE_BY, find, flat, reference_to, stage_key
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
 
 log = logging.getLogger(__name__)
@@ -49,22 +50,31 @@ class Outcome(BaseModel):
     cache_policy=None,
     persist_result=False,
 )
-def look_up(tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs) -> Reference | None:
+def look_up(
+    tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
+) -> Reference | None:
     digests = {name: reference.digest for name, reference in inputs.items()}
-    key = stage_key(STAGES[stage], config, digests | stage_fingerprints(config))
-    return find(tracking, STAGES[stage], key)
+    fingerprints = stage_fingerprints(config)
+    key = stage_key(STAGES[stage], config, digests | fingerprints)
+    return find(tracking, STAGES[stage], key, required(fingerprints, reuse))
 
 
 class Chain:
     """The stages of one pipeline run, under one MLflow parent run."""
 
     def __init__(
-        self, tracking: Tracking, run_id: str, refresh: Collection[str], pools: Pools | None = None
+        self,
+        tracking: Tracking,
+        run_id: str,
+        refresh: Collection[str],
+        pools: Pools | None = None,
+        reuse: Reuse = "auto",
     ) -> None:
         self.tracking = tracking
         self.run_id = run_id
         self.refresh = refresh
         self.pools = pools
+        self.reuse = reuse
         self.outcomes: list[Outcome] = []
 
     def run(
@@ -80,14 +90,23 @@ class Chain:
         console.begin(label)
         console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")
-        reference = None if refresh else search(self.tracking, stage, config, inputs)
+        reference = None if refresh else search(self.tracking, stage, config, inputs, self.reuse)
         if reference is None:
             with self._shown(label, started):
                 deployment = deployment_of(stage, config) if self.pools else None
                 if self.pools and deployment:
-                    run_on_pool(deployment, config, inputs, label, self.run_id, refresh, self.pools, _tell)
-                    made = look_up.fn(self.tracking, stage, config, inputs)
-                    reference = self._found(made, deployment)
+                    run_on_pool(
+                        deployment,
+                        config,
+                        inputs,
+                        label,
+                        self.run_id,
+                        refresh,
+                        self.reuse,
+                        self.pools,
+                        _tell,
+                    )
+                    reference = self._named(label, deployment)
                 else:
                     reference = self._run_here(stage, config, inputs, label, refresh)
         else:
@@ -125,13 +144,16 @@ class Chain:
         self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool
     ) -> Reference:
         with without_heartbeat():
-            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, return_state=True)
+            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, self.reuse, return_state=True)
         if state.is_completed():
             return Reference.model_validate(state.result())
         raise error_in(state)
 
-    def _found(self, reference: Reference | None, deployment: str) -> Reference:
-        if reference is None:
+    def _named(self, label: str, deployment: str) -> Reference:
+        """The output that a stage elsewhere has named on this pipeline's run, of whatever device's key."""
+        named = self.tracking.client.get_run(self.run_id).data.tags.get(MADE_BY + label)
+        reference = reference_to(self.tracking.client.get_run(named)) if named else None
+        if reference is None or fault(self.tracking, reference):
             raise StageError(
                 f"{deployment} is done, but its output is not in {without_password(self.tracking.uri)}. Do "
                 "its worker and this pipeline name the same server in MLFLOW_TRACKING_URI?"
@@ -140,7 +162,7 @@ class Chain:
 
     def link(self) -> None:
         """Name on the pipeline's run the runs that its stages are found in."""
-        links = {f"touchstone.stage.{outcome.name}": outcome.run_id for outcome in self.outcomes}
+        links = {MADE_BY + outcome.name: outcome.run_id for outcome in self.outcomes}
         if links:
             set_tags(self.tracking.client, self.run_id, links)
 
@@ -179,6 +201,7 @@ def pipeline_run(
     refresh: Collection[str],
     kind: str = PIPELINE,
     pools: Pools | None = None,
+    reuse: Reuse = "auto",
 ) -> Iterator[Chain]:
     """Open the MLflow run that stages are children of, and give it the end that they have.
 
@@ -198,7 +221,7 @@ def pipeline_run(
             **lineage(),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
-        chain = Chain(tracking, run_id, refresh, pools)
+        chain = Chain(tracking, run_id, refresh, pools, reuse)
         with ending(tracking, run_id, chain.link):
             link_to_mlflow(tracking, run_id)
             log_params(client, run_id, flat(settings))

@@ -83,7 +83,7 @@ def pipeline(
         if loaded.instructions:
             find_judges(loaded.judge)  # before anything takes time
         settings = loaded.model_dump(mode="json")
-        with pipeline_run(loaded.name, settings, again, pools=pools) as chain:
+        with pipeline_run(loaded.name, settings, again, pools=pools, reuse=loaded.reuse) as chain:
             made, audited = stages(chain, loaded)
             return conclude(chain, loaded, made, audited, started)
     except TouchstoneError as error:

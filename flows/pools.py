@@ -24,7 +24,7 @@ from pydantic import Field
 
 from flows.intervals import intervals
 from flows.states import error_in
-from tasks.config import AskConfig, StageConfig
+from tasks.config import AskConfig, Reuse, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError
 from tasks.outputs import Reference
 
@@ -68,14 +68,15 @@ def run_on_pool(
     label: str,
     parent: str,
     refresh: bool,
+    reuse: Reuse,
     pools: Pools,
     say: Callable[[str], None],
 ) -> None:
     """Run a stage as a deployment, as a child of the present flow run, until its output is in MLflow.
 
     What it logs of its progress is told through `say`. What a flow returns is kept on the machine that it
-    ran on, so nothing is returned. A child that crashes is started again, up to `pools.crashes` times: it
-    goes on from its checkpoint.
+    ran on, so nothing is returned: it names its MLflow run on that of `parent`. A child that crashes is
+    started again, up to `pools.crashes` times: it goes on from its checkpoint.
 
     Raises the child's own error; CrashedError, StoppedError when it crashed or was cancelled; StageError when
     no worker lives, Prefect is gone, or time is over. The child is cancelled when the caller is.
@@ -86,6 +87,7 @@ def run_on_pool(
         "label": label,
         "parent": parent,
         "refresh": refresh,
+        "reuse": reuse,
     }
     for attempt in range(pools.crashes + 1):
         try:

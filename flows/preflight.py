@@ -35,7 +35,8 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""
     started = time.monotonic()
     try:
-        with pipeline_run(profile.name, profile.model_dump(mode="json"), refresh, "preflight") as chain:
+        settings = profile.model_dump(mode="json")
+        with pipeline_run(profile.name, settings, refresh, "preflight", reuse=profile.reuse) as chain:
             made = prepare(chain, profile)
             inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
             config = PreflightConfig(

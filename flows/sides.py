@@ -7,9 +7,9 @@ from flows.runs import pipeline_run_of, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
 from tasks.outputs import Reference, read_aside
+from tasks.record import MADE_BY
 from tasks.tracking import Tracking, open_tracking
 
-STAGE = "touchstone.stage."  # tags of a run: the stages that its results are of
 GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
 
 
@@ -45,7 +45,7 @@ def side_of(text: str) -> Side:
 def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
     run = pipeline_run_of(tracking, run_id)
     made = {
-        name.removeprefix(STAGE): value for name, value in run.data.tags.items() if name.startswith(STAGE)
+        name.removeprefix(MADE_BY): value for name, value in run.data.tags.items() if name.startswith(MADE_BY)
     }
     models = {
         label.removeprefix(GENERATED): SCORED + label.removeprefix(GENERATED)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+from mlflow.exceptions import MlflowException
 from prefect import Flow, State, Task, flow, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
@@ -27,6 +28,7 @@ from flows.lineage import lineage, link_to_mlflow
 from flows.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.secrets import load_secrets
 from flows.states import failed
+from tasks.compute import resolved
 from tasks.config import (
     AskConfig,
     AuditConfig,
@@ -43,20 +45,22 @@ from tasks.config import (
     PromoteConfig,
     ReportConfig,
     ResponsesConfig,
+    Reuse,
     RowsConfig,
     StageConfig,
     TokenizeConfig,
 )
 from tasks.download import fingerprints
 from tasks.errors import StageError, TouchstoneError, UnreachableError
+from tasks.home import without_password
 from tasks.judge.identities import digests_of
 from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
-from tasks.record import Stage, execute
+from tasks.record import MADE_BY, Stage, execute
 from tasks.registered import registered_fingerprints
 from tasks.scarcity import wanting
 from tasks.secrets import redacted
-from tasks.tracking import open_tracking
+from tasks.tracking import Tracking, open_tracking, set_tags
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +71,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("download", 5, "tasks.download:download"),
-        Stage("rows", 5, "tasks.rows:rows"),
+        Stage("rows", 6, "tasks.rows:rows"),
         Stage("tokenize", 3, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
@@ -89,6 +93,11 @@ RETRIES = 1  # the stages that do I/O retry each request by themselves first
 
 
 def stage_fingerprints(config: StageConfig) -> dict[str, str]:
+    """What decides a result beside the config: digests of what it only points to, and what computes here."""
+    return _content(config) | resolved(config)
+
+
+def _content(config: StageConfig) -> dict[str, str]:
     """Digests of what a config only points to (files, judges), so that the key follows their content."""
     if isinstance(config, AskConfig) and config.judges and getattr(config, "mode", "pairwise") == "pairwise":
         return digests_of(config)
@@ -97,7 +106,7 @@ def stage_fingerprints(config: StageConfig) -> dict[str, str]:
     if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
         return {"tokenizer": sha256_of_tree(Path(config.name))}
     if isinstance(config, PreflightConfig):
-        return stage_fingerprints(config.pretrain)
+        return _content(config.pretrain)
     if isinstance(config, BaseConfig) and config.is_registered:
         return registered_fingerprints(open_tracking(), config.model)
     if isinstance(config, PretrainConfig | BaseConfig) and config.model and Path(config.model).is_dir():
@@ -121,12 +130,20 @@ def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
     persist_result=False,
 )
 def run_recorded(
-    stage: Stage, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
+    stage: Stage,
+    config: StageConfig,
+    inputs: Inputs,
+    label: str,
+    parent: str | None,
+    refresh: bool,
+    reuse: Reuse,
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
     with _told_without_secrets(), ProgressArtifact(label) as progress:
         tracking = open_tracking(wait=intervals().mlflow_away)
-        return execute(
+        if parent:
+            _require_run(tracking, parent)
+        reference = execute(
             tracking,
             stage,
             config,
@@ -136,12 +153,29 @@ def run_recorded(
             label=label,
             lineage=lineage(),
             refresh=refresh,
+            reuse=reuse,
             progress=progress,
             phase=progress.phase,
             say=partial(_say, label),
             show=partial(_show_page, label),
             opened=partial(link_to_mlflow, tracking),
         )
+        if parent:
+            set_tags(tracking.client, parent, {MADE_BY + label: reference.run_id})
+        return reference
+
+
+def _require_run(tracking: Tracking, run_id: str) -> None:
+    """Raises StageError where the pipeline's run is not: its work would be found by nobody."""
+    try:
+        tracking.client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise StageError(
+            f"the pipeline's MLflow run {run_id} is not in {without_password(tracking.uri)}. Do this worker "
+            "and the pipeline name the same server in MLFLOW_TRACKING_URI?"
+        ) from error
 
 
 @contextmanager
@@ -236,11 +270,17 @@ class ProgressArtifact:
 
 
 def _perform(
-    stage: str, config: StageConfig, inputs: Inputs, label: str, parent: str | None, refresh: bool
+    stage: str,
+    config: StageConfig,
+    inputs: Inputs,
+    label: str,
+    parent: str | None,
+    refresh: bool,
+    reuse: Reuse,
 ) -> State | dict[str, Any]:
     try:
         load_secrets()
-        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, refresh)
+        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, refresh, reuse)
     except TouchstoneError as error:
         return failed(error)
     return reference.model_dump()
@@ -265,8 +305,12 @@ def _stage_flow(stage: str, config_type: type[StageConfig], description: str) ->
         refresh: Annotated[
             bool, Field(title="Refresh", description="do it again, though it was done before")
         ] = False,
+        reuse: Annotated[
+            Reuse,
+            Field(title="Reuse", description="which earlier results count: of any environment, of this one"),
+        ] = "auto",
     ) -> Any:
-        return _perform(stage, config, inputs, label, parent, refresh)
+        return _perform(stage, config, inputs, label, parent, refresh, reuse)
 
     return flow(
         name=stage,

@@ -30,8 +30,8 @@ from typing import Any, Protocol
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
-from tasks import manifest
-from tasks.config import StageConfig
+from tasks import compute, manifest
+from tasks.config import Reuse, StageConfig
 from tasks.endings import KILLED, LOCK, MACHINE, end, ending, held, lock_path, machine_of, running
 from tasks.errors import StageError
 from tasks.locks import Timeout, holding
@@ -41,6 +41,8 @@ from tasks.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, s
 
 log = logging.getLogger(__name__)
 
+ENVIRONMENT = "touchstone.environment"
+MADE_BY = "touchstone.stage."  # before a stage's label, on a pipeline's run: the run that its output is in
 TWICE = ("UNIQUE constraint failed", "duplicate key value")  # of a row that is there
 
 
@@ -199,14 +201,19 @@ def _log_dataset(
 # Finding what was done before
 
 
-def find(tracking: Tracking, stage: Stage, key: str) -> Reference | None:
-    """The newest finished run with this key whose files are all there, unaltered; None is a miss."""
+def find(tracking: Tracking, stage: Stage, key: str, environment: str | None = None) -> Reference | None:
+    """The newest finished run with this key whose files are all there, unaltered; None is a miss.
+
+    With an `environment` (tasks/compute.py) only a run that was made in it.
+    """
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
         f"tags.`touchstone.key` = '{key}' AND attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
     )
     for run in runs:
+        if environment not in (None, run.data.tags.get(ENVIRONMENT)):
+            continue
         reference = reference_to(run)
         if reference and fault(tracking, reference) is None and _holds(tracking, stage, reference):
             return reference
@@ -250,6 +257,7 @@ def execute(
     label: str | None = None,
     lineage: Mapping[str, str] | None = None,
     refresh: bool = False,
+    reuse: Reuse = "auto",
     progress: Progress = no_progress,
     phase: Callable[[str], None] = say_nothing,
     say: Callable[[str], None] = say_nothing,
@@ -260,7 +268,8 @@ def execute(
 
     `fingerprints` are digests of inputs that are no stage's output (a local file, say). Two processes at
     the same key work one after the other: the second finds what the first made. `refresh` discards what
-    is left of an earlier attempt and runs in any case.
+    is left of an earlier attempt and runs in any case; `reuse` says in which environment what is found must
+    have been made.
 
     Raises what the stage raises; the MLflow run then says FAILED, or KILLED for an interruption.
     """
@@ -268,7 +277,8 @@ def execute(
     key = stage_key(stage, config, digests)
     label = label or stage.name
     with _only_one(lock_path(tracking, key), label, phase):
-        if not refresh and (found := find(tracking, stage, key)):
+        required = compute.required(fingerprints or {}, reuse)
+        if not refresh and (found := find(tracking, stage, key, required)):
             return found
         work = tracking.work / key
         if refresh:
@@ -281,6 +291,7 @@ def execute(
             "touchstone.stage": stage.name,
             "touchstone.key": key,
             "touchstone.version": str(stage.version),
+            ENVIRONMENT: compute.environment((fingerprints or {}).get(compute.DEVICE, "cpu")),
             **({"mlflow.parentRunId": parent} if parent else {}),
             **held(tracking, key),
             **(lineage or {}),
@@ -312,7 +323,9 @@ def execute(
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
             run.phase("loading its libraries")
-            resolve_name(stage.entry)(config, run, **folders)
+            work_of = resolve_name(stage.entry)
+            compute.verify(run.fingerprints, config)
+            work_of(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, work)

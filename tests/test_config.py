@@ -48,7 +48,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         *(
             f"{config}.{name}"
             for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
-            for name in ("checkpoint_every", "device", "gradient_checkpointing", "preflight")
+            for name in ("checkpoint_every", "device", "gradient_checkpointing")
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
@@ -65,7 +65,6 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "PretrainConfig.checkpoint_every",
         "PretrainConfig.compile",
         "PretrainConfig.device",
-        "PretrainConfig.preflight",
         "PretrainConfig.processes",
         "PretrainConfig.sharding",
         "Source.path",
@@ -473,7 +472,7 @@ def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(w
     profile = load_profile(write(**ONLY))
     assert profile.instructions is None
     assert set(profile.model_dump(mode="json")) == {
-        *("name", "description", "corpus", "tokenize", "pretrain", "report")
+        *("name", "description", "reuse", "corpus", "tokenize", "pretrain", "report")
     }
     assert {"judge", "promote"} <= set(load_profile(write()).model_dump())
 

@@ -15,6 +15,7 @@ import mlflow
 import pytest
 
 from tasks import manifest
+from tasks.compute import environment
 from tasks.config import (
     OUTSIDE_KEY,
     Device,
@@ -349,6 +350,31 @@ def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, conf
     assert (artifacts_of(second) / "output" / "attempts").read_text() == "+"
     assert len(runs_of(config)) == 3
     assert find(tracking, WRITE, first.key) == second
+
+
+def test_pitfall_31_what_another_environment_computed_is_no_hit_unless_any_will_do(
+    tracking, config, monkeypatch
+):
+    computed = {"fingerprints": {"device": "cpu"}}
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = execute(tracking, WRITE, config, {}, **computed)
+    assert execute(tracking, WRITE, config, {}, **computed) == first
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert execute(tracking, WRITE, config, {}, **computed, reuse="any") == first
+    second = execute(tracking, WRITE, config, {}, **computed)
+    assert (second.key, second.digest) == (first.key, first.digest)
+    assert second.run_id != first.run_id
+    assert find(tracking, WRITE, first.key, environment("cpu")) == second
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert find(tracking, WRITE, first.key, environment("cpu")) == first
+
+
+def test_what_is_not_computed_on_a_device_is_a_hit_in_every_environment(tracking, config, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = execute(tracking, WRITE, config, {})
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert execute(tracking, WRITE, config, {}) == first
+    assert execute(tracking, WRITE, config, {}, reuse="same-environment") != first
 
 
 def test_a_stage_without_output_is_a_hit_too(tracking, config):

@@ -157,9 +157,9 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     )
     assert card.cost["stages"] == [
         {"output": "base", "stage": "pretrain", "run_id": "r1", "key": "k" * 64, "digest": "d" * 64}
-        | {"seconds": 61.0, "tokens_per_second": 14490.0, "parent": "now"},
+        | {"seconds": 61.0, "tokens_per_second": 14490.0, "parent": "now", "elsewhere": {}},
         {"output": "rows", "stage": "rows", "run_id": "r2", "key": "k" * 64, "digest": "d" * 64}
-        | {"seconds": 2.0, "tokens_per_second": None, "parent": "before"},
+        | {"seconds": 2.0, "tokens_per_second": None, "parent": "before", "elsewhere": {}},
     ]
     assert card.cost["lineage"] == {"git_commit": "abc"}
     assert "reused" not in card.html.partition("<h2>Cost")[2]  # unknown without a run of its own
@@ -168,6 +168,9 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     assert "| base | pretrain | 1 min 01 s | 14.5 k tokens/s | r1 |" in text
     assert "| rows | rows | 2.0 s | reused | r2 |" in text
     assert "1 min 03 s together, 2.0 s of it in earlier runs" in text
+    card.cost["stages"][1]["elsewhere"] = {"threads": "4", "torch": "2.12.0"}
+    note = "reused from another environment (threads 4, torch 2.12.0)"
+    assert f"| rows | rows | 2.0 s | {note} | r2 |" in as_markdown(card.report, card.cost)
 
 
 def test_the_page_needs_nothing_else(outputs, tmp_path):

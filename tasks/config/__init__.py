@@ -1,10 +1,20 @@
 """One frozen model per stage. What is here, with the inputs, decides a stage's result.
 
-A field marked `OUTSIDE_KEY` cannot change the result (where a file is fetched from, which device
-computes), so it takes no part in the stage's key: see `tasks/record.py`.
+A field marked `OUTSIDE_KEY` cannot change the result (where a file is fetched from), or is resolved before it
+does (which device computes, see `tasks/compute.py`), so it takes no part in the stage's key: see
+`tasks/record.py`.
 """
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
+from tasks.config.base import (
+    OUTSIDE_KEY,
+    Device,
+    Fraction,
+    Positive,
+    PreflightMode,
+    Reuse,
+    Seed,
+    StageConfig,
+)
 from tasks.config.data import (
     DownloadConfig,
     RowFormat,
@@ -62,6 +72,7 @@ __all__ = [
     "PromoteConfig",
     "ReportConfig",
     "ResponsesConfig",
+    "Reuse",
     "RowFormat",
     "RowsConfig",
     "Seed",

@@ -15,8 +15,8 @@ Device = Annotated[
 PreflightMode = Annotated[
     Literal["refuse", "warn"],
     Field(description="what a failed proof does before training: refuse it, or only say so"),
-    OUTSIDE_KEY,
 ]
+Reuse = Literal["auto", "same-environment", "any"]
 CheckpointEvery = Annotated[
     float,
     Field(

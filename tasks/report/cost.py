@@ -10,9 +10,10 @@ from typing import Any
 from tasks.config import ReportConfig
 from tasks.json_files import read_lines
 from tasks.outputs import Reference, read_aside
-from tasks.record import StageRun
+from tasks.record import ENVIRONMENT, StageRun
 from tasks.report.card import HISTORY, Inputs, is_pretrained
 from tasks.report.samples import spread
+from tasks.tracking import Tracking
 
 PREFIX = "touchstone."
 
@@ -27,18 +28,25 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
 
     `parent` is the pipeline run that a stage was computed in: another one than the card's own says that the
     stage's output was found, not made again. Whether a stage was continued from a checkpoint, so that its
-    seconds are only those of the last attempt, is not recorded.
+    seconds are only those of the last attempt, is not recorded. `elsewhere` is what was otherwise in the
+    environment that it was made in.
     """
+    own = _environment(run.tracking, run.run_id) if run.tracking and run.run_id else {}
     stages = []
     for name, reference in run.references.items():
         entry = {"output": name} | reference.model_dump(exclude={"uri"})
-        entry |= {"seconds": None, "tokens_per_second": None, "parent": None}
+        entry |= {"seconds": None, "tokens_per_second": None, "parent": None, "elsewhere": {}}
         if run.tracking:
             recorded = run.tracking.client.get_run(reference.run_id).data
             entry |= {
                 "seconds": recorded.metrics.get("seconds"),
                 "tokens_per_second": recorded.metrics.get("tokens_per_second"),
                 "parent": recorded.tags.get("mlflow.parentRunId"),
+                "elsewhere": {
+                    fact: value
+                    for fact, value in _environment(run.tracking, reference.run_id).items()
+                    if own.get(fact, value) != value
+                },
             }
         stages.append(entry)
     parent = None
@@ -54,6 +62,10 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         "parent": parent,
         "lineage": {name.removeprefix(PREFIX): value for name, value in run.lineage.items() if value},
     }
+
+
+def _environment(tracking: Tracking, run_id: str) -> Json:
+    return json.loads(tracking.client.get_run(run_id).data.tags.get(ENVIRONMENT, "{}"))
 
 
 def _texts(config: ReportConfig, base: Reference | None, inputs: Inputs) -> Json:

@@ -296,10 +296,13 @@ def reused(stage: Json, cost: Json) -> bool:
 
 
 def stage_note(stage: Json, cost: Json) -> str:
-    """`14.5 k tokens/s, reused`, or nothing."""
+    """`14.5 k tokens/s, reused from another environment (threads 4)`, or nothing."""
     speed = stage["tokens_per_second"]
     notes = [f"{short(speed)} tokens/s"] if speed else []
-    return ", ".join(notes + ["reused"] * reused(stage, cost))
+    if reused(stage, cost):
+        facts = ", ".join(f"{name} {value}" for name, value in stage["elsewhere"].items())
+        notes.append(f"reused from another environment ({facts})" if facts else "reused")
+    return ", ".join(notes)
 
 
 def total_seconds(stages: list[Json]) -> float | None:
