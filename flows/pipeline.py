@@ -139,8 +139,8 @@ def tune_and_judge(
     chain: Chain, profile: Profile, made: dict[str, Reference], audited: Audits
 ) -> dict[str, Reference]:
     """What instruction rows are for: tuned models, the responses and scores of each, a promotion."""
-    rows, base = made["rows"], made["base"]
-    models = {"base": base, "tuned": chain.run("finetune", profile.finetune, base=base, rows=rows)}
+    rows, base, read = made["rows"], made["base"], _read_before(made)
+    models = {"base": base, "tuned": chain.run("finetune", profile.finetune, base=base, rows=rows, **read)}
     if profile.dpo:
         models["preferred"] = chain.run("dpo", profile.dpo, tuned=models["tuned"], rows=rows)
     under = _adapted(profile, models)
@@ -164,6 +164,11 @@ def tune_and_judge(
     return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
 
 
+def _read_before(made: dict[str, Reference]) -> dict[str, Reference]:
+    """What the base model was pretrained on, in which no tested row may stand; nothing of an imported one."""
+    return {"tokens": made["tokens"]} if "tokens" in made else {}
+
+
 def _origin(made: dict[str, Reference]) -> dict[str, Reference]:
     """What a model comes from, which the registry names and whose proofs count; what there is of it."""
     return {name: made[name] for name in ("corpus", "tokens", "base", "tuned") if name in made}
@@ -182,7 +187,7 @@ def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[s
 def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
     """What labelled texts are for: a classifier with its evaluation, and a promotion."""
     rows, base = made["rows"], made["base"]
-    classifier = chain.run("classify", profile.classify, base=base, rows=rows)
+    classifier = chain.run("classify", profile.classify, base=base, rows=rows, **_read_before(made))
     promotion = chain.run(
         "promote", profile.promote, model=classifier, rows=rows, scores=classifier, **_origin(made)
     )

@@ -59,6 +59,11 @@ def load_tokens(folder: Path) -> TokenFiles:
     return TokenFiles(facts["vocab_size"], facts["end_token"], facts, train, validation)
 
 
+def pretrained_on(folder: Path | None) -> Split | None:
+    """The training stream of a tokenize output, if there is one."""
+    return load_tokens(folder).train if folder else None
+
+
 def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
     """The file as an array; an empty file cannot be mapped."""
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)

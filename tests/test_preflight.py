@@ -489,7 +489,7 @@ def test_few_near_duplicates_among_many_documents_are_noted():
 
 
 def test_documents_are_found_across_the_borders_of_chunks(monkeypatch):
-    monkeypatch.setattr("tasks.preflight.splits.CHUNK", 7)
+    monkeypatch.setattr("tasks.preflight.ngrams.CHUNK", 7)
     _, near = documents_apart(TRAIN, split_of("f" + letters(19, 59)))
     assert near.where == "validation document 0, 98% of it in train"
 
@@ -761,11 +761,12 @@ def test_each_check_is_told_before_it_is_made(data):
     told.clear()
     preflight_finetuning(hugging_face(len(TUNE_LETTERS)), data, plain_loss, told.append)
     assert told == [
-        "check 1 of 7: causality",
-        "check 2 of 7: initial loss",
-        "check 3 of 7: labels shift once: model",
-        "check 4 of 7: learns one batch",
-        "check 5 of 7: labels of every row",
-        "check 6 of 7: splits share no row",
-        "check 7 of 7: cut by the context",
+        "check 1 of 8: causality",
+        "check 2 of 8: initial loss",
+        "check 3 of 8: labels shift once: model",
+        "check 4 of 8: learns one batch",
+        "check 5 of 8: corpus holds no tested row",
+        "check 6 of 8: labels of every row",
+        "check 7 of 8: splits share no row",
+        "check 8 of 8: cut by the context",
     ]

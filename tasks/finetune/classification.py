@@ -36,16 +36,20 @@ from tasks.preflight.classification import preflight_classification
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
 from tasks.rows import load_groups
+from tasks.tokens import pretrained_on
 
 LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
 
 
-def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -> None:
+def classify(
+    config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path, tokens: Path | None = None
+) -> None:
     """Train `base/model` with a new head on the train split of `rows`, and measure it on all three splits.
 
     Writes `model/` (the checkpoint with the lowest validation loss), `history.jsonl`, `summary.json`,
     `evaluation.json` with the baselines, `predictions.jsonl`, and `scores.json` and `scores.jsonl` of the
-    test rows as the judge writes them. Raises StageError for rows that cannot be classified, a base that
+    test rows as the judge writes them. `tokens` is what the base model was pretrained on, which must hold no
+    tested row; none of an imported one. Raises StageError for rows that cannot be classified, a base that
     cannot be made a classifier, and a loss that is not a number; RefusedError when a proof of the preflight
     fails.
     """
@@ -62,7 +66,9 @@ def classify(config: ClassifyConfig, run: StageRun, *, base: Path, rows: Path) -
     require(
         run,
         config.preflight,
-        lambda: preflight_classification(config, trainer.model, data, mean_loss, run.phase),
+        lambda: preflight_classification(
+            config, trainer.model, data, mean_loss, run.phase, pretrained_on(tokens)
+        ),
     )
     train(trainer, run, config)
     run.phase("writing the model")

@@ -29,14 +29,17 @@ from tasks.preflight import require
 from tasks.preflight.tuning import preflight_finetuning
 from tasks.pretrain.models import longest, require_positions
 from tasks.record import StageRun
-from tasks.tokens import IGNORED
+from tasks.tokens import IGNORED, pretrained_on
 
 LOGITS = 2**27  # of a batch, half a gigabyte in float32: from there on TRL's tiles are worth their time
 
 
-def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -> None:
+def finetune(
+    config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path, tokens: Path | None = None
+) -> None:
     """Train `base/model` on the train split of `rows`; write `model/`, `history.jsonl`, `summary.json`.
 
+    `tokens` is what the base model was pretrained on, which must hold no tested row; none of an imported one.
     `model/` has the weights with the lowest validation loss, and a tokenizer that carries the template.
     Raises StageError for a row whose prompt leaves no room for its completion and for a loss that is not a
     number, RefusedError when a proof of the preflight fails.
@@ -54,7 +57,9 @@ def finetune(config: FinetuneConfig, run: StageRun, *, base: Path, rows: Path) -
     require(
         run,
         config.preflight,
-        lambda: preflight_finetuning(trainer.model, held, trainer.compute_loss, run.phase),
+        lambda: preflight_finetuning(
+            trainer.model, held, trainer.compute_loss, run.phase, pretrained_on(tokens)
+        ),
     )
     train(trainer, run, config)
     run.phase("writing the model")

@@ -18,11 +18,13 @@ from tasks.finetune.classifier import head_of, last_parts
 from tasks.finetune.evaluation import logits_of
 from tasks.finetune.labelled import Labelled, Text
 from tasks.preflight.checks import Check, run_checks
+from tasks.preflight.contamination import corpus_holds_no_tested_row
 from tasks.preflight.example import decoded
 from tasks.preflight.model import UNEQUAL, learns, some, still
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
 from tasks.record import say_nothing
+from tasks.tokens import Split
 
 CLASSIFICATION = "classification"
 READ = 512  # tokens of the texts that the model is proved on
@@ -40,8 +42,12 @@ def preflight_classification(
     data: Labelled,
     loss: Loss,
     phase: Callable[[str], None] = say_nothing,
+    corpus: Split | None = None,
 ) -> Report:
-    """Prove the model as it is before the first step, on the device it is on, and the rows."""
+    """Prove the model as it is before the first step, on the device it is on, and the rows.
+
+    `corpus` is what the model was pretrained on, where that is known.
+    """
     texts = _first_texts(data)
     width = model.config.get_text_config().hidden_size
     checks = [
@@ -53,21 +59,29 @@ def preflight_classification(
             lambda: learns(model, lambda: _loss(model, data, texts, loss), width, f"{len(texts)} texts"),
         ),
     ]
-    return _proved(checks, data, phase)
+    return _proved(checks, data, phase, corpus)
 
 
-def preflight_texts(data: Labelled, phase: Callable[[str], None] = say_nothing) -> Report:
+def preflight_texts(
+    data: Labelled, phase: Callable[[str], None] = say_nothing, corpus: Split | None = None
+) -> Report:
     """Prove what a classifier learns from, whatever the model."""
-    return _proved([], data, phase)
+    return _proved([], data, phase, corpus)
 
 
-def _proved(checks: Sequence[Check], data: Labelled, phase: Callable[[str], None]) -> Report:
+def _proved(
+    checks: Sequence[Check], data: Labelled, phase: Callable[[str], None], corpus: Split | None
+) -> Report:
     """The report of a model's checks, and of the texts."""
     of_texts = [
         Check("labels known", lambda: labels_known(data)),
         Check("label shares", lambda: shares_alike(data)),
         Check("padding is no text", lambda: no_text_holds_padding(data)),
         Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
+        Check(
+            "corpus holds no tested row",
+            lambda: corpus_holds_no_tested_row(corpus, data.tokenizer, data.rows),
+        ),
         Check("cut by the context", lambda: cut_texts(data)),
     ]
     proofs = run_checks([*checks, *of_texts], phase)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tasks.duplicates import Groups
+from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import Proof
 from tasks.rows import Alike, Row, prompt_groups, prompt_of, source_groups
 from tasks.tokens import Split
@@ -13,11 +14,8 @@ from tasks.tokens import Split
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
 SOURCE = "splits share no source"
 GRAM = 16  # tokens; about 12 words in a row, which two texts do not share by chance
-PLACES = 64  # of each validation document at which such a run of tokens is looked up
 SHARE = 0.9  # of them found in the training split make a near duplicate
 TOLERATED = 0.01  # of the validation documents: stubs that a corpus writes by template
-CHUNK = 1 << 20  # tokens
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd; the base of the rolling hash
 
 
 def rows_apart(rows: dict[str, list[Row]], known: Alike | None = None) -> list[Proof]:
@@ -150,44 +148,7 @@ def _digest(split: Split, start: int, stop: int) -> bytes:
 
 
 def _shares_found(train: Split, validation: Split, among: list[int]) -> dict[int, float]:
-    """For each of these documents the share of its runs of 16 tokens that stand in train.
-
-    A run is looked up by a rolling hash of 64 bits, first in a bitmap that nearly all miss.
-    """
-    largest = max(int(validation.tokens.max()), 0)
-    values = np.random.default_rng(0).integers(0, 2**64, size=2**16 if largest < 2**16 else 2**20, dtype="u8")
+    """For each of these documents the share of its runs of tokens, without its end, that stand in train."""
     bounds = list(_bounds(validation))
-    hashes, owners = [], []
-    for number in among:
-        start, stop = bounds[number]
-        runs = stop - start - GRAM  # the end token is in none
-        first = np.unique(np.linspace(0, runs - 1, min(runs, PLACES)).astype(np.int64))
-        hashes.append(_hashed(validation.tokens[start : stop - 1], values)[first])
-        owners.append(np.full(len(first), number))
-    wanted, owner = np.concatenate(hashes), np.concatenate(owners)
-    distinct = np.unique(wanted)
-    bits = max(16, min(27, len(distinct).bit_length() + 5))
-    shift = np.uint64(64 - bits)
-    bitmap = np.zeros(1 << bits, dtype=bool)
-    bitmap[distinct >> shift] = True
-    present = np.zeros(len(distinct), dtype=bool)
-    for start in range(0, len(train) - GRAM + 1, CHUNK):
-        found = _hashed(train.tokens[start : start + CHUNK + GRAM - 1], values)
-        found = found[bitmap[found >> shift]]
-        places = np.searchsorted(distinct, found)
-        places[places == len(distinct)] = 0
-        present[places[distinct[places] == found]] = True
-    hits = present[np.searchsorted(distinct, wanted)]
-    counts, total = np.bincount(owner, hits), np.bincount(owner)
-    return {number: counts[number] / total[number] for number in among}
-
-
-def _hashed(tokens: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The polynomial hash of every run of 16 tokens, modulo 2^64, by doubling: of 1, 2, 4, 8, 16."""
-    found = values[np.asarray(tokens) & (len(values) - 1)]
-    length, factor = 1, MULTIPLIER
-    with np.errstate(over="ignore"):
-        while length < GRAM:
-            found = found[:-length] * factor + found[length:]
-            length, factor = 2 * length, factor * factor
-    return found
+    texts = [validation.tokens[bounds[number][0] : bounds[number][1] - 1] for number in among]
+    return dict(zip(among, shares_found(train.tokens, texts, GRAM), strict=True))

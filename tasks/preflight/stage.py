@@ -19,7 +19,7 @@ from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.pretrain.models import build_model, longest
 from tasks.record import StageRun
 from tasks.rows import load_groups
-from tasks.tokens import load_tokens
+from tasks.tokens import Split, load_tokens
 
 
 def preflight(
@@ -42,7 +42,7 @@ def preflight(
 def _prove(
     config: PreflightConfig, run: StageRun, tokens: Path | None, rows: Path | None, base: Path | None
 ) -> Report:
-    report = Report(())
+    report, corpus = Report(()), None
     words = base / "model" if base else tokens / "tokenizer"
     if base:
         run.phase("loading the base model")
@@ -50,29 +50,35 @@ def _prove(
         context = longest(model)
     else:
         files, device = load_tokens(tokens), pick_device(config.pretrain.device)
+        corpus = files.train
         tokenizer = load_tokenizer(words)
         run.phase("making the model")
         with torch.random.fork_rng([]):
             model = build_model(config.pretrain, files).to(device)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
         context = model.config.context if isinstance(model, GPT) else longest(model.model)
-    for found in _rows_proved(config, run, words, rows, context) if rows else ():
+    for found in _rows_proved(config, run, words, rows, context, corpus) if rows else ():
         report += found
     return report
 
 
 def _rows_proved(
-    config: PreflightConfig, run: StageRun, words: Path, rows: Path, context: float
+    config: PreflightConfig,
+    run: StageRun,
+    words: Path,
+    rows: Path,
+    context: float,
+    corpus: Split | None,
 ) -> Iterator[Report]:
     """Of each fine-tuning; `words` is the tokenizer's folder."""
     run.phase("tokenizing the rows")
     if config.finetune:
         data = sft_data(config.finetune, load_tokenizer(words), rows, context)
-        yield preflight_rows(data, phase=run.phase)
+        yield preflight_rows(data, phase=run.phase, corpus=corpus)
     if config.dpo:
         pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)
         yield preflight_rows(pairs, PREFERENCES, run.phase)
     if config.classify:
         tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
         texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
-        yield preflight_texts(texts, run.phase)
+        yield preflight_texts(texts, run.phase, corpus)

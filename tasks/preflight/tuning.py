@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from tasks.finetune.data import PLACE, TuningData
 from tasks.preflight.checks import Check, run_checks
+from tasks.preflight.contamination import corpus_holds_no_tested_row
 from tasks.preflight.labels import cut_by_context, prove_labels
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import Proof, Report
@@ -15,6 +16,7 @@ from tasks.preflight.splits import rows_apart
 from tasks.pretrain.blocks import Batch
 from tasks.pretrain.models import HuggingFaceCausal
 from tasks.record import say_nothing
+from tasks.tokens import Split
 
 FINETUNING, PREFERENCES = "fine-tuning", "preferences"
 Loss = Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]
@@ -22,20 +24,36 @@ LEARNED = 512  # tokens of the batch that is learned from
 
 
 def preflight_finetuning(
-    model: PreTrainedModel, data: TuningData, loss: Loss, phase: Callable[[str], None] = say_nothing
+    model: PreTrainedModel,
+    data: TuningData,
+    loss: Loss,
+    phase: Callable[[str], None] = say_nothing,
+    corpus: Split | None = None,
 ) -> Report:
     """Prove the model as it is before the first step, on the device it is on, and the rows.
 
-    `loss` is what the trainer minimises: of the model and a batch, the mean over supervised tokens.
+    `loss` is what the trainer minimises: of the model and a batch, the mean over supervised tokens. `corpus`
+    is what the model was pretrained on, where that is known.
     """
-    return _proved(_model_checks(model, data, loss), data, FINETUNING, phase)
+    unread = _unread(corpus, data)
+    return _proved([*_model_checks(model, data, loss), unread], data, FINETUNING, phase)
 
 
 def preflight_rows(
-    data: TuningData, training: str = FINETUNING, phase: Callable[[str], None] = say_nothing
+    data: TuningData,
+    training: str = FINETUNING,
+    phase: Callable[[str], None] = say_nothing,
+    corpus: Split | None = None,
 ) -> Report:
     """Prove what fine-tuning learns from, whatever the model."""
-    return _proved([], data, training, phase)
+    checks = [_unread(corpus, data)] if training == FINETUNING else []
+    return _proved(checks, data, training, phase)
+
+
+def _unread(corpus: Split | None, data: TuningData) -> Check:
+    return Check(
+        "corpus holds no tested row", lambda: corpus_holds_no_tested_row(corpus, data.tokenizer, data.rows)
+    )
 
 
 def _proved(checks: Sequence[Check], data: TuningData, training: str, phase: Callable[[str], None]) -> Report:

@@ -97,9 +97,9 @@ def trainings(report: Json) -> dict[str, Json]:
 
 
 def origin_text(origin: Json) -> str:
-    """`openai-community/gpt2 at 607a30d783df`: where a model that was taken over is from."""
+    """`openai-community/gpt2 at 607a30d783df`: where an imported model is from, and what is open."""
     at = f" at {origin['revision'][:12]}" if origin["revision"] else ""
-    return visible(f"{origin['model']}{at}")
+    return visible(f"{origin['model']}{at}; its training text is not known, and may hold the test rows")
 
 
 def shape_text(model: Json) -> str:

@@ -387,7 +387,7 @@ def test_what_is_done_before_between_and_after_the_steps_is_told(base, rows, tmp
     config = changed(epochs=1, evaluations=1)
     run = tuned(config, base, rows, tmp_path, phase=told.append, progress=lambda *news: told.append(news[2]))
     checks = [what for what in told if what.startswith("check ")]
-    assert checks[0] == "check 1 of 7: causality"
+    assert checks[0] == "check 1 of 8: causality"
     assert len(checks) == 7
     steps = len(history_in(run, "train_loss"))
     assert told == [
