@@ -34,7 +34,7 @@ class Parted(NamedTuple):
     alike: Alike
 
 
-def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
+def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()) -> Parted:
     """Splits that share no prompt and no source; of labelled rows each has its share of every label.
 
     Rows of one source are drawn together. A row of the test or validation split whose prompt stands
@@ -42,6 +42,9 @@ def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
     Its place is taken by a training row of the same label whose prompt occurs once or, when there is none, by
     rows that have theirs among themselves only, so that the splits keep their sizes as far as can be. What
     balancing leaves out counts as trained on.
+
+    `own` names the split of each row where the data's owner split it. Then test and validation lose what is
+    also elsewhere, and get nothing in its place; a validation that is not there is drawn from train.
 
     Raises StageError for labels that are too few or have too few rows, RefusedError when leaks leave no row
     to test on.
@@ -53,12 +56,14 @@ def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
     if config.shuffle:
         random.Random(config.seed).shuffle(drawn)
     near_groups, sources = prompt_groups(found), source_groups(found)
-    shares = _shares(_together(drawn, sources), labels, config)
-    splitting = _Splitting(found, labels, shares, left_out, near_groups, sources)
+    together = _together(drawn, sources)
+    shares = _own_shares(together, own, config) if own else _shares(together, labels, config)
+    splitting = _Splitting(found, labels, shares, left_out, near_groups, sources, keeps_own=bool(own))
     moved, near, source = {}, {}, {}
     for name in ("test", "validation"):
         moved[name], near[name], source[name] = splitting.move_leaks(name)
-    splitting.fill_untested()
+    if not own:
+        splitting.fill_untested()
     splitting.check_tested(moved["test"])
     splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
     alike = Alike(*(_members(found, groups) for groups in (near_groups, sources)))
@@ -124,6 +129,15 @@ def _shares(drawn: Places, labels: Sequence[str], config: RowsConfig) -> dict[st
     return splits
 
 
+def _own_shares(drawn: Places, own: Sequence[str], config: RowsConfig) -> dict[str, Places]:
+    splits = {name: [place for place in drawn if own[place] == name] for name in SPLITS}
+    if not splits["validation"]:
+        train = len(splits["train"])
+        keep = train - min(round(len(drawn) * config.validation), train - 1)
+        splits["train"], splits["validation"] = splits["train"][:keep], splits["train"][keep:]
+    return splits
+
+
 def _bounds(count: int, config: RowsConfig) -> tuple[int, int]:
     """Where train ends and where test does; of two rows or more each has one at least."""
     validation = min(round(count * config.validation), max(count - 2, 0))
@@ -142,11 +156,14 @@ class _Splitting:
         left_out: Places,
         near: Sequence[int],
         sources: Sequence[int],
+        *,
+        keeps_own: bool,
     ) -> None:
         self.splits = splits
         self._found = found
         self._labels = labels
         self._left_out = left_out
+        self._keeps_own = keeps_own
         self._prompts = [prompt_of(row) for row in found]
         self._near = near
         joined = Groups(len(found))
@@ -166,7 +183,7 @@ class _Splitting:
         near = [place for place in leaks if self._prompts[place] not in prompts]
         source = sum(self._near[place] not in asked for place in near)
         self._move(leaks, name, "train")
-        if leaks:
+        if leaks and not self._keeps_own:
             self._replace(name, Counter(self._labels[place] for place in leaks))
         return len(leaks), len(near) - source, source
 
@@ -216,5 +233,10 @@ class _Splitting:
             rows = f"of {count} rows" + (f" labelled {label!r}" if label else "")
             why = f": {moved} test rows were moved out, for their prompts are also elsewhere" if moved else ""
             raise RefusedError(
-                f"{rows} none is left to test on{why}. Give more distinct rows or a larger test share."
+                f"{rows} none is left to test on{why}. "
+                + (
+                    "The files' own splits are kept; rows.splits=drawn draws others."
+                    if self._keeps_own
+                    else "Give more distinct rows or a larger test share."
+                )
             )
