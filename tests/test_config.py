@@ -379,7 +379,7 @@ def test_aliases_may_save_writing(tmp_path):
 @pytest.mark.parametrize("value", [GROWING.decode(), "[" * 2000, "&a [*a]"])
 def test_a_setting_that_would_grow_is_refused(value):
     with pytest.raises(UsageError, match="is not a valid value"):
-        load_profile("quickstart", [f"corpus={value}"])
+        load_profile("quickstart", [f"pretrain={value}"])
 
 
 # Wrong keys and values
