@@ -18,11 +18,14 @@ import numpy as np
 from tasks.config import TokenizeConfig
 from tasks.errors import StageError
 from tasks.reading import JSON_LINES, read_records, text_field, text_pieces
+from tasks.rows.file_names import is_metadata
+from tasks.rows.tables import read_arrow, read_parquet
 from tasks.source_files import ending_of, require_visible, visible_files
 
 Pieces = Iterable[tuple[int, str]]
 """Texts with the number of their document, from 0; those of a document follow each other."""
 
+TABLES = {".parquet": read_parquet, ".arrow": read_arrow}
 PROGRESS_EVERY = 2**24  # bytes
 SAMPLE_BLOCK = 2**14  # characters; the tokenizers library reads 256 of them at a time
 
@@ -59,7 +62,7 @@ class Measures(NamedTuple):
 
 
 def read_pieces(corpus: Path, *, encoding: str = "", field: str = "") -> Iterator[tuple[int, str]]:
-    """Documents below a folder, in the order of their paths: a text file, or a JSON row's `text`.
+    """Documents below a folder, in the order of their paths: a text file, or a row's `text`.
 
     A text file comes in pieces; a row in one. Hidden files are none of the corpus, compressed ones are
     decompressed; `encoding` and `field` are as in `tasks.reading`. Raises StageError for a corpus that is
@@ -73,18 +76,25 @@ def read_pieces(corpus: Path, *, encoding: str = "", field: str = "") -> Iterato
 def _documents(corpus: Path, encoding: str, field: str) -> Iterator[Iterable[str]]:
     files = list(visible_files(corpus))
     require_visible(corpus, files, "the corpus holds no file")
+    names = {name for _, name in files}
     for path, name in files:
         ending = ending_of(name)
-        if ending in (".json", *JSON_LINES):
-            for record in read_records(path, name, encoding=encoding, field=field):
-                yield [text_field(record, "text", "completion")]
-        elif ending in (".txt", ".md", ""):
+        if is_metadata(name, names):
+            continue
+        if ending in (".txt", ".md", ""):
             yield text_pieces(path, name, encoding=encoding)
+            continue
+        if ending in (".json", *JSON_LINES):
+            records = read_records(path, name, encoding=encoding, field=field)
+        elif ending in TABLES:
+            records = TABLES[ending](path, name)
         else:
             raise StageError(
-                f"{name}: a corpus is .txt, .md, .json or .jsonl, also compressed (.gz, .bz2, .xz, .zst), "
-                f"found {ending}"
+                f"{name}: a corpus is .txt, .md, .json or .jsonl, also compressed (.gz, .bz2, .xz, .zst), or "
+                f"{' or '.join(TABLES)}, found {ending}"
             )
+        for record in records:
+            yield [text_field(record, "text", "completion")]
 
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:

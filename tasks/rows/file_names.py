@@ -51,10 +51,15 @@ def split_named(name: str) -> str | None:
 
 def is_about_data(name: str, names: Iterable[str]) -> bool:
     """Whether the file of this path, one of `names`, is a README or tells of the data beside it."""
+    return is_metadata(name, names) or bool(_PAPERS.fullmatch(PurePosixPath(name).name.casefold()))
+
+
+def is_metadata(name: str, names: Iterable[str]) -> bool:
+    """Whether a tool wrote the file of this path, one of `names`, to tell of the data beside it."""
     path = PurePosixPath(name)
     if path.name == STATE:
         return str(path.with_name(DESCRIPTION)) in names
-    return path.name in METADATA or bool(_PAPERS.fullmatch(path.name.casefold()))
+    return path.name in METADATA
 
 
 def columns_described(files: Iterable[tuple[Path, str]]) -> dict[str, dict[str, str]]:

@@ -200,7 +200,8 @@ FORMATS = {
     "text": Format("completion", _text, {"text": ()}),
 }
 
-UNWANTED = ("label", "kto_tag")  # beside an answer: false says that it is none to learn (KTO)
+# What marks an answer as one that is not to be learned, as `repr` has it: a label of 0 is another thing.
+UNWANTED = {"label": ("False",), "kto_tag": ("False", "'False'", "'false'")}
 MOST_LABELS = 20
 LONGEST_LABEL = 40  # characters
 ASKING = ("prompt", "question", "query", "instruction", "problem", "input")
@@ -236,12 +237,11 @@ class Layout:
         return row | ({"category": category} if category else {})
 
     def _require_wanted(self, fields: Fields) -> None:
-        for column in UNWANTED:
-            value = fields.values.get(column)
-            if column not in self.columns.values() and (value is False or value in ("false", "False")):
+        for column, marks in UNWANTED.items():
+            if column not in self.columns.values() and repr(fields.values.get(column)) in marks:
                 raise fields.fault(
                     f"its answer is marked as a bad one ({column!r} is false, as for KTO), and would be "
-                    "learned like a good one"
+                    "learned like a good one; leave such rows out, or the column where it says something else"
                 )
 
 
