@@ -126,17 +126,19 @@ def text_lines(
     yield "".join(begun)
 
 
-def read_records(path: Path, name: str = "", *, encoding: str = "", field: str = "") -> Iterator[Record]:
-    """Objects of a JSON list or a JSON Lines file. Raises StageError naming the row that is no object.
+def read_records(
+    path: Path, name: str = "", malformed: OnMalformed = stop, *, encoding: str = "", field: str = ""
+) -> Iterator[Record]:
+    """Objects of a JSON list or a JSON Lines file; a row that is none is `malformed`.
 
     A list is read whole, at several times its size in memory; of JSON Lines one row is held at a time.
     """
     name = name or path.name
     ending = ending_of(name)
     if ending == ".json":
-        yield from json_list(path, name, encoding=encoding, field=field)
+        yield from json_list(path, name, malformed, encoding=encoding, field=field)
     elif ending in JSON_LINES:
-        yield from json_lines(path, name, encoding=encoding)
+        yield from json_lines(path, name, malformed, encoding=encoding)
     else:
         raise StageError(f"{name}: expected .json or .jsonl, found {ending or 'no ending'}")
 
