@@ -172,7 +172,7 @@ def lists_in(path: Path, name: str, *, encoding: str = "") -> list[str]:
 def _document(path: Path, name: str, encoding: str) -> Any:
     text = read_text(path, name, encoding=encoding)
     try:
-        return json.loads(text, object_pairs_hook=_no_key_twice)
+        return _JSON.decode(text)
     except json.JSONDecodeError as error:
         row = _rows_before(text, error.pos)
         raise StageError(
@@ -191,6 +191,9 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} is there twice in {short(found)}")
     return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_no_key_twice)
 
 
 def _field(value: Any, field: str, name: str) -> Any:
@@ -275,7 +278,7 @@ def json_lines(
             continue
         where = f"{name}, row {number}"
         try:
-            value = json.loads(line, object_pairs_hook=_no_key_twice)
+            value = _JSON.decode(line)
         except json.JSONDecodeError as error:
             malformed(RowError(where, f"not valid JSON ({error.msg}): {short(line)}"))
         except (RecursionError, ValueError) as error:
