@@ -398,6 +398,15 @@ def test_a_format_is_told_from_the_columns_of_the_whole_file(staged):
         ),
         ({"a.arrow": b"ARROW1 and no more"}, {}, "a.arrow cannot be read as Arrow: "),
         ({"a.arrow": b""}, {}, "a.arrow cannot be read as Arrow: "),
+        (
+            {
+                "dataset_info.json": '{"a": {"file_name": "a.jsonl", "columns": {"prompt": "b"}}}',
+                "a.jsonl": LINES,
+            },
+            {},
+            "a.jsonl has no column 'b', which rows.columns maps; its columns are instruction, input, output. "
+            "Its columns are named by the dataset_info.json beside it",
+        ),
         ({"dataset_info.json": "{", "a.jsonl": LINES}, {}, "dataset_info.json is not valid JSON: "),
         (
             {"train.jsonl": LINES, "test.jsonl": LINES, "more.jsonl": LINES},
@@ -483,11 +492,24 @@ def test_a_validation_that_is_not_there_is_drawn_from_train(staged):
     assert {row["output"] for row in load_split(run.out, "test")} == {"nectar", "they catch worms"}
 
 
+def test_balancing_leaves_the_own_test_split_whole(staged):
+    told = [row | {"label": label} for row, label in zip(LABELLED, "aaabbabb", strict=True)]
+    run = staged({"train.jsonl": jsonl(told[:5]), "test.jsonl": jsonl(told[5:])}, balance=True, validation=0)
+    assert sorted(row["label"] for row in load_split(run.out, "train")) == ["a", "a", "b", "b"]
+    assert sorted(row["label"] for row in load_split(run.out, "test")) == ["a", "b", "b"]
+
+
 def test_a_row_of_an_own_test_split_that_is_trained_on_leaves_it(staged):
     files = {"train.jsonl": jsonl(ROWS[:5]), "test.jsonl": jsonl(ROWS[4:])}
     run = staged(files)
     assert {row["output"] for row in load_split(run.out, "test")} == {"brave", "nectar", "they catch worms"}
     assert read_json(run.out / "rows.json")["moved"] == {"test": 1, "validation": 0}
+
+
+def test_own_splits_without_a_row_to_train_on_are_told(staged):
+    files = {"train.jsonl": '{"instruction": "a", "output": ""}', "test.jsonl": LINES}
+    with pytest.raises(StageError, match="the files of train hold no row that can be used"):
+        staged(files, malformed="set-aside")
 
 
 def test_an_own_test_split_that_is_all_trained_on_is_refused(staged):

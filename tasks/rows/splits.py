@@ -44,14 +44,21 @@ def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()
     balancing leaves out counts as trained on.
 
     `own` names the split of each row where the data's owner split it. Then test and validation lose what is
-    also elsewhere, and get nothing in its place; a validation that is not there is drawn from train.
+    also elsewhere, and get nothing in its place, a validation that is not there is drawn from train, and
+    train alone is balanced.
 
     Raises StageError for labels that are too few or have too few rows, RefusedError when leaks leave no row
     to test on.
     """
     labels = [row.get("label", "") for row in found]
     _check_labels(labels, config)
-    drawn = _balanced(labels, config.seed) if config.balance else list(range(len(found)))
+    if own and "train" not in own:
+        raise StageError("the files of train hold no row that can be used; rows.splits=drawn draws splits.")
+    drawn = list(range(len(found)))
+    if config.balance:
+        trained = [place for place in drawn if own[place] == "train"] if own else drawn
+        kept = set(drawn) - set(trained)
+        drawn = sorted(kept.union(_balanced(trained, labels, config.seed)))
     left_out = sorted(set(range(len(found))) - set(drawn))
     if config.shuffle:
         random.Random(config.seed).shuffle(drawn)
@@ -106,13 +113,13 @@ def _check_labels(labels: Sequence[str], config: RowsConfig) -> None:
         )
 
 
-def _balanced(labels: Sequence[str], seed: int) -> Places:
-    """As many places of each label as there are of the rarest, in their order."""
+def _balanced(among: Places, labels: Sequence[str], seed: int) -> Places:
+    """As many places of each label as there are of the rarest, of those given."""
     places: dict[str, Places] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
+    for place in among:
+        places.setdefault(labels[place], []).append(place)
     rarest, draw = min(map(len, places.values())), random.Random(seed)
-    return sorted(place for each in places.values() for place in draw.sample(each, rarest))
+    return [place for each in places.values() for place in draw.sample(each, rarest)]
 
 
 def _shares(drawn: Places, labels: Sequence[str], config: RowsConfig) -> dict[str, Places]:

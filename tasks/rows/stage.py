@@ -26,6 +26,8 @@ SHOWN = 1000  # rows of a table in MLflow
 def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
 
+    Splits that the files are already are kept, or drawn (`rows.splits`).
+
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
     duplicates (`near`) and rows whose source stands elsewhere (`source`) among it; `groups.json` says which
     rows ask the same or nearly, or are of one source, which a test row names too (`source`).
@@ -136,8 +138,16 @@ class _Reading:
                 self._run.progress(len(self.found), 0, "rows", file.name)
 
     def _layout(self, file: DataFile, columns: list[str], sample: list[dict[str, Any]]) -> Layout:
-        mapped = self._config.columns or file.columns
-        layout = layout_of(file.name, columns, self._config.model_copy(update={"columns": mapped}), sample)
+        config = self._config
+        if file.columns:
+            config = config.model_copy(update={"columns": file.columns})
+        try:
+            layout = layout_of(file.name, columns, config, sample)
+        except StageError as error:
+            if not file.columns:
+                raise
+            told = "Its columns are named by the dataset_info.json beside it, unless rows.columns names them."
+            raise StageError(f"{error} {told}") from error
         self._check_kind(file, layout)
         return layout
 
