@@ -47,6 +47,7 @@ PRETRAINING = (
     "pretrain",
 )  # what a base model that is taken over needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
+NULLS = ("", "~", "null")
 SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
 
@@ -367,7 +368,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not name:
         raise UsageError(f"--set {override!r}: expected a.b=value, for example --set pretrain.size=124M")
     try:
-        value = load_yaml(text)
+        value = text if _is_path(name, text) else load_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(
             f"--set {name}: {text!r} is not a valid value: {' '.join(str(error).split())}"
@@ -387,6 +388,12 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         target[int(last)] = value
     else:
         target[last] = value
+
+
+def _is_path(name: str, text: str) -> bool:
+    """Whether a value is a path or an address, in which ` #` begins no comment and `: ` no mapping."""
+    takes_one = name in DOWNLOADS or name.endswith(".path")
+    return takes_one and not text.startswith(("{", "[", '"', "'")) and text not in NULLS
 
 
 def _item(items: list[Any], index: str, name: str) -> Any:

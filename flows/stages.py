@@ -72,7 +72,7 @@ STAGES = {
     for stage in (
         Stage("download", 5, "tasks.download:download"),
         Stage("rows", 6, "tasks.rows:rows"),
-        Stage("tokenize", 3, "tasks.tokenize:tokenize"),
+        Stage("tokenize", 4, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
@@ -80,7 +80,7 @@ STAGES = {
         Stage("dpo", 2, "tasks.finetune.dpo:dpo"),
         Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
-        Stage("responses", 1, "tasks.rows.answered:responses"),
+        Stage("responses", 2, "tasks.rows.answered:responses"),
         Stage("audit", 2, "tasks.audit.stage:audit"),
         Stage("judge", 4, "tasks.scoring.stage:judge"),
         Stage("compare", 2, "tasks.comparison.stage:compare"),

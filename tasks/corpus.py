@@ -17,11 +17,15 @@ import numpy as np
 
 from tasks.config import TokenizeConfig
 from tasks.errors import StageError
-from tasks.reading import read_records, text_field, text_pieces
+from tasks.reading import JSON_LINES, read_records, text_field, text_pieces
+from tasks.rows.file_names import is_metadata
+from tasks.rows.tables import read_arrow, read_parquet
+from tasks.source_files import ending_of, require_visible, visible_files
 
 Pieces = Iterable[tuple[int, str]]
 """Texts with the number of their document, from 0; those of a document follow each other."""
 
+TABLES = {".parquet": read_parquet, ".arrow": read_arrow}
 PROGRESS_EVERY = 2**24  # bytes
 SAMPLE_BLOCK = 2**14  # characters; the tokenizers library reads 256 of them at a time
 
@@ -57,28 +61,40 @@ class Measures(NamedTuple):
     kinds: np.ndarray
 
 
-def read_pieces(corpus: Path) -> Iterator[tuple[int, str]]:
-    """Documents below a folder, in the order of their paths: a text file, or a JSON row's `text`.
+def read_pieces(corpus: Path, *, encoding: str = "", field: str = "") -> Iterator[tuple[int, str]]:
+    """Documents below a folder, in the order of their paths: a text file, or a row's `text`.
 
-    A text file comes in pieces; a row in one. Raises StageError for a corpus that is empty or malformed.
+    A text file comes in pieces; a row in one. Hidden files are none of the corpus, compressed ones are
+    decompressed; `encoding` and `field` are as in `tasks.reading`. Raises StageError for a corpus that is
+    empty or malformed.
     """
-    for number, document in enumerate(_documents(corpus)):
+    for number, document in enumerate(_documents(corpus, encoding, field)):
         for text in document:
             yield number, text
 
 
-def _documents(corpus: Path) -> Iterator[Iterable[str]]:
-    paths = sorted(p for p in corpus.rglob("*") if p.is_file())
-    if not paths:
-        raise StageError("the corpus holds no file")
-    for path in paths:
-        if path.suffix in (".json", ".jsonl", ".ndjson"):
-            for record in read_records(path):
-                yield [text_field(record, "text", "completion")]
-        elif path.suffix in (".txt", ".md", ""):
-            yield text_pieces(path)
+def _documents(corpus: Path, encoding: str, field: str) -> Iterator[Iterable[str]]:
+    files = list(visible_files(corpus))
+    require_visible(corpus, files, "the corpus holds no file")
+    names = {name for _, name in files}
+    for path, name in files:
+        ending = ending_of(name)
+        if is_metadata(name, names):
+            continue
+        if ending in (".txt", ".md", ""):
+            yield text_pieces(path, name, encoding=encoding)
+            continue
+        if ending in (".json", *JSON_LINES):
+            records = read_records(path, name, encoding=encoding, field=field)
+        elif ending in TABLES:
+            records = TABLES[ending](path, name)
         else:
-            raise StageError(f"{path.name}: a corpus is .txt, .md, .json or .jsonl, found {path.suffix}")
+            raise StageError(
+                f"{name}: a corpus is .txt, .md, .json or .jsonl, also compressed (.gz, .bz2, .xz, .zst), or "
+                f"{' or '.join(TABLES)}, found {ending}"
+            )
+        for record in records:
+            yield [text_field(record, "text", "completion")]
 
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:

@@ -70,7 +70,7 @@ def tokenize(
     Raises StageError for an empty or malformed corpus.
     """
     if corpus:
-        pieces = partial(read_pieces, corpus)
+        pieces = partial(read_pieces, corpus, encoding=config.encoding, field=config.field)
     else:
         run.phase("looking for near duplicates among the texts")
         pieces = partial(enumerate, _distinct_texts(rows))

@@ -40,6 +40,12 @@ def row(index=0, **changes):
     return made | {"response": "Rome"} | changes
 
 
+def test_a_column_that_first_appears_after_a_hundred_records_is_read(read):
+    bare = [{"instruction": "Name it.", "output": "Paris", "response": "Rome"}] * 120
+    found = read(lines(*bare, BOOK | {"response": "Rome"}))
+    assert found[-1] == row(120, input="the capital")
+
+
 def test_the_files_of_the_book(read):
     null = BOOK | {"instruction": "Name the other.", "model_response": None}
     found = read({"instruction-data-with-response.json": json.dumps([BOOK, null])})

@@ -16,6 +16,7 @@ from tasks.config import (
     GenerateConfig,
     JudgeConfig,
     PretrainConfig,
+    RowsConfig,
     Source,
     StageConfig,
     TokenizeConfig,
@@ -378,7 +379,7 @@ def test_aliases_may_save_writing(tmp_path):
 @pytest.mark.parametrize("value", [GROWING.decode(), "[" * 2000, "&a [*a]"])
 def test_a_setting_that_would_grow_is_refused(value):
     with pytest.raises(UsageError, match="is not a valid value"):
-        load_profile("quickstart", [f"corpus={value}"])
+        load_profile("quickstart", [f"pretrain={value}"])
 
 
 # Wrong keys and values
@@ -612,6 +613,55 @@ def test_paths_of_a_profile_are_relative_to_it_and_those_of_overrides_to_the_cur
     ]
     assert profile.instructions.sources[0].path == tmp_path / "profiles" / "b.json"
     assert load_profile(path, ["corpus=d.txt"]).corpus.sources[0].path == Path.cwd() / "d.txt"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "row #1.json",
+        "#1.json",
+        "what? now.json",
+        "colon: x.json",
+        "50% off.json",
+        "-dash.json",
+        "a\nb.json",
+        "2024",
+    ],
+)
+def test_a_path_is_taken_as_it_is_written(write, name):
+    """In YAML ` #` begins a comment and `: ` a mapping, in an address `?` and `#` end the path."""
+    for override in (f"corpus={name}", f"corpus={Path.cwd()}/{name}", f"corpus.sources.0.path={name}"):
+        (source,) = load_profile(write(corpus="corpus: {sources: [{path: x}]}"), [override]).corpus.sources
+        assert source.path == Path.cwd() / name
+        assert source.name == name
+
+
+@pytest.mark.parametrize("value", ["'a.txt'", '"a.txt"', "{sources: [{path: a.txt}]}"])
+def test_a_path_may_be_written_as_yaml_too(write, value):
+    (source,) = load_profile(write(), [f"corpus={value}"]).corpus.sources
+    assert source.path == Path.cwd() / "a.txt"
+    assert load_profile(write(), ["corpus=null"]).corpus is None
+
+
+@pytest.mark.parametrize(
+    "address", ["https://host/a.json?x=1", "https://host/a.json#x", "https://host/a.json?b#c/d"]
+)
+def test_an_address_names_its_file_without_what_is_asked_of_it(address):
+    (source,) = DownloadConfig.model_validate(address).sources
+    assert (source.name, source.urls) == ("a.json", (address,))
+
+
+@pytest.mark.parametrize(
+    ("named", "known"), [("", ""), ("Latin-1", "iso8859-1"), ("cp1252", "cp1252"), ("UTF8", "utf-8")]
+)
+def test_an_encoding_has_one_name(named, known):
+    assert RowsConfig(encoding=named).encoding == TokenizeConfig(encoding=named).encoding == known
+
+
+@pytest.mark.parametrize("named", ["latin-9000", "hex", "rot13", "zip", "undefined", "a\0b"])
+def test_an_encoding_that_is_none_of_text_is_named(named):
+    with pytest.raises(ValidationError, match="is no encoding of text; known are utf-8, utf-16-le, latin-1"):
+        RowsConfig(encoding=named)
 
 
 @pytest.mark.parametrize("text", ["https://x.org/a.txt", "hf:owner/name"])

@@ -16,7 +16,7 @@ import types
 import zipfile
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -638,9 +638,45 @@ def test_an_entry_that_is_there_twice_is_refused(run, tmp_path, names):
     assert "is there twice" in failure(config(zip_source(tmp_path / "a.zip")), run)
 
 
-def test_a_file_that_is_a_folder_too_is_refused(run, tmp_path):
-    archive = zip_of(tmp_path / "a.zip", {"a": "x", "a/b": "x"})
-    assert "a.zip cannot be brought into" in failure(config(zip_source(archive)), run)
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"a": "x", "a/b": "x"}, "its entry 'a' is a file, and the folder of 'a/b' as well. Use an archive"),
+        ({"a/b/c": "x", "a/b": "x"}, "its entry 'a/b' is a file, and the folder of 'a/b/c' as well"),
+        ({"n" * 300: "x"}, "nnn...' has a name of 300 bytes, and a file's has at most 255"),
+        ({"é" * 128 + "/a": "x"}, "has a name of 256 bytes, and a file's has at most 255"),
+        ({"n/" * 2100 + "a": "x"}, "bytes, and at most 4095 are possible"),
+        ({"a/": "", "A": "x", "a\0b": "x"}, "has a backslash or a NUL in its name"),
+    ],
+)
+def test_an_entry_that_no_disk_can_hold_is_refused_with_its_name(run, tmp_path, entries, message):
+    placeholders = {zipfile.ZipInfo(f"{number}"): text for number, text in enumerate(entries.values())}
+    for entry, name in zip(placeholders, entries, strict=True):
+        entry.filename = name  # whose constructor cuts a name at a NUL
+    archive = zip_of(tmp_path / "a.zip", placeholders)
+    told = failure(config(zip_source(archive)), run)
+    assert told.startswith("a.zip was not extracted: its entry ")
+    assert message in told
+    assert contents(run.checkpoint) == {}
+
+
+@pytest.mark.parametrize("second", ["A.txt", "A.txt/b", "A.txt/"])
+def test_names_that_a_disk_holds_to_be_one_are_refused(run, tmp_path, monkeypatch, second):
+    """As on macOS, where `a.txt` and `A.txt` are one file."""
+    archive = zip_of(tmp_path / "a.zip", {"a.txt": "x", second: ""})
+    real = Path.__truediv__
+    monkeypatch.setattr(Path, "__truediv__", lambda path, key: real(path, _small(key)))
+    told = failure(config(zip_source(archive)), run)
+    assert f"its entry {second!r} is on this disk the same file as another entry" in told
+
+
+def _small(key):
+    return PurePosixPath(str(key).lower()) if isinstance(key, PurePosixPath) else key
+
+
+def test_an_archive_may_name_the_folder_that_it_is(run, tmp_path):
+    download(config(zip_source(zip_of(tmp_path / "a.zip", {"./": "", "./b.txt": "x"}))), run)
+    assert contents(run.out) == {"a/b.txt": b"x"}
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(run, tmp_path, monkeypatch):

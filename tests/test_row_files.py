@@ -66,8 +66,8 @@ def read(folder, tmp_path):
 def staged(folder, stage_run):
     """Run the stage on files; returns its run and its rows in the order of their ids."""
 
-    def run_stage(files, /, **config):
-        run = stage_run()
+    def run_stage(files, /, say=lambda _: None, **config):
+        run = stage_run(say=say)
         rows(RowsConfig(**config), run, source=folder(files))
         found = [row for name in SPLITS for row in load_split(run.out, name)]
         return run, sorted(found, key=lambda row: row["id"])
@@ -180,9 +180,9 @@ def test_only_files_that_match_the_pattern_are_read(folder, tmp_path, pattern, n
         ),
         ({"a.csv": CSV}, {"header": ("text", "label")}, "a.csv has the header that rows.header names"),
         (
-            {"a.csv": b"\xff\xfet\0"},
+            {"a.csv": "text,label\n£,a".encode("latin-1")},
             {},
-            "a.csv is not UTF-8: byte 0 is 0xff. Convert it first, for example: ",
+            "a.csv is not UTF-8: byte 11 is 0xa3. Name its encoding (rows.encoding; of a corpus ",
         ),
         ({"a.csv": '"te"xt,label\na,b'}, {}, "a.csv, line 1, in which the columns are named: its quotes are"),
         (
@@ -389,12 +389,21 @@ def test_kinds_cannot_be_mixed(staged):
     )
 
 
-def test_a_readme_beside_the_data_does_not_become_a_row(staged):
-    files = {"README.md": "What this is.", "a.json": json.dumps(GOOD)}
-    message = message_of(staged, files)
-    assert message.startswith("README.md is a text beside a.json, and would be a row.")
-    _, found = staged(files, files="*.json")
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "dataset_info.json", "licence.txt"])
+def test_what_is_about_the_data_does_not_become_a_row(staged, name):
+    said = []
+    _, found = staged({name: "{}", "a.json": json.dumps(GOOD)}, say=said.append)
     assert len(found) == 12
+    assert said == [f"not read as rows, being about the data: {name}"]
+
+
+def test_a_readme_alone_is_read(read):
+    assert [row for _, row in read({"README.md": "One.\n\nTwo."})] == [{"text": "One."}, {"text": "Two."}]
+
+
+def test_a_text_beside_the_data_is_asked_about(staged):
+    message = message_of(staged, {"notes.md": "What this is.", "a.json": json.dumps(GOOD)})
+    assert message.startswith("notes.md is a text beside a.json, and would be a row.")
 
 
 def test_labels_of_several_types_in_a_column_are_one_label_by_their_text(staged):

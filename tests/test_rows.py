@@ -89,6 +89,7 @@ def test_pitfall_2_the_books_unshuffled_split_leaks_two_test_and_four_validation
         "formats": {"alpaca": 1100},
         "distinct_prompts": 1075,
         "splits": {"train": 935, "validation": 55, "test": 110},
+        "splits_are": "drawn",
         "moved": {"test": 2, "validation": 4},
         "near": {"test": 0, "validation": 0},
         "source": {"test": 0, "validation": 0},

@@ -1,11 +1,36 @@
 """Configuration of what is read: downloads, rows, tokens."""
 
+import codecs
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.base import OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
+
+
+def _known_encoding(name: str) -> str:
+    """The one name of an encoding, of which most have several."""
+    try:
+        if name and not isinstance(codecs.getincrementaldecoder(name)().decode(b"", True), str):
+            raise LookupError
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name!r} is no encoding of text; known are utf-8, utf-16-le, latin-1, cp1252, gb18030, "
+            "shift_jis and others of Python's"
+        ) from error
+    return codecs.lookup(name).name if name else ""
+
+
+Encoding = Annotated[
+    str,
+    AfterValidator(_known_encoding),
+    Field(description="of text files that have no byte-order mark; default: UTF-8, and no other is guessed"),
+]
+JsonField = Annotated[
+    str,
+    Field(description="the key of a JSON document under which its rows are; with dots where it is deeper"),
+]
 
 
 class Source(StageConfig):
@@ -32,15 +57,11 @@ class Source(StageConfig):
         if not isinstance(raw, dict) or raw.get("name"):
             return raw
         urls = raw.get("urls")
-        origins = [
-            *(urls[:1] if isinstance(urls, list | tuple) else ()),
-            raw.get("path"),
-            raw.get("dataset"),
-            raw.get("made"),
-        ]
+        address = str(urls[0]) if isinstance(urls, list | tuple) and urls else ""
+        origins = (_without_query(address), raw.get("path"), raw.get("dataset"), raw.get("made"))
         origin = next((str(value) for value in origins if value), "")
         suffix = ".jsonl" if raw.get("dataset") or raw.get("made") else ""
-        return raw | {"name": PurePosixPath(origin.partition("?")[0].rstrip("/")).name + suffix}
+        return raw | {"name": PurePosixPath(origin.rstrip("/")).name + suffix}
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -82,12 +103,16 @@ class DownloadConfig(StageConfig):
 
 
 def source_from_text(text: str) -> dict[str, Any]:
-    """The source that a single string stands for."""
+    """The source that a single string stands for. In a path no character has a meaning of its own."""
     if text.startswith(("http://", "https://")):
-        return {"urls": [text], "unzip": text.partition("?")[0].endswith(".zip")}
+        return {"urls": [text], "unzip": _without_query(text).lower().endswith(".zip")}
     if text.startswith("hf:"):
         return {"dataset": text.removeprefix("hf:")}
-    return {"path": text, "unzip": text.endswith(".zip")}
+    return {"path": text, "unzip": text.lower().endswith(".zip")}
+
+
+def _without_query(address: str) -> str:
+    return address.partition("#")[0].partition("?")[0]
 
 
 RowFormat = Literal["alpaca", "prompt-completion", "chat", "preference", "classification", "text"]
@@ -107,9 +132,11 @@ class RowsConfig(StageConfig):
     ] = Field(default_factory=dict)
     files: Annotated[str, Field(min_length=1, description="only files whose path matches this pattern")] = "*"
     file_type: Annotated[
-        Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "text"],
+        Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "text"],
         Field(description="auto: from the file's ending"),
     ] = "auto"
+    encoding: Encoding = ""
+    field: JsonField = ""
     header: Annotated[
         tuple[str, ...],
         Field(description="names of the columns of CSV or TSV files that have no header line"),
@@ -117,7 +144,8 @@ class RowsConfig(StageConfig):
     quoting: Annotated[
         Literal["auto", "quotes", "none"],
         Field(
-            description="of CSV and TSV; auto: quotes may hold a CSV's field together, in TSV they are text"
+            description="of CSV and TSV; auto: quotes may hold a CSV's field together, in TSV they are text "
+            "unless its first hundred lines are written with quotes like a CSV's"
         ),
     ] = "auto"
     malformed: Annotated[
@@ -135,6 +163,14 @@ class RowsConfig(StageConfig):
     balance: Annotated[
         bool, Field(description="of labelled texts: as many of each label as there are of the rarest")
     ] = False
+    splits: Annotated[
+        Literal["auto", "own", "drawn"],
+        Field(
+            description="own: the files are splits already and say so in their names (train, validation, "
+            "test); drawn: by the shares here; auto: own where every file is of a split, train and test are "
+            "there, else drawn"
+        ),
+    ] = "auto"
     train: Fraction = 0.85
     validation: Fraction = 0.05
     shuffle: bool = True
@@ -152,6 +188,8 @@ class RowsConfig(StageConfig):
 class TokenizeConfig(StageConfig):
     """The tokenizer, and the corpus as tokens."""
 
+    encoding: Encoding = ""
+    field: JsonField = ""
     kind: Annotated[
         Literal["bpe", "gpt2", "char", "hf"],
         Field(

@@ -1,7 +1,7 @@
 """Rows to fine-tune on: read from many formats, checked, and split so that nothing tested was trained on.
 
 What a row is, and what is asked of rows that were written, is in `canonical`; how they come to be in the
-other modules, in this order: `files`, `tables`, `formats`, `conversations`, `splits`, `stage`.
+other modules, in this order: `file_names`, `tables`, `files`, `formats`, `conversations`, `splits`, `stage`.
 """
 
 from tasks.rows.canonical import SPLITS, Row, load_split, prompt_groups, prompt_of, texts_of, write_rows

@@ -6,7 +6,6 @@ read as one of prompts and right answers.
 
 import json
 from collections.abc import Iterator
-from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,12 @@ from tasks.errors import StageError
 from tasks.json_files import write_lines
 from tasks.reading import Record, RowError, short, stop, text_field
 from tasks.rows.canonical import Row
-from tasks.rows.files import DataFile, data_files, records_of
+from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import check_columns, layout_of
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record import StageRun
 
-LOOKED_AT = 100  # records whose columns tell the format of a file
 RESPONSE_COLUMNS = (
     "model_response",
     "predict",  # LLaMA-Factory, beside `prompt` and `label`
@@ -41,11 +39,13 @@ def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None
     Raises StageError for files and rows that cannot be used, and where the column of the responses, or that
     of the right answers, is not found.
     """
-    reading = RowsConfig(columns=config.columns)
+    reading = RowsConfig(columns=config.columns, splits="drawn")
     check_columns(reading)
     with TemporaryDirectory(dir=run.checkpoint) as scratch:
         found = [
-            row for file in data_files(source, reading, Path(scratch)) for row in _rows(file, config, reading)
+            row
+            for file in data_files(source, reading, Path(scratch), run.say)
+            for row in _rows(file, config, reading)
         ]
     if not found:
         raise StageError("there is no row in it")
@@ -55,15 +55,13 @@ def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None
 
 
 def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Iterator[Row]:
-    records = records_of(file, reading, stop)
-    first = list(islice(records, LOOKED_AT))
-    columns = list(dict.fromkeys(column for _, record in first for column in record))
+    columns, sample = survey(file, reading)
     response = _response_column(file.name, columns, config)
     others = [column for column in columns if column != response]
     if (beside := REFERENCE_BESIDE.get(response or "")) in others and not config.columns:
         reading = reading.model_copy(update={"columns": {"completion": beside}})
     try:
-        layout = layout_of(file.name, others, reading)
+        layout = layout_of(file.name, others, reading, sample)
     except StageError as error:
         raise StageError(
             f"{_what_is_left(file.name, response)}. {error} Here columns are named with --column NAME=COLUMN."
@@ -72,7 +70,7 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
         raise StageError(f"{_what_is_left(file.name, response)}; its columns are {_listed(columns)}.")
     if layout.kind != "completion":
         raise StageError(f"{file.name} holds {layout.kind} rows; what is judged are answers to instructions.")
-    for where, record in chain(first, records):
+    for where, record in records_of(file, reading, stop):
         texts = {name: _as_text(value) for name, value in record.items()}
         try:
             row = layout.row((where, {name: value for name, value in texts.items() if name != response}))

@@ -1,6 +1,8 @@
 """Formats: recognised from the columns, and how a record of each becomes a row."""
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +200,13 @@ FORMATS = {
     "text": Format("completion", _text, {"text": ()}),
 }
 
+# What marks an answer as one that is not to be learned, as `repr` has it: a label of 0 is another thing.
+UNWANTED = {"label": ("False",), "kto_tag": ("False", "'False'", "'false'")}
+MOST_LABELS = 20
+LONGEST_LABEL = 40  # characters
+ASKING = ("prompt", "question", "query", "instruction", "problem", "input")
+NUMBERING = re.compile(r"(.*_)?(id|idx|index|uid|uuid)")
+
 ADVICE = (
     "Name the format and its columns, for example rows.format=classification and rows.columns={text: body, "
     "label: kind}; if the first line of a CSV or TSV is a row already, name the columns with rows.header."
@@ -221,9 +230,19 @@ class Layout:
     def row(self, record: Record) -> Row:
         """The record as a row, but for its id. Raises RowError saying what is wrong with it."""
         fields = Fields(*record, self.columns)
+        if self.kind == "completion":
+            self._require_wanted(fields)
         row = FORMATS[self.format].row(fields)
         category = fields.text("category", required=False)
         return row | ({"category": category} if category else {})
+
+    def _require_wanted(self, fields: Fields) -> None:
+        for column, marks in UNWANTED.items():
+            if column not in self.columns.values() and repr(fields.values.get(column)) in marks:
+                raise fields.fault(
+                    f"its answer is marked as a bad one ({column!r} is false, as for KTO), and would be "
+                    "learned like a good one; leave such rows out, or the column where it says something else"
+                )
 
 
 def check_columns(config: RowsConfig) -> None:
@@ -242,10 +261,13 @@ def _check_mapped(config: RowsConfig, names: Iterable[str], what: str) -> None:
         )
 
 
-def layout_of(name: str, columns: Iterable[str], config: RowsConfig) -> Layout:
+def layout_of(
+    name: str, columns: Iterable[str], config: RowsConfig, sample: Sequence[Mapping[str, Any]] = ()
+) -> Layout:
     """How a file with these columns is to be read, as `config` says or as its columns do.
 
-    Raises StageError that lists the columns when they fit no format, more than one, or not what is asked.
+    Raises StageError that lists the columns when they fit no format, more than one, or not what is asked; it
+    says which columns of the `sample` look like those that are lacking.
     """
     found, mapped = list(columns), config.columns
     its_columns = f"its columns are {', '.join(map(short, found)) or 'none'}"
@@ -253,7 +275,8 @@ def layout_of(name: str, columns: Iterable[str], config: RowsConfig) -> Layout:
         raise StageError(f"{name} has no column {missing[0]!r}, which rows.columns maps; {its_columns}.")
     # A column that is mapped goes by its new name only.
     seen = {column: column for column in found if column not in mapped.values()} | mapped
-    chosen = _recognised(name, seen, its_columns) if config.format == "auto" else config.format
+    advice = _suggestion(found, sample) or ADVICE
+    chosen = _recognised(name, seen, its_columns, advice) if config.format == "auto" else config.format
     names = FORMATS[chosen].columns
     _check_mapped(config, names, f"the format {chosen}, which {name} is in")
     taken: dict[str, str] = {}
@@ -268,12 +291,12 @@ def layout_of(name: str, columns: Iterable[str], config: RowsConfig) -> Layout:
             taken[canonical] = fitting[0]
         elif canonical in FORMATS[chosen].needs:
             raise StageError(
-                f"{name}: the format {chosen} needs a column {canonical!r}, and {its_columns}. {ADVICE}"
+                f"{name}: the format {chosen} needs a column {canonical!r}, and {its_columns}. {advice}"
             )
     return Layout(chosen, taken)
 
 
-def _recognised(name: str, seen: Columns, its_columns: str) -> str:
+def _recognised(name: str, seen: Columns, its_columns: str, advice: str) -> str:
     for level in LEVELS:
         fits = [
             each
@@ -287,7 +310,43 @@ def _recognised(name: str, seen: Columns, its_columns: str) -> str:
         if fits:
             return fits[0]
     expected = "; ".join(f"{each} ({', '.join(format.needs)})" for each, format in FORMATS.items())
-    raise StageError(f"{name} is in no format that is known: {its_columns}; expected {expected}. {ADVICE}")
+    raise StageError(f"{name} is in no format that is known: {its_columns}; expected {expected}. {advice}")
+
+
+def _suggestion(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str:
+    """What columns look like, for a person to say; empty where they look like nothing."""
+    found = {
+        column: [row[column] for row in sample if row.get(column) not in (None, "")] for column in columns
+    }
+    texts, labels = [], {}
+    for column, values in found.items():
+        plain = [str(value) for value in values if isinstance(value, str | int)]
+        if not column or len(plain) < len(values) or len(plain) < max(2, len(sample) // 2):
+            continue
+        distinct = dict.fromkeys(plain)
+        if 1 < len(distinct) <= min(MOST_LABELS, len(plain) / 2) and max(map(len, distinct)) <= LONGEST_LABEL:
+            labels[column] = list(distinct)
+        elif all(isinstance(value, str) for value in values) and not NUMBERING.fullmatch(column.casefold()):
+            texts.append(column)
+    if texts and labels:
+        label, values = next(iter(labels.items()))
+        texts.sort(key=lambda column: -sum(map(len, found[column])))
+        return (
+            f"{label!r} looks like a label ({', '.join(map(short, values[:4]))}) and {texts[0]!r} like its "
+            f"text: if that is so, set rows.columns={{label: {_quoted(label)}, text: {_quoted(texts[0])}}}."
+        )
+    if len(texts) > 1:
+        prompt, completion, *_ = sorted(texts, key=lambda column: column.casefold() not in ASKING)
+        return (
+            f"If {prompt!r} asks and {completion!r} answers, set rows.columns="
+            f"{{prompt: {_quoted(prompt)}, completion: {_quoted(completion)}}}."
+        )
+    return ""
+
+
+def _quoted(column: str) -> str:
+    """A column's name as YAML has it within braces."""
+    return column if re.fullmatch(r"[A-Za-z]\w*", column) else json.dumps(column, ensure_ascii=False)
 
 
 def _fitting(seen: Columns, canonical: str, aliases: Iterable[str]) -> list[str]:

@@ -34,7 +34,7 @@ class Parted(NamedTuple):
     alike: Alike
 
 
-def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
+def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()) -> Parted:
     """Splits that share no prompt and no source; of labelled rows each has its share of every label.
 
     Rows of one source are drawn together. A row of the test or validation split whose prompt stands
@@ -43,22 +43,34 @@ def split_rows(found: Sequence[Row], config: RowsConfig) -> Parted:
     rows that have theirs among themselves only, so that the splits keep their sizes as far as can be. What
     balancing leaves out counts as trained on.
 
+    `own` names the split of each row where the data's owner split it. Then test and validation lose what is
+    also elsewhere, and get nothing in its place, a validation that is not there is drawn from train, and
+    train alone is balanced.
+
     Raises StageError for labels that are too few or have too few rows, RefusedError when leaks leave no row
     to test on.
     """
     labels = [row.get("label", "") for row in found]
     _check_labels(labels, config)
-    drawn = _balanced(labels, config.seed) if config.balance else list(range(len(found)))
+    if own and "train" not in own:
+        raise StageError("the files of train hold no row that can be used; rows.splits=drawn draws splits.")
+    drawn = list(range(len(found)))
+    if config.balance:
+        trained = [place for place in drawn if own[place] == "train"] if own else drawn
+        kept = set(drawn) - set(trained)
+        drawn = sorted(kept.union(_balanced(trained, labels, config.seed)))
     left_out = sorted(set(range(len(found))) - set(drawn))
     if config.shuffle:
         random.Random(config.seed).shuffle(drawn)
     near_groups, sources = prompt_groups(found), source_groups(found)
-    shares = _shares(_together(drawn, sources), labels, config)
-    splitting = _Splitting(found, labels, shares, left_out, near_groups, sources)
+    together = _together(drawn, sources)
+    shares = _own_shares(together, own, config) if own else _shares(together, labels, config)
+    splitting = _Splitting(found, labels, shares, left_out, near_groups, sources, keeps_own=bool(own))
     moved, near, source = {}, {}, {}
     for name in ("test", "validation"):
         moved[name], near[name], source[name] = splitting.move_leaks(name)
-    splitting.fill_untested()
+    if not own:
+        splitting.fill_untested()
     splitting.check_tested(moved["test"])
     splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
     alike = Alike(*(_members(found, groups) for groups in (near_groups, sources)))
@@ -101,13 +113,13 @@ def _check_labels(labels: Sequence[str], config: RowsConfig) -> None:
         )
 
 
-def _balanced(labels: Sequence[str], seed: int) -> Places:
-    """As many places of each label as there are of the rarest, in their order."""
+def _balanced(among: Places, labels: Sequence[str], seed: int) -> Places:
+    """As many places of each label as there are of the rarest, of those given."""
     places: dict[str, Places] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
+    for place in among:
+        places.setdefault(labels[place], []).append(place)
     rarest, draw = min(map(len, places.values())), random.Random(seed)
-    return sorted(place for each in places.values() for place in draw.sample(each, rarest))
+    return [place for each in places.values() for place in draw.sample(each, rarest)]
 
 
 def _shares(drawn: Places, labels: Sequence[str], config: RowsConfig) -> dict[str, Places]:
@@ -121,6 +133,15 @@ def _shares(drawn: Places, labels: Sequence[str], config: RowsConfig) -> dict[st
         number, (train, test) = seen[label], bounds[label]
         splits["train" if number < train else "test" if number < test else "validation"].append(place)
         seen[label] += 1
+    return splits
+
+
+def _own_shares(drawn: Places, own: Sequence[str], config: RowsConfig) -> dict[str, Places]:
+    splits = {name: [place for place in drawn if own[place] == name] for name in SPLITS}
+    if not splits["validation"]:
+        train = len(splits["train"])
+        keep = train - min(round(len(drawn) * config.validation), train - 1)
+        splits["train"], splits["validation"] = splits["train"][:keep], splits["train"][keep:]
     return splits
 
 
@@ -142,11 +163,14 @@ class _Splitting:
         left_out: Places,
         near: Sequence[int],
         sources: Sequence[int],
+        *,
+        keeps_own: bool,
     ) -> None:
         self.splits = splits
         self._found = found
         self._labels = labels
         self._left_out = left_out
+        self._keeps_own = keeps_own
         self._prompts = [prompt_of(row) for row in found]
         self._near = near
         joined = Groups(len(found))
@@ -166,7 +190,7 @@ class _Splitting:
         near = [place for place in leaks if self._prompts[place] not in prompts]
         source = sum(self._near[place] not in asked for place in near)
         self._move(leaks, name, "train")
-        if leaks:
+        if leaks and not self._keeps_own:
             self._replace(name, Counter(self._labels[place] for place in leaks))
         return len(leaks), len(near) - source, source
 
@@ -216,5 +240,10 @@ class _Splitting:
             rows = f"of {count} rows" + (f" labelled {label!r}" if label else "")
             why = f": {moved} test rows were moved out, for their prompts are also elsewhere" if moved else ""
             raise RefusedError(
-                f"{rows} none is left to test on{why}. Give more distinct rows or a larger test share."
+                f"{rows} none is left to test on{why}. "
+                + (
+                    "The files' own splits are kept; rows.splits=drawn draws others."
+                    if self._keeps_own
+                    else "Give more distinct rows or a larger test share."
+                )
             )

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import RowsConfig
 from tasks.errors import StageError
 from tasks.json_files import write_json
 from tasks.reading import Record, RowError, short, type_of
 from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
-from tasks.rows.files import DataFile, data_files, records_of
+from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
 from tasks.rows.splits import split_rows
@@ -20,13 +19,14 @@ from tasks.rows.splits import split_rows
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record import StageRun
 
-LOOKED_AT = 100  # records whose columns tell the format of a file
 PROGRESS_EVERY = 5000  # rows
 SHOWN = 1000  # rows of a table in MLflow
 
 
 def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
+
+    Splits that the files are already are kept, or drawn (`rows.splits`).
 
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
     duplicates (`near`) and rows whose source stands elsewhere (`source`) among it; `groups.json` says which
@@ -40,7 +40,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     reading = _Reading(config, run)
     reading.read(source)
     run.phase(f"looking for near duplicates among {len(reading.found):,} rows")
-    parted = split_rows(reading.found, config)
+    parted = split_rows(reading.found, config, reading.own_splits)
     source_of = {row: f"row {ids[0]}" for ids in parted.alike.sources for row in ids}
     for name, members in parted.splits.items():
         written = [_opened(_named(row, source_of)) for row in members] if name == "test" else members
@@ -58,6 +58,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         "formats": dict(reading.formats),
         "distinct_prompts": len(set(map(prompt_of, reading.found))),
         "splits": sizes,
+        "splits_are": "own" if reading.own_splits else "drawn",
         "moved": parted.moved,
         "near": parted.near,
         "source": parted.source,
@@ -94,6 +95,8 @@ class _Reading:
     def __init__(self, config: RowsConfig, run: "StageRun") -> None:
         self.found: list[Row] = []
         self.set_aside: list[Row] = []
+        self.own_splits: list[str] = []
+        """The split of each row that was found, where those of the files are kept; else empty."""
         self.formats: Counter[str] = Counter()
         self.kind = ""
         self._first_file = ""
@@ -104,7 +107,7 @@ class _Reading:
         """Raises StageError for what cannot be read, and when more than half of the rows are malformed."""
         check_columns(self._config)
         with TemporaryDirectory(dir=self._run.checkpoint) as scratch:
-            files = data_files(source, self._config, Path(scratch))
+            files = data_files(source, self._config, Path(scratch), self._run.say)
             _check_texts(files)
             for file in files:
                 self._read_file(file)
@@ -117,23 +120,36 @@ class _Reading:
             )
 
     def _read_file(self, file: DataFile) -> None:
-        records = records_of(file, self._config, self._malformed)
-        first = list(islice(records, LOOKED_AT))
-        if not first:
-            return
-        columns = dict.fromkeys(column for _, record in first for column in record)
-        layout = layout_of(file.name, columns, self._config)
-        self._check_kind(file, layout)
-        for record in chain(first, records):
+        columns, sample = survey(file, self._config)
+        layout: Layout | None = None
+        for record in records_of(file, self._config, self._malformed):
+            if layout is None:
+                layout = self._layout(file, columns, sample)
             try:
                 row = layout.row(record) | self._source(record)
             except RowError as error:
                 self._malformed(error)
                 continue
             self.found.append({"id": len(self.found)} | row)
+            if file.split:
+                self.own_splits.append(file.split)
             self.formats[layout.format] += 1
             if len(self.found) % PROGRESS_EVERY == 0:
                 self._run.progress(len(self.found), 0, "rows", file.name)
+
+    def _layout(self, file: DataFile, columns: list[str], sample: list[dict[str, Any]]) -> Layout:
+        config = self._config
+        if file.columns:
+            config = config.model_copy(update={"columns": file.columns})
+        try:
+            layout = layout_of(file.name, columns, config, sample)
+        except StageError as error:
+            if not file.columns:
+                raise
+            told = "Its columns are named by the dataset_info.json beside it, unless rows.columns names them."
+            raise StageError(f"{error} {told}") from error
+        self._check_kind(file, layout)
+        return layout
 
     def _source(self, record: Record) -> Row:
         """What `rows.group_by` says the row is of. Raises RowError where it says nothing."""
