@@ -12,8 +12,8 @@ of each other when
   "30 or 27, which is larger?", "30 or 12"), or
 - of 8 to 32 words two are put in, left out, replaced or stand elsewhere.
 
-Where the answer is a label, a text with other numbers is the same text: a message with another telephone
-number. Prompts of more than 64 words are left to `tasks.duplicates`. With other answers they are different
+Where the answer is a label, numbers do not count: a message with another telephone number is the same
+message. Prompts of more than 64 words are left to `tasks.duplicates`. With other answers they are different
 questions: "Add 12 and 35" and "Add 12 and 36".
 
 The rule was made for the templated prompts of the `quickstart`, tuned on SMS Spam (two words of 6 or 7 made
@@ -42,7 +42,6 @@ POLITE = re.compile(
     r"\b(?:(?:can|could|would|will) you|please|kindly|thanks|thank you|for me|tell me|an?|the|bitte|"
     r"por favor|s['’]il (?:vous|te) pla[iî]t|per favore|alsjeblieft|пожалуйста)\b|请|請|ください"
 )
-ANY_NUMBER = "0"
 CONTENT = 2  # words that are left of a prompt without its politeness, for it to be told from others
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
@@ -114,7 +113,7 @@ class _Texts:
             for part in parts:
                 said = words_of(part)
                 if labelled:
-                    said = [ANY_NUMBER if word[0].isdigit() else word for word in said]
+                    said = [word for word in said if not word[0].isdigit()]
                 words.extend(number_of.setdefault(word, len(number_of) + 1) for word in said)
                 words.append(_BETWEEN)
             said = words_of(answer) or (answer.strip(),)

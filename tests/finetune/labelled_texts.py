@@ -53,12 +53,17 @@ def _shape(size, pad):
 
 
 def text_row(index):
-    """A message of four to eleven words, some of them of its label, and two numbers of the row's own."""
+    """A message of five to ten words, some of them of its label, and three of the row's own."""
     label, words = (("ham", HAM), ("spam", SPAM))[index % 2]
     own = [words[(index * step) % 6] for step in range(1, 2 + index % 4)]
+    numbers = (index, 7 * index % 100, 13 * index % 100)
+    alone = [
+        sign + "abcdefghij"[number // 10] + "klmnopqrst"[number % 10]
+        for sign, number in zip("xyz", numbers, strict=True)
+    ]
     return {
         "id": index,
-        "text": " ".join(["note", *own, *own[: index % 3], f"{index * 7919}", f"{index}"]),
+        "text": " ".join(["note", *own, *own[: index % 3], *alone]),
         "label": label,
     }
 
