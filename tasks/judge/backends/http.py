@@ -70,7 +70,7 @@ class Server:
         if status == 200:
             return Reply(status, said, None, latency)
         error = f"{status} {self._told(_error_text(said) or response.reason_phrase)[:LONGEST_ERROR]}"
-        return Reply(status, None, error, latency, _retry_after(response))
+        return Reply(status, None, error, latency, _retry_after(response), _parameter(said))
 
     async def _through_one(self, method: str, path: str, body: Json | None) -> httpx.Response:
         """Send a request through the connection that was used last and is idle, or through a new one."""
@@ -166,9 +166,21 @@ def _retry_after(response: httpx.Response) -> float | None:
         return None
 
 
+def _parameter(body: Any) -> str | None:
+    """The part of a request that is refused, as OpenAI names it, or else as FastAPI does."""
+    error, detail = (body.get("error"), body.get("detail")) if isinstance(body, dict) else (None, None)
+    named = error.get("param") if isinstance(error, dict) else None
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        where = detail[0].get("loc")
+        named = ".".join(map(str, where[1:])) if isinstance(where, list) and where[:1] == ["body"] else None
+    return named if isinstance(named, str) and named else None
+
+
 def _error_text(body: Any) -> str:
-    """The server's own words; `error` may be a text or an object."""
-    error = body.get("error") if isinstance(body, dict) else None
+    """The server's own words; `error` may be a text or an object, `detail` a list of faults."""
+    error, detail = (body.get("error"), body.get("detail")) if isinstance(body, dict) else (None, None)
+    if isinstance(detail, list) and detail and all(isinstance(fault, dict) for fault in detail):
+        return "; ".join(f"{fault.get('msg')} ({_parameter({'detail': [fault]})})" for fault in detail)
     if isinstance(error, dict):
         error = error.get("message", error)
     return str(error or body or "").strip()

@@ -38,6 +38,8 @@ FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 class Local:
     """One model, by a folder or by a name on the hub, `name@revision` for one state of it."""
 
+    promised = refusals = None
+
     def __init__(self, config: AskConfig, model: str, form: Form) -> None:
         if form.labels is None:
             raise ValueError(f"a local judge chooses between labels, which the form {form.name} has not")

@@ -39,6 +39,9 @@ def base_url(host: str | None) -> str:
 class Ollama:
     """One model of one Ollama server."""
 
+    promised = None  # the model may have been trained with a shorter context than it is asked for
+    refusals = None  # options that it does not know are no error to it
+
     def __init__(self, config: AskConfig, model: str, form: Form) -> None:
         self.model = model
         self.context: int | None = config.context
@@ -135,14 +138,13 @@ class Ollama:
             raise UnusableError(
                 "the answer was cut at its limit; judge.max_tokens or judge.context is too small"
             )
-        if body.get("done_reason") != "stop":
-            raise UnusableError(
-                f"the answer ended for the reason {body.get('done_reason')!r} instead of 'stop'"
-            )
+        if (reason := body.get("done_reason")) not in ("stop", "", None):  # early servers give none
+            raise UnusableError(f"the answer ended for the reason {reason!r} instead of 'stop'")
         content = body["message"].get("content")
         if not isinstance(content, str):
             raise UnusableError("the message has no text")
-        return Answered(content, _whole(body.get("prompt_eval_count")), _whole(body.get("eval_count")))
+        counts = (_whole(body.get(name)) for name in ("prompt_eval_count", "eval_count"))
+        return Answered(content, *counts, ended=bool(reason))
 
     def spent(self, reply: Reply) -> tuple[float, float]:
         """What is neither loading, reading nor writing was waiting for a slot; loading counts as neither."""
