@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tasks.config import JudgeConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tasks.judge.answers import Answers
 from tasks.judge.asking import ask
 from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
@@ -72,6 +72,9 @@ def test_the_host_may_come_from_the_environment(trial, monkeypatch):
         (":99", "http://127.0.0.1:99"),
         ("http://gpu:99/ollama/", "http://gpu:99/ollama"),
         ("[::1]:99", "http://[::1]:99"),
+        ("::1", "http://[::1]:11434"),
+        ("::", "http://[::1]:11434"),
+        ("http://[::1]", "http://[::1]:80"),
         (' "gpu" ', "http://gpu:11434"),
         ("0.0.0.0", "http://127.0.0.1:11434"),
     ],
@@ -80,9 +83,9 @@ def test_hosts_are_read_as_ollama_reads_them(host, url):
     assert base_url(host) == url
 
 
-@pytest.mark.parametrize("host", ["gpu:x", "gpu:99999", "ftp://gpu", "two words"])
+@pytest.mark.parametrize("host", ["gpu:x", "gpu:99999", "ftp://gpu", "two words", "gpu:11434:8"])
 def test_what_is_no_host(host):
-    with pytest.raises(StageError, match=r"judge\.host or OLLAMA_HOST"):
+    with pytest.raises(UsageError, match=r"judge\.host or OLLAMA_HOST"):
         base_url(host)
 
 

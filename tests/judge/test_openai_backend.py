@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tasks.config import JudgeConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tasks.judge.answers import Answers
 from tasks.judge.backends import Identity, Reply
 from tasks.judge.backends.http import Server
@@ -211,7 +211,7 @@ def test_the_address_may_come_from_the_environment(trial, monkeypatch):
 
 @pytest.mark.parametrize("url", ["gpu:8000/v1", "ftp://gpu/v1", "http://gpu:x/v1", "http://two words/v1"])
 def test_what_is_no_address(url):
-    with pytest.raises(StageError, match=r"http://gpu:8000/v1 in judge\.base_url or OPENAI_BASE_URL"):
+    with pytest.raises(UsageError, match=r"http://gpu:8000/v1 in judge\.base_url or OPENAI_BASE_URL"):
         digests_of(JudgeConfig(scorer=OPENAI, base_url=url))
 
 

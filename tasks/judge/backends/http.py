@@ -4,17 +4,19 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
-from tasks.errors import StageError
+from tasks.addresses import parse_address, reached
+from tasks.errors import UsageError
 from tasks.judge.backends.base import Json, Reply
+from tasks.proxies import takes_proxy, through
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded
 LONGEST_ANSWER = 16 * 2**20  # bytes; a judge writes some hundred
@@ -32,9 +34,11 @@ class Server:
     """A judge's server at one address; `secret` is sent as its key and stands in no error."""
 
     def __init__(self, url: str, timeout: float, secret: str | None = None) -> None:
+        """Raises UsageError where the environment's proxy stands before the address and cannot be used."""
         self.url = url
         self.timeout = timeout
         self._secret = secret
+        self._trust = takes_proxy(url)
         self._certificates = httpx.create_ssl_context() if url.startswith("https") else False
         # A client for each connection: one that holds many looks through all of them at every request.
         self._clients: list[httpx.AsyncClient] = []
@@ -61,10 +65,11 @@ class Server:
             async with asyncio.timeout(limit):  # the whole answer; httpx's own would be for each read
                 response = await self._through_one(method, path, body)
         except TimeoutError:
-            return Reply(None, None, f"no answer within {limit:g} s", time.monotonic() - started)
+            text = f"no answer within {limit:g} s{through(self.url)}"
+            return Reply(None, None, text, time.monotonic() - started)
         except httpx.HTTPError as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return Reply(None, None, self._told(text), time.monotonic() - started)
+            return Reply(None, None, self._told(f"{text}{through(self.url)}"), time.monotonic() - started)
         latency = time.monotonic() - started
         said, status = self._body(response), response.status_code
         if status == 200:
@@ -89,7 +94,7 @@ class Server:
             timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT),
             headers={"Authorization": f"Bearer {self._secret}"} if self._secret else None,
             verify=self._certificates,
-            trust_env=takes_proxy(self.url),
+            trust_env=self._trust,
         )
         self._clients.append(client)
         return client
@@ -122,34 +127,21 @@ async def _whole(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(content))
 
 
-def takes_proxy(url: str) -> bool:
-    """Whether the environment's proxy may be used: none reaches this machine's loopback."""
-    return urlsplit(url).hostname not in LOOPBACK
-
-
-def url_of(text: str, ports: dict[str, int], what: str) -> str:
+def url_of(text: str, schemes: Mapping[str, int], what: str, default: str | None = None) -> str:
     """An address in full, without a closing slash; 0.0.0.0, the address to listen on, is 127.0.0.1.
 
-    Raises StageError for what is no address; `what` says where it was expected.
+    `default` is the scheme of one that names none, `what` says where it was expected. Raises UsageError for
+    what is no address.
     """
-    scheme, _, rest = text.partition("://")
     try:
-        if scheme not in ports:
-            raise ValueError(f"{scheme}:// is neither http:// nor https://")
-        parts = urlsplit(f"{scheme}://{rest}")
-        if parts.username is not None or parts.query:
-            raise ValueError(
-                "it holds a login or a query, which would be kept; a key comes from the environment"
-            )
-        name, port = parts.hostname or "127.0.0.1", parts.port or ports[scheme]
-        if any(character.isspace() for character in name):
-            raise ValueError("a host name has no spaces")
-        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-        bracketed = f"[{name}]" if ":" in name else name
-        url = f"{scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
+        address = parse_address(text, schemes, default)
+        if address.login is not None:
+            raise ValueError("it holds a login, which would be kept; a key comes from the environment")
+        port = address.port or schemes[address.scheme]
+        url = replace(address, host=reached(address.host), port=port).url
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise StageError(f"{_shown(text)!r} is not the address of {what} ({error})") from error
+        raise UsageError(f"{_shown(text)!r} is not the address of {what} ({error})") from error
     return url
 
 

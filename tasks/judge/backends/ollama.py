@@ -8,11 +8,13 @@ from typing import Any, Self
 import httpx
 import ollama
 
+from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
-from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, takes_proxy, url_of
+from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
 from tasks.judge.forms import Form, UnusableError
+from tasks.proxies import takes_proxy
 
 DEFAULT_PORT = 11434
 FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 4, 64
@@ -28,12 +30,12 @@ def base_url(host: str | None) -> str:
 
     `host` None means OLLAMA_HOST, then 127.0.0.1.
 
-    Raises StageError for what is no address.
+    Raises UsageError for what is no address.
     """
     text = (host or os.environ.get("OLLAMA_HOST") or "").strip().strip("\"'")
     if "://" in text:
-        return url_of(text, {"http": 80, "https": 443}, EXPECTED)
-    return url_of(f"http://{text}", {"http": DEFAULT_PORT}, EXPECTED)
+        return url_of(text, WEB, EXPECTED)
+    return url_of(text, {"http": DEFAULT_PORT}, EXPECTED, default="http")
 
 
 class Ollama:

@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
@@ -34,7 +35,7 @@ class OpenAI:
         self._config = config
         self._form = form
         text = (config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip()
-        self.url = url_of(text, {"http": 80, "https": 443}, EXPECTED)
+        self.url = url_of(text, WEB, EXPECTED)
         secret = os.environ.get(config.key_variable, "").strip() or None
         if secret and not (secret.isascii() and secret.isprintable() and " " not in secret):
             raise StageError(
