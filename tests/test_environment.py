@@ -5,19 +5,23 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from flows import streams
+from flows import progress, streams
 from flows.console import print_result
 from tasks import caches, proxies
+from tasks.audit import wording as audit_wording
 from tasks.errors import UsageError
 from tasks.fetch import _client
 from tasks.judge.backends.http import Server
 from tasks.proxies import go_direct, require_way_to_hub, settle, takes_proxy, through
+from tasks.report import terminal, terminal_style
+from tasks.scoring import terminal as scores
 from tests.commands import CHECKOUT
 
 DEAD = "http://user:secret@127.0.0.1:9"
@@ -176,6 +180,13 @@ def test_what_a_stream_cannot_show_is_shown_by_what_comes_nearest(monkeypatch, e
     }[encoding]
     assert any(nearest in line for line in shown)
     assert json.loads(shown[-1]) == {"text": OURS}
+
+
+@pytest.mark.parametrize("module", [terminal, terminal_style, scores, audit_wording, progress])
+def test_every_sign_of_ours_has_one_that_comes_nearest(module):
+    signs = {sign for sign in Path(module.__file__).read_text(encoding="utf-8") if not sign.isascii()}
+    frames = set(getattr(module, "SPINNER", ""))
+    assert signs - frames <= streams.NEAREST.keys()
 
 
 # A home that cannot be written to

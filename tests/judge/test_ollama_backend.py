@@ -89,6 +89,21 @@ def test_what_is_no_host(host):
         base_url(host)
 
 
+@pytest.mark.parametrize("host", ["::1", "gpu:11434:8"])
+def test_the_library_of_ollama_does_not_read_a_host_that_it_cannot(host):
+    """Regression: importing it raised ValueError, before anything could name what is wrong."""
+    program = "from tasks.judge.backends import ollama; print(ollama._library('http://127.0.0.1:1').__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; import os; print(os.environ['OLLAMA_HOST'])"],
+        env=os.environ | {"OLLAMA_HOST": host},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (["ollama", host], "")
+
+
 @pytest.mark.parametrize("name", ["llama3.2", "llama3.2:latest", "LLAMA3.2"])
 def test_the_digest_is_that_of_the_model_that_the_name_means_now(name):
     with OllamaServer(models=("llama3.2:1b", "llama3.2:latest")) as server:

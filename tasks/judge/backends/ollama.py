@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from types import TracebackType
+from importlib import import_module
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import httpx
-import ollama
 
 from tasks.addresses import WEB
 from tasks.config import AskConfig
@@ -86,6 +86,7 @@ class Ollama:
 
         Raises StageError when the server cannot.
         """
+        ollama = _library(self.url)
         client = ollama.AsyncClient(
             host=self.url, timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT), trust_env=takes_proxy(self.url)
         )
@@ -189,6 +190,18 @@ class Ollama:
                 f"{reply.error or 'no ' + field}. Set OLLAMA_HOST or judge.host to where one runs."
             )
         return value
+
+
+def _library(url: str) -> ModuleType:
+    """Ollama's client, which reads OLLAMA_HOST when it is imported and cannot read all that it may hold."""
+    told = os.environ.get("OLLAMA_HOST")
+    os.environ["OLLAMA_HOST"] = url
+    try:
+        return import_module("ollama")
+    finally:
+        os.environ.pop("OLLAMA_HOST")
+        if told is not None:
+            os.environ["OLLAMA_HOST"] = told
 
 
 def _whole(value: Any) -> int | None:
