@@ -17,7 +17,6 @@ from tasks.locks import Timeout, holding
 USER = "touchstone"
 SECRET, SECRET_FILE = "TOUCHSTONE_SECRET", "TOUCHSTONE_SECRET_FILE"
 HOSTS = "TOUCHSTONE_SERVER_HOSTS"  # told to a server: the names that a request may call it by
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 UP_LOCK = "up.lock"  # in mlruns/work/, held by `touchstone up`
 CLIENTS = {  # the variables by which a client brings the secret, by that of the server's address
     "PREFECT_API_URL": ("PREFECT_API_AUTH_STRING",),

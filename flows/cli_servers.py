@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.options import Commands, Json, Verbose
+from tasks.addresses import parse_host
 from tasks.errors import UsageError
 
 commands = Commands()
@@ -47,7 +48,8 @@ def up(
         if os.environ.pop(name, None):
             console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
     verbosely(verbose)
-    place = Place(host, prefect_port, mlflow_port, postgres, tuple(public or ()))
+    names = tuple(_host("--public", name) for name in public or ())
+    place = Place(_host("--host", host), prefect_port, mlflow_port, postgres, names)
     with begin_up(place) as secret:
         from flows.up import up as keep_up
 
@@ -55,6 +57,15 @@ def up(
             keep_up(place, secret)
         except KeyboardInterrupt:
             console.say("everything is down")
+
+
+def _host(option: str, text: str) -> str:
+    """A host of the command line. Raises UsageError for what is none."""
+    try:
+        return parse_host(text)
+    except ValueError as error:
+        ports = "; ports are told with --prefect-port and --mlflow-port" if option == "--host" else ""
+        raise UsageError(f"{option} {text!r}: {error}{ports}") from error
 
 
 @commands.command()

@@ -1,11 +1,13 @@
-"""Where the `touchstone` command begins: it heeds signals before it imports what takes time."""
+"""Where the `touchstone` command begins: it heeds signals, and shows what it can, before anything else."""
 
 from flows.interrupts import interrupts
+from flows.streams import forgive
 
 
 def main() -> None:
     """Run the command; it ends with SystemExit."""
     interrupts.listen()
+    forgive()
     try:
         from flows.cli import main as run_command
 

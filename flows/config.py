@@ -2,12 +2,10 @@
 
 import difflib
 import typing
-from collections.abc import Hashable, Iterable
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -17,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from flows.yaml_settings import read_override, read_yaml
 from tasks.config import (
     BaseConfig,
     ClassifyConfig,
@@ -37,8 +36,6 @@ from tasks.config import (
 from tasks.errors import UsageError
 from tasks.home import home
 
-LONGEST_YAML = 2**20  # bytes
-MOST_SETTINGS = 100_000  # with aliases written out
 DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
 PRETRAINING = (
     "corpus",
@@ -47,7 +44,6 @@ PRETRAINING = (
     "pretrain",
 )  # what a base model that is taken over needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
-NULLS = ("", "~", "null")
 SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
 
@@ -213,14 +209,15 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     naming every key at fault.
     """
     path, overrides = _find(name), list(overrides)
-    raw = read_yaml(path)
+    raw = read_yaml(path, Profile)
     raw.setdefault("name", path.stem)
     _spell_out(raw, path.parent)
-    if "base" not in raw and any(_names_a_base(override) for override in overrides):
+    settings = [read_override(override, Profile) for override in overrides]
+    if "base" not in raw and any(value and ".".join(at) in ("base", "base.model") for at, value in settings):
         for stage in PRETRAINING:
             raw.pop(stage, None)
-    for override in overrides:
-        _apply(raw, override)
+    for at, value in settings:
+        _apply(raw, at, value)
         _spell_out(raw, Path.cwd())
     changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
     if changed and "description" not in changed:
@@ -243,7 +240,7 @@ def load_settings(
     """
     whole: dict[str, Any] = {stage: raw}
     for override in overrides:
-        _apply(whole, override)
+        _apply(whole, *read_override(override, {stage: model}))
     if others := [name for name in whole if name != stage]:
         raise UsageError(
             f"--set {others[0]}: this command has the settings of {stage} alone: {stage}.a=value"
@@ -270,74 +267,6 @@ def _find(name: str) -> Path:
     return path
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises UsageError for anything else, and for a key that stands twice."""
-    if (size := path.stat().st_size) > LONGEST_YAML:
-        raise UsageError(f"{path.name} has {size} bytes, and a file of settings at most {LONGEST_YAML}")
-    try:
-        raw = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise UsageError(f"{path.name}: expected a mapping of names to settings, found {raw!r}")
-    return raw
-
-
-def load_yaml(text: str) -> Any:
-    """What a YAML text holds. Raises yaml.YAMLError, also for one that would grow: see `_require_small`."""
-    loader = _OnceLoader(text)
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            return None
-        _require_small(root)
-        return loader.construct_document(root)
-    except RecursionError:
-        raise yaml.YAMLError("it is nested too deeply") from None
-    except ValueError as error:  # a date that there is not, a number of thousands of digits
-        raise yaml.YAMLError(str(error)) from error
-    finally:
-        loader.dispose()
-
-
-def _require_small(root: yaml.Node) -> None:
-    """Raises yaml.YAMLError for a text whose aliases stand for too much, or for what they are part of.
-
-    Ten lines of aliases of aliases are a gigabyte for whoever writes them out.
-    """
-    sizes: dict[int, int] = {}
-
-    def size_of(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MOST_SETTINGS  # while it is looked into: a part that is the whole never ends
-            parts: Iterable[yaml.Node] = ()
-            if isinstance(node, yaml.MappingNode):
-                parts = chain.from_iterable(node.value)
-            elif isinstance(node, yaml.SequenceNode):
-                parts = node.value
-            sizes[id(node)] = 1 + sum(map(size_of, parts))
-        return sizes[id(node)]
-
-    if size_of(root) > MOST_SETTINGS:
-        raise yaml.YAMLError(f"written out, its aliases would be more than {MOST_SETTINGS} settings")
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; PyYAML takes the last one in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key!r} stands twice", problem_mark=key_node.start_mark
-                )
-            if isinstance(key, Hashable):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _spell_out(raw: dict[str, Any], folder: Path) -> None:
     """Write downloads that are a single string in full, and anchor relative paths to the profile's folder.
 
@@ -358,22 +287,9 @@ def _spell_out(raw: dict[str, Any], folder: Path) -> None:
             settings[setting] = str(folder / settings[setting])
 
 
-def _names_a_base(override: str) -> bool:
-    name, _, text = override.partition("=")
-    return name in ("base", "base.model") and bool(load_yaml(text))
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--set {override!r}: expected a.b=value, for example --set pretrain.size=124M")
-    try:
-        value = text if _is_path(name, text) else load_yaml(text)
-    except yaml.YAMLError as error:
-        raise UsageError(
-            f"--set {name}: {text!r} is not a valid value: {' '.join(str(error).split())}"
-        ) from error
-    *parents, last = name.split(".")
+def _apply(raw: dict[str, Any], at: list[str], value: Any) -> None:
+    name = ".".join(at)
+    *parents, last = at
     target: Any = raw
     for parent in parents:
         if isinstance(target, list):
@@ -388,12 +304,6 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         target[int(last)] = value
     else:
         target[last] = value
-
-
-def _is_path(name: str, text: str) -> bool:
-    """Whether a value is a path or an address, in which ` #` begins no comment and `: ` no mapping."""
-    takes_one = name in DOWNLOADS or name.endswith(".path")
-    return takes_one and not text.startswith(("{", "[", '"', "'")) and text not in NULLS
 
 
 def _item(items: list[Any], index: str, name: str) -> Any:

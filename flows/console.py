@@ -14,6 +14,7 @@ from rich.console import ConsoleOptions, RenderResult
 from rich.live import Live
 
 from flows.progress import FRAMES, TICK, Clock, StageProgress, Ticker, lines_apart
+from flows.streams import as_json_can_be_written
 from tasks.secrets import redacted
 
 
@@ -113,6 +114,6 @@ console = Console()
 
 
 def print_result(text: str) -> None:
-    """Standard output: results and nothing else."""
-    sys.stdout.write(text + "\n")
+    """Standard output: results and nothing else. What it cannot show is escaped as in JSON."""
+    sys.stdout.write(as_json_can_be_written(text) + "\n")
     sys.stdout.flush()

@@ -19,8 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from flows.config import load_profile, read_yaml
+from flows.config import load_profile
 from flows.pools import GPU, TAG
+from flows.yaml_settings import read_yaml
 from tasks.errors import UsageError
 from tasks.home import DEPLOYMENTS, home
 

@@ -14,7 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows.access import HOSTS, LOOPBACK, USER, required_secret
+from flows.access import HOSTS, USER, required_secret
+from tasks.addresses import LOOPBACK
 
 POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 PORTS = {"http": 80, "https": 443}

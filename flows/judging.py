@@ -18,6 +18,7 @@ from tasks.audit.wording import failures
 from tasks.config import AskConfig, AuditConfig, DownloadConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import TouchstoneError
 from tasks.judge.identities import made_ready
+from tasks.judge.responses import DECIDED
 from tasks.outputs import Reference
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
@@ -80,6 +81,18 @@ def refusal(chain: Chain, audited: dict[str, Reference], config: JudgeConfig) ->
     )
 
 
+def unread(summary: dict[str, Any]) -> str | None:
+    """That no answer of a judge could be read, and why; None where the answers of each could be."""
+    decided = sum(summary["responses"][f"share_{kind}"]["count"] for kind in DECIDED)  # without the judge
+    silent = [
+        entry
+        for entry in summary["scores"]
+        if entry["status"] == "too_many_missing" and entry["scored"] <= decided and entry["missing_because"]
+    ]
+    told = (f"{entry['scorer']}: {entry['missing_because'][0]['reason']}" for entry in silent)
+    return f"no answer could be read of {'; '.join(told)}" if silent else None
+
+
 @flow(
     name="touchstone-judge",
     flow_run_name="judge {name}",
@@ -113,7 +126,7 @@ def judging(
                 "despite_audit": config.despite_audit,
                 "audits": _reports(chain, audited),
             }
-            return finished(chain, started, told, refusal(chain, audited, config))
+            return finished(chain, started, told, refusal(chain, audited, config) or unread(summary))
     except TouchstoneError as error:
         return failed(error)
 

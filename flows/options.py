@@ -1,5 +1,6 @@
 """What several commands have in common: their options, and how a refusal ends them."""
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -67,7 +68,10 @@ def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit:
     """The overrides that the options on judges stand for."""
     found = []
     if scorers:
-        found.append(f"judge.scorer={scorers[0] if len(scorers) == 1 else '[' + ', '.join(scorers) + ']'}")
+        named = (
+            scorers[0] if len(scorers) == 1 else json.dumps(scorers)
+        )  # in quotes: a folder may have a comma
+        found.append(f"judge.scorer={named}")
     if pull:
         found.append("judge.pull=true")
     if despite_audit:

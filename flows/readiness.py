@@ -22,9 +22,11 @@ from flows.access import (
 from flows.console import console
 from flows.interrupts import interrupts
 from flows.servers import Place, Process, answers, free_port, logs_folder, prefect_server
+from tasks.addresses import WEB, parse_address, reached
 from tasks.errors import UsageError
 from tasks.home import home, without_password
 from tasks.locks import Timeout, holding
+from tasks.proxies import go_direct, takes_proxy, through
 
 IMPATIENT = 1.0  # seconds that the server of an interrupted command has to end
 
@@ -44,8 +46,8 @@ def begin_prefect() -> None:
     """
     if _own or _join_up():
         return
-    if address := os.environ.get("PREFECT_API_URL"):
-        _check_answers(address)
+    if os.environ.get("PREFECT_API_URL"):
+        _check_answers(_told_address())
         return
     place, secret = Place(prefect_port=free_port()), new_secret()
     server = prefect_server(place, logs_folder() / f"prefect-{os.getpid()}.log", secret, brief=True)
@@ -110,6 +112,7 @@ def begin_up(place: Place) -> Iterator[str]:
                 f"touchstone up is running for {root} already; stop it with Ctrl-C there"
             ) from None
         secret = secret_of_home()
+        go_direct(reached(place.host))
         os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api"} | credentials(secret)
         yield secret
 
@@ -118,10 +121,9 @@ def require_prefect() -> None:
     """For commands that hand work to a server. Raises UsageError when there is none that answers."""
     if _join_up():
         return
-    address = os.environ.get("PREFECT_API_URL")
-    if not address:
+    if not os.environ.get("PREFECT_API_URL"):
         raise UsageError("this needs a Prefect server: start one with touchstone up, or set PREFECT_API_URL")
-    _check_answers(address)
+    _check_answers(_told_address())
 
 
 def require_servers() -> None:
@@ -131,12 +133,26 @@ def require_servers() -> None:
         raise UsageError("this needs MLFLOW_TRACKING_URI too: the MLflow server that the workers use")
 
 
+def _told_address() -> str:
+    """The address in PREFECT_API_URL, spelt as Prefect reads it. Raises UsageError for what is none."""
+    text = os.environ["PREFECT_API_URL"]
+    try:
+        address = parse_address(text, WEB).url
+    except ValueError as error:
+        raise UsageError(
+            f"PREFECT_API_URL {without_password(text)!r} is not the address of a Prefect server ({error}); "
+            "expected something like http://gpu:4200/api"
+        ) from error
+    os.environ["PREFECT_API_URL"] = address
+    return address
+
+
 def _check_answers(address: str) -> None:
     """Raises UsageError when no Prefect server answers there, or it does not let us in."""
     login = os.environ.get("PREFECT_API_AUTH_STRING", "").encode()
     headers = {"Authorization": f"Basic {b64encode(login).decode()}"} if login else {}
     try:
-        with httpx.Client(base_url=address, timeout=10) as client:
+        with httpx.Client(base_url=address, timeout=10, trust_env=takes_proxy(address)) as client:
             well = client.get("/health")
             if well.status_code == httpx.codes.FORBIDDEN:
                 raise UsageError(
@@ -153,7 +169,7 @@ def _check_answers(address: str) -> None:
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UsageError(
-            f"no Prefect server answers at {without_password(address)} ({error}). "
+            f"no Prefect server answers at {without_password(address)} ({error}{through(address)}). "
             "Check PREFECT_API_URL, which ends in /api, or unset it to run without a server."
         ) from error
 

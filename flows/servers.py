@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.access import HOSTS, LOOPBACK, SECRET, SECRET_FILE
+from flows.access import HOSTS, SECRET, SECRET_FILE
 from flows.intervals import FLOW_HEARTBEAT, intervals
+from tasks.addresses import LOOPBACK, bracketed, is_loopback, reached
 from tasks.errors import StageError, UsageError
 from tasks.home import home
 
@@ -55,15 +56,13 @@ class Place:
     @property
     def _reached(self) -> str:
         """The host as processes of this machine reach it."""
-        if self.host in ("0.0.0.0", "::"):
-            return "127.0.0.1"
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return bracketed(reached(self.host))
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names and addresses that a request may call the servers by."""
         if not self.shared:
-            return (*LOOPBACK, *self.public)
+            return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.public)))
         own = [socket.gethostname(), f"{socket.gethostname()}.local", socket.getfqdn(), *self.public]
         if self.host not in ("0.0.0.0", "::"):
             return (self.host, *own)
@@ -73,7 +72,7 @@ class Place:
     @property
     def shared(self) -> bool:
         """Whether other machines are to use it: artifacts are then handed out by the server."""
-        return self.host not in LOOPBACK
+        return not is_loopback(self.host)
 
 
 @dataclass
@@ -278,7 +277,7 @@ def origins(hosts: Sequence[str], port: str) -> list[str]:
 
 
 def _with_port(host: str, port: str) -> tuple[str, str]:
-    host = f"[{host}]" if ":" in host else host.lower()
+    host = bracketed(host.lower())
     return host, f"{host}:{port}"
 
 

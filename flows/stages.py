@@ -81,9 +81,9 @@ STAGES = {
         Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 2, "tasks.rows.answered:responses"),
-        Stage("audit", 2, "tasks.audit.stage:audit"),
-        Stage("judge", 4, "tasks.scoring.stage:judge"),
-        Stage("compare", 2, "tasks.comparison.stage:compare"),
+        Stage("audit", 3, "tasks.audit.stage:audit"),
+        Stage("judge", 5, "tasks.scoring.stage:judge"),
+        Stage("compare", 3, "tasks.comparison.stage:compare"),
         Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
         Stage("report", 6, "tasks.report:report"),
     )

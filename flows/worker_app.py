@@ -21,8 +21,8 @@ from prefect.settings import get_current_settings
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from flows.config import read_yaml
 from flows.servers import ENGINE, job_variables
+from flows.yaml_settings import read_yaml
 from tasks.errors import UsageError
 from tasks.home import DEPLOYMENTS, home
 

@@ -1,12 +1,15 @@
 """What each stage does. One room per stage; nothing here knows how stages are chained.
 
 The environment variables are set here, before any library reads them: a run phones nobody, and
-MLflow's model catalogue does not wait for a network that may not be there.
+MLflow's model catalogue does not wait for a network that may not be there. Proxies that libraries cannot read
+and caches that they cannot write to are settled here too.
 """
 
 import os
 
+from tasks.caches import settle as settle_caches
 from tasks.lean_mlflow import import_mlflow_lean
+from tasks.proxies import settle as settle_proxies
 
 for _name, _value in {
     "DO_NOT_TRACK": "1",
@@ -22,4 +25,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+settle_proxies()
+settle_caches()
 import_mlflow_lean()

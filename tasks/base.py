@@ -14,6 +14,7 @@ from tasks.errors import StageError
 from tasks.json_files import read_json, write_json
 from tasks.models import ADAPTER, load_model, load_tokenizer
 from tasks.outputs import OUTPUT, fetch
+from tasks.proxies import require_way_to_hub
 from tasks.record import StageRun
 from tasks.registered import Registered, as_fingerprinted, intact
 from tasks.tracking import set_tags
@@ -103,6 +104,7 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     for name in (config.model, config.model.rpartition("/")[2]):
         if config.mirror and (Path(config.mirror) / name / "config.json").is_file():
             return Path(config.mirror) / name, None
+    require_way_to_hub()
     run.phase(f"asking {ENDPOINT} for {config.model}")
     try:
         commit = HfApi(token=False).model_info(config.model, revision=config.revision).sha

@@ -19,8 +19,8 @@ import httpx
 from tasks.config import Source
 from tasks.digests import sha256_of
 from tasks.disk import require_space
-from tasks.errors import StageError
 from tasks.manifest import canonical_json, write_atomically
+from tasks.proxies import takes_proxy, through
 
 log = logging.getLogger(__name__)
 
@@ -155,20 +155,15 @@ def _client(timeout: float, address: str) -> httpx.Client:
         if request.url.host != first and is_private(request.url.host) and not is_private(first):
             raise AddressError(f"leads to {request.url.host}, an address of a private network")
 
-    try:
-        return httpx.Client(
-            follow_redirects=True,
-            max_redirects=MAX_REDIRECTS,
-            timeout=timeout,
-            event_hooks={"request": [stay_outside]},
-            # A compressed answer has other offsets and another length than the file.
-            headers={"Accept-Encoding": "identity", "User-Agent": "touchstone"},
-        )
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise StageError(
-            f"the proxy that the environment names cannot be used: {error}. "
-            "Correct or unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
-        ) from error
+    return httpx.Client(
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        timeout=timeout,
+        event_hooks={"request": [stay_outside]},
+        # A compressed answer has other offsets and another length than the file.
+        headers={"Accept-Encoding": "identity", "User-Agent": "touchstone"},
+        trust_env=takes_proxy(address),
+    )
 
 
 def is_private(host: str) -> bool:
@@ -220,7 +215,7 @@ def _transfer(client: httpx.Client, address: str, part: Part, source: Source, re
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
         raise AddressError(f"cannot be followed: {error}") from error
     except httpx.TransportError as error:
-        raise TransferError(f"{type(error).__name__}: {error}") from error
+        raise TransferError(f"{type(error).__name__}: {error}{through(address)}") from error
 
 
 def _range(address: str, part: Part, source: Source) -> dict[str, str]:

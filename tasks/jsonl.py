@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.config import Source
 from tasks.errors import StageError, UsageError
+from tasks.proxies import require_way_to_hub
 
 
 def json_lines(rows: Iterable[Any], name: str) -> Iterator[bytes]:
@@ -91,6 +92,7 @@ def dataset_rows(source: Source) -> Iterator[Any]:
             f"source {source.name!r}: the data set {source.dataset} is a path of this machine too. "
             "Name it as a path, or run elsewhere."
         )
+    require_way_to_hub()
     try:
         rows = datasets.load_dataset(
             source.dataset,

@@ -35,6 +35,7 @@ from tasks.corpus import (
 )
 from tasks.duplicates import Groups, join_near_duplicates
 from tasks.errors import StageError
+from tasks.proxies import require_way_to_hub
 from tasks.reading import read_text
 from tasks.record import StageRun
 from tasks.rows import texts_of
@@ -301,6 +302,8 @@ def characters(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def load_hugging_face(config: TokenizeConfig) -> PreTrainedTokenizerBase:
     """A tokenizer by name or folder; code that comes with it is never run."""
+    if not Path(config.name).is_dir():
+        require_way_to_hub()
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             config.name, revision=config.revision or "main", trust_remote_code=False

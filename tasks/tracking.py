@@ -15,10 +15,12 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from tasks.addresses import WEB, parse_address
 from tasks.disk import explained, not_ours
 from tasks.errors import StageError, UnreachableError, UsageError, causes
 from tasks.home import home, without_password
 from tasks.locks import holding
+from tasks.proxies import takes_proxy
 
 # MLflow looks on the hub for a card of models that come from no hub, and prints the traceback of errors that
 # it also raises.
@@ -73,6 +75,7 @@ def open_tracking(
         uri = f"sqlite:///{root / 'mlflow.db'}"
     try:
         (root / "work").mkdir(parents=True, exist_ok=True)
+        _check_address(uri)
         _check_answers(uri, wait)
         with holding(root / "work" / "open.lock"):
             _make_database(uri)
@@ -116,6 +119,14 @@ def _make_database(uri: str) -> None:
     part.replace(path)
 
 
+def _check_address(uri: str) -> None:
+    """Raises ValueError for the address of a server that is none; other stores have other addresses."""
+    if uri.startswith(("http://", "https://")):
+        parse_address(uri, WEB)
+    elif "://" not in uri and ":" in uri.partition("/")[0] and not uri.startswith("sqlite:"):
+        raise ValueError("the address of a server begins with http:// or https://")
+
+
 def _check_answers(uri: str, wait: float = 0) -> None:
     """Ask a server for any answer first: MLflow's own client retries a dead one for a minute or more."""
     if not uri.startswith(("http://", "https://")):
@@ -123,7 +134,9 @@ def _check_answers(uri: str, wait: float = 0) -> None:
     deadline = time.monotonic() + wait
     while True:
         try:
-            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True)
+            httpx.get(
+                f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True, trust_env=takes_proxy(uri)
+            )
             return
         except httpx.TransportError:
             if time.monotonic() > deadline:

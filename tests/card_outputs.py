@@ -155,7 +155,7 @@ FAILED = gate("injection lift", 40.0, "fail", (5.0, 15.0), "points", at_least=Fa
 UNMADE = gate("ranks below: shuffled", None, "warn", (0.75, 0.55), of=0)
 
 
-def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True):
+def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True, refusals=()):
     """A judge as `judge.json` names it; the worst of its gates is its audit's verdict."""
     verdicts = {gate["verdict"] for gate in gates}
     verdict = next(verdict for verdict in ("fail", "warn", "pass") if verdict in verdicts)
@@ -163,6 +163,7 @@ def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True):
         "prompt_version": "p" * 64,
         "audit": {"verdict": verdict, "rows": 30, "of": 110, "gates": list(gates)},
         "believed": believed,
+        "refusals": list(refusals),
     }
 
 

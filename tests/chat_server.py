@@ -41,7 +41,10 @@ FaultKind = Literal[
     "loading",  # the model is being loaded: Ollama says done_reason "load" and no text, others 503
     "cut_prompt",  # the prompt is cut although truncate and shift are off
     "no_count",  # the length of the prompt is not told
+    "no_reason",  # why the answer ended is not told
     "null",  # OpenAI: the content is null
+    "parts",  # OpenAI: the content is a list, of thinking and of text
+    "picture",  # OpenAI: the content is a list, of a picture
     "refusal",  # OpenAI: the content is null, and the refusal has a field of its own
     "garbage",  # the model's text is not JSON
     "broken_body",  # a 200 that is not JSON
@@ -50,11 +53,21 @@ FaultKind = Literal[
     "score_-1",
     "score_true",
     "score_4.0",
+    "score_4.5",
     "score_text",
     "score_null",
     "score_twice",  # two scores in one object
     "only_score",  # no reason
     "half_character",  # a good score, and a reason that UTF-8 cannot hold
+    "fenced",  # JSON in a code block
+    "tilde_fenced",
+    "thinking",  # JSON after the part in which the model thinks
+    "thought",  # the same, its beginning written by the chat template
+    "thinking_fenced",
+    "thinking_cut",  # without its end
+    "thinking_twice",
+    "fenced_in_prose",
+    "fenced_twice",
 ]
 
 CONTENTS: dict[str, str] = {
@@ -63,12 +76,22 @@ CONTENTS: dict[str, str] = {
     "score_-1": '{"reason": "Bad.", "score": -1}',
     "score_true": '{"reason": "Good.", "score": true}',
     "score_4.0": '{"reason": "Good.", "score": 4.0}',
+    "score_4.5": '{"reason": "Good.", "score": 4.5}',
     "score_text": '{"reason": "Good.", "score": "4"}',
     "score_null": '{"reason": "Good.", "score": null}',
     "score_twice": '{"reason": "Good.", "score": 0, "score": 5}',
     "only_score": '{"score": 4}',
     "cut_json": '{"reason": "The response is',
     "half_character": '{"reason": "Good \\ud83d", "score": 4}',
+    "fenced": '```json\n{"reason": "Good.", "score": 4}\n```',
+    "tilde_fenced": '\n~~~\n{"reason": "Say ```a```.", "score": 4}\n~~~\n',
+    "thinking": '<think>\nIs it {"score": 0}?\n</think>\n\n{"reason": "It </think>s.", "score": 4}',
+    "thought": 'It may be 0 or 5.\n</think>\n{"reason": "Good.", "score": 4}',
+    "thinking_fenced": '<think></think>\n```JSON\n{"reason": "Good.", "score": 4}\n```',
+    "thinking_cut": '<think>\nIt is {"reason": "Good.", "score": 4}',
+    "thinking_twice": 'So.</think> No.</think>{"reason": "Good.", "score": 4}',
+    "fenced_in_prose": 'My grade:\n```json\n{"reason": "Good.", "score": 4}\n```',
+    "fenced_twice": '```\n{"reason": "a", "score": 0}\n```\n```\n{"reason": "b", "score": 4}\n```',
 }
 
 

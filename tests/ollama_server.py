@@ -54,7 +54,7 @@ class OllamaServer(ChatServer):
     pull_error: str | None = None
 
     chat_path: ClassVar[str] = "/api/chat"
-    foreign_faults: ClassVar[frozenset[FaultKind]] = frozenset({"null", "refusal"})
+    foreign_faults: ClassVar[frozenset[FaultKind]] = frozenset({"null", "refusal", "parts", "picture"})
 
     def error(self, status: int, message: str, code: str | None = None, **headers: str) -> Response:
         return json_response(status, {"error": message}, **headers)
@@ -204,6 +204,8 @@ class OllamaServer(ChatServer):
             answer = {key: answer[key] for key in ("model", "created_at", "message", "done")}
         if fault == "no_count":
             del answer["prompt_eval_count"]
+        if fault == "no_reason":
+            del answer["done_reason"]
         return _streamed(answer) if body.get("stream", True) else json_response(200, answer)
 
     def _content(self, request: Request, fault: FaultKind | None) -> tuple[str, str]:

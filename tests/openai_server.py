@@ -7,8 +7,8 @@ it does from OpenAI. A token is four characters here.
         httpx.post(f"{server.url}/chat/completions", headers={"Authorization": "Bearer sk-test"}, json=...)
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from tests.chat_server import (
     ChatServer,
@@ -37,15 +37,57 @@ KINDS = {
 }
 
 
+Part = Literal["max_tokens", "max_completion_tokens", "temperature", "seed", "json_schema", "json_object"]
+REFUSALS: dict[Part, tuple[str, str | None, str | None]] = {  # OpenAI's words, their parameter and code
+    "max_tokens": (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+        "instead.",
+        "max_tokens",
+        "unsupported_parameter",
+    ),
+    "max_completion_tokens": (
+        "Unrecognized request argument supplied: max_completion_tokens",
+        None,
+        None,
+    ),
+    "temperature": (
+        "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is "
+        "supported.",
+        "temperature",
+        "unsupported_value",
+    ),
+    "seed": ("Unrecognized request argument supplied: seed", None, None),
+    "json_schema": (
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model. Learn "
+        "more about supported models at the Structured Outputs guide: "
+        "https://platform.openai.com/docs/guides/structured-outputs",
+        None,
+        None,
+    ),
+    "json_object": (
+        "Invalid parameter: 'response_format' of type 'json_object' is not supported with this model.",
+        "response_format",
+        None,
+    ),
+}
+
+
 @dataclass
 class OpenAIServer(ChatServer):
-    """With `key`, requests need it; `silently_cuts` is Ollama's way with a prompt that is too long."""
+    """With `key`, requests need it; `silently_cuts` is Ollama's way with a prompt that is too long.
+
+    Parts of a request that the server `refuses` are refused in OpenAI's words or, with `strict`, as FastAPI
+    refuses what a model has no field for. `entry` is what it tells of each model besides its name.
+    """
 
     models: tuple[str, ...] = ("llama-3.2-3b-instruct",)
     retry_after: str | None = "1"
     key: str | None = None
     context_length: int = 4096
     silently_cuts: bool = False
+    refuses: tuple[Part, ...] = ()
+    strict: bool = False
+    entry: Json = field(default_factory=dict)
 
     chat_path: ClassVar[str] = "/v1/chat/completions"
     foreign_faults: ClassVar[frozenset[FaultKind]] = frozenset({"not_done"})
@@ -55,8 +97,10 @@ class OpenAIServer(ChatServer):
         """What clients call the base URL."""
         return f"http://{self.address}/v1"
 
-    def error(self, status: int, message: str, code: str | None = None, **headers: str) -> Response:
-        told = {"message": message, "type": KINDS.get(status, "server_error"), "param": None, "code": code}
+    def error(
+        self, status: int, message: str, code: str | None = None, param: str | None = None, **headers: str
+    ) -> Response:
+        told = {"message": message, "type": KINDS.get(status, "server_error"), "param": param, "code": code}
         return json_response(status, {"error": told}, **headers)
 
     async def answer(self, request: Request) -> Response:
@@ -65,7 +109,7 @@ class OpenAIServer(ChatServer):
         match request.method, request.path:
             case "GET", "/v1/models":
                 entries = [
-                    {"id": name, "object": "model", "created": CREATED, "owned_by": "library"}
+                    {"id": name, "object": "model", "created": CREATED, "owned_by": "library"} | self.entry
                     for name in self.models
                 ]
                 return json_response(200, {"object": "list", "data": entries})
@@ -88,6 +132,8 @@ class OpenAIServer(ChatServer):
         if fault in UNREADY:
             return self.busy(*UNREADY[fault])
         await self.lose_if(fault)
+        if refused := next((part for part in self.refuses if _has(body, part)), None):
+            return self._refused(refused)
         if wrong := _wrong_request(body):
             return self.error(400, wrong)
         limit = body.get("max_completion_tokens", body.get("max_tokens"))
@@ -114,6 +160,14 @@ class OpenAIServer(ChatServer):
             return self.error(200, "The upstream server failed")
         return self._completion(request, fault, content, reason, prompt)
 
+    def _refused(self, part: Part) -> Response:
+        message, parameter, code = REFUSALS[part]
+        if not self.strict:
+            return self.error(400, message, code, parameter)
+        where = ["body", "response_format"] if part.startswith("json") else ["body", part]
+        fault = {"type": "extra_forbidden", "loc": where, "msg": "Extra inputs are not permitted", "input": 0}
+        return json_response(422, {"detail": [fault]})
+
     def _completion(
         self, request: Request, fault: FaultKind | None, content: str, reason: str, prompt: int
     ) -> Response:
@@ -123,12 +177,18 @@ class OpenAIServer(ChatServer):
             message["content"] = None
         if fault == "refusal":
             message["refusal"] = "I'm sorry, I cannot help with that request."
+        if fault == "parts":
+            thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+            halves = (content[: used // 2], content[used // 2 :])
+            message["content"] = [thinking, *({"type": "text", "text": half} for half in halves)]
+        if fault == "picture":
+            message["content"] = [{"type": "image_url", "image_url": {"url": "data:,"}}]
         logprobs = {"content": token_logprobs(content, body.get("top_logprobs") or 0)}
         choice = {
             "index": 0,
             "message": message,
             "logprobs": logprobs if body.get("logprobs") else None,
-            "finish_reason": reason,
+            "finish_reason": None if fault == "no_reason" else reason,
         }
         answer = {
             "id": f"chatcmpl-{len(self.requests)}",
@@ -142,6 +202,12 @@ class OpenAIServer(ChatServer):
         if fault == "no_count":
             del answer["usage"]
         return json_response(200, answer)
+
+
+def _has(body: Json, part: Part) -> bool:
+    if part.startswith("json"):
+        return (body.get("response_format") or {}).get("type") == part
+    return part in body
 
 
 def _wrong_request(body: Json) -> str | None:

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.config
-from flows.config import DOWNLOADS, Profile, load_profile, profile_names, read_yaml
+from flows.config import DOWNLOADS, Profile, load_profile, profile_names
+from flows.yaml_settings import read_yaml
 from tasks.config import (
     OUTSIDE_KEY,
     AuditConfig,
@@ -355,8 +356,8 @@ GROWING = b"a0: &a0 [lol]\n" + b"".join(
         ),
         (b"a: &a [1]\nb: &b {c: *b}", "mine.yaml is not valid YAML: written out, its aliases"),
         (GROWING, "mine.yaml is not valid YAML: written out, its aliases would be more than 100000"),
-        (b"corpus: 2024-13-45", "mine.yaml is not valid YAML: month must be in 1..12"),
-        (b"corpus: " + b"9" * 5000, "mine.yaml is not valid YAML: Exceeds the limit"),
+        (b"other: 2024-13-45", "mine.yaml is not valid YAML: month must be in 1..12"),
+        (b"other: " + b"9" * 5000, "mine.yaml is not valid YAML: Exceeds the limit"),
         (b"corpus: " + b"[" * 2000, "mine.yaml is not valid YAML: "),
         (b"corpus: " + b"x" * 2**20, "mine.yaml has 1048584 bytes, and a file of settings at most 1048576"),
         (b"", "mine.yaml: expected a mapping of names to settings, found None"),
@@ -419,8 +420,8 @@ def test_a_setting_that_would_grow_is_refused(value):
         ("pretrain: {size: 125M}", "pretrain: size '125M' is neither one of"),
         ("promote: {name: a/b}", "promote.name: String should match pattern"),
         ("name: My Profile", "name: String should match pattern"),
-        ("1: 2", "1: Keys should be strings, found 1"),
-        ("judge: {scorer: }", "judge.scorer: None is no scorer; expected ollama:MODEL"),
+        ("1: 2", "there is no setting 1; there are base, classify, corpus"),
+        ("judge: {scorer: }", "judge.scorer: '' is no scorer; expected ollama:MODEL"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_found(write, text, expected):
@@ -451,7 +452,10 @@ def test_every_fault_is_told(write):
         ("corpus: {sources: 5}", "corpus.sources: Input should be a valid tuple, found 5"),
         ("corpus: {sources: []}", "corpus.sources: Tuple should have at least 1 item"),
         ("corpus: {sources: [{path: }]}", "corpus.sources.0: a source needs exactly one of urls, path"),
-        ("corpus: 5", "corpus: Input should be a valid dictionary or instance of DownloadConfig, found 5"),
+        (
+            "corpus: [a]",
+            "corpus: Input should be a valid dictionary or instance of DownloadConfig, found ['a']",
+        ),
     ],
 )
 @pytest.mark.parametrize("mirror", [None, "/mirror"])

@@ -77,6 +77,12 @@ def test_what_warns_is_told_with_its_number_interval_and_limits(outputs, tmp_pat
     assert verdict(card.report).tone == "better"
 
 
+def test_what_the_judges_server_refuses_is_told_in_every_form(outputs, tmp_path):
+    card = Card(outputs.judged_by(judge_of(refusals=["temperature"])), tmp_path)
+    for name, text in shown(card).items():
+        assert "its server refuses temperature 0: it answers at a temperature of its own" in text, name
+
+
 def test_the_page_has_every_gate_in_a_table(outputs, tmp_path):
     card = Card(outputs.judged_by(judge_of(gates=[PASSED, WARNED, FAILED])), tmp_path)
     _, _, table = card.html.partition("<summary>All gates of the audit</summary>")

@@ -74,7 +74,10 @@ def gates(
         _gate("injection lift", config.injection, _lift(scores, how), "points"),
         _gate("filler sensitivity", config.filler, _moved(scores, how), "points"),
         _gate(
-            "answers without a score", config.unparsed, _counted([score is None for score in every]), "share"
+            "answers without a score",
+            config.unparsed,
+            _counted([score is None for score in every], asked=len(every) + sum(not_read)),
+            "share",
         ),
         *(
             [_gate("prompts that did not fit", config.unparsed, _counted(not_read), "share")]

@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from tasks.audit.wording import CONTROLS, fails, found, headline, interval, passes, points
+from tasks.audit.wording import (
+    CONTROLS,
+    fails,
+    found,
+    has_answers,
+    headline,
+    interval,
+    passes,
+    points,
+    unanswered,
+)
+from tasks.judge.refusals import refusal_lines
 from tasks.report.markdown_blocks import escaped, table
 
 Json = dict[str, Any]
@@ -37,10 +48,11 @@ def as_markdown(report: Json) -> str:
     return "\n\n".join(
         [
             f"# Audit: {escaped(headline(report))}",
+            *([] if has_answers(report) else [f"**{escaped(unanswered(report))}**"]),
+            *(escaped(line) for line in refusal_lines(report["refusals"])),
             "A gate passes where its number does and the 95% interval stays clear of what fails; it fails "
             "where its number does and the interval stays clear of what passes; else it warns.",
             table(gates),
-            "## What the controls were given",
-            table(kinds),
+            *(["## What the controls were given", table(kinds)] if kinds else []),
         ]
     )

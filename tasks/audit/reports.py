@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.errors import StageError
 from tasks.json_files import read_json
+from tasks.judge.backends import Identity
+from tasks.judge.refusals import TEMPERATURE
 
 Json = dict[str, Any]
 
@@ -25,3 +27,12 @@ def audits_of(judges: Sequence[str], folders: Iterable[Path]) -> dict[str, Json]
 def is_believed(audit: Json, *, despite_audit: bool) -> bool:
     """Whether a judge may be asked: it did not fail, or was told to count all the same."""
     return audit["verdict"] != "fail" or despite_audit
+
+
+def require_as_audited(audit: Json, judge: Identity) -> None:
+    """Raises StageError when the judge was audited at temperature 0, and is asked at another one now."""
+    if TEMPERATURE in judge.refusals and TEMPERATURE not in audit["refusals"]:
+        raise StageError(
+            f"{judge.scorer} was audited at temperature 0, which its server refuses now "
+            f"({judge.refusals[TEMPERATURE]}): it is another judge. Audit it again: --refresh audit"
+        )

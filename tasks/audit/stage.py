@@ -50,7 +50,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
 
     form = form_of(scorer, config.prompt)
     with Answers(run.shared / ANSWERS) as answers:
-        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished))
+        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished, say=run.say))
     _require_answers(scorer, verdicts)
     first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
     second = verdicts[len(asked) :]
@@ -76,6 +76,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         "version": identity.version,
         "form": form.name,
         "prompt_version": form.version(),
+        "refusals": sorted(identity.refusals),
         "verdict": verdict,
         "rows": len(chosen),
         "of": len(known),

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.audit.wording import CONTROLS, fails, found, headline, interval, passes, points
+from tasks.judge.refusals import refusal_lines
 from tasks.report.text import visible
 
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -18,6 +19,8 @@ Json = dict[str, Any]
 def show(report: Json, console: Console) -> None:
     """Print the verdict, every gate, and what each kind of control was given."""
     console.print(Text(visible(headline(report)), STYLES[report["verdict"]]))
+    for line in refusal_lines(report["refusals"]):
+        console.print(Text(visible(line), "yellow"))
     gates = _table("gate", "found", "95% interval", "passes", "fails", "verdict")
     for gate in report["gates"]:
         cells = [gate["name"], found(gate), interval(gate), passes(gate), fails(gate), gate["verdict"]]
@@ -28,7 +31,8 @@ def show(report: Json, console: Console) -> None:
         numbers = [points(kind[name]) for name in ("mean", "lowest", "highest")]
         cells = [CONTROLS[kind["kind"]], kind["group"], str(kind["count"]), *numbers, str(kind["missing"])]
         kinds.add_row(*map(Text, cells))
-    console.print(kinds)
+    if report["controls"]:
+        console.print(kinds)
     for why in report["missing_because"]:
         console.print(Text(f"{why['count']:,} answers are missing because {visible(why['reason'])}"))
 

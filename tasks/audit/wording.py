@@ -78,8 +78,20 @@ def headline(report: Json, despite_audit: bool = False) -> str:
     )
 
 
+def has_answers(report: Json) -> bool:
+    """Whether any answer of the judge could be read."""
+    return any(kind["count"] > kind["missing"] for kind in report["controls"])
+
+
+def unanswered(report: Json) -> str:
+    """`no answer could be read: the server gives no usage`."""
+    return f"no answer could be read: {report['missing_because'][0]['reason']}"
+
+
 def failures(report: Json) -> str:
-    """The first gates that failed, and how many more did, in one line."""
+    """The first gates that failed, and how many more did, in one line; or that there were no answers."""
+    if not has_answers(report):
+        return unanswered(report)
     failed = [gate for gate in report["gates"] if gate["verdict"] == "fail"]
     told = [f"{gate['name']} {found(gate)} (fails at {fails(gate)})" for gate in failed[:TOLD]]
     if len(failed) > TOLD:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tasks.judge.refusals import refusal_lines
 from tasks.report.markdown_blocks import escaped, fenced, table
 from tasks.report.scores_wording import STATUSES, scorer_name, scorer_title
 
@@ -63,12 +64,18 @@ def sentences(found: Json) -> list[str]:
 def orders(found: Json) -> str:
     """What exchanging the two did to a judge who was shown both."""
     apart, first = found["contradictions"], found["chose_the_first"]
+    refused = "".join(f" The judge: {line}." for line in refusal_lines(found["refusals"]))
     if not apart["of"]:
-        return f"All {found['rows']} rows were decided without the judge."
+        asked = found["rows"] - found["decided_in_code"]
+        without = "All" if not asked else f"{found['decided_in_code']} of"
+        unread = (
+            f" The judge's answers to the other {asked} could not be read in both orders." if asked else ""
+        )
+        return f"{without} {found['rows']} rows were decided without the judge.{unread}{refused}"
     return (
         f"Shown in the other order, the judge contradicted itself on {outcome(apart)} of {apart['of']} rows, "
         f"which count as ties; it chose what stood first in {outcome(first)} of {first['of']} answers. "
-        f"{found['decided_in_code']} rows were decided without it."
+        f"{found['decided_in_code']} rows were decided without it.{refused}"
     )
 
 

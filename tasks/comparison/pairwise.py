@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.audit.reports import require_as_audited
 from tasks.comparison.pairs import Pair
 from tasks.comparison.scores import shown_by, sources_of
 from tasks.config import CompareConfig
@@ -25,9 +26,9 @@ Json = dict[str, Any]
 
 
 def choices(
-    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], audited: str
+    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], audit: Json
 ) -> tuple[Json, list[Json], list[Json]]:
-    """What the judge of that digest prefers: the numbers over all rows, a line a row, and every call.
+    """What the judge of that audit prefers: the numbers over all rows, a line a row, and every call.
 
     A row's points are 100 where A wins in both orders, 0 where B does, 50 for a tie.
     """
@@ -51,8 +52,9 @@ def choices(
 
     with Answers(run.shared / ANSWERS) as answers:
         identity, verdicts = asyncio.run(
-            ask(config, scorer, form, questions, answers, finished, audited=audited)
+            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
         )
+    require_as_audited(audit, identity)
     both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}
     lines = [_line(pair, decided[place], both.get(place)) for place, pair in enumerate(pairs)]
     points = [line["points"] for line in lines]
@@ -67,6 +69,7 @@ def choices(
         "scorer": scorer,
         "kind": "judge",
         "digest": identity.digest,
+        "refusals": sorted(identity.refusals),
         "form": form.name,
         "prompt_version": form.version(),
         "decided_in_code": len(pairs) - len(open_rows),

@@ -80,7 +80,7 @@ def _pairwise(
     audit = audits_of([scorer], audits.values())[scorer]
     if not is_believed(audit, despite_audit=config.despite_audit):
         return {"scorer": scorer, "kind": "judge", "status": "judge_failed_audit", "rows": len(pairs)}
-    summary, lines, calls = choices(config, run, pairs, audit["digest"])
+    summary, lines, calls = choices(config, run, pairs, audit)
     write_lines(run.out / "choices.jsonl", lines)
     write_lines(run.aside / "calls.jsonl", calls)
     for pair, line in zip(by_pair, lines, strict=True):

@@ -19,11 +19,20 @@ from tasks.manifest import canonical_json, digest_of
 ANSWERS = "answers.db"
 WAIT = 60.0  # seconds for another process that is writing
 
-_TABLE = """
+_TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS answers (
     asked TEXT PRIMARY KEY, scorer TEXT NOT NULL, reply TEXT NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP
 )
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS refusals (
+    judge TEXT NOT NULL, part TEXT NOT NULL, words TEXT NOT NULL, at TEXT DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (judge, part)
+)
+""",
+)
+LASTING = "-1 day"  # how long it is believed that a server still refuses what it refused
 
 
 class Answers:
@@ -38,7 +47,8 @@ class Answers:
             with holding(f"{path}.lock"):  # SQLite does not wait for another process that sets up the file
                 self._base.execute("PRAGMA journal_mode=WAL")
                 self._base.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing
-                self._base.execute(_TABLE)
+                for table in _TABLES:
+                    self._base.execute(table)
         except sqlite3.DatabaseError as error:
             self._base.close()
             self._explain(error)
@@ -67,6 +77,29 @@ class Answers:
             self._base.execute(
                 "INSERT OR REPLACE INTO answers (asked, scorer, reply) VALUES (?, ?, ?)",
                 (asked, scorer, json.dumps(asdict(reply))),
+            )
+        except sqlite3.DatabaseError as error:
+            self._explain(error)
+            raise
+
+    def refusals(self, identity: Identity) -> dict[str, str]:
+        """What a judge's server was lately found to refuse of a request, with its words."""
+        try:
+            rows = self._base.execute(
+                "SELECT part, words FROM refusals WHERE judge = ? AND at > datetime('now', ?) ORDER BY part",
+                (identity.digest, LASTING),
+            )
+            return dict(rows.fetchall())
+        except sqlite3.DatabaseError as error:
+            self._explain(error)
+            raise
+
+    def add_refusal(self, identity: Identity, part: str, words: str) -> None:
+        """Raises StageError as `add` does."""
+        try:
+            self._base.execute(
+                "INSERT OR REPLACE INTO refusals (judge, part, words) VALUES (?, ?, ?)",
+                (identity.digest, part, words),
             )
         except sqlite3.DatabaseError as error:
             self._explain(error)

@@ -5,16 +5,18 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.config import AskConfig
 from tasks.errors import StageError
 from tasks.judge.answers import Answers, asked_of
-from tasks.judge.backends import Backend, Identity, Reply, connect
+from tasks.judge.backends import Answered, Backend, Identity, Reply, connect
 from tasks.judge.forms import Form, Question, UnusableError
 from tasks.judge.in_flight import InFlight
 from tasks.judge.prompts import Message
+from tasks.judge.refusals import refusal_lines
+from tasks.record import say_nothing
 
 BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
 MAX_DELAY = 30.0
@@ -24,6 +26,8 @@ MAX_DELAY = 30.0
 NARROW_PER_TOKEN, WIDE_PER_TOKEN = 8.0, 2.5
 _WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and what follows it
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
+
+TEMPLATE = 512  # tokens that a chat template adds, at most
 
 _JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
 
@@ -61,10 +65,12 @@ async def ask(
     finished: Callable[[Verdict], None],
     *,
     audited: str | None = None,
+    say: Callable[[str], None] = say_nothing,
 ) -> tuple[Identity, list[Verdict]]:
     """Verdicts in the order of `questions`, as many in flight as the judge can answer.
 
-    `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has.
+    `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has. `say` is
+    told what the judge's server refuses of a request, when that is found.
 
     Raises StageError when there is no such judge, when it is another than was audited, and when it is gone
     for good.
@@ -76,7 +82,9 @@ async def ask(
                 f"{scorer} is not the model that was audited: its digest was {audited:.12} and is "
                 f"{identity.digest:.12} now. Run again to audit this one."
             )
-        asker = _Asker(config, backend, identity, form, answers)
+        if backend.refusals is not None:
+            backend.refusals.words.update(answers.refusals(identity))
+        asker = _Asker(config, backend, identity, form, answers, say)
         found: dict[int, Verdict] = {}
         waiting = iter(enumerate(questions))
         working = 0
@@ -101,6 +109,8 @@ async def ask(
                 employ()
         except ExceptionGroup as errors:  # the first stopped the others; one message is enough
             raise errors.exceptions[0] from None
+        if backend.refusals is not None:
+            identity = replace(identity, refusals=dict(backend.refusals.words))
         return identity, [found[index] for index in range(len(questions))]
 
 
@@ -108,7 +118,13 @@ class _Asker:
     """The judge at work."""
 
     def __init__(
-        self, config: AskConfig, backend: Backend, identity: Identity, form: Form, answers: Answers
+        self,
+        config: AskConfig,
+        backend: Backend,
+        identity: Identity,
+        form: Form,
+        answers: Answers,
+        say: Callable[[str], None],
     ) -> None:
         self.config = config
         self.backend = backend
@@ -116,6 +132,9 @@ class _Asker:
         self.form = form
         self.answers = answers
         self.in_flight = InFlight(backend.first_in_flight, backend.most_in_flight)
+        self._say = say
+        self._first = asyncio.Lock()
+        self._is_known = backend.refusals is None  # what the server refuses, which the first answer shows
 
     async def verdict(self, question: Question) -> Verdict:
         """What was answered before, or what the judge says now.
@@ -148,15 +167,28 @@ class _Asker:
     async def _text(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
         """What the model answers, or answered before; the calls for it are added to `calls`.
 
-        Only a whole answer is kept: what a server did wrong may be right the next time.
+        The first question is asked alone, so that what the server refuses is refused once.
 
         Raises MissingError and UnusableError when there is none.
         """
-        request = self.backend.request(messages, seed)
-        asked = asked_of(self.identity, request)
-        kept = self.answers.find(asked)
-        reply = kept or await self._send(question, request, seed, calls)
-        calls.append(_record(question, request, seed, reply, cached=kept is not None))
+        async with self._first:
+            if not self._is_known:
+                try:
+                    return await self._answer(question, messages, seed, calls)
+                finally:
+                    self._is_known = True
+        return await self._answer(question, messages, seed, calls)
+
+    async def _answer(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
+        """Only a whole answer is kept: what a server did wrong may be right the next time."""
+        while True:
+            request = self.backend.request(messages, seed)
+            asked = asked_of(self.identity, request)
+            kept = self.answers.find(asked)
+            reply = kept or await self._send(question, request, seed, calls)
+            calls.append(_record(question, request, seed, reply, cached=kept is not None))
+            if not self._is_learnt(request, reply):
+                break
         if reply.passing:
             raise MissingError(f"the judge failed on this row: {reply.error}", server_failed=True)
         if reply.status != 200:
@@ -167,10 +199,34 @@ class _Asker:
             "prompt_tokens": answered.prompt_tokens,
             "tokens": answered.tokens,
         }
-        check_whole(answered.prompt_tokens, messages, self.backend.context)
+        self._check_end(answered)
+        check_whole(answered.prompt_tokens, messages, self.backend.context, self._room)
         if kept is None:
             self.answers.add(asked, self.identity.scorer, reply)
         return answered.text
+
+    def _is_learnt(self, request: Json, reply: Reply) -> bool:
+        """Whether the server refuses a part of the request that it can be asked without."""
+        if self.backend.refusals is None:
+            return False
+        known = set(self.backend.refusals.words)
+        part = self.backend.refusals.learn(request, reply)
+        if part and part not in known:
+            self.answers.add_refusal(self.identity, part, reply.error or "")
+            (line,) = refusal_lines([part])
+            self._say(f"{self.identity.scorer}: {line} ({reply.error})")
+        return part is not None
+
+    def _check_end(self, answered: Answered) -> None:
+        """Raises UnusableError for an answer that may have been cut; JSON shows its end by itself."""
+        within = answered.tokens is not None and answered.tokens < self.config.max_tokens
+        if not (answered.ended or self.form.schema or within):
+            raise UnusableError("the server does not say whether the answer came to its end")
+
+    @property
+    def _room(self) -> int | None:
+        """Tokens that a prompt may have by the server's own word."""
+        return None if self.backend.promised is None else self.backend.promised - self.config.max_tokens
 
     async def _send(self, question: Question, request: Json, seed: int, calls: list[Json]) -> Reply:
         """The first reply that is no passing trouble, or the last of several.
@@ -209,11 +265,23 @@ def retry_delay(failures: int) -> float:
     return min(MAX_DELAY, BASE_DELAY * 2 ** (failures - 1)) * _JITTER.uniform(0.5, 1.5)
 
 
-def check_whole(read: int | None, messages: list[Message], context: int | None) -> None:
-    """Raises MissingError when the judge did not read the whole prompt, or does not say."""
+def check_whole(
+    read: int | None, messages: list[Message], context: int | None, room: int | None = None
+) -> None:
+    """Raises MissingError when the judge did not read the whole prompt, or nothing shows that it did.
+
+    A server that does not count is believed where the prompt has fewer bytes than the tokens it has room for:
+    no token is less than a byte.
+    """
+    text = "".join(message["content"] for message in messages)
     if read is None:
-        raise MissingError("the server does not say how much of the prompt it read")
-    needed = fewest_tokens("".join(message["content"] for message in messages))
+        if room is not None and len(text.encode("utf-8", "replace")) + TEMPLATE <= room:
+            return
+        raise MissingError(
+            "the server does not say how much of the prompt it read (it gives no usage), so that a prompt "
+            "that was cut could not be told. Let it count tokens, or ask one that does"
+        )
+    needed = fewest_tokens(text)
     if read < needed or (context is not None and read >= context):
         of = "" if context is None else f" of a context of {context}"
         raise MissingError(

@@ -1,9 +1,11 @@
 """Forms of asking a judge: what is sent, what an answer must look like, and how it is read.
 
-No number is ever searched for in a text, and none is rescaled to fit.
+No number is ever searched for in a text, and none is rescaled to fit. What models put around an answer is
+taken away where nothing but the answer is left: the part in which they think, and the fence of a code block.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +91,9 @@ def choice_form_of(scorer: str) -> Form:
 def _score(text: str) -> Given:
     """Of an answer that is exactly the JSON object asked for."""
     reason, score = _object(text, "score")
-    if type(score) is not int:  # a bool is an int to isinstance; 4.0 and "4" are not what was asked for
+    if isinstance(score, float) and score.is_integer():  # 4.0 is 4
+        score = int(score)
+    if type(score) is not int:  # a bool is an int to isinstance; "4" is not what was asked for
         raise UnusableError(f"the score {score!r:.40} is not a whole number")
     if not LOWEST <= score <= HIGHEST:
         raise UnusableError(f"the score {score} is not on the scale from {LOWEST} to {HIGHEST}")
@@ -105,12 +109,36 @@ def _winner(text: str) -> Given:
 
 def _object(text: str, key: str) -> tuple[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_without_duplicates)
+        value = json.loads(_bare(text), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:  # a looping model opens a thousand brackets
         raise UnusableError(f"the answer is not the JSON that was asked for: {error}") from error
     if not isinstance(value, dict) or set(value) != {"reason", key} or type(value["reason"]) is not str:
         raise UnusableError(f"the answer is not an object with a text 'reason' and a {key!r}")
     return value["reason"].encode("utf-8", "replace").decode(), value[key]
+
+
+_THOUGHT = re.compile(r"\s*(?:<(think|thinking|reasoning)>)?(.*?)</(think|thinking|reasoning)>", re.DOTALL)
+_FENCED = re.compile(r"(```|~~~)(?:json)?\s(.*?)\s?\1", re.DOTALL | re.IGNORECASE)
+
+
+def _bare(text: str) -> str:
+    """An answer without the thinking before it and the fence around it.
+
+    Chat templates may open the thinking themselves, so that an answer has only its end.
+
+    Raises UnusableError for thinking that does not end, or ends twice: what is the answer is not certain.
+    """
+    rest = text.strip()
+    if rest.startswith(("{", "```", "~~~")):
+        thought = None
+    elif thought := _THOUGHT.match(rest):
+        rest = rest[thought.end() :].strip()
+        if _THOUGHT.match(rest) and not rest.startswith(("{", "```", "~~~")):
+            raise UnusableError("the answer ends its thinking twice")
+    elif re.match(r"<(think|thinking|reasoning)>", rest):
+        raise UnusableError("the answer does not come to the end of its thinking")
+    fenced = _FENCED.fullmatch(rest)
+    return fenced[2] if fenced else rest
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -121,7 +149,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _number(text: str) -> Given:
     """Of an answer that is a whole number from 0 to 100 and nothing else."""
-    digits = text.strip().removesuffix(".")
+    digits = re.sub(r"\.0*$", "", _bare(text))
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 3):
         raise UnusableError(f"the answer {text!r:.60} is not a whole number alone")
     if int(digits) > TOP:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from tasks.config import PretrainConfig
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig, mask_between, positions_within, summed_loss
+from tasks.proxies import require_way_to_hub
 from tasks.tokens import TokenFiles
 
 
@@ -59,6 +60,8 @@ def build_model(config: PretrainConfig, tokens: TokenFiles) -> "GPT | HuggingFac
                 end_token=tokens.end_token,
             )
         )
+    if not Path(config.model).is_dir():
+        require_way_to_hub()
     try:
         model = _random(config, tokens) if config.weights == "random" else _pretrained(config)
     except (OSError, ValueError, SafetensorError) as error:

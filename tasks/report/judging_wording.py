@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
+from tasks.judge.refusals import refusal_lines
 from tasks.report.scores_wording import models, of_scorer
 from tasks.report.text import signed, visible
 
@@ -47,8 +48,14 @@ def gates(judge: Json, *verdicts: str) -> list[Json]:
 
 
 def gate_lines(judge: Json) -> list[str]:
-    """What failed, then what warns, a line each."""
-    return [gate_text(gate) for verdict in ("fail", "warn") for gate in gates(judge, verdict)]
+    """What its server refuses, what failed, then what warns, a line each."""
+    told = [gate_text(gate) for verdict in ("fail", "warn") for gate in gates(judge, verdict)]
+    return [*refused_lines(judge), *told]
+
+
+def refused_lines(judge: Json) -> list[str]:
+    """`its server refuses temperature 0: ...`: what the judge could not be asked with."""
+    return [visible(line) for line in refusal_lines(judge["refusals"])]
 
 
 def gate_text(gate: Json) -> str:

@@ -30,11 +30,16 @@ def in_todays_form(report: Json) -> Json:
 
 
 def _judge(judge: Json | None) -> Json | None:
-    """One judge that nobody had audited, and whose scores counted."""
-    if judge is None or "judges" in judge:
-        return judge
+    """One judge that nobody had audited, and whose scores counted; what servers refused was not known."""
+    if judge is None:
+        return None
+    if "judges" in judge:
+        return judge | {"judges": [{"refusals": []} | own for own in judge["judges"]]}
     known = {name: judge[name] for name in ("scorer", "digest", "version", "prompt_version")}
-    return {"despite_audit": False, "judges": [known | {"form": None, "audit": None, "believed": True}]}
+    return {
+        "despite_audit": False,
+        "judges": [known | {"form": None, "audit": None, "believed": True, "refusals": []}],
+    }
 
 
 def _responses(entry: Json) -> Json:

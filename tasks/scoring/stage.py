@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.audit.reports import audits_of, is_believed
+from tasks.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.config import PANEL, JudgeConfig
 from tasks.errors import UnreachableError
 from tasks.json_files import write_json, write_lines
@@ -90,11 +90,13 @@ def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapp
     for scorer, audit in audits.items():
         believed = is_believed(audit, despite_audit=config.despite_audit)
         verdicts = [Verdict(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
+        refusals = audit["refusals"]
         if believed:
-            verdicts = _judged(config, run, audit, scored)
+            verdicts, found = _judged(config, run, audit, scored)
+            refusals = sorted({*refusals, *found})
         scored.judges.append(
             {name: audit[name] for name in ("scorer", "digest", "version", "form", "prompt_version")}
-            | {"audit": _told(audit), "believed": believed}
+            | {"refusals": refusals, "audit": _told(audit), "believed": believed}
         )
         scored.verdicts[scorer] = verdicts
         scored.scores[scorer] = [verdict.score for verdict in verdicts]
@@ -117,8 +119,13 @@ def _told(audit: Json) -> Json:
     return {name: audit[name] for name in ("verdict", "rows", "of", "gates")}
 
 
-def _judged(config: JudgeConfig, run: StageRun, audit: Json, scored: Scored) -> list[Verdict]:
-    """A verdict of the audited judge for every row: decided here for those that need no judge."""
+def _judged(
+    config: JudgeConfig, run: StageRun, audit: Json, scored: Scored
+) -> tuple[list[Verdict], Mapping[str, str]]:
+    """A verdict of the audited judge for every row, decided here for those that need no judge.
+
+    With them, what the judge's server refuses.
+    """
     scorer = audit["scorer"]
     decided = {
         place: Verdict(DECIDED[kind], f"decided without the judge: the response is {kind}")
@@ -138,12 +145,14 @@ def _judged(config: JudgeConfig, run: StageRun, audit: Json, scored: Scored) -> 
     questions = [Question(row) for place, row in enumerate(scored.rows) if place not in decided]
     form = form_of(scorer, config.prompt)
     with Answers(run.shared / ANSWERS) as answers:
-        _, asked = asyncio.run(
-            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"])
+        identity, asked = asyncio.run(
+            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
         )
+    require_as_audited(audit, identity)
     _require_server(config, scorer, asked, count)
     replies = iter(asked)
-    return [decided[place] if place in decided else next(replies) for place in range(count)]
+    verdicts = [decided[place] if place in decided else next(replies) for place in range(count)]
+    return verdicts, identity.refusals
 
 
 def _require_server(config: JudgeConfig, scorer: str, asked: Sequence[Verdict], count: int) -> None:

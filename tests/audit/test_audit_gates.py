@@ -275,8 +275,10 @@ def test_only_the_gates_that_failed_are_told_as_failures():
     gate = judged({"other-reference": each((9, 0.0)), "wrong-injection": each((9, 20.0))})[LIFT]
 
     def told(*verdicts, missing=()):
-        report = {"gates": [gate | {"verdict": verdict} for verdict in verdicts], "missing_because": missing}
-        return failures(report)
+        gates = [gate | {"verdict": verdict} for verdict in verdicts]
+        return failures(
+            {"gates": gates, "missing_because": missing, "controls": [{"count": 9, "missing": 0}]}
+        )
 
     one = "injection lift 20.0 (fails at > 15.0)"
     assert told("warn", "pass") == ""

@@ -1,11 +1,15 @@
 """The audit over a real socket: every judge gets its verdict, nothing is lost and nothing asked twice."""
 
+import io
 import json
 import sqlite3
 
 import pytest
+from rich.console import Console
 
 from tasks.audit.controls import KINDS
+from tasks.audit.terminal import show
+from tasks.audit.wording import failures
 from tasks.config import JudgeConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_json, write_lines
@@ -311,6 +315,34 @@ def test_prompts_that_did_not_fit_are_told_apart_from_a_judge_without_scores(aud
         done = audited(server)()
     assert done.gates("fail") == {"prompts that did not fit"}
     assert "refused the prompt" in done.report["missing_because"][0]["reason"]
+
+
+@pytest.mark.parametrize("kind", ["400", "no_count", "garbage"])
+def test_a_judge_of_whom_no_answer_could_be_read_fails_with_the_reason(audited, kind):
+    """Regression: where no prompt was read, the empty table of controls ended as an IndexError."""
+    wide = {"passes": 1.0, "fails": 1.0}
+    with OllamaServer(faults=[Fault(kind, times=None)], slots=4) as server:
+        done = audited(server, gates={"unparsed": wide})()
+    assert done.report["verdict"] == "fail"
+    told = failures(done.report)
+    assert told.startswith("no answer could be read: ")
+    assert done.report["missing_because"][0]["reason"] in told
+    ((_, page, _),) = done.pages
+    assert "no answer could be read" in page
+    out = io.StringIO()
+    show(done.report, Console(file=out, width=200))
+    assert "failed: its scores do not count" in out.getvalue()
+
+
+def test_what_the_judges_server_refuses_stands_in_the_audit(audited):
+    with OpenAIServer(refuses=("temperature", "max_tokens"), slots=4) as server:
+        done = audited(server, skill_rows(FEW), scorer="openai:llama-3.2-3b-instruct")()
+    assert done.report["refusals"] == ["max_tokens", "temperature"]
+    ((_, page, _),) = done.pages
+    assert "its server refuses temperature 0: it answers at a temperature of its own" in page
+    out = io.StringIO()
+    show(done.report, Console(file=out, width=300))
+    assert "its server refuses max_tokens: max_completion_tokens is sent instead" in out.getvalue()
 
 
 def test_a_model_that_is_not_there_is_no_verdict(audited):

@@ -58,6 +58,19 @@ def test_a_file_is_scored_by_a_metric_without_any_server(workplace):
     assert result.json["audits"] == []
 
 
+@pytest.mark.parametrize("against", [(), ("--despite-audit",)])
+def test_where_no_answer_can_be_read_the_command_refuses_with_the_reason(workplace, served, against):
+    server = served(obedient, faults=[Fault("no_count", times=None)])
+    result = workplace(
+        "judge", "wrong.json", "--judge", JUDGE, "--json", *against, OLLAMA_HOST=server.address
+    )
+    assert (result.status, result.json["status"]) == (3, "refused"), result.err
+    told = "failed its audit: no answer could be read: " if not against else "no answer could be read of "
+    assert told in result.json["error"]
+    assert "the server does not say how much of the prompt it read" in result.json["error"]
+    assert result.json["audits"][0]["verdict"] == "fail"
+
+
 def test_a_judge_is_audited_before_it_scores_and_asked_only_once(workplace, served):
     server = served(honest)
     result = workplace("judge", "most.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)

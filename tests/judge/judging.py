@@ -21,10 +21,11 @@ PASSING = {
     "ollama": ["429", "500", "503", "drop"],
     "openai": ["429", "500", "503", "drop", "loading"],
 }
-SAID = sorted(CONTENTS.keys() - {"half_character"})
+READ = ("score_4.0", "fenced", "tilde_fenced", "thinking", "thought", "thinking_fenced", "half_character")
+SAID = sorted(CONTENTS.keys() - set(READ))
 UNUSABLE = {
     "ollama": ["broken_body", "error_body", "loading", "not_done", *SAID],
-    "openai": ["broken_body", "error_body", "null", "refusal", *SAID],
+    "openai": ["broken_body", "error_body", "null", "refusal", "picture", *SAID],
 }
 FINAL = ["400", "cut_prompt", "no_count"]
 HALF_CHARACTER = CONTENTS["half_character"]
@@ -133,6 +134,10 @@ class Trial:
         return [json.loads(line) for line in (self.run.aside / "calls.jsonl").read_text().split("\n")[:-1]]
 
     @property
+    def judges(self):
+        return json.loads((self.run.out / "judge.json").read_text())["judges"]
+
+    @property
     def answers(self):
         return self.run.shared / ANSWERS
 
@@ -144,6 +149,7 @@ def _audit_in(folder, scorer, changes):
         "version": "0.32.15",
         "form": "anchored",
         "prompt_version": "p",
+        "refusals": [],
         "verdict": "pass",
         "rows": 30,
         "of": 110,

@@ -10,12 +10,14 @@ import pytest
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.asking import MissingError, check_whole, fewest_tokens
 from tasks.judge.backends import http
-from tests.chat_server import Fault, json_response
+from tasks.judge.forms import PLAIN, UnusableError
+from tests.chat_server import CONTENTS, Fault, json_response
 from tests.http_server import FaultyServer, Reply
 from tests.judge.judging import (
     FINAL,
     HALF_CHARACTER,
     PASSING,
+    READ,
     UNUSABLE,
     each,
     on,
@@ -98,6 +100,50 @@ def test_an_unusable_answer_is_asked_for_once_more_with_another_seed(trial, prot
     assert [chat.body.get("options", chat.body)["seed"] for chat in server.chats] == [7, 8]
     assert done.calls[0]["error"]
     assert done.calls[0]["score"] is None
+
+
+@pytest.mark.parametrize(("protocol", "kind"), [*each(dict.fromkeys(PROTOCOLS, READ)), ("openai", "parts")])
+def test_what_models_put_around_an_answer_is_taken_away_where_it_is_certain(trial, protocol, kind):
+    with serving(protocol, judge=lambda _: '{"reason": "Good.", "score": 4}', faults=[Fault(kind)]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert (done.scores, len(server.chats)) == ([80.0], 1)
+    assert done.calls[0]["answer"] == CONTENTS.get(kind, '{"reason": "Good.", "score": 4}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("thinking_cut", "does not come to the end of its thinking"),
+        ("thinking_twice", "ends its thinking twice"),
+        ("fenced_in_prose", "is not the JSON that was asked for"),
+        ("score_4.5", "the score 4.5 is not a whole number"),
+        ("picture", "a part of the message is 'image_url', which is not text"),
+    ],
+)
+def test_what_is_not_certain_is_missing_with_its_reason(trial, kind, told):
+    with serving("openai", faults=[Fault(kind, times=None)]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert told in done.lines[0]["missing_because"]
+
+
+@both
+def test_an_end_that_is_not_told_is_seen_in_json_and_not_in_a_number(trial, protocol):
+    with serving(protocol, judge=always_top, faults=[Fault("no_reason", times=None)]) as server:
+        assert trial(rows_of(1), **on(server))().scores == [100.0]
+        assert trial(rows_of(1), **on(server, prompt="plain"))().scores == [100.0]  # it has tokens to spare
+        cut = trial(rows_of(1), **on(server, prompt="plain", max_tokens=1))()
+    assert "does not say whether the answer came to its end" in cut.lines[0]["missing_because"]
+
+
+@pytest.mark.parametrize("answer", ["85", " 85. ", "85.0", "<think>90?</think>85", "```\n85\n```"])
+def test_a_number_alone_is_read(answer):
+    assert PLAIN.read(answer).points == 85.0
+
+
+@pytest.mark.parametrize("answer", ["85.5", "850", "-5", "85/100", "85 90", "<think>85", "8 5", "", "1e1"])
+def test_a_number_that_is_not_alone_is_not_read(answer):
+    with pytest.raises(UnusableError):
+        PLAIN.read(answer)
 
 
 @pytest.mark.parametrize(("protocol", "kind"), each(UNUSABLE))

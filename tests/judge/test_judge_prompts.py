@@ -151,7 +151,20 @@ def test_keys_in_alphabetical_order_have_the_reason_first(form):
     ]
     + [
         f'{{"reason": "", "score": {score}}}'
-        for score in ("6", "-1", "90", "4.0", "true", '"5"', "null", "NaN", "9" * 5000)
+        for score in (
+            "6",
+            "-1",
+            "90",
+            "4.5",
+            "4e1",
+            "-0.5",
+            "1e400",
+            "true",
+            '"5"',
+            "null",
+            "NaN",
+            "9" * 5000,
+        )
     ]
     + ['{"reason": "", "score": 1, "score": 5}', '{"reason": "", "score": 5, "Score": 0}', ""],
 )

@@ -233,6 +233,7 @@ def test_who_judged_stands_beside_the_scores_with_what_its_audit_said(trial):
                 "version": "0.32.15",
                 "form": "anchored",
                 "prompt_version": "p",
+                "refusals": [],
                 "audit": {"verdict": "warn", "rows": 30, "of": 110, "gates": GATES},
                 "believed": True,
             }

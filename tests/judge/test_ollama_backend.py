@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tasks.config import JudgeConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tasks.judge.answers import Answers
 from tasks.judge.asking import ask
 from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
@@ -72,6 +72,9 @@ def test_the_host_may_come_from_the_environment(trial, monkeypatch):
         (":99", "http://127.0.0.1:99"),
         ("http://gpu:99/ollama/", "http://gpu:99/ollama"),
         ("[::1]:99", "http://[::1]:99"),
+        ("::1", "http://[::1]:11434"),
+        ("::", "http://[::1]:11434"),
+        ("http://[::1]", "http://[::1]:80"),
         (' "gpu" ', "http://gpu:11434"),
         ("0.0.0.0", "http://127.0.0.1:11434"),
     ],
@@ -80,10 +83,25 @@ def test_hosts_are_read_as_ollama_reads_them(host, url):
     assert base_url(host) == url
 
 
-@pytest.mark.parametrize("host", ["gpu:x", "gpu:99999", "ftp://gpu", "two words"])
+@pytest.mark.parametrize("host", ["gpu:x", "gpu:99999", "ftp://gpu", "two words", "gpu:11434:8"])
 def test_what_is_no_host(host):
-    with pytest.raises(StageError, match=r"judge\.host or OLLAMA_HOST"):
+    with pytest.raises(UsageError, match=r"judge\.host or OLLAMA_HOST"):
         base_url(host)
+
+
+@pytest.mark.parametrize("host", ["::1", "gpu:11434:8"])
+def test_the_library_of_ollama_does_not_read_a_host_that_it_cannot(host):
+    """Regression: importing it raised ValueError, before anything could name what is wrong."""
+    program = "from tasks.judge.backends import ollama; print(ollama._library('http://127.0.0.1:1').__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; import os; print(os.environ['OLLAMA_HOST'])"],
+        env=os.environ | {"OLLAMA_HOST": host},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (["ollama", host], "")
 
 
 @pytest.mark.parametrize("name", ["llama3.2", "llama3.2:latest", "LLAMA3.2"])

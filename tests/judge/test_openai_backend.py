@@ -7,9 +7,12 @@ import time
 import pytest
 
 from tasks.config import JudgeConfig
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
+from tasks.judge.answers import Answers
+from tasks.judge.backends import Identity, Reply
 from tasks.judge.backends.http import Server
 from tasks.judge.identities import digests_of
+from tasks.judge.refusals import Refusals
 from tests.chat_server import Fault
 from tests.judge.judging import OPENAI, on, row_of, rows_of, serving
 from tests.judges import always_top
@@ -97,6 +100,103 @@ def test_how_long_a_server_asks_to_be_left_alone(header, seconds):
         assert asyncio.run(wait(server)) == seconds
 
 
+# What servers refuse
+
+ALL = ("max_tokens", "temperature", "seed", "json_schema", "json_object")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("part", [*ALL, "temperature max_tokens"])
+def test_what_a_server_refuses_is_learnt_once_told_once_and_stands_in_the_record(trial, part, strict):
+    refuses = tuple(part.split()) if part != "json_object" else ("json_schema", "json_object")
+    said = []
+    good = '```json\n{"reason": "Good.", "score": 4}\n```'
+    with OpenAIServer(judge=lambda _: good, refuses=refuses, strict=strict, latency=0.01, slots=4) as server:
+        done = trial(rows_of(6), **on(server), audits={OPENAI: {"refusals": ["temperature"]}})
+        done.run.say = said.append
+        calls, (first,) = done().calls, done.judges
+        again = trial(rows_of(7), **on(server), audits={OPENAI: {"refusals": ["temperature"]}})
+        again.run.say = said.append
+        again()
+    assert None not in again.scores
+    assert len(server.chats) == 7 + len(refuses)
+    refused = [call for call in calls if call["error"]]
+    assert [call["status"] for call in refused] == [422 if strict else 400] * len(refuses)
+    taken = server.chats[-1].body
+    for name in refuses:
+        assert (name in refused[0]["request"]) == (not name.startswith("json"))
+        assert name not in taken
+    assert taken.get("max_completion_tokens") == (256 if "max_tokens" in refuses else None)
+    kept = {"json_schema": {"type": "json_object"}, "json_object": None}.get(part, "a schema")
+    assert kept == "a schema" or taken.get("response_format") == kept
+    assert len(said) == len(refuses)
+    assert all(line.startswith(f"{OPENAI}: its server refuses ") for line in said)
+    assert first["refusals"] == again.judges[0]["refusals"] == sorted({*refuses, "temperature"})
+
+
+def test_a_judge_that_was_audited_at_temperature_0_is_not_asked_at_another(trial):
+    with OpenAIServer(refuses=("temperature",)) as server, pytest.raises(StageError) as raised:
+        trial(rows_of(1), **on(server))()
+    assert "was audited at temperature 0, which its server refuses now (400 Unsupported value" in str(
+        raised.value
+    )
+    assert str(raised.value).endswith("Audit it again: --refresh audit")
+
+
+def test_a_part_without_which_nothing_is_asked_is_refused_with_the_servers_words(trial):
+    with OpenAIServer(refuses=("max_tokens", "max_completion_tokens")) as server:
+        done = trial(rows_of(2), **on(server))()
+    assert {line["missing_because"] for line in done.lines} == {
+        "the judge refused the prompt: 400 Unrecognized request argument supplied: max_completion_tokens"
+    }
+    assert len(server.chats) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'max_tokens' is too large: 256. This model's maximum context length is 4096 tokens and your request "
+        "has 4000 input tokens. This is not supported.",
+        "max_tokens must be at least 1024, found 256: unsupported value",
+        "Invalid 'temperature': expected a number",
+        "The user's text is not supported: maximum_temperature",
+    ],
+)
+def test_a_refusal_of_something_else_teaches_nothing(words):
+    request = {"max_tokens": 256, "temperature": 0}
+    refusals = Refusals()
+    assert refusals.learn(request, Reply(400, None, f"400 {words}", 0.1)) is None
+    assert refusals.without(request) == request
+
+
+def test_a_parameter_that_is_named_goes_before_words():
+    words = "400 Unsupported value: temperature 0 in messages"
+    assert Refusals().learn({"temperature": 0}, Reply(400, None, words, 0.1, parameter="messages")) is None
+    assert Refusals().learn({"temperature": 0}, Reply(400, None, words, 0.1)) == "temperature"
+    assert Refusals().learn({"temperature": 0}, Reply(500, None, words, 0.1)) is None
+
+
+def test_a_refusal_is_believed_for_a_day(tmp_path):
+    who = Identity(OPENAI, "d", "")
+    with Answers(tmp_path / "answers.db") as answers:
+        answers.add_refusal(who, "seed", "no")
+        answers.add_refusal(Identity(OPENAI, "other", ""), "temperature", "no")
+        assert answers.refusals(who) == {"seed": "no"}
+        answers._base.execute("UPDATE refusals SET at = datetime('now', '-25 hours')")
+        assert answers.refusals(who) == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "scored"),
+    [({}, 0), ({"max_model_len": 8192}, 1), ({"context_length": 8192}, 1), ({"max_model_len": 2048}, 0)],
+)
+def test_a_server_that_does_not_count_is_believed_where_the_prompt_fits_in_any_case(trial, entry, scored):
+    with OpenAIServer(entry=entry, faults=[Fault("no_count", times=None)]) as server:
+        done = trial(rows_of(1), **on(server))()
+    assert done.judged["scored"] == scored
+    assert scored or "so that a prompt that was cut could not be told" in done.lines[0]["missing_because"]
+
+
 # Who answers
 
 
@@ -111,7 +211,7 @@ def test_the_address_may_come_from_the_environment(trial, monkeypatch):
 
 @pytest.mark.parametrize("url", ["gpu:8000/v1", "ftp://gpu/v1", "http://gpu:x/v1", "http://two words/v1"])
 def test_what_is_no_address(url):
-    with pytest.raises(StageError, match=r"http://gpu:8000/v1 in judge\.base_url or OPENAI_BASE_URL"):
+    with pytest.raises(UsageError, match=r"http://gpu:8000/v1 in judge\.base_url or OPENAI_BASE_URL"):
         digests_of(JudgeConfig(scorer=OPENAI, base_url=url))
 
 

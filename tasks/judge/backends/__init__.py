@@ -15,7 +15,8 @@ __all__ = ["Answered", "Backend", "Identity", "Reply", "connect"]
 def connect(config: AskConfig, scorer: str, form: Form) -> Backend:
     """The judge behind a scorer's name; use it as `async with`.
 
-    Raises StageError for an address that is none, a key that is missing, a folder without a model.
+    Raises UsageError for an address that is none or behind a proxy that cannot be used, StageError for a key
+    that is missing, a folder without a model.
     """
     kind, _, model = scorer.partition(":")
     if kind == "ollama":

@@ -1,11 +1,13 @@
 """What every judge's backend does: say who it is, be asked, say what was answered."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tasks.errors import StageError
 from tasks.judge.prompts import Message
+from tasks.judge.refusals import Refusals
 
 Json = dict[str, Any]
 
@@ -21,6 +23,8 @@ class Identity:
     scorer: str
     digest: str
     version: str
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Parts of a request that the server was found to refuse, with its words: what was asked without them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Reply:
     """Seconds, queueing included."""
     wait: float | None = None
     """Seconds that the server asks to be left alone (Retry-After)."""
+    parameter: str | None = None
+    """Which part of the request the server finds fault with, where it says so."""
 
     @property
     def passing(self) -> bool:
@@ -53,6 +59,8 @@ class Answered:
     text: str
     prompt_tokens: int | None
     tokens: int | None
+    ended: bool = True
+    """Whether the server says that the answer came to its end, and was not cut."""
 
 
 class Backend(Protocol):
@@ -64,6 +72,10 @@ class Backend(Protocol):
     """How many are sent before anything is known of how fast they are answered."""
     context: int | None
     """Tokens of prompt and answer together, where the backend was told."""
+    promised: int | None
+    """Tokens of prompt and answer together that the server says it holds."""
+    refusals: Refusals | None
+    """What the server was found to refuse of a request; None where nothing ever is."""
 
     async def __aenter__(self) -> Self: ...
 

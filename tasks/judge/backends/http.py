@@ -4,17 +4,19 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
-from tasks.errors import StageError
+from tasks.addresses import parse_address, reached
+from tasks.errors import UsageError
 from tasks.judge.backends.base import Json, Reply
+from tasks.proxies import takes_proxy, through
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded
 LONGEST_ANSWER = 16 * 2**20  # bytes; a judge writes some hundred
@@ -32,9 +34,11 @@ class Server:
     """A judge's server at one address; `secret` is sent as its key and stands in no error."""
 
     def __init__(self, url: str, timeout: float, secret: str | None = None) -> None:
+        """Raises UsageError where the environment's proxy stands before the address and cannot be used."""
         self.url = url
         self.timeout = timeout
         self._secret = secret
+        self._trust = takes_proxy(url)
         self._certificates = httpx.create_ssl_context() if url.startswith("https") else False
         # A client for each connection: one that holds many looks through all of them at every request.
         self._clients: list[httpx.AsyncClient] = []
@@ -61,16 +65,17 @@ class Server:
             async with asyncio.timeout(limit):  # the whole answer; httpx's own would be for each read
                 response = await self._through_one(method, path, body)
         except TimeoutError:
-            return Reply(None, None, f"no answer within {limit:g} s", time.monotonic() - started)
+            text = f"no answer within {limit:g} s{through(self.url)}"
+            return Reply(None, None, text, time.monotonic() - started)
         except httpx.HTTPError as error:
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return Reply(None, None, self._told(text), time.monotonic() - started)
+            return Reply(None, None, self._told(f"{text}{through(self.url)}"), time.monotonic() - started)
         latency = time.monotonic() - started
         said, status = self._body(response), response.status_code
         if status == 200:
             return Reply(status, said, None, latency)
         error = f"{status} {self._told(_error_text(said) or response.reason_phrase)[:LONGEST_ERROR]}"
-        return Reply(status, None, error, latency, _retry_after(response))
+        return Reply(status, None, error, latency, _retry_after(response), _parameter(said))
 
     async def _through_one(self, method: str, path: str, body: Json | None) -> httpx.Response:
         """Send a request through the connection that was used last and is idle, or through a new one."""
@@ -89,7 +94,7 @@ class Server:
             timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT),
             headers={"Authorization": f"Bearer {self._secret}"} if self._secret else None,
             verify=self._certificates,
-            trust_env=takes_proxy(self.url),
+            trust_env=self._trust,
         )
         self._clients.append(client)
         return client
@@ -122,34 +127,21 @@ async def _whole(response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(content))
 
 
-def takes_proxy(url: str) -> bool:
-    """Whether the environment's proxy may be used: none reaches this machine's loopback."""
-    return urlsplit(url).hostname not in LOOPBACK
-
-
-def url_of(text: str, ports: dict[str, int], what: str) -> str:
+def url_of(text: str, schemes: Mapping[str, int], what: str, default: str | None = None) -> str:
     """An address in full, without a closing slash; 0.0.0.0, the address to listen on, is 127.0.0.1.
 
-    Raises StageError for what is no address; `what` says where it was expected.
+    `default` is the scheme of one that names none, `what` says where it was expected. Raises UsageError for
+    what is no address.
     """
-    scheme, _, rest = text.partition("://")
     try:
-        if scheme not in ports:
-            raise ValueError(f"{scheme}:// is neither http:// nor https://")
-        parts = urlsplit(f"{scheme}://{rest}")
-        if parts.username is not None or parts.query:
-            raise ValueError(
-                "it holds a login or a query, which would be kept; a key comes from the environment"
-            )
-        name, port = parts.hostname or "127.0.0.1", parts.port or ports[scheme]
-        if any(character.isspace() for character in name):
-            raise ValueError("a host name has no spaces")
-        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-        bracketed = f"[{name}]" if ":" in name else name
-        url = f"{scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
+        address = parse_address(text, schemes, default)
+        if address.login is not None:
+            raise ValueError("it holds a login, which would be kept; a key comes from the environment")
+        port = address.port or schemes[address.scheme]
+        url = replace(address, host=reached(address.host), port=port).url
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise StageError(f"{_shown(text)!r} is not the address of {what} ({error})") from error
+        raise UsageError(f"{_shown(text)!r} is not the address of {what} ({error})") from error
     return url
 
 
@@ -166,9 +158,21 @@ def _retry_after(response: httpx.Response) -> float | None:
         return None
 
 
+def _parameter(body: Any) -> str | None:
+    """The part of a request that is refused, as OpenAI names it, or else as FastAPI does."""
+    error, detail = (body.get("error"), body.get("detail")) if isinstance(body, dict) else (None, None)
+    named = error.get("param") if isinstance(error, dict) else None
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        where = detail[0].get("loc")
+        named = ".".join(map(str, where[1:])) if isinstance(where, list) and where[:1] == ["body"] else None
+    return named if isinstance(named, str) and named else None
+
+
 def _error_text(body: Any) -> str:
-    """The server's own words; `error` may be a text or an object."""
-    error = body.get("error") if isinstance(body, dict) else None
+    """The server's own words; `error` may be a text or an object, `detail` a list of faults."""
+    error, detail = (body.get("error"), body.get("detail")) if isinstance(body, dict) else (None, None)
+    if isinstance(detail, list) and detail and all(isinstance(fault, dict) for fault in detail):
+        return "; ".join(f"{fault.get('msg')} ({_parameter({'detail': [fault]})})" for fault in detail)
     if isinstance(error, dict):
         error = error.get("message", error)
     return str(error or body or "").strip()

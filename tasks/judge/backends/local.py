@@ -28,6 +28,7 @@ from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.forms import Form
 from tasks.manifest import digest_of, sha256_of_tree
 from tasks.models import load_causal, load_tokenizer
+from tasks.proxies import require_way_to_hub
 from tasks.templates import rendered
 
 BATCH = 8
@@ -37,6 +38,8 @@ FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 class Local:
     """One model, by a folder or by a name on the hub, `name@revision` for one state of it."""
+
+    promised = refusals = None
 
     def __init__(self, config: AskConfig, model: str, form: Form) -> None:
         if form.labels is None:
@@ -133,6 +136,7 @@ class Local:
         if Path(self.model).is_dir():
             return Path(self.model)
         name, _, revision = self.model.partition("@")
+        require_way_to_hub()
         try:
             return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
         except Exception as error:  # of huggingface_hub, httpx: each has its own

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Callable
-from types import TracebackType
+from importlib import import_module
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import httpx
-import ollama
 
+from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
-from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, takes_proxy, url_of
+from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
 from tasks.judge.forms import Form, UnusableError
+from tasks.proxies import takes_proxy
 
 DEFAULT_PORT = 11434
 FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 4, 64
@@ -28,16 +30,19 @@ def base_url(host: str | None) -> str:
 
     `host` None means OLLAMA_HOST, then 127.0.0.1.
 
-    Raises StageError for what is no address.
+    Raises UsageError for what is no address.
     """
     text = (host or os.environ.get("OLLAMA_HOST") or "").strip().strip("\"'")
     if "://" in text:
-        return url_of(text, {"http": 80, "https": 443}, EXPECTED)
-    return url_of(f"http://{text}", {"http": DEFAULT_PORT}, EXPECTED)
+        return url_of(text, WEB, EXPECTED)
+    return url_of(text, {"http": DEFAULT_PORT}, EXPECTED, default="http")
 
 
 class Ollama:
     """One model of one Ollama server."""
+
+    promised = None  # the model may have been trained with a shorter context than it is asked for
+    refusals = None  # options that it does not know are no error to it
 
     def __init__(self, config: AskConfig, model: str, form: Form) -> None:
         self.model = model
@@ -81,6 +86,7 @@ class Ollama:
 
         Raises StageError when the server cannot.
         """
+        ollama = _library(self.url)
         client = ollama.AsyncClient(
             host=self.url, timeout=httpx.Timeout(None, connect=QUICK_TIMEOUT), trust_env=takes_proxy(self.url)
         )
@@ -135,14 +141,13 @@ class Ollama:
             raise UnusableError(
                 "the answer was cut at its limit; judge.max_tokens or judge.context is too small"
             )
-        if body.get("done_reason") != "stop":
-            raise UnusableError(
-                f"the answer ended for the reason {body.get('done_reason')!r} instead of 'stop'"
-            )
+        if (reason := body.get("done_reason")) not in ("stop", "", None):  # early servers give none
+            raise UnusableError(f"the answer ended for the reason {reason!r} instead of 'stop'")
         content = body["message"].get("content")
         if not isinstance(content, str):
             raise UnusableError("the message has no text")
-        return Answered(content, _whole(body.get("prompt_eval_count")), _whole(body.get("eval_count")))
+        counts = (_whole(body.get(name)) for name in ("prompt_eval_count", "eval_count"))
+        return Answered(content, *counts, ended=bool(reason))
 
     def spent(self, reply: Reply) -> tuple[float, float]:
         """What is neither loading, reading nor writing was waiting for a slot; loading counts as neither."""
@@ -185,6 +190,18 @@ class Ollama:
                 f"{reply.error or 'no ' + field}. Set OLLAMA_HOST or judge.host to where one runs."
             )
         return value
+
+
+def _library(url: str) -> ModuleType:
+    """Ollama's client, which reads OLLAMA_HOST when it is imported and cannot read all that it may hold."""
+    told = os.environ.get("OLLAMA_HOST")
+    os.environ["OLLAMA_HOST"] = url
+    try:
+        return import_module("ollama")
+    finally:
+        os.environ.pop("OLLAMA_HOST")
+        if told is not None:
+            os.environ["OLLAMA_HOST"] = told
 
 
 def _whole(value: Any) -> int | None:

@@ -4,11 +4,13 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.backends.http import Server, clean, url_of
 from tasks.judge.forms import Form, UnusableError
+from tasks.judge.refusals import Refusals
 from tasks.manifest import canonical_json, digest_of
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -17,6 +19,9 @@ EXPECTED = (
     "OPENAI_BASE_URL"
 )
 IN_FLIGHT = 16  # such servers batch what is in flight, and do not say what waits
+CONTEXTS = ("max_model_len", "context_length")  # in a model's entry, what the server holds of it
+FINISHED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn")  # reasons of an answer that is whole
+THOUGHTS = ("thinking", "reasoning")  # parts of a message that lead to its text
 
 
 class OpenAI:
@@ -30,7 +35,7 @@ class OpenAI:
         self._config = config
         self._form = form
         text = (config.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL).strip()
-        self.url = url_of(text, {"http": 80, "https": 443}, EXPECTED)
+        self.url = url_of(text, WEB, EXPECTED)
         secret = os.environ.get(config.key_variable, "").strip() or None
         if secret and not (secret.isascii() and secret.isprintable() and " " not in secret):
             raise StageError(
@@ -39,6 +44,8 @@ class OpenAI:
         if secret is None and self.url.startswith("https://api.openai.com"):
             raise StageError(f"openai:{model} at {self.url} needs a key: set {config.key_variable}")
         self._server = Server(self.url, config.timeout, secret)
+        self.promised: int | None = None
+        self.refusals = Refusals()
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,6 +72,8 @@ class OpenAI:
         if self.model not in known:
             raise self._no_such_model(sorted(known))
         entry = known[self.model]
+        told = [entry[name] for name in CONTEXTS if type(entry.get(name)) is int]
+        self.promised = min(told, default=None)
         lasting = {name: entry.get(name) for name in ("id", "owned_by", "root", "max_model_len")}
         digest = digest_of(canonical_json({"url": self.url, "model": lasting}))
         return Identity(f"openai:{self.model}", digest, "")
@@ -77,7 +86,7 @@ class OpenAI:
         if self._form.schema:
             schema = {"name": self._form.name, "strict": True, "schema": self._form.schema}
             format_ = {"response_format": {"type": "json_schema", "json_schema": schema}}
-        return {
+        request = {
             "model": self.model,
             "messages": messages,
             "temperature": 0,
@@ -85,6 +94,7 @@ class OpenAI:
             "max_tokens": self._config.max_tokens,
             **format_,
         }
+        return self.refusals.without(request)
 
     async def send(self, request: Json) -> Reply:
         return await self._server.post("/chat/completions", request)
@@ -97,17 +107,16 @@ class OpenAI:
             raise UnusableError("the server's answer holds no message")
         if choice.get("finish_reason") == "length":
             raise UnusableError("the answer was cut at its limit; judge.max_tokens is too small")
-        if choice.get("finish_reason") != "stop":
-            raise UnusableError(
-                f"the answer ended for the reason {choice.get('finish_reason')!r} instead of 'stop'"
-            )
+        reason = choice.get("finish_reason")
+        if reason and str(reason).casefold() not in FINISHED:
+            raise UnusableError(f"the answer ended for the reason {reason!r} instead of 'stop'")
         if message.get("refusal"):
             raise UnusableError(f"the model refused to answer: {clean(str(message['refusal']))[:200]}")
-        if not isinstance(message.get("content"), str):
-            raise UnusableError("the message has no text")
+        text = _text_of(message.get("content"))
         usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        return Answered(message["content"], *(count if type(count) is int else None for count in counts))
+        counts = [count if type(count) is int else None for count in counts]
+        return Answered(text, *counts, ended=bool(reason))
 
     def spent(self, reply: Reply) -> tuple[float, float]:
         return reply.latency, reply.latency  # the protocol does not tell what waits
@@ -131,3 +140,20 @@ class OpenAI:
     def _no_such_model(self, known: list[str]) -> StageError:
         there = f"; it has {', '.join(known[:10])}" if known else ""
         return StageError(f"the server at {self.url} has no model {self.model!r}{there}")
+
+
+def _text_of(content: Any) -> str:
+    """A message's text, which some servers give in parts; UnusableError where another thing is among them."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = []
+    for part in parts:
+        kind, text = (part.get("type"), part.get("text")) if isinstance(part, dict) else ("text", part)
+        if kind in ("text", "output_text") and isinstance(text, str):
+            texts.append(text)
+        elif kind not in THOUGHTS:
+            raise UnusableError(f"a part of the message is {str(kind)[:40]!r}, which is not text")
+    if not texts:
+        raise UnusableError("the message has no text")
+    return "".join(texts)
