@@ -150,7 +150,7 @@ def _told_without_secrets() -> Iterator[None]:
     try:
         yield
     except TouchstoneError as error:
-        raise type(error)(redacted(str(error))) from error
+        raise error.retold(redacted(str(error))) from error
     except Exception as error:
         if lacked := wanting(error):
             told = redacted(str(error)) or type(error).__name__
