@@ -68,7 +68,7 @@ STAGES = {
     for stage in (
         Stage("download", 5, "tasks.download:download"),
         Stage("rows", 5, "tasks.rows:rows"),
-        Stage("tokenize", 3, "tasks.tokenize:tokenize"),
+        Stage("tokenize", 4, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
         Stage("preflight", 2, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),

@@ -10,20 +10,22 @@ import random
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.config import TokenizeConfig
+from tasks.config import Malformed, TokenizeConfig
 from tasks.errors import StageError
-from tasks.reading import read_records, text_field, text_pieces
+from tasks.reading import EmptyRowError, RowError, read_records, text_field, text_pieces
 
 Pieces = Iterable[tuple[int, str]]
 """Texts with the number of their document, from 0; those of a document follow each other."""
 
 PROGRESS_EVERY = 2**24  # bytes
-SAMPLE_BLOCK = 2**14  # characters; the tokenizers library reads 256 of them at a time
+LONGEST = 2**11  # characters of a word; a longer one is cut, which costs a token in some hundreds
+SAMPLE_BLOCK = 2**11  # characters; the tokenizers library reads 256 of them at a time
 
 # Where a text may be cut without changing its pre-tokens under GPT-2's pattern,
 #   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
@@ -39,11 +41,13 @@ NOWHERE = re.compile(r"(?!)")
 
 
 class Part(NamedTuple):
-    """Some text of a document of a split; `ends` with the document's last."""
+    """Some text of a document of a split; `ends` with the document's last, or with `half_a_word`."""
 
     split: str
     text: str
     ends: bool
+    document: int = 0
+    half_a_word: bool = False
 
 
 class Measures(NamedTuple):
@@ -57,28 +61,86 @@ class Measures(NamedTuple):
     kinds: np.ndarray
 
 
-def read_pieces(corpus: Path) -> Iterator[tuple[int, str]]:
-    """Documents below a folder, in the order of their paths: a text file, or a JSON row's `text`.
+class Corpus:
+    """The documents below a folder, in the order of their paths: a text file, or a JSON row's `text`.
 
-    A text file comes in pieces; a row in one. Raises StageError for a corpus that is empty or malformed.
+    What is malformed, or has no text, ends the reading or is set aside, as the policy says: of JSON a row,
+    of text the whole file.
     """
-    for number, document in enumerate(_documents(corpus)):
-        for text in document:
-            yield number, text
 
+    def __init__(self, folder: Path, malformed: Malformed = "stop") -> None:
+        self.set_aside: dict[str, str] = {}
+        """Why, by where it stands; complete once all was read."""
+        self._folder = folder
+        self._malformed = malformed
+        self._sound: set[Path] = set()  # text files that were read to their end
+        self._empty = 0
 
-def _documents(corpus: Path) -> Iterator[Iterable[str]]:
-    paths = sorted(p for p in corpus.rglob("*") if p.is_file())
-    if not paths:
-        raise StageError("the corpus holds no file")
-    for path in paths:
-        if path.suffix in (".json", ".jsonl", ".ndjson"):
-            for record in read_records(path):
-                yield [text_field(record, "text", "completion")]
-        elif path.suffix in (".txt", ".md", ""):
-            yield text_pieces(path)
-        else:
-            raise StageError(f"{path.name}: a corpus is .txt, .md, .json or .jsonl, found {path.suffix}")
+    def pieces(self) -> Iterator[tuple[int, str]]:
+        """Texts, each with its document's number: a text file comes in pieces, a row in one.
+
+        Raises StageError for a corpus without a document, and for what is malformed.
+        """
+        for number, (_, document) in enumerate(self._documents()):
+            for text in document:
+                yield number, text
+
+    def where(self, number: int) -> str:
+        """What people call a document: its file, and its row there."""
+        return next(islice(self._documents(), number, None))[0]
+
+    def require_sound(self, documents: int) -> None:
+        """Once all was read: raise StageError when more is malformed than was read, or nothing was.
+
+        Rows without a text are not counted: they say nothing against the format.
+        """
+        if documents and len(self.set_aside) - self._empty <= documents:
+            return
+        (where, why), *_ = self.set_aside.items()
+        count = len(self.set_aside)
+        raise StageError(
+            f"{count} of the corpus' {count + documents} documents are malformed or empty; the first, "
+            f"{where}: {why}. A corpus is .txt, .md, .json or .jsonl, rows with a 'text'; mend it"
+        )
+
+    def _documents(self) -> Iterator[tuple[str, Iterable[str]]]:
+        paths = sorted(p for p in self._folder.rglob("*") if p.is_file())
+        if not paths:
+            raise StageError("the corpus holds no file")
+        for path in paths:
+            name = path.relative_to(self._folder).as_posix()
+            if path.suffix in (".json", ".jsonl", ".ndjson"):
+                for record in read_records(path, name, self._put_aside):
+                    try:
+                        text = text_field(record, "text", "completion")
+                    except RowError as error:
+                        self._put_aside(error)
+                    else:
+                        yield record[0], [text]
+            elif path.suffix in (".txt", ".md", ""):
+                if self._is_sound(path, name):
+                    yield name, text_pieces(path, name)
+            else:
+                raise StageError(f"{name}: a corpus is .txt, .md, .json or .jsonl, found {path.suffix}")
+
+    def _is_sound(self, path: Path, name: str) -> bool:
+        """Whether a text file can be read to its end, which takes reading it, once."""
+        if name not in self.set_aside and path not in self._sound:
+            try:
+                for _ in text_pieces(path, name):
+                    pass
+                self._sound.add(path)
+            except StageError as error:  # empty, or not text
+                self._put_aside(RowError(name, str(error).removeprefix(name).strip()))
+        return path in self._sound
+
+    def _put_aside(self, error: RowError) -> None:
+        if self._malformed == "stop":
+            raise StageError(
+                f"{error}. Mend it, or set tokenize.malformed=set-aside to keep what is so apart and count it"
+            ) from error
+        self._empty += error.where not in self.set_aside and isinstance(error, EmptyRowError)
+        self.set_aside[error.where] = error.why
 
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:
@@ -137,28 +199,43 @@ def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> It
             current, at, kept, length = number, 0, int(training[number]), int(lengths[number])
         for split, start, stop in (("train", 0, kept), ("validation", kept, length)):
             if part := text[max(start - at, 0) : max(stop - at, 0)]:
-                yield Part(split, part, at + len(text) >= stop)
+                yield Part(split, part, at + len(text) >= stop, number)
         at += len(text)
 
 
 def cut(parts: Iterable[Part], where: re.Pattern, size: int) -> Iterator[Part]:
     """The same text in parts of `size` characters or, where `where` matches later, a little more.
 
-    Where it does not match a document stays whole. How the text arrives does not matter to the result.
+    Where it does not match within `LONGEST` characters more, the word that stands there is cut: what a
+    tokenizer does with a word grows faster than the word, and the memory with it. No shorter one is cut, and
+    nothing when `where` is NOWHERE. How the text arrives does not matter to the result.
     """
     held: list[str] = []
     length, last = 0, ""  # of what is held, but for the last character: it decides about a cut after it
-    for split, text, ends in parts:
-        text, start = last + text, 0
-        while match := where.search(text, start + max(1, size - length)):
-            yield Part(split, "".join([*held, text[start : match.start()]]), False)
-            held, length, start = [], 0, match.start()
-        if ends:
-            yield Part(split, "".join([*held, text[start:]]), True)
+    for part in parts:
+        text, start = last + part.text, 0
+        while True:
+            limit = len(text) if where is NOWHERE else start + size + LONGEST - length
+            match = where.search(text, start + max(1, size - length), limit + 1)
+            if match is None and len(text) <= limit:
+                break
+            stop = match.start() if match else limit
+            yield part._replace(
+                text="".join([*held, text[start:stop]]), ends=False, half_a_word=match is None
+            )
+            held, length, start = [], 0, stop
+        if part.ends:
+            yield part._replace(text="".join([*held, text[start:]]))
             held, length, last = [], 0, ""
         else:
             held.append(text[start:-1])
             length, last = length + len(held[-1]), text[-1]
+
+
+def learnable(texts: Iterable[str]) -> Iterator[str]:
+    """The same texts in blocks as `sample` gives them, without long words."""
+    for text in texts:
+        yield from (part.text for part in cut([Part("", text, True)], BETWEEN_WORDS, SAMPLE_BLOCK))
 
 
 def sample(parts: Iterable[Part], size: int, wanted: int) -> Iterator[str]:

@@ -27,6 +27,10 @@ class RowError(StageError):
         self.why = why
 
 
+class EmptyRowError(RowError):
+    """A row whose text is empty: its form may well be right."""
+
+
 OnMalformed = Callable[[RowError], None]
 """What is done about a malformed row; when it returns, reading goes on with the next row."""
 
@@ -88,17 +92,17 @@ def text_lines(path: Path, name: str = "", *, keep_returns: bool = False) -> Ite
     yield "".join(begun)
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Objects of a JSON list or a JSON Lines file. Raises StageError naming the row that is no object.
+def read_records(path: Path, name: str = "", malformed: OnMalformed = stop) -> Iterator[Record]:
+    """Objects of a JSON list or a JSON Lines file; a row that is none is `malformed`.
 
     A list is read whole, at several times its size in memory; of JSON Lines one row is held at a time.
     """
     if path.suffix == ".json":
-        yield from json_list(path)
+        yield from json_list(path, name, malformed)
     elif path.suffix in (".jsonl", ".ndjson"):
-        yield from json_lines(path)
+        yield from json_lines(path, name, malformed)
     else:
-        raise StageError(f"{path.name}: expected .json or .jsonl, found {path.suffix or 'no ending'}")
+        raise StageError(f"{name or path.name}: expected .json or .jsonl, found {path.suffix or 'no ending'}")
 
 
 def json_list(path: Path, name: str = "", malformed: OnMalformed = stop) -> Iterator[Record]:
@@ -194,7 +198,7 @@ def text_field(record: Record, *names: str, required: bool = True) -> str:
         if value is not None and not isinstance(value, str):
             raise RowError(where, f"{name!r} should be text, found {type_of(value)}: {short(value)}")
         if name in row and required:
-            raise RowError(where, f"{name!r} is empty")
+            raise EmptyRowError(where, f"{name!r} is empty")
     if required:
         raise RowError(where, f"no {names[0]!r}; its fields are {', '.join(sorted(row)) or 'none'}")
     return ""

@@ -11,10 +11,11 @@ from tasks.config import TokenizeConfig
 from tasks.corpus import (
     ANYWHERE,
     BETWEEN_WORDS,
+    LONGEST,
     NOWHERE,
+    Corpus,
     cut,
     measure,
-    read_pieces,
     sample,
     split_parts,
     training_lengths,
@@ -55,7 +56,7 @@ def test_documents_come_in_the_order_of_their_paths_and_rows(tmp_path):
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     expected = ["zeroth", "first", "second", "third", "fourth", "last"]
-    assert list(read_pieces(tmp_path)) == list(enumerate(expected))
+    assert list(Corpus(tmp_path).pieces()) == list(enumerate(expected))
 
 
 @given(st.lists(TEXT.filter(bool), min_size=1), st.integers(1, 9))
@@ -136,10 +137,37 @@ def test_text_of_more_than_one_kind_of_character_is_cut_soon(text):
     assert [word for part in parts for word in words(part)] == words(text)
 
 
-@pytest.mark.parametrize("text", ["a" * 3000, "1" * 3000, "!" * 3000, " " * 3000, "🙂" * 3000])
-def test_a_run_of_one_kind_is_one_word_and_stays_whole(text):
+@pytest.mark.parametrize("sign", ["a", "1", "!", " ", "🙂"])
+def test_a_run_of_one_kind_is_one_word_and_stays_whole_unless_it_is_long(sign):
+    text = sign * (LONGEST + 100)
     assert cut_texts(text, BETWEEN_WORDS, 100) == [text]
     assert len(words(text)) == 1
+    whole = np.array([3 * len(text)])
+    parts = list(cut(split_parts(pieces_of([text * 3]), whole, whole), BETWEEN_WORDS, 100))
+    assert [len(part.text) for part in parts] == [LONGEST + 100] * 3
+    assert [part.half_a_word for part in parts] == [True, True, False]
+    assert cut_texts(text * 3, NOWHERE, 100) == [text * 3]
+
+
+@given(
+    st.lists(st.sampled_from(["a" * 40, "b", " ", "1" * 25, ",", "中" * 30]), min_size=1, max_size=12),
+    st.integers(1, 30),
+    st.integers(1, 50),
+)
+def test_where_long_words_are_cut_does_not_depend_on_how_the_text_arrives(runs, size, arriving):
+    text = "".join(runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "LONGEST", 10)
+        parts = cut_texts(text, BETWEEN_WORDS, size, arriving)
+        assert "".join(parts) == text
+        assert parts == cut_texts(text, BETWEEN_WORDS, size, len(text))
+        assert all(size <= len(part) <= size + 10 for part in parts[:-1])
+        assert len(parts[-1]) <= size + 10
+        boundaries = np.array([match.start() for match in BETWEEN_WORDS.finditer(text)])
+        for end, part in zip(np.cumsum(list(map(len, parts)))[:-1], parts, strict=False):
+            due = np.arange(end - len(part) + size, end)
+            assert not np.isin(due, boundaries).any()
+            assert end in boundaries or len(due) == 10
 
 
 # Splits

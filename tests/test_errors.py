@@ -1,4 +1,4 @@
-"""Every exception of ours survives a process boundary, and can be told again, whatever its constructor asks."""
+"""Every exception of ours survives a process boundary, and can be told again in other words."""
 
 import importlib
 import inspect

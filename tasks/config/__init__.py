@@ -7,6 +7,7 @@ computes), so it takes no part in the stage's key: see `tasks/record.py`.
 from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, PreflightMode, Seed, StageConfig
 from tasks.config.data import (
     DownloadConfig,
+    Malformed,
     RowFormat,
     RowsConfig,
     Source,
@@ -55,6 +56,7 @@ __all__ = [
     "GenerateConfig",
     "JudgeConfig",
     "LoraConfig",
+    "Malformed",
     "Positive",
     "PreflightConfig",
     "PreflightMode",
