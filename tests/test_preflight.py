@@ -571,9 +571,24 @@ def test_pitfall_7_a_collator_that_masks_padding_by_its_id_is_caught(data):
     finally:
         data.tokenizer.pad_token = before
     assert broken == {
-        "end token": "train row 10 and 3 more",
-        "prompt as configured": "train row 10 and 3 more",
-    }
+        "end token": "train row 10 and 2 more",
+        "prompt as configured": "train row 10 and 2 more",
+    }, "train row 12 is cut, and has no end"
+
+
+def test_a_row_that_was_cut_and_teaches_to_stop_all_the_same_is_named(data):
+    def end(labels, input_ids):
+        input_ids[-1] = labels[-1] = TUNE_LETTERS.eos_token_id
+
+    assert failed_labels(broken_labels(data, "train", 2, end)) == {"end token": "train row 12"}
+
+
+def test_pitfall_6_rows_that_are_all_cut_never_teach_to_stop(tmp_path):
+    for name, rows in INSTRUCTIONS.items():
+        write_rows(tmp_path / f"{name}.jsonl", [row | {"output": "c" * 90} for row in rows])
+    (proof, *_), _ = prove_labels(sft_data(TUNE, TUNE_LETTERS, tmp_path, 64))
+    assert (proof.proof, proof.verdict) == ("end token", "failed")
+    assert proof.found == "all 4 rows are cut, so no end is learned; raise max_length"
 
 
 def test_padding_that_is_trained_on_is_caught(data):
