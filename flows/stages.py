@@ -70,7 +70,7 @@ STAGES = {
         Stage("rows", 5, "tasks.rows:rows"),
         Stage("tokenize", 4, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
-        Stage("preflight", 2, "tasks.preflight.stage:preflight"),
+        Stage("preflight", 3, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 5, "tasks.finetune.sft:finetune"),
         Stage("dpo", 3, "tasks.finetune.dpo:dpo"),

@@ -117,7 +117,24 @@ def require_positions(model: PreTrainedModel, remedy: str) -> None:
 
 def longest(model: PreTrainedModel) -> float:
     """The longest sequence in tokens; infinite for positions that are not learnt, as Bloom's."""
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    return _longest(model.config)
+
+
+def _longest(shape: PreTrainedConfig) -> float:
+    return getattr(shape, "max_position_embeddings", None) or math.inf
+
+
+def context_of(model: str | Path, revision: str | None = None) -> float:
+    """As `longest`, of a model by name or folder, whose weights are not loaded.
+
+    Raises StageError when its configuration cannot be read.
+    """
+    try:
+        shape = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(f"the model {str(model)!r} could not be loaded: {reason}") from error
+    return _longest(shape)
 
 
 class HuggingFaceCausal(nn.Module):
