@@ -6,7 +6,6 @@ the second encodes what the measures assign to each split.
 
 import hashlib
 import math
-import random
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,9 @@ Pieces = Iterable[tuple[int, str]]
 PROGRESS_EVERY = 2**24  # bytes
 LONGEST = 2**11  # characters of a word; a longer one is cut, which costs a token in some hundreds
 SAMPLE_BLOCK = 2**11  # characters; the tokenizers library reads 256 of them at a time
+
+DRAWS = 100  # of the documents that are held out
+CLOSE = 0.05  # shares that a draw's size and mean length may be off together
 
 # Where a text may be cut without changing its pre-tokens under GPT-2's pattern,
 #   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
@@ -53,7 +55,7 @@ class Part(NamedTuple):
 class Measures(NamedTuple):
     """`lengths` (documents,) in characters, and the bytes of the whole text in UTF-8.
 
-    `kinds` (documents,) numbers the texts: equal ones have one number.
+    `kinds` (documents,) numbers the texts: equal ones have one number, in a small corpus nearly equal ones.
     """
 
     lengths: np.ndarray
@@ -166,29 +168,44 @@ def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:
 def training_lengths(measures: Measures, config: TokenizeConfig) -> np.ndarray:
     """How many characters of each document (documents,) are trained on; what follows them is validation.
 
-    Validation gets `config.validation` of the characters. Of many documents whole ones are held out, drawn
-    by seed, equal ones together; of fewer than ten, or when none is as small as that, the end of their text
-    is.
+    Validation gets `config.validation` of the characters, or as near as whole documents come to that. Of
+    many documents whole ones are held out, drawn by seed, those of a kind together; of fewer than ten, or
+    when whole ones miss the share by half of it, the end of their text is.
     """
     lengths = measures.lengths
     total = int(lengths.sum())
     wanted = math.floor(total * config.validation)
     at_the_end = np.clip(total - wanted - (np.cumsum(lengths) - lengths), 0, lengths)
-    if len(lengths) < 10:
+    if len(lengths) < 10 or not wanted:
         return at_the_end
-    of_kind = np.zeros(measures.kinds.max() + 1, dtype=np.int64)
-    np.add.at(of_kind, measures.kinds, lengths)
-    _, order = np.unique(measures.kinds, return_index=True)
-    order = np.sort(order).tolist()  # the first document of each kind, as they come in the corpus
-    random.Random(config.seed).shuffle(order)
-    held_out = np.zeros(len(of_kind), dtype=bool)
-    for kind in measures.kinds[order].tolist():
-        if (length := int(of_kind[kind])) <= wanted:
-            held_out[kind] = True
-            wanted -= length
-    if wanted and not held_out.any():
-        return at_the_end
-    return np.where(held_out[measures.kinds], 0, lengths)
+    held_out = _drawn(np.bincount(measures.kinds, lengths), np.bincount(measures.kinds), wanted, config.seed)
+    return at_the_end if held_out is None else np.where(held_out[measures.kinds], 0, lengths)
+
+
+def _drawn(characters: np.ndarray, documents: np.ndarray, wanted: int, seed: int) -> np.ndarray | None:
+    """Which kinds (kinds,) are held out, given the characters and documents of each; None for no good draw.
+
+    Filling a share with whatever still fits holds out short documents, and stopping with the one that is too
+    much long ones. So a draw stops where it comes nearest to `wanted`, and of several that one is taken
+    whose documents are of the mean length of all, as nearly as can be.
+    """
+    random, mean = np.random.RandomState(seed), characters.sum() / documents.sum()  # its stream never changes
+    best, least = None, math.inf
+    for _ in range(DRAWS):
+        order = random.permutation(len(characters))
+        filled = np.cumsum(characters[order])
+        count = int(np.searchsorted(filled, wanted))
+        short = wanted - (filled[count - 1] if count else 0)
+        drawn = order[: count + bool(filled[count] - wanted < short)]
+        size = characters[drawn].sum()
+        if abs(size - wanted) >= wanted / 2:
+            continue
+        off = abs(size / wanted - 1) + abs(size / documents[drawn].sum() / mean - 1)
+        if off < least:
+            best, least = drawn, off
+        if off < CLOSE:
+            break
+    return None if best is None else np.isin(np.arange(len(characters)), best)
 
 
 def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> Iterator[Part]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -49,6 +51,7 @@ UNKNOWN = "<|unk|>"
 EVERY_CHARACTER = r"[\s\S]"
 
 SET_ASIDE = "set_aside.jsonl"
+SMALL = 2**23  # characters of a corpus whose near duplicates are looked for; of a larger one, equal texts
 SHOWN = 1000  # rows of a table in MLflow
 
 PART = 2**14  # characters; dozens go into a batch, so that every core has some
@@ -83,6 +86,8 @@ def tokenize(
         run.phase("looking for near duplicates among the texts")
         pieces = partial(enumerate, _distinct_texts(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
+    if documents and sum(measures.lengths) <= SMALL:
+        measures = _with_near_kinds(measures, pieces())
     set_aside = _tell_set_aside(documents, len(measures.lengths), run) if documents else 0
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
@@ -168,6 +173,14 @@ def _texts_to_learn(
     if rows:
         yield from learnable(texts_of(rows))
     run.phase("training the tokenizer: learning its tokens")
+
+
+def _with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
+    """With near duplicates of one kind, of which some would be learned and others held out."""
+    texts = ["".join(text for _, text in own) for _, own in groupby(pieces, key=itemgetter(0))]
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, [(text,) for text in texts])
+    return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
 
 
 def _distinct_texts(rows: Path) -> list[str]:

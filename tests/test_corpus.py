@@ -14,6 +14,7 @@ from tasks.corpus import (
     LONGEST,
     NOWHERE,
     Corpus,
+    Measures,
     cut,
     measure,
     sample,
@@ -221,15 +222,46 @@ def test_few_documents_lose_the_end_of_their_text_and_nothing_else(documents, sh
 def test_many_documents_are_held_out_whole_and_in_order(documents, seed):
     config = TokenizeConfig(validation=0.3, seed=seed)
     train, validation = split(documents, config)
-    wanted = int(sum(map(len, documents)) * 0.3)
-    assert len("".join(validation)) <= wanted
-    if min(map(len, documents)) > wanted:
-        return  # the test below
+    wanted, held = int(sum(map(len, documents)) * 0.3), len("".join(validation))
+    assert abs(held - wanted) < max(1, wanted / 2)
+    assert split(documents, config) == (train, validation)
+    if "".join(train + validation) == "".join(documents):
+        return  # the end of the text was held out, as no whole documents come near the share
     assert sorted(train + validation) == sorted(documents)
     assert [text for text in documents if text in set(train)] == train
     assert [text for text in documents if text in set(validation)] == validation
-    assert wanted - len("".join(validation)) < min(map(len, train))  # no document more would fit
-    assert split(documents, config) == (train, validation)
+
+
+def shares_held_out(lengths, share, seeds):
+    """The mean length of held-out documents to that of trained ones, and their size to the one asked for."""
+    ratios, sizes = [], []
+    measures = Measures(lengths, 0, np.arange(len(lengths)))
+    for seed in range(seeds):
+        training = training_lengths(measures, TokenizeConfig(validation=share, seed=seed))
+        held = training == 0
+        assert set(training[~held]) <= set(lengths[~held]), "documents are held out whole"
+        ratios.append(lengths[held].mean() / lengths[~held].mean())
+        sizes.append(lengths[held].sum() / lengths.sum() / share)
+    return np.array(ratios), np.array(sizes)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 1.6], ids=["alike", "as articles", "heavy-tailed"])
+@pytest.mark.parametrize(("count", "share"), [(30, 0.1), (57, 0.1), (57, 0.2), (400, 0.1), (400, 0.02)])
+def test_held_out_documents_are_as_long_as_trained_ones(spread, count, share):
+    """Filling the share with what still fits held out documents of 0.64 of the trained mean."""
+    lengths = np.random.default_rng(5).lognormal(8, spread, count).astype(int) + 1
+    ratios, sizes = shares_held_out(lengths, share, 100)
+    assert ratios.mean() == pytest.approx(1, abs=0.08)
+    assert sizes.mean() == pytest.approx(1, abs=0.04)
+    assert np.abs(sizes - 1).max() < 0.25
+
+
+def test_every_document_but_the_longest_may_be_held_out():
+    lengths = np.random.default_rng(5).lognormal(8, 1, 57).astype(int) + 1
+    measures = Measures(lengths, 0, np.arange(57))
+    times = sum(training_lengths(measures, TokenizeConfig(seed=seed)) == 0 for seed in range(300))
+    assert times[lengths < lengths.sum() / 20].min() > 0
+    assert times.max() < 100
 
 
 def test_another_seed_holds_out_other_documents():

@@ -483,6 +483,18 @@ def test_documents_are_found_across_the_borders_of_chunks(monkeypatch):
     assert near.where == "validation document 0, 98% of it in train"
 
 
+def test_nothing_that_is_held_out_is_nowhere_else():
+    proofs = documents_apart(TRAIN, Split(TRAIN.tokens[:0], TRAIN.ends[:0]))
+    assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]
+
+
+def test_a_corpus_that_repeats_itself_says_what_to_do():
+    _, near = documents_apart(split_of("abcdef" * 30), split_of("abcdef" * 5))
+    assert near.verdict == "failed"
+    assert near.found.startswith("1 of 1 validation documents, for the corpus repeats itself: add text")
+    assert "tokenize.validation=0" in near.found
+
+
 def test_short_documents_recur_by_nature():
     proofs = documents_apart(split_of("abc", "abc"), split_of("abc"))
     assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]

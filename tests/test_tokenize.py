@@ -25,6 +25,7 @@ from tasks.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Part
 from tasks.download import fingerprints
 from tasks.errors import StageError
 from tasks.manifest import sha256_of_tree
+from tasks.preflight.splits import documents_apart
 from tasks.record import Stage, stage_key
 from tasks.rows import write_rows
 from tasks.tokenize import (
@@ -605,6 +606,23 @@ def test_an_interruption_is_heard_while_the_library_trains():
         time.sleep(0.01)
         ticks += 1
     assert ticks > 5
+
+
+def test_near_duplicates_of_a_small_corpus_are_held_out_together(corpus, stage_run):
+    """Else what is held out would have been trained on, but for a word, and the preflight would refuse it."""
+    letters = np.random.default_rng(1).choice(list("abcdefghijklmnop"), (12, 40, 5))
+    texts = [" ".join(map("".join, words)) + " " for words in letters.tolist()]
+    both = [text + end for text in texts for end in ("", "Again.")]
+    folder = corpus(a__jsonl="\n".join(json.dumps({"text": text}) for text in both))
+    for seed in range(5):
+        run = stage_run(f"run-{seed}")
+        tokenize(TokenizeConfig(kind="char", validation=0.3, seed=seed), run, corpus=folder)
+        letters, files = AutoTokenizer.from_pretrained(run.out / "tokenizer"), load_tokens(run.out)
+        assert [proof.verdict for proof in documents_apart(files.train, files.validation)] == ["passed"] * 2
+        held = letters.decode(files.validation.tokens).split(END)
+        assert {text.removesuffix("Again.") for text in held} == {
+            text for text in held if not text.endswith("Again.")
+        }
 
 
 # The stage

@@ -154,7 +154,7 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
 
 def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
     first = workplace("run", "over.yaml", "--json")
-    assert stages_of(first)[:4] == ["download rows", "rows", "base", "finetune"]
+    assert stages_of(first)[:5] == ["download rows", "rows", "base", "preflight rows", "finetune"]
     assert first.json["status"] == "completed"
     assert all(workplace("run", "over.yaml", "--json").cached.values())
 
