@@ -100,7 +100,9 @@ def stage_fingerprints(config: StageConfig) -> dict[str, str]:
         return stage_fingerprints(config.pretrain)
     if isinstance(config, BaseConfig) and config.is_registered:
         return registered_fingerprints(open_tracking(), config.model)
-    if isinstance(config, PretrainConfig | BaseConfig) and config.model and Path(config.model).is_dir():
+    if isinstance(config, BaseConfig) and config.folder:
+        return {"model": sha256_of_tree(config.folder)}
+    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
 

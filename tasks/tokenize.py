@@ -40,6 +40,7 @@ from tasks.corpus import (
 from tasks.duplicates import Groups, join_near_duplicates
 from tasks.errors import StageError
 from tasks.json_files import write_lines
+from tasks.manifest import require_unaltered
 from tasks.reading import read_text, short
 from tasks.record import StageRun
 from tasks.rows import texts_of
@@ -92,6 +93,8 @@ def tokenize(
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
     )
+    if config.kind == "hf":
+        require_unaltered("tokenize.name", Path(config.name), run.fingerprints.get("tokenizer"))
     tokenizer.save_pretrained(run.out / "tokenizer")
     run.log_metrics({"vocab_size": len(tokenizer)})
     training = training_lengths(measures, config)

@@ -442,6 +442,17 @@ def test_pitfall_4_code_that_comes_with_a_tokenizer_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_pitfall_44_a_tokenizer_that_was_altered_since_the_key_was_made_is_refused(corpus, stage_run, saved):
+    config = TokenizeConfig(kind="hf", name=str(saved), validation=0)
+    run = stage_run(fingerprints={"tokenizer": sha256_of_tree(saved)})
+    (saved / "note.txt").write_text("altered")
+    with pytest.raises(StageError, match=r"tokenize\.name: .* was altered since its SHA-256 was taken"):
+        tokenize(config, run, corpus=corpus(a__txt=STORY))
+    assert list(run.out.iterdir()) == []
+    (saved / "note.txt").unlink()
+    tokenize(config, run, corpus=saved.parent / "corpus")
+
+
 # What is saved
 
 

@@ -50,7 +50,9 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
 
     form = form_of(scorer, config.prompt)
     with Answers(run.shared / ANSWERS) as answers:
-        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished))
+        identity, verdicts = asyncio.run(
+            ask(config, scorer, form, questions, answers, finished, expected=run.fingerprints.get(scorer))
+        )
     _require_answers(scorer, verdicts)
     first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
     second = verdicts[len(asked) :]

@@ -55,7 +55,7 @@ def _prove(
         files, device = load_tokens(tokens), pick_device(config.pretrain.device)
         run.phase("making the model")
         with torch.random.fork_rng([]):
-            model = build_model(config.pretrain, files).to(device)
+            model = build_model(config.pretrain, files, run.fingerprints).to(device)
         tokenizer = load_tokenizer(words)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
     for found in _rows_proved(config, run, words, rows, _context(config, base)) if rows else ():
