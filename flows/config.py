@@ -24,6 +24,7 @@ from tasks.config import (
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
+    PreflightConfig,
     PretrainConfig,
     PromoteConfig,
     ReportConfig,
@@ -170,6 +171,7 @@ class Profile(StageConfig):
         stages = [] if self.base and not self.has_rows else ["download"]
         stages += ["rows"] if self.has_rows else []
         before = ["base"] if self.base else ["tokenize"]
+        before += ["preflight"] if self.has_rows else []
         audit = ["audit"] if self.instructions and self.judge.judges else []
         stages += [*before, *audit, *([] if self.base else ["pretrain"])]
         if self.instructions:
@@ -177,6 +179,21 @@ class Profile(StageConfig):
         if self.labelled:
             stages += ["classify", "promote"]
         return [*stages, "report"]
+
+    def proofs(self, *, rows_only: bool = False) -> PreflightConfig:
+        """What a preflight proves; of rows alone, with no more of pretraining than they depend on."""
+        pretrain = self.pretrain
+        if rows_only:
+            pretrain = PretrainConfig(
+                model=pretrain.model, revision=pretrain.revision, context=pretrain.context
+            )
+        return PreflightConfig(
+            pretrain=pretrain,
+            rows_only=rows_only,
+            finetune=self.finetune if self.instructions else None,
+            dpo=self.dpo,
+            classify=self.classify if self.labelled else None,
+        )
 
     def _idle(self) -> set[str]:
         """The stages' settings that nothing is done with."""

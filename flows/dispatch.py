@@ -129,7 +129,7 @@ class Chain:
             raise StoppedError(f"{label}: {error}") from error
         except TouchstoneError as error:
             outcome = "refused" if isinstance(error, RefusedError) else "failed"
-            raise type(error)(f"{label}: {error}") from error
+            raise error.retold(f"{label}: {error}") from error
         except Exception:
             raise
         except BaseException:  # a signal

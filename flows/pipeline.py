@@ -105,6 +105,8 @@ def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits
     training: who is not to be believed is known before anything has taken hours.
     """
     made, audited = prepare(chain, profile), {}
+    if profile.has_rows:
+        prove_rows(chain, profile, made)
     if profile.instructions:
         audited = audits(chain, profile.judge, made["rows"])
     if not profile.base:
@@ -133,6 +135,12 @@ def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
     if profile.vocabulary:
         texts["vocabulary"] = chain.run("download", profile.vocabulary, "download vocabulary")
     return made | {"tokens": chain.run("tokenize", profile.tokenize, **texts)}
+
+
+def prove_rows(chain: Chain, profile: Profile, made: dict[str, Reference]) -> None:
+    """What can be known of the rows before anything is trained: that each fits, and what the proofs say."""
+    inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
+    chain.run("preflight", profile.proofs(rows_only=True), "preflight rows", **inputs)
 
 
 def tune_and_judge(

@@ -17,7 +17,6 @@ from flows.dispatch import pipeline_run, without_heartbeat
 from flows.hooks import AT_A_DEATH
 from flows.pipeline import prepare
 from flows.states import error_in, failed
-from tasks.config import PreflightConfig
 from tasks.errors import RefusedError, TouchstoneError
 from tasks.outputs import OUTPUT, fetch
 from tasks.secrets import redacted
@@ -39,13 +38,7 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
         with pipeline_run(profile.name, settings, refresh, "preflight", reuse=profile.reuse) as chain:
             made = prepare(chain, profile)
             inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
-            config = PreflightConfig(
-                pretrain=profile.pretrain,
-                finetune=profile.finetune if profile.instructions else None,
-                dpo=profile.dpo,
-                classify=profile.classify if profile.labelled else None,
-            )
-            reference = chain.run("preflight", config, **inputs)
+            reference = chain.run("preflight", profile.proofs(), **inputs)
             path = fetch(chain.tracking, reference) / OUTPUT / "preflight.json"
             return {
                 "status": "completed",

@@ -74,10 +74,10 @@ STAGES = {
         Stage("rows", 6, "tasks.rows:rows"),
         Stage("tokenize", 4, "tasks.tokenize:tokenize"),
         Stage("base", 2, "tasks.base:base"),
-        Stage("preflight", 2, "tasks.preflight.stage:preflight"),
+        Stage("preflight", 3, "tasks.preflight.stage:preflight"),
         Stage("pretrain", 2, "tasks.pretrain.stage:pretrain"),
-        Stage("finetune", 4, "tasks.finetune.sft:finetune"),
-        Stage("dpo", 2, "tasks.finetune.dpo:dpo"),
+        Stage("finetune", 5, "tasks.finetune.sft:finetune"),
+        Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
         Stage("classify", 2, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 2, "tasks.rows.answered:responses"),
@@ -109,7 +109,9 @@ def _content(config: StageConfig) -> dict[str, str]:
         return _content(config.pretrain)
     if isinstance(config, BaseConfig) and config.is_registered:
         return registered_fingerprints(open_tracking(), config.model)
-    if isinstance(config, PretrainConfig | BaseConfig) and config.model and Path(config.model).is_dir():
+    if isinstance(config, BaseConfig) and config.folder:
+        return {"model": sha256_of_tree(config.folder)}
+    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
 
@@ -184,7 +186,7 @@ def _told_without_secrets() -> Iterator[None]:
     try:
         yield
     except TouchstoneError as error:
-        raise type(error)(redacted(str(error))) from error
+        raise error.retold(redacted(str(error))) from error
     except Exception as error:
         if lacked := wanting(error):
             told = redacted(str(error)) or type(error).__name__

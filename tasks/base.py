@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from tasks.config import BaseConfig
 from tasks.errors import StageError
 from tasks.json_files import read_json, write_json
+from tasks.manifest import require_unaltered
 from tasks.models import ADAPTER, load_model, load_tokenizer
 from tasks.outputs import OUTPUT, fetch
 from tasks.proxies import require_way_to_hub
@@ -58,6 +59,8 @@ def base(config: BaseConfig, run: StageRun) -> None:
             shutil.copyfile(path, out / path.name)
     run.phase("loading the model, to see that it is whole")
     vocabulary = _write_tokenizer(config, folder, out)
+    if not config.is_registered:
+        require_unaltered("base.model", folder, run.fingerprints.get("model"))
     parameters = _proved(config, out, vocabulary)
     write_json(run.out / "summary.json", origin | {"parameters": parameters})
     run.log_metrics({"parameters": parameters})
@@ -99,11 +102,8 @@ def _whole(found: Registered, folder: Path, run: StageRun) -> Path:
 
 def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     """A folder with the model's files, and the commit that they are of where that is known."""
-    if Path(config.model).is_dir():
-        return Path(config.model), None
-    for name in (config.model, config.model.rpartition("/")[2]):
-        if config.mirror and (Path(config.mirror) / name / "config.json").is_file():
-            return Path(config.mirror) / name, None
+    if config.folder:
+        return config.folder, None
     require_way_to_hub()
     run.phase(f"asking {ENDPOINT} for {config.model}")
     try:

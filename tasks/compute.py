@@ -38,7 +38,7 @@ DEVICE, PRODUCTS = "device", "products"
 def computing(config: StageConfig) -> Any:
     """The settings of what is computed on a device of this machine; None where nothing is."""
     if isinstance(config, PreflightConfig):
-        return config.pretrain
+        return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig):  # a server of its own answers for other judges
         return config if any(judge.startswith("hf:") for judge in config.judges) else None
     return config if isinstance(config, PretrainConfig | TuningConfig | GenerateConfig) else None

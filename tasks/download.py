@@ -190,6 +190,8 @@ def _place(source: Source, origin: str, digest: str | None, target: Path, run: "
     if digest is None:
         run.phase(f"hashing {source.name}")
         digest = sha256_of_tree(content)
+    if not source.dataset:  # of one a mirror's file has the fingerprint, not the rows taken from it
+        _require_as_fingerprinted(source, origin, digest, run, part)
     with writing(source.name, run.out):
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.unzip:
@@ -284,12 +286,23 @@ def _from_path(source: Source, part: Path, run: "StageRun") -> tuple[str, str]:
         _require_none(what, source, origin)
     elif path.is_file():
         _require_none(fault_in(part, source, digest), source, origin)
-    if run.fingerprints.get(source.name, digest) != digest:
-        raise StageError(
-            f"{source.name}: {origin} was altered since its SHA-256 was taken: {digest} was copied instead "
-            f"of {run.fingerprints[source.name]}. Run again once nothing writes to it."
-        )
     return path.absolute().as_uri(), digest
+
+
+def _require_as_fingerprinted(source: Source, origin: str, digest: str, run: "StageRun", part: Part) -> None:
+    """Raise StageError for content that is not what stands in the key, and discard the part with it.
+
+    An address stands there by itself, and no file that a mirror has got since is taken for it.
+    """
+    expected = run.fingerprints.get(source.name, digest)
+    of_address = expected.startswith("address:") and not origin.startswith("file:")
+    if expected == digest or of_address:
+        return
+    part.discard()
+    raise StageError(
+        f"{source.name}: {origin} was altered since its SHA-256 was taken: {digest} was copied instead of "
+        f"{expected}. Run again once nothing writes to it."
+    )
 
 
 def _copied(source: Path, target: Path) -> str:
@@ -334,7 +347,14 @@ def _lines(
     if source.made:
         return json_lines(made_rows(source), source.name), f"made:{source.made}"
     if file := _file_in(mirror, source.name):
-        return written_lines(file), file.absolute().as_uri()
+        whole, origin = (
+            Part(run.checkpoint / f"{_part(source, run).path.name}.mirror"),
+            file.absolute().as_uri(),
+        )
+        _require_as_fingerprinted(source, origin, _copied(file, whole.path), run, whole)
+        return written_lines(whole.path), origin
+    if source.name in run.fingerprints:
+        raise StageError(f"{source.name}: the mirror {mirror} had a file of it and has none now. Run again.")
     if config.mirror and not mirror:
         (address,) = _addresses(source, config, mirror)
         whole = Part(run.checkpoint / f"{_part(source, run).path.name}.mirror")

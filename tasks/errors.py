@@ -1,6 +1,8 @@
 """Errors that a person can act on: what was found, what was expected, what to do."""
 
-from collections.abc import Iterator
+import copyreg
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -14,10 +16,21 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 class TouchstoneError(Exception):
     """An error whose message is complete in itself; it is shown without a traceback.
 
-    `exit_status` is what the command returns for it.
+    `exit_status` is what the command returns for it. Whatever a subclass's constructor asks for, an error
+    survives a process boundary, and can be told again in other words.
     """
 
     exit_status = 1
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """As `Exception` is pickled, but made without the constructor: that takes no message everywhere."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+
+    def retold(self, message: str) -> Self:
+        """The same kind of error, with all that it holds, but for the message."""
+        other = type(self).__new__(type(self), message)
+        other.__dict__.update(self.__dict__)
+        return other
 
 
 class StageError(TouchstoneError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.digests import sha256_of
+from tasks.errors import StageError
 from tasks.scarcity import require_no_want
 
 MANIFEST = "manifest.json"
@@ -33,6 +34,19 @@ def sha256_of_tree(path: Path) -> str:
 def sha256_of_files(digests: dict[str, str]) -> str:
     """Digest of a folder whose files, by name, have these digests."""
     return hashlib.sha256(canonical_json(digests)).hexdigest()
+
+
+def require_unaltered(what: str, path: Path, digest: str | None) -> None:
+    """Raise StageError when a file or folder that was just read is not what its digest was taken of.
+
+    `digest` stands in the key of the stage, None when nothing of the path does. Of large files that nobody
+    has touched it costs nothing to ask.
+    """
+    if digest is not None and (found := sha256_of_tree(path)) != digest:
+        raise StageError(
+            f"{what}: {path.absolute()} was altered since its SHA-256 was taken: it is {found} instead of "
+            f"{digest}. Run again once nothing writes to it."
+        )
 
 
 def files_under(folder: Path) -> Iterator[str]:

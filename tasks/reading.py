@@ -37,6 +37,10 @@ class RowError(StageError):
         self.why = why
 
 
+class EmptyRowError(RowError):
+    """A row whose text is empty: its form may well be right."""
+
+
 OnMalformed = Callable[[RowError], None]
 """What is done about a malformed row; when it returns, reading goes on with the next row."""
 
@@ -313,7 +317,7 @@ def text_field(record: Record, *names: str, required: bool = True) -> str:
         if value is not None and not isinstance(value, str):
             raise RowError(where, f"{name!r} should be text, found {type_of(value)}: {short(value)}")
         if name in row and required:
-            raise RowError(where, f"{name!r} is empty")
+            raise EmptyRowError(where, f"{name!r} is empty")
     if required:
         raise RowError(where, f"no {names[0]!r}; its fields are {', '.join(sorted(row)) or 'none'}")
     return ""

@@ -233,6 +233,20 @@ def load_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
     return Template(name, begin + OURS[name], tokenizer)
 
 
+def require_room(row: int | str, prompt: Sequence[int], context: float) -> None:
+    """Raise StageError for a prompt that a model of this context, in tokens, cannot answer."""
+    if len(prompt) >= context:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has {len(prompt)} tokens and the model's context is "
+            f"{context}. Pretrain with a larger context, or leave the row out"
+        )
+    if not prompt:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has no tokens. Choose a template with words of its "
+            "own, or leave the row out"
+        )
+
+
 def begins_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer puts its beginning token before every text, as Llama's does, GPT-2's not."""
     with_special, without = (tokenizer("a", add_special_tokens=add)["input_ids"] for add in (True, False))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -22,21 +24,25 @@ from tasks.config import TokenizeConfig
 from tasks.corpus import (
     ANYWHERE,
     BETWEEN_WORDS,
+    LONGEST,
     NOWHERE,
+    Corpus,
     Measures,
     Part,
     Pieces,
     cut,
+    learnable,
     measure,
-    read_pieces,
     sample,
     split_parts,
     training_lengths,
 )
 from tasks.duplicates import Groups, join_near_duplicates
 from tasks.errors import StageError
+from tasks.json_files import write_lines
+from tasks.manifest import require_unaltered
 from tasks.proxies import require_way_to_hub
-from tasks.reading import read_text
+from tasks.reading import read_text, short
 from tasks.record import StageRun
 from tasks.rows import texts_of
 from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
@@ -45,6 +51,10 @@ END = "<|endoftext|>"
 PAD = "<|pad|>"
 UNKNOWN = "<|unk|>"
 EVERY_CHARACTER = r"[\s\S]"
+
+SET_ASIDE = "set_aside.jsonl"
+SMALL = 2**23  # characters of a corpus whose near duplicates are looked for; of a larger one, equal texts
+SHOWN = 1000  # rows of a table in MLflow
 
 PART = 2**14  # characters; dozens go into a batch, so that every core has some
 BATCH = 2**19  # characters; a token being encoded takes some hundred bytes
@@ -62,6 +72,7 @@ def tokenize(
 ) -> None:
     """Write `tokenizer/`, `tokens.json`, and the token files of both splits as `tasks.tokens` reads them.
 
+    `set_aside.jsonl` names what of the corpus is malformed or empty, if any and if that is to be kept apart.
     Without a corpus the texts of the training rows are it. `vocabulary` holds `encoder.json` and `vocab.bpe`
     for kind gpt2. A tokenizer that is trained here also reads the training split of `rows`, so that the
     words of the instructions get tokens. Every document is followed by the end token. The corpus is read
@@ -70,15 +81,21 @@ def tokenize(
     whole file for `.json`). A tokenizer that may not cut a document (see `cuts`) holds the largest document.
     Raises StageError for an empty or malformed corpus.
     """
-    if corpus:
-        pieces = partial(read_pieces, corpus, encoding=config.encoding, field=config.field)
+    documents = Corpus(corpus, config) if corpus else None
+    if documents:
+        pieces = documents.pieces
     else:
         run.phase("looking for near duplicates among the texts")
         pieces = partial(enumerate, _distinct_texts(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
+    if documents and sum(measures.lengths) <= SMALL:
+        measures = _with_near_kinds(measures, pieces())
+    set_aside = _tell_set_aside(documents, len(measures.lengths), run) if documents else 0
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
     )
+    if config.kind == "hf":
+        require_unaltered("tokenize.name", Path(config.name), run.fingerprints.get("tokenizer"))
     tokenizer.save_pretrained(run.out / "tokenizer")
     run.log_metrics({"vocab_size": len(tokenizer)})
     training = training_lengths(measures, config)
@@ -88,7 +105,9 @@ def tokenize(
         "vocab_size": len(tokenizer),
         "end_token": tokenizer.eos_token_id,
         "documents": len(measures.lengths),
+        "set_aside": set_aside,
     }
+    long_words: list[Part] = []
     done, started = 0, time.monotonic()
     with ExitStack() as files:
         splits = {
@@ -100,12 +119,45 @@ def tokenize(
                 size = len(part.text.encode())
                 splits[part.split].add(ids, size, part.ends)
                 done += size
+                long_words += [part] if part.half_a_word else []
             rate = done / max(time.monotonic() - started, 1e-9) / 1e6
             run.progress(done, measures.bytes, "bytes", f"encoding, {rate:.1f} MB/s")
     for name, split in splits.items():
         facts[name] = {"tokens": split.tokens, "bytes": split.bytes, "documents": split.documents}
         run.log_metrics({f"{name}_tokens": split.tokens})
+    _tell_long_words(long_words, documents, run)
     (run.out / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:
+    """How many documents are set aside, with where each stands kept in a file.
+
+    Raises StageError when they are so many that it is rather the format that is wrong.
+    """
+    lines = [{"where": where, "why": why} for where, why in corpus.set_aside.items()]
+    run.log_metrics({"documents_set_aside": len(lines)})
+    if lines:
+        corpus.require_sound(documents)
+        write_lines(run.out / SET_ASIDE, lines)
+        run.log_table(lines[:SHOWN], "set_aside.json")
+        first = f"{lines[0]['where']}: {lines[0]['why']}"
+        run.say(
+            f"{len(lines):,} of {len(lines) + documents:,} documents are set aside, the first, {first} "
+            f"({SET_ASIDE} names all)"
+        )
+    return len(lines)
+
+
+def _tell_long_words(parts: Sequence[Part], corpus: Corpus | None, run: StageRun) -> None:
+    """Say where words were cut: `parts` end within one."""
+    run.log_metrics({"words_cut": len(parts)})
+    if parts:
+        first = parts[0]
+        where = corpus.where(first.document) if corpus else f"text {first.document}"
+        run.say(
+            f"text without a space or another end of a word for {LONGEST:,} characters was cut, "
+            f"{len(parts):,} times, the first in {where}: {short(first.text[-LONGEST:])}"
+        )
 
 
 def _texts_to_learn(
@@ -123,8 +175,16 @@ def _texts_to_learn(
         whole = split_parts(pieces(), measures.lengths, measures.lengths)
         yield from sample(whole, measures.bytes, config.training_bytes)
     if rows:
-        yield from texts_of(rows)
+        yield from learnable(texts_of(rows))
     run.phase("training the tokenizer: learning its tokens")
+
+
+def _with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
+    """With near duplicates of one kind, of which some would be learned and others held out."""
+    texts = ["".join(text for _, text in own) for _, own in groupby(pieces, key=itemgetter(0))]
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, [(text,) for text in texts])
+    return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
 
 
 def _distinct_texts(rows: Path) -> list[str]:
@@ -167,7 +227,8 @@ def encode(
 ) -> Iterator[list[tuple[Part, Sequence[int]]]]:
     """Batches of the parts, cut to a size that bounds memory, each with its tokens.
 
-    Put together, the tokens of a document are those of its whole text. The tokenizers library encodes the
+    Put together, the tokens of a document are those of its whole text, but where a long word was cut (see
+    `cut`). The tokenizers library encodes the
     parts of a batch on every core; while the caller writes one batch the next are being encoded.
     """
     encode_batch = _batch_encoder(tokenizer)
@@ -210,7 +271,7 @@ def cuts(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """Where a text may be cut so that the tokens of the parts are those of the whole.
 
     Anywhere for one token a character. For a byte-level BPE with GPT-2's pattern, between its words: a run
-    of one kind (whitespace, letters, digits, marks) is one word, of whatever length, and stays whole. Nowhere
+    of one kind (whitespace, letters, digits, marks) is one word. Nowhere
     when anything else is known of the tokenizer (a normalizer, added tokens that are not special, another
     pattern), or nothing.
     """

@@ -9,10 +9,12 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from flows.stages import stage_fingerprints
 from tasks.base import ENDPOINT, base
 from tasks.config import BaseConfig
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
+from tasks.manifest import sha256_of_tree
 from tasks.models import load_model
 from tasks.tokenize import train_bpe
 from tests.http_server import FaultyServer, Reply
@@ -54,6 +56,20 @@ def test_a_mirror_holds_models_by_their_names(folder, stage_run, name, tmp_path)
     base(BaseConfig(model=name, mirror=str(mirror)), run)
     assert json.loads((run.out / "summary.json").read_text())["model"] == name
     assert (run.out / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(
+    folder, stage_run, mirrored, tmp_path
+):
+    mirror = {"model": "owner/story", "mirror": str(tmp_path / "models")}
+    config = BaseConfig(**mirror if mirrored else {"model": str(folder)})
+    found = stage_fingerprints(config)
+    assert found == {"model": sha256_of_tree(folder)}, "whose content stands in the key"
+    run = stage_run(fingerprints=found)
+    (folder / "vocab.txt").write_text("altered")
+    with pytest.raises(StageError, match=r"base\.model: .* was altered since its SHA-256 was taken"):
+        base(config, run)
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end_token(folder, stage_run):

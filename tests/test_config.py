@@ -709,15 +709,23 @@ LABELLED = {"instructions": "labelled: b.tsv"}
 def test_each_shape_of_a_profile_runs_its_own_stages(write):
     before, judged = ["download", "rows"], ["generate", "judge", "promote", "report"]
     shapes = {
-        "": [*before, "tokenize", "pretrain", "finetune", *judged],
-        "dpo: {}": [*before, "tokenize", "pretrain", "finetune", "dpo", *judged],
+        "": [*before, "tokenize", "preflight", "pretrain", "finetune", *judged],
+        "dpo: {}": [*before, "tokenize", "preflight", "pretrain", "finetune", "dpo", *judged],
     }
     for text, stages in shapes.items():
         assert load_profile(write(text)).stages() == stages
     taken_over = {"corpus": "base: owner/name"}
-    assert load_profile(write(**taken_over)).stages() == [*before, "base", "finetune", *judged]
+    assert load_profile(write(**taken_over)).stages() == [*before, "base", "preflight", "finetune", *judged]
     labelled = load_profile(write(**LABELLED))
-    assert labelled.stages() == [*before, "tokenize", "pretrain", "classify", "promote", "report"]
+    assert labelled.stages() == [
+        *before,
+        "tokenize",
+        "preflight",
+        "pretrain",
+        "classify",
+        "promote",
+        "report",
+    ]
     assert load_profile(write(**taken_over | ONLY)).stages() == ["base", "report"]
     assert load_profile(write(**ONLY)).stages() == ["download", "tokenize", "pretrain", "report"]
     assert load_profile(write(corpus="")).stages() == shapes[""]

@@ -11,10 +11,12 @@ from tasks.config import TokenizeConfig
 from tasks.corpus import (
     ANYWHERE,
     BETWEEN_WORDS,
+    LONGEST,
     NOWHERE,
+    Corpus,
+    Measures,
     cut,
     measure,
-    read_pieces,
     sample,
     split_parts,
     training_lengths,
@@ -55,7 +57,7 @@ def test_documents_come_in_the_order_of_their_paths_and_rows(tmp_path):
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     expected = ["zeroth", "first", "second", "third", "fourth", "last"]
-    assert list(read_pieces(tmp_path)) == list(enumerate(expected))
+    assert list(Corpus(tmp_path, TokenizeConfig()).pieces()) == list(enumerate(expected))
 
 
 @given(st.lists(TEXT.filter(bool), min_size=1), st.integers(1, 9))
@@ -136,10 +138,37 @@ def test_text_of_more_than_one_kind_of_character_is_cut_soon(text):
     assert [word for part in parts for word in words(part)] == words(text)
 
 
-@pytest.mark.parametrize("text", ["a" * 3000, "1" * 3000, "!" * 3000, " " * 3000, "🙂" * 3000])
-def test_a_run_of_one_kind_is_one_word_and_stays_whole(text):
+@pytest.mark.parametrize("sign", ["a", "1", "!", " ", "🙂"])
+def test_a_run_of_one_kind_is_one_word_and_stays_whole_unless_it_is_long(sign):
+    text = sign * (LONGEST + 100)
     assert cut_texts(text, BETWEEN_WORDS, 100) == [text]
     assert len(words(text)) == 1
+    whole = np.array([3 * len(text)])
+    parts = list(cut(split_parts(pieces_of([text * 3]), whole, whole), BETWEEN_WORDS, 100))
+    assert [len(part.text) for part in parts] == [LONGEST + 100] * 3
+    assert [part.half_a_word for part in parts] == [True, True, False]
+    assert cut_texts(text * 3, NOWHERE, 100) == [text * 3]
+
+
+@given(
+    st.lists(st.sampled_from(["a" * 40, "b", " ", "1" * 25, ",", "中" * 30]), min_size=1, max_size=12),
+    st.integers(1, 30),
+    st.integers(1, 50),
+)
+def test_where_long_words_are_cut_does_not_depend_on_how_the_text_arrives(runs, size, arriving):
+    text = "".join(runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "LONGEST", 10)
+        parts = cut_texts(text, BETWEEN_WORDS, size, arriving)
+        assert "".join(parts) == text
+        assert parts == cut_texts(text, BETWEEN_WORDS, size, len(text))
+        assert all(size <= len(part) <= size + 10 for part in parts[:-1])
+        assert len(parts[-1]) <= size + 10
+        boundaries = np.array([match.start() for match in BETWEEN_WORDS.finditer(text)])
+        for end, part in zip(np.cumsum(list(map(len, parts)))[:-1], parts, strict=False):
+            due = np.arange(end - len(part) + size, end)
+            assert not np.isin(due, boundaries).any()
+            assert end in boundaries or len(due) == 10
 
 
 # Splits
@@ -193,15 +222,46 @@ def test_few_documents_lose_the_end_of_their_text_and_nothing_else(documents, sh
 def test_many_documents_are_held_out_whole_and_in_order(documents, seed):
     config = TokenizeConfig(validation=0.3, seed=seed)
     train, validation = split(documents, config)
-    wanted = int(sum(map(len, documents)) * 0.3)
-    assert len("".join(validation)) <= wanted
-    if min(map(len, documents)) > wanted:
-        return  # the test below
+    wanted, held = int(sum(map(len, documents)) * 0.3), len("".join(validation))
+    assert abs(held - wanted) < max(1, wanted / 2)
+    assert split(documents, config) == (train, validation)
+    if "".join(train + validation) == "".join(documents):
+        return  # the end of the text was held out, as no whole documents come near the share
     assert sorted(train + validation) == sorted(documents)
     assert [text for text in documents if text in set(train)] == train
     assert [text for text in documents if text in set(validation)] == validation
-    assert wanted - len("".join(validation)) < min(map(len, train))  # no document more would fit
-    assert split(documents, config) == (train, validation)
+
+
+def shares_held_out(lengths, share, seeds):
+    """The mean length of held-out documents to that of trained ones, and their size to the one asked for."""
+    ratios, sizes = [], []
+    measures = Measures(lengths, 0, np.arange(len(lengths)))
+    for seed in range(seeds):
+        training = training_lengths(measures, TokenizeConfig(validation=share, seed=seed))
+        held = training == 0
+        assert set(training[~held]) <= set(lengths[~held]), "documents are held out whole"
+        ratios.append(lengths[held].mean() / lengths[~held].mean())
+        sizes.append(lengths[held].sum() / lengths.sum() / share)
+    return np.array(ratios), np.array(sizes)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 1.6], ids=["alike", "as articles", "heavy-tailed"])
+@pytest.mark.parametrize(("count", "share"), [(30, 0.1), (57, 0.1), (57, 0.2), (400, 0.1), (400, 0.02)])
+def test_held_out_documents_are_as_long_as_trained_ones(spread, count, share):
+    """Filling the share with what still fits held out documents of 0.64 of the trained mean."""
+    lengths = np.random.default_rng(5).lognormal(8, spread, count).astype(int) + 1
+    ratios, sizes = shares_held_out(lengths, share, 100)
+    assert ratios.mean() == pytest.approx(1, abs=0.08)
+    assert sizes.mean() == pytest.approx(1, abs=0.04)
+    assert np.abs(sizes - 1).max() < 0.25
+
+
+def test_every_document_but_the_longest_may_be_held_out():
+    lengths = np.random.default_rng(5).lognormal(8, 1, 57).astype(int) + 1
+    measures = Measures(lengths, 0, np.arange(57))
+    times = sum(training_lengths(measures, TokenizeConfig(seed=seed)) == 0 for seed in range(300))
+    assert times[lengths < lengths.sum() / 20].min() > 0
+    assert times.max() < 100
 
 
 def test_another_seed_holds_out_other_documents():

@@ -779,6 +779,38 @@ def test_a_link_that_leaves_the_folder_or_hides_one_is_refused(run, tmp_path, ta
         fingerprints(settings)
 
 
+ADDRESS = {"urls": ["http://127.0.0.1:9/loose.jsonl"]}
+DATASET = {"dataset": "owner/poems", "name": "loose.jsonl"}
+
+
+@pytest.mark.parametrize("source", [ADDRESS, DATASET], ids=["of an address", "of a data set"])
+@pytest.mark.parametrize("after", [b'{"text": "other"}\n', None], ids=["altered", "gone"])
+def test_pitfall_44_a_mirrors_file_that_is_altered_after_its_fingerprint_is_refused(tmp_path, source, after):
+    file = tmp_path / "loose.jsonl"
+    file.write_bytes(b'{"text": "one"}\n')
+    settings = config(source, mirror=str(tmp_path), timeout=1, attempts=1)
+    found = fingerprints(settings)
+    assert set(found) == {"loose.jsonl"}
+    if after is None:
+        file.unlink()
+    else:
+        file.write_bytes(after)
+    run = stage_run(tmp_path / "run", fingerprints=found)
+    message = failure(settings, run)
+    expected = "was altered since its SHA-256 was taken" if after else "had a file of it|could not be had"
+    assert re.search(expected, message)
+    file.write_bytes(b'{"text": "one"}\n')
+    download(settings, run)
+    assert contents(run.out) == {"loose.jsonl": b'{"text": "one"}\n'}
+
+
+def test_pitfall_44_a_file_that_a_mirror_got_since_is_not_taken_for_the_address(tmp_path):
+    settings = config(ADDRESS, mirror=str(tmp_path), timeout=1, attempts=1)
+    run = stage_run(tmp_path / "run", fingerprints=fingerprints(settings))
+    (tmp_path / "loose.jsonl").write_bytes(OTHER)
+    assert "was altered since" in failure(settings, run)
+
+
 @pytest.mark.parametrize("place", ["a.txt", "corpus/a.txt"])
 def test_pitfall_44_what_is_altered_between_its_fingerprint_and_its_copy_is_refused(tmp_path, place):
     file = tmp_path / place

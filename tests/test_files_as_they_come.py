@@ -19,7 +19,7 @@ from pyarrow.parquet import write_table
 
 from tasks import source_files, unzip
 from tasks.config import RowsConfig, TokenizeConfig
-from tasks.corpus import read_pieces
+from tasks.corpus import Corpus
 from tasks.errors import RefusedError, StageError
 from tasks.json_files import read_json
 from tasks.rows import SPLITS, load_split, rows
@@ -563,9 +563,7 @@ def test_the_same_text_comes_out_of_corpora_of_every_kind(tmp_path, files, confi
         for name, content in files.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    settings = TokenizeConfig(**config)
-    pieces = read_pieces(tmp_path, encoding=settings.encoding, field=settings.field)
-    assert list(pieces) == [(0, TEXT)]
+    assert list(Corpus(tmp_path, TokenizeConfig(**config)).pieces()) == [(0, TEXT)]
 
 
 def test_a_corpus_of_hidden_files_is_told(tmp_path):
@@ -573,4 +571,4 @@ def test_a_corpus_of_hidden_files_is_told(tmp_path):
     with pytest.raises(
         StageError, match=r"the corpus holds no file; hidden files are not read.*\.notes\.txt"
     ):
-        list(read_pieces(tmp_path))
+        list(Corpus(tmp_path, TokenizeConfig()).pieces())

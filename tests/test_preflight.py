@@ -494,6 +494,18 @@ def test_documents_are_found_across_the_borders_of_chunks(monkeypatch):
     assert near.where == "validation document 0, 98% of it in train"
 
 
+def test_nothing_that_is_held_out_is_nowhere_else():
+    proofs = documents_apart(TRAIN, Split(TRAIN.tokens[:0], TRAIN.ends[:0]))
+    assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]
+
+
+def test_a_corpus_that_repeats_itself_says_what_to_do():
+    _, near = documents_apart(split_of("abcdef" * 30), split_of("abcdef" * 5))
+    assert near.verdict == "failed"
+    assert near.found.startswith("1 of 1 validation documents, for the corpus repeats itself: add text")
+    assert "tokenize.validation=0" in near.found
+
+
 def test_short_documents_recur_by_nature():
     proofs = documents_apart(split_of("abc", "abc"), split_of("abc"))
     assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]
@@ -582,9 +594,24 @@ def test_pitfall_7_a_collator_that_masks_padding_by_its_id_is_caught(data):
     finally:
         data.tokenizer.pad_token = before
     assert broken == {
-        "end token": "train row 10 and 3 more",
-        "prompt as configured": "train row 10 and 3 more",
-    }
+        "end token": "train row 10 and 2 more",
+        "prompt as configured": "train row 10 and 2 more",
+    }, "train row 12 is cut, and has no end"
+
+
+def test_a_row_that_was_cut_and_teaches_to_stop_all_the_same_is_named(data):
+    def end(labels, input_ids):
+        input_ids[-1] = labels[-1] = TUNE_LETTERS.eos_token_id
+
+    assert failed_labels(broken_labels(data, "train", 2, end)) == {"end token": "train row 12"}
+
+
+def test_pitfall_6_rows_that_are_all_cut_never_teach_to_stop(tmp_path):
+    for name, rows in INSTRUCTIONS.items():
+        write_rows(tmp_path / f"{name}.jsonl", [row | {"output": "c" * 90} for row in rows])
+    (proof, *_), _ = prove_labels(sft_data(TUNE, TUNE_LETTERS, tmp_path, 64))
+    assert (proof.proof, proof.verdict) == ("end token", "failed")
+    assert proof.found == "all 4 rows are cut, so no end is learned; raise max_length"
 
 
 def test_padding_that_is_trained_on_is_caught(data):

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from functools import cache
 from itertools import pairwise
 from math import inf
@@ -19,10 +21,11 @@ from transformers import AutoTokenizer, ByT5Tokenizer
 import tasks.reading
 import tasks.tokenize
 from tasks.config import DownloadConfig, TokenizeConfig
-from tasks.corpus import ANYWHERE, BETWEEN_WORDS, NOWHERE, Part
+from tasks.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Part
 from tasks.download import fingerprints
 from tasks.errors import StageError
 from tasks.manifest import sha256_of_tree
+from tasks.preflight.splits import documents_apart
 from tasks.record import Stage, stage_key
 from tasks.rows import write_rows
 from tasks.tokenize import (
@@ -439,6 +442,17 @@ def test_pitfall_4_code_that_comes_with_a_tokenizer_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_pitfall_44_a_tokenizer_that_was_altered_since_the_key_was_made_is_refused(corpus, stage_run, saved):
+    config = TokenizeConfig(kind="hf", name=str(saved), validation=0)
+    run = stage_run(fingerprints={"tokenizer": sha256_of_tree(saved)})
+    (saved / "note.txt").write_text("altered")
+    with pytest.raises(StageError, match=r"tokenize\.name: .* was altered since its SHA-256 was taken"):
+        tokenize(config, run, corpus=corpus(a__txt=STORY))
+    assert list(run.out.iterdir()) == []
+    (saved / "note.txt").unlink()
+    tokenize(config, run, corpus=saved.parent / "corpus")
+
+
 # What is saved
 
 
@@ -466,7 +480,7 @@ def test_a_saved_tokenizer_loads_and_gives_the_same_ids(kind, tmp_path, request)
     ("files", "fault"),
     [
         ({}, "the corpus holds no file"),
-        ({"a__txt": " \n"}, r"a\.txt is empty"),
+        ({"a__txt": " \n"}, r"a\.txt: is empty"),
         ({"a__pdf": "x"}, r"a\.pdf: a corpus is \.txt, \.md, \.json or .*, found \.pdf"),
         ({"a__jsonl": '{"text": "x"}\n{"body": "y"}'}, r"a\.jsonl, row 2: no 'text'; its fields are body"),
         ({"a__jsonl": '{"text": ""}'}, r"a\.jsonl, row 1: 'text' is empty"),
@@ -477,6 +491,149 @@ def test_a_corpus_that_cannot_be_read_is_named(corpus, stage_run, files, fault):
     with pytest.raises(StageError, match=fault):
         tokenize(TokenizeConfig(), run, corpus=corpus(**files))
     assert list(run.out.iterdir()) == []
+
+
+WIKI = """{"text": ""}
+{"text": " = The ferry = "}
+{"text": "The ferry leaves the harbour before dawn and returns with bread."}
+{"text": null}
+{"body": "no text"}
+{"text": 7}
+["no object"]
+not JSON
+{"text": "The well is deep, so the bucket takes its time."}
+{"text": "Nobody remembers who planted the two lime trees."}
+{"text": "A clock that stops at noon is right for longer."}
+{"text": "She folds the map so that only the river can be seen."}
+"""
+
+
+def test_malformed_and_empty_documents_of_a_corpus_are_set_aside_listed_and_counted(corpus, stage_run):
+    said, tables = [], []
+    run = stage_run(say=said.append)
+    run.log_table = lambda rows, name: tables.append((len(rows), name))
+    files = {"a__txt": "A text of its own.\n", "b__jsonl": WIKI, "c__txt": " \n"}
+    folder = corpus(**files)
+    (folder / "d.txt").write_bytes(b"in the middle \xff it ends")
+    config = TokenizeConfig(vocab_size=300, validation=0, malformed="set-aside")
+    tokenize(config, run, corpus=folder)
+    aside = [json.loads(line) for line in (run.out / "set_aside.jsonl").read_text().splitlines()]
+    assert [(line["where"], line["why"]) for line in aside[:-1]] == [
+        ("b.jsonl, row 1", "'text' is empty"),
+        ("b.jsonl, row 4", "'text' is empty"),
+        ("b.jsonl, row 5", "no 'text'; its fields are body"),
+        ("b.jsonl, row 6", "'text' should be text, found a number: 7"),
+        ("b.jsonl, row 7", 'expected an object, found a list: ["no object"]'),
+        ("b.jsonl, row 8", "not valid JSON (Expecting value): not JSON"),
+        ("c.txt", "is empty"),
+    ]
+    assert aside[-1]["where"] == "d.txt"
+    assert aside[-1]["why"].startswith("is not UTF-8: byte 14 is 0xff")
+    facts = json.loads((run.out / "tokens.json").read_text())
+    assert (facts["documents"], facts["set_aside"], run.metrics["documents_set_aside"]) == (7, 8, 8)
+    assert tables == [(8, "set_aside.json")]
+    assert said == [
+        "8 of 15 documents are set aside, the first, b.jsonl, row 1: 'text' is empty (set_aside.jsonl names "
+        "all)"
+    ]
+    loaded = AutoTokenizer.from_pretrained(run.out / "tokenizer")
+    texts = loaded.decode(tokens_of(run, "train")).split(END)
+    sound = [line["text"] for line in map(json.loads, WIKI.splitlines()[1:3] + WIKI.splitlines()[8:])]
+    assert texts == ["A text of its own.\n", *sound, ""]
+
+
+def test_by_default_the_first_malformed_document_stops_and_says_what_to_do(corpus, stage_run):
+    run, folder = stage_run(), corpus()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "w.jsonl").write_text(WIKI)
+    with pytest.raises(StageError, match=r"sub/w\.jsonl, row 1: 'text' is empty\. Mend it, or set") as raised:
+        tokenize(TokenizeConfig(), run, corpus=folder)
+    assert "malformed=set-aside" in str(raised.value)
+    assert list(run.out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"body": "x"}\n' * 3 + '{"text": "y"}\n' * 2, "3 of the corpus' 5 documents .* no 'text'"),
+        ('{"text": ""}\n' * 3, "3 of the corpus' 3 documents .* 'text' is empty"),
+    ],
+)
+def test_a_corpus_of_which_little_is_left_is_refused(corpus, stage_run, text, fault):
+    with pytest.raises(StageError, match=fault):
+        tokenize(TokenizeConfig(malformed="set-aside"), stage_run(), corpus=corpus(a__jsonl=text))
+
+
+def test_rows_without_a_text_say_nothing_against_the_format(corpus, stage_run):
+    run = stage_run()
+    text = '{"text": ""}\n' * 9 + '{"text": "all that there is"}\n'
+    tokenize(
+        TokenizeConfig(kind="char", validation=0, malformed="set-aside"), run, corpus=corpus(a__jsonl=text)
+    )
+    assert json.loads((run.out / "tokens.json").read_text())["set_aside"] == 9
+
+
+def test_one_long_word_is_cut_and_told(corpus, stage_run):
+    """A genome of 1.6 MB took the tokenizer's training over 20 minutes: the square of the word's length."""
+    letters = np.random.default_rng(0).choice(list("acgt"), 300_000)
+    said = []
+    run = stage_run(say=said.append)
+    started = time.monotonic()
+    tokenize(
+        TokenizeConfig(vocab_size=400, validation=0),
+        run,
+        corpus=corpus(a__txt="short words", b__txt="".join(letters)),
+    )
+    assert time.monotonic() - started < 15, "seconds; 30 for the whole word"
+    assert run.metrics["words_cut"] == 300_000 // (tasks.tokenize.PART + LONGEST)
+    [line] = said
+    assert line.startswith("text without a space or another end of a word for 2,048 characters was cut, ")
+    assert ", 16 times, the first in b.txt: " in line
+    assert AutoTokenizer.from_pretrained(run.out / "tokenizer").decode(tokens_of(run, "train")) == (
+        f"short words{END}{''.join(letters)}{END}"
+    )
+
+
+def test_a_long_word_of_the_rows_is_cut_for_the_training_too(corpus, stage_run, tmp_path, monkeypatch, bpe):
+    """The rows' texts are learned from beside the corpus."""
+    learned = []
+    monkeypatch.setattr(tasks.tokenize, "train_bpe", lambda texts, _: learned.extend(texts) or bpe)
+    (tmp_path / "rows").mkdir()
+    write_rows(tmp_path / "rows" / "train.jsonl", [{"instruction": "x" * 10_000, "input": "", "output": "y"}])
+    tokenize(
+        TokenizeConfig(validation=0), stage_run(), corpus=corpus(a__txt="a " * 50), rows=tmp_path / "rows"
+    )
+    assert max(map(len, learned)) == 2 * LONGEST
+    assert "".join(learned) == "a " * 50 + "x" * 10_000 + "\ny"
+
+
+def test_an_interruption_is_heard_while_the_library_trains():
+    """The signals' thread (flows/interrupts.py) needs the interpreter, which the library does not hold."""
+    word = "".join(np.random.default_rng(0).choice(list("acgt"), 30_000))
+    training = threading.Thread(target=train_bpe, args=([word], 1000), daemon=True)
+    training.start()
+    ticks = 0
+    while training.is_alive():
+        time.sleep(0.01)
+        ticks += 1
+    assert ticks > 5
+
+
+def test_near_duplicates_of_a_small_corpus_are_held_out_together(corpus, stage_run):
+    """Else what is held out would have been trained on, but for a word, and the preflight would refuse it."""
+    letters = np.random.default_rng(1).choice(list("abcdefghijklmnop"), (12, 40, 5))
+    texts = [" ".join(map("".join, words)) + " " for words in letters.tolist()]
+    both = [text + end for text in texts for end in ("", "Again.")]
+    folder = corpus(a__jsonl="\n".join(json.dumps({"text": text}) for text in both))
+    for seed in range(5):
+        run = stage_run(f"run-{seed}")
+        tokenize(TokenizeConfig(kind="char", validation=0.3, seed=seed), run, corpus=folder)
+        letters, files = AutoTokenizer.from_pretrained(run.out / "tokenizer"), load_tokens(run.out)
+        assert [proof.verdict for proof in documents_apart(files.train, files.validation)] == ["passed"] * 2
+        held = letters.decode(files.validation.tokens).split(END)
+        assert {text.removesuffix("Again.") for text in held} == {
+            text for text in held if not text.endswith("Again.")
+        }
 
 
 # The stage
@@ -491,13 +648,20 @@ def test_the_token_files_hold_what_the_facts_say(corpus, stage_run):
         "vocab_size": 5,
         "end_token": 0,
         "documents": 1,
+        "set_aside": 0,
         "train": {"tokens": 91, "bytes": 180, "documents": 1},
         "validation": {"tokens": 11, "bytes": 20, "documents": 1},
     }
     assert (run.out / "train.bin").stat().st_size == 91 * 2
     assert tokens_of(run, "train") == [3] * 90 + [0]
     assert tokens_of(run, "validation") == [4] * 10 + [0]
-    assert run.metrics == {"train_tokens": 91, "validation_tokens": 11, "vocab_size": 5}
+    assert run.metrics == {
+        "train_tokens": 91,
+        "validation_tokens": 11,
+        "vocab_size": 5,
+        "documents_set_aside": 0,
+        "words_cut": 0,
+    }
 
 
 def test_pitfall_20_bytes_are_counted_on_the_text_not_on_its_tokens(corpus, stage_run):

@@ -50,7 +50,18 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
 
     form = form_of(scorer, config.prompt)
     with Answers(run.shared / ANSWERS) as answers:
-        identity, verdicts = asyncio.run(ask(config, scorer, form, questions, answers, finished, say=run.say))
+        identity, verdicts = asyncio.run(
+            ask(
+                config,
+                scorer,
+                form,
+                questions,
+                answers,
+                finished,
+                expected=run.fingerprints.get(scorer),
+                say=run.say,
+            )
+        )
     _require_answers(scorer, verdicts)
     first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
     second = verdicts[len(asked) :]

@@ -17,6 +17,7 @@ from tasks.config.base import (
 )
 from tasks.config.data import (
     DownloadConfig,
+    Malformed,
     RowFormat,
     RowsConfig,
     Source,
@@ -65,6 +66,7 @@ __all__ = [
     "GenerateConfig",
     "JudgeConfig",
     "LoraConfig",
+    "Malformed",
     "Positive",
     "PreflightConfig",
     "PreflightMode",

@@ -115,6 +115,8 @@ def _without_query(address: str) -> str:
     return address.partition("#")[0].partition("?")[0]
 
 
+Malformed = Literal["stop", "set-aside"]
+
 RowFormat = Literal["alpaca", "prompt-completion", "chat", "preference", "classification", "text"]
 
 
@@ -149,7 +151,7 @@ class RowsConfig(StageConfig):
         ),
     ] = "auto"
     malformed: Annotated[
-        Literal["stop", "set-aside"],
+        Malformed,
         Field(description="what a malformed row does: end the stage, or be kept apart and counted"),
     ] = "stop"
     group_by: Annotated[
@@ -205,6 +207,13 @@ class TokenizeConfig(StageConfig):
         Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
     ] = 50_000_000
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
+    malformed: Annotated[
+        Malformed,
+        Field(
+            description="what a row or text file of the corpus does that is malformed or empty: end the "
+            "stage, or be kept apart and counted"
+        ),
+    ] = "stop"
     include_rows: Annotated[
         bool, Field(description="a tokenizer trained here also learns from the training rows")
     ] = False

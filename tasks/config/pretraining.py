@@ -1,6 +1,7 @@
 """Configuration of the base model: pretrained here, or taken over."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -179,6 +180,17 @@ class BaseConfig(StageConfig):
     def is_registered(self) -> bool:
         """Whether the model is one of the registry."""
         return is_registered(self.model)
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's files on this machine, in a folder of its own or in the mirror; None: on the hub."""
+        if self.is_registered:
+            return None
+        if Path(self.model).is_dir():
+            return Path(self.model)
+        names = (self.model, self.model.rpartition("/")[2]) if self.mirror else ()
+        places = [Path(self.mirror, name) for name in names]
+        return next((place for place in places if (place / "config.json").is_file()), None)
 
     @model_validator(mode="after")
     def _names_a_version(self) -> Self:

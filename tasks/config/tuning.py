@@ -131,6 +131,9 @@ class PreflightConfig(StageConfig):
     """The proofs before training, without the training: what is to be trained how."""
 
     pretrain: PretrainConfig = PretrainConfig()
+    rows_only: Annotated[
+        bool, Field(description="of what pretraining would begin with nothing but the context matters")
+    ] = False
     finetune: FinetuneConfig | None = None
     dpo: DpoConfig | None = None
     classify: ClassifyConfig | None = None

@@ -53,6 +53,8 @@ class Collated:
     mask: list[int]
     end_token: int
     loss: Loss
+    cut: bool
+    """It lost its end, and with it the end token."""
 
     @property
     def padded(self) -> int:
@@ -77,6 +79,10 @@ class TuningData:
     loss: Loss = "completion"
     groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
+
+    @property
+    def every_example(self) -> list[Example]:
+        return [example for examples in self.examples.values() for example in examples]
 
     def collated(self) -> Iterator[Collated]:
         """Every row of every dataset as it stands in its batch."""
@@ -104,7 +110,8 @@ class TuningData:
         if PLACE not in batch:
             masks = batch["attention_mask"].tolist()
             for place, example, *columns in zip(places, examples, ids, labels, masks, strict=True):
-                yield self._row(split, place, "", prompts[place], example["input_ids"], *columns)
+                cut = self.examples[split][place].cut
+                yield self._row(split, place, "", cut, prompts[place], example["input_ids"], *columns)
             return
         for example, tokens, targets, of in zip(examples, ids, labels, batch[PLACE].tolist(), strict=True):
             for place in dict.fromkeys(example[PLACE]):
@@ -115,7 +122,8 @@ class TuningData:
                     if owner == place
                 ]
                 columns = [tokens[i] for i in here], [targets[i] for i in here], [1] * len(here)
-                yield self._row(split, place, "", prompts[place], given, *columns)
+                cut = self.examples[split][place].cut
+                yield self._row(split, place, "", cut, prompts[place], given, *columns)
 
     def _prompts(self, split: str, start: int, examples: list[dict[str, Any]]) -> dict[int, list[int]]:
         """The prompts of the rows of examples that stand at `start` and behind, by the rows' places."""
@@ -128,6 +136,7 @@ class TuningData:
         split: str,
         place: int,
         what: str,
+        cut: bool,
         prompt: list[int],
         given: list[int],
         input_ids: list[int],
@@ -136,7 +145,7 @@ class TuningData:
     ) -> Collated:
         name = f"{split} row {self.rows[split][place]['id']}{what}"
         end = self.tokenizer.eos_token_id
-        return Collated(name, prompt, given, input_ids, labels, mask, end, self.loss)
+        return Collated(name, prompt, given, input_ids, labels, mask, end, self.loss, cut)
 
 
 def sft_data(
@@ -225,7 +234,10 @@ class PackedCollator:
 
 @dataclass(frozen=True)
 class PreferenceData(TuningData):
-    """Rows of which each is two sequences of a batch: prompt and chosen, prompt and rejected."""
+    """Rows of which each is two sequences of a batch: prompt and chosen, prompt and rejected.
+
+    The examples of a row follow each other, the chosen one first.
+    """
 
     def _rows_of(
         self,
@@ -241,9 +253,9 @@ class PreferenceData(TuningData):
             for number, (place, example) in enumerate(zip(places, examples, strict=True)):
                 given = example["prompt_ids"] + example[f"{name}_ids"]
                 at = half * len(examples) + number
-                yield self._row(
-                    split, place, f", {name}", prompts[place], given, ids[at], labels[at], masks[at]
-                )
+                cut = self.examples[split][2 * place + half].cut
+                columns = ids[at], labels[at], masks[at]
+                yield self._row(split, place, f", {name}", cut, prompts[place], given, *columns)
 
 
 def preference_data(

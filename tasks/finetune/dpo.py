@@ -18,6 +18,7 @@ from tasks.device import pick_device
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PreferenceData, preference_data
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.supervised import told_of_cuts
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -51,6 +52,8 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     model = load_to_tune(config, tuned / "model", device)
     run.phase("tokenizing the pairs")
     data = preference_data(config, tokenizer, rows, longest(model))
+    if told := told_of_cuts(data.every_example, data.max_length, "completions"):
+        run.say(told)
     trainer = _trainer(config, run, model, data, device)
     require(
         run,
@@ -89,7 +92,7 @@ def _trainer(
         validated="validation" in data.datasets,
         device=device,
         beta=config.beta,
-        max_length=None,  # completions are already cut, with their end token kept
+        max_length=None,  # completions are already cut
         disable_dropout=True,
     )
     return _PairMeanTrainer(

@@ -39,6 +39,10 @@ class Labelled:
     groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
+    @property
+    def every_text(self) -> list[Text]:
+        return [text for texts in self.texts.values() for text in texts]
+
     def collate(self, texts: Sequence[Text], more: int = 0) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (texts, longest + more), padded on the right; `labels` (texts,)."""
         longest = max(len(text.input_ids) for text in texts) + more

@@ -16,6 +16,7 @@ from tasks.device import pick_device
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PLACE, TuningData, sft_data
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.supervised import told_of_cuts
 from tasks.finetune.training import (
     History,
     Reporting,
@@ -52,6 +53,8 @@ def finetune(
         require_positions(model, "Set finetune.packing=false")
     run.phase("tokenizing the rows")
     data = sft_data(config, tokenizer, rows, longest(model))
+    if told := told_of_cuts(data.every_example, data.max_length, "rows"):
+        run.say(told)
     trainer = _trainer(config, run, adapted(config, use_fused_gelu(model)), data, device)
     held = _held(data, trainer)
     require(
@@ -101,7 +104,7 @@ def _trainer(
         examples=len(data.datasets["train"]),
         validated="validation" in data.datasets,
         device=device,
-        max_length=None,  # rows are already cut, with their end token kept
+        max_length=None,  # rows are already cut
         packing=False,  # they are packed already too
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

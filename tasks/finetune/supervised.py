@@ -1,8 +1,8 @@
 """A row as supervised tokens: the completion is learned, the prompt is only read, or learned too."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tasks.errors import StageError
 from tasks.templates import Template
@@ -11,7 +11,7 @@ from tasks.tokens import IGNORED
 
 @dataclass(frozen=True)
 class Example:
-    """`input_ids` and `labels` of one length; of the completion `lost` tokens did not fit."""
+    """`input_ids` and `labels` of one length; of the completion and its end `lost` tokens did not fit."""
 
     input_ids: list[int]
     labels: list[int]
@@ -31,24 +31,42 @@ def supervise(
 ) -> Example:
     """Prompt, completion and end token; the last two have labels, or all tokens but the first.
 
-    No token stands before the first to predict it. `completion` names the row's field. A completion that
-    does not fit into `max_length` is cut before what closes it, which stays. Raises StageError when the
-    prompt leaves no room for a single token of it.
+    No token stands before the first to predict it. `completion` names the row's field. What does not fit
+    into `max_length` is cut off with its end token: one that followed in mid-sentence would teach the model
+    to stop there. Raises StageError when the prompt leaves no room for a single token and the end.
     """
     prompt = template.prompt_ids(row)
     learned = template.completion_ids(str(row[completion]))
     closing = template.completion_ids("")
-    words = learned[: len(learned) - len(closing)]
-    room = max_length - len(prompt) - len(closing)
-    if room < 1:
+    if len(prompt) + 1 + len(closing) > max_length:
         raise StageError(
             f"row {row['id']} cannot be trained on: its prompt has {len(prompt)} tokens, so max_length "
             f"{max_length} leaves no room for a completion. Raise max_length, or leave the row out"
         )
-    input_ids = [*prompt, *words[:room], *closing]
+    whole = [*prompt, *learned]
+    input_ids = whole[:max_length]
     read = max(1, len(prompt)) if loss == "completion" else 1
     return Example(
         input_ids=input_ids,
         labels=[IGNORED] * read + input_ids[read:],
-        lost=max(0, len(words) - room),
+        lost=len(whole) - len(input_ids),
+    )
+
+
+class Cuttable(Protocol):
+    """A row's tokens, of which some may not have fitted."""
+
+    @property
+    def lost(self) -> int: ...
+
+
+def told_of_cuts(examples: Iterable[Cuttable], max_length: int, of: str) -> str | None:
+    """What a person should know when rows did not fit; `of` says what they are: `rows`, `texts`."""
+    every = list(examples)
+    cut = sum(example.lost > 0 for example in every)
+    if not cut:
+        return None
+    return (
+        f"{cut:,} of {len(every):,} {of} have more than max_length={max_length} tokens and are cut: "
+        f"{sum(example.lost for example in every):,} tokens, their ends, are not learned"
     )

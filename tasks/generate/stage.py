@@ -11,7 +11,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.config import GenerateConfig
 from tasks.device import pick_device, warn_of_emulation
-from tasks.errors import StageError
 from tasks.generate import beams, references
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches
 from tasks.json_files import as_line, read_whole_lines, write_json, write_lines
@@ -19,7 +18,7 @@ from tasks.models import load_model, use_fused_gelu
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
 from tasks.rows import Row, load_split
-from tasks.templates import Template, load_template
+from tasks.templates import Template, load_template, require_room
 
 Response = dict[str, Any]
 REPORTED_EVERY = 1.0  # seconds
@@ -43,7 +42,7 @@ def generate(
     context = longest(network)
     prompts = {row["id"]: template.prompt_ids(row) for row in test}
     for row, ids in prompts.items():
-        _check_room(row, ids, context)
+        require_room(row, ids, context)
     expected = _reference_losses(config, run, network, template, test, prompts, context)
     network.to(getattr(torch, config.precision))
     waiting = [
@@ -51,19 +50,6 @@ def generate(
     ]
     responses = Responses(config, run, network, _ends(network, tokenizer), waiting).finished()
     _write(run, config, [_joined(row, template, responses, expected) for row in test])
-
-
-def _check_room(row: int | str, ids: Sequence[int], context: float) -> None:
-    if len(ids) >= context:
-        raise StageError(
-            f"row {row} cannot be answered: its prompt has {len(ids)} tokens and the model's context is "
-            f"{context}. Pretrain with a larger context, or leave the row out"
-        )
-    if not ids:
-        raise StageError(
-            f"row {row} cannot be answered: its prompt has no tokens. Choose a template with words of its "
-            "own, or leave the row out"
-        )
 
 
 def _ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

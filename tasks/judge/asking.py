@@ -65,12 +65,14 @@ async def ask(
     finished: Callable[[Verdict], None],
     *,
     audited: str | None = None,
+    expected: str | None = None,
     say: Callable[[str], None] = say_nothing,
 ) -> tuple[Identity, list[Verdict]]:
     """Verdicts in the order of `questions`, as many in flight as the judge can answer.
 
-    `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has. `say` is
-    told what the judge's server refuses of a request, when that is found.
+    `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has,
+    `expected` that of the model which stands in the key of the stage. `say` is told what the judge's server
+    refuses of a request, when that is found.
 
     Raises StageError when there is no such judge, when it is another than was audited, and when it is gone
     for good.
@@ -81,6 +83,11 @@ async def ask(
             raise StageError(
                 f"{scorer} is not the model that was audited: its digest was {audited:.12} and is "
                 f"{identity.digest:.12} now. Run again to audit this one."
+            )
+        if expected is not None and identity.digest != expected:
+            raise StageError(
+                f"{scorer} is not the model that was there when the stage began: its digest was "
+                f"{expected:.12} and is {identity.digest:.12} now. Run again."
             )
         if backend.refusals is not None:
             backend.refusals.words.update(answers.refusals(identity))

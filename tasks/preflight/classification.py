@@ -156,7 +156,7 @@ def no_text_holds_padding(data: Labelled) -> Proof:
 
 def cut_texts(data: Labelled) -> Proof:
     """How many texts were cut, and how much of them is lost."""
-    every = [text for texts in data.texts.values() for text in texts]
+    every = data.every_text
     lost, total = sum(t.lost for t in every), sum(len(t.input_ids) + t.lost for t in every)
     cut = sum(t.lost > 0 for t in every)
     found = f"{cut:,} of {len(every):,} texts, {lost:,} of {total:,} tokens, all of them at the end"

@@ -14,14 +14,17 @@ from tasks.tokens import IGNORED
 def end_fault(row: Collated) -> str | None:
     """The last token that is no padding is the end token, and a label; padding never is one.
 
-    So it must be even where padding and end token share an id (PITFALLS 7).
+    So it must be even where padding and end token share an id (PITFALLS 7). A row that was cut has no end
+    token: it would teach to stop in mid-sentence.
     """
     real = [place for place, real in enumerate(row.mask) if real]
     if [row.input_ids[place] for place in real] != row.given:
         return "the batch holds other tokens than the row"
-    if row.given[-1] != row.end_token:
+    if row.cut and row.given[-1] == row.end_token:
+        return "it was cut, and ends with the end token all the same"
+    if not row.cut and row.given[-1] != row.end_token:
         return f"the last token is {row.given[-1]}"
-    if row.labels[real[-1]] != row.end_token:
+    if not row.cut and row.labels[real[-1]] != row.end_token:
         return f"the label of the end token is {row.labels[real[-1]]}"
     if any(label != IGNORED for label, real in zip(row.labels, row.mask, strict=True) if not real):
         return "padding is a label"
@@ -60,8 +63,9 @@ def shift_fault(row: Collated) -> str | None:
     return None
 
 
+END = "end token"
 CHECKS: dict[str, tuple[Callable[[Collated], str | None], str]] = {
-    "end token": (end_fault, "the last token is the end token and a label; padding never is"),
+    END: (end_fault, "the last token of a whole row is the end token, and a label"),
     "every row is supervised": (supervised_fault, "at least one label a row"),
     "prompt as configured": (prompt_fault, "the prompt is the template's; trained on if loss is all"),
     "labels shift once: data": (shift_fault, "labels are the input tokens; the model shifts them"),
@@ -79,6 +83,7 @@ class _Faults:
 class _Seen:
     rows: int = 0
     padded: int = 0
+    cut: int = 0
     example: Collated | None = None
     faults: dict[str, _Faults] = field(default_factory=lambda: {name: _Faults() for name in CHECKS})
 
@@ -89,6 +94,7 @@ def prove_labels(data: TuningData) -> tuple[list[Proof], str]:
     for row in data.collated():
         seen.rows += 1
         seen.padded += bool(row.padded)
+        seen.cut += row.cut
         if seen.example is None or (row.padded and not seen.example.padded):
             seen.example = row
         for name, (check, _) in CHECKS.items():
@@ -105,6 +111,9 @@ def _proof(name: str, expected: str, seen: _Seen) -> Proof:
     faults = seen.faults[name]
     if not seen.rows:
         return Proof(name, "failed", "no row to train on", expected)
+    if name == END and seen.cut == seen.rows:
+        found = f"all {seen.rows:,} rows are cut, so no end is learned; raise max_length"
+        return Proof(name, "failed", found, expected)
     if not faults.count:
         return Proof(name, "passed", f"{seen.rows:,} rows, {seen.padded:,} of them padded", expected)
     more = f" and {faults.count - 1:,} more" if faults.count > 1 else ""
@@ -120,8 +129,10 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, row: Collated) -> str:
 
 def cut_by_context(data: TuningData) -> Proof:
     """How many completions were cut, and how much of them is lost."""
-    every = [example for split in data.examples.values() for example in split]
+    every = data.every_example
     lost, total = sum(e.lost for e in every), sum(len(e.input_ids) + e.lost for e in every)
     cut = sum(e.cut for e in every)
-    found = f"{cut:,} of {len(every):,} rows, {lost:,} of {total:,} tokens, all of them of completions"
+    found = (
+        f"{cut:,} of {len(every):,} rows, {lost:,} of {total:,} tokens, all of them the ends of completions"
+    )
     return Proof("cut by the context", "noted", found, f"rows of at most {data.max_length} tokens")

@@ -13,6 +13,10 @@ from tasks.tokens import Split
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
 SOURCE = "splits share no source"
+REPEATS = (
+    ", for the corpus repeats itself: add text that does not, take out what stands there twice, or train "
+    "without a validation loss (tokenize.validation=0)"
+)
 GRAM = 16  # tokens; about 12 words in a row, which two texts do not share by chance
 SHARE = 0.9  # of them found in the training split make a near duplicate
 TOLERATED = 0.01  # of the validation documents: stubs that a corpus writes by template
@@ -113,18 +117,19 @@ def documents_apart(train: Split, validation: Split) -> list[Proof]:
     if exact:
         first = min(exact)
         where = f"validation document {first} and train document {exact[first]}"
-        proofs = [Proof(EXACT, "failed", f"{len(exact):,} {counted}", expected[EXACT], where)]
+        proofs = [Proof(EXACT, "failed", f"{len(exact):,} {counted}{REPEATS}", expected[EXACT], where)]
     if not near:
         return [*proofs, Proof(NEAR, "passed", f"none {counted}", expected[NEAR])]
     verdict = "noted" if len(near) < TOLERATED * len(long) else "failed"
     where = f"validation document {near[0]}, {shares[near[0]]:.0%} of it in train"
-    return [*proofs, Proof(NEAR, verdict, f"{len(near):,} {counted}", expected[NEAR], where)]
+    found = f"{len(near):,} {counted}{REPEATS if verdict == 'failed' else ''}"
+    return [*proofs, Proof(NEAR, verdict, found, expected[NEAR], where)]
 
 
 def _bounds(split: Split) -> Iterator[tuple[int, int]]:
     """Where each document starts, and where the next does: its end token is the last before that."""
     ends = split.ends.tolist()
-    return zip([0, *ends[:-1]], ends, strict=True)
+    return zip([0, *ends][:-1], ends, strict=True)
 
 
 def _exact(train: Split, validation: Split, among: set[int]) -> dict[int, int]:

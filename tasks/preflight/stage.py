@@ -1,25 +1,28 @@
 """The preflight as a stage of its own: the proofs of a profile, without the training."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from tasks.config import PreflightConfig
+from tasks.config import PreflightConfig, TuningConfig
 from tasks.device import pick_device
-from tasks.finetune.data import preference_data, sft_data
+from tasks.errors import StageError
+from tasks.finetune.data import TuningData, preference_data, sft_data
 from tasks.finetune.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.gpt import GPT
-from tasks.models import load_model, load_tokenizer
+from tasks.finetune.supervised import told_of_cuts
+from tasks.models import load_tokenizer
 from tasks.preflight import require
 from tasks.preflight.classification import preflight_texts
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
-from tasks.pretrain.models import build_model, longest
+from tasks.pretrain.models import build_model, context_of
 from tasks.record import StageRun
 from tasks.rows import load_groups
-from tasks.tokens import Split, load_tokens
+from tasks.templates import require_room
+from tasks.tokens import Split, load_tokens, pretrained_on
 
 
 def preflight(
@@ -33,8 +36,12 @@ def preflight(
     """Prove the model and the tokens that pretraining would begin with, and the rows to fine-tune on.
 
     `base` is a model that is taken over; there are no tokens then. Writes `preflight.json`. A model that is
-    to be trained first does not exist yet: it is proved when its fine-tuning starts. Raises RefusedError
-    naming all that failed.
+    to be trained first does not exist yet: it is proved when its fine-tuning starts. With `rows_only` the
+    rows alone are proved, for trainings that would refuse what failed: what a pipeline can know of them
+    before hours of pretraining.
+
+    Raises RefusedError naming all that failed, StageError for a row that cannot be trained on or answered,
+    naming the training.
     """
     require(run, "refuse", lambda: _prove(config, run, tokens, rows, base))
 
@@ -42,24 +49,27 @@ def preflight(
 def _prove(
     config: PreflightConfig, run: StageRun, tokens: Path | None, rows: Path | None, base: Path | None
 ) -> Report:
-    report, corpus = Report(()), None
+    report = Report(())
     words = base / "model" if base else tokens / "tokenizer"
-    if base:
-        run.phase("loading the base model")
-        model, tokenizer = load_model(words)
-        context = longest(model)
-    else:
+    if not base and not config.rows_only:
         files, device = load_tokens(tokens), pick_device(config.pretrain.device)
-        corpus = files.train
-        tokenizer = load_tokenizer(words)
         run.phase("making the model")
         with torch.random.fork_rng([]):
-            model = build_model(config.pretrain, files).to(device)
+            model = build_model(config.pretrain, files, run.fingerprints).to(device)
+        tokenizer = load_tokenizer(words)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
-        context = model.config.context if isinstance(model, GPT) else longest(model.model)
-    for found in _rows_proved(config, run, words, rows, context, corpus) if rows else ():
+    read, context = pretrained_on(tokens), _context(config, base)
+    for found in _rows_proved(config, run, words, rows, context, read) if rows else ():
         report += found
     return report
+
+
+def _context(config: PreflightConfig, base: Path | None) -> float:
+    """The longest sequence of the model that is to be fine-tuned."""
+    if base:
+        return context_of(base / "model")
+    pretrain = config.pretrain
+    return context_of(pretrain.model, pretrain.revision) if pretrain.model else pretrain.context
 
 
 def _rows_proved(
@@ -73,12 +83,47 @@ def _rows_proved(
     """Of each fine-tuning; `words` is the tokenizer's folder."""
     run.phase("tokenizing the rows")
     if config.finetune:
-        data = sft_data(config.finetune, load_tokenizer(words), rows, context)
-        yield preflight_rows(data, phase=run.phase, corpus=corpus)
+        with _told_of("finetune"):
+            data = sft_data(config.finetune, load_tokenizer(words), rows, context)
+            _require_answerable(data, context)
+        _say(run, "finetune", told_of_cuts(data.every_example, data.max_length, "rows"))
+        if _refuses(config, config.finetune):
+            yield preflight_rows(data, phase=run.phase, corpus=corpus)
     if config.dpo:
-        pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)
-        yield preflight_rows(pairs, PREFERENCES, run.phase)
+        with _told_of("dpo"):
+            pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)
+        _say(run, "dpo", told_of_cuts(pairs.every_example, pairs.max_length, "completions"))
+        if _refuses(config, config.dpo):
+            yield preflight_rows(pairs, PREFERENCES, run.phase)
     if config.classify:
-        tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
-        texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
-        yield preflight_texts(texts, run.phase, corpus)
+        with _told_of("classify"):
+            tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
+            texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
+        _say(run, "classify", told_of_cuts(texts.every_text, texts.max_length, "texts"))
+        if _refuses(config, config.classify):
+            yield preflight_texts(texts, run.phase, corpus)
+
+
+def _refuses(config: PreflightConfig, training: TuningConfig) -> bool:
+    """Whether to prove the rows here; before a pipeline, what is only a warning is left to the training."""
+    return not config.rows_only or training.preflight == "refuse"
+
+
+def _require_answerable(data: TuningData, context: float) -> None:
+    test = data.rows["test"]
+    for row, prompt in zip(test, data.template.prompts_ids(test), strict=True):
+        require_room(f"{row['id']} of the test split", prompt, context)
+
+
+def _say(run: StageRun, training: str, told: str | None) -> None:
+    if told:
+        run.say(f"{training}: {told}")
+
+
+@contextmanager
+def _told_of(training: str) -> Iterator[None]:
+    """The training that an error is of, before its message."""
+    try:
+        yield
+    except StageError as error:
+        raise error.retold(f"{training}: {error}") from error

@@ -35,6 +35,7 @@ def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
         "out": str(run.out),
         "aside": str(run.aside),
         "checkpoint": str(run.checkpoint),
+        "fingerprints": dict(run.fingerprints),
         "tokens": str(tokens),
     }
     path = run.checkpoint / "job.json"

@@ -93,7 +93,7 @@ class Trainer:
         self.apart = config.documents == "apart"
         self.blocks = self._blocks_at(0, 0)
         run.phase("making the model")
-        self.plain = build_model(config, self.files).to(self.device)
+        self.plain = build_model(config, self.files, run.fingerprints).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
         self.progress = Progress()

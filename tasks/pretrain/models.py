@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from tasks.config import PretrainConfig
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig, mask_between, positions_within, summed_loss
+from tasks.manifest import require_unaltered
 from tasks.proxies import require_way_to_hub
 from tasks.tokens import TokenFiles
 
@@ -41,10 +43,13 @@ class CausalModel(Protocol):
     def flops_per_token(self, time: int) -> int: ...
 
 
-def build_model(config: PretrainConfig, tokens: TokenFiles) -> "GPT | HuggingFaceCausal":
+def build_model(
+    config: PretrainConfig, tokens: TokenFiles, fingerprints: Mapping[str, str] | None = None
+) -> "GPT | HuggingFaceCausal":
     """A model on the CPU in float32, its random weights drawn by `config.seed`.
 
-    Raises StageError when it cannot be loaded, does not know all tokens, or has a shorter context.
+    `fingerprints` has the digest of its folder, if it is one, as `model`. Raises StageError when the model
+    cannot be loaded, does not know all tokens, has a shorter context, or was altered meanwhile.
     """
     torch.manual_seed(config.seed)
     if config.model is None:
@@ -67,6 +72,7 @@ def build_model(config: PretrainConfig, tokens: TokenFiles) -> "GPT | HuggingFac
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StageError(f"pretrain.model {config.model!r} could not be loaded: {reason}") from error
+    require_unaltered("pretrain.model", Path(config.model), (fingerprints or {}).get("model"))
     _require_fit(config, model, tokens)
     return HuggingFaceCausal(model)
 
@@ -120,7 +126,24 @@ def require_positions(model: PreTrainedModel, remedy: str) -> None:
 
 def longest(model: PreTrainedModel) -> float:
     """The longest sequence in tokens; infinite for positions that are not learnt, as Bloom's."""
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    return _longest(model.config)
+
+
+def _longest(shape: PreTrainedConfig) -> float:
+    return getattr(shape, "max_position_embeddings", None) or math.inf
+
+
+def context_of(model: str | Path, revision: str | None = None) -> float:
+    """As `longest`, of a model by name or folder, whose weights are not loaded.
+
+    Raises StageError when its configuration cannot be read.
+    """
+    try:
+        shape = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(f"the model {str(model)!r} could not be loaded: {reason}") from error
+    return _longest(shape)
 
 
 class HuggingFaceCausal(nn.Module):

@@ -28,6 +28,7 @@ def main(job_file: str) -> None:
         phase=_tell_phase if first else say_nothing,
         say=_tell_text if first else say_nothing,
         stop=stop,
+        fingerprints=job["fingerprints"],
     )
     try:
         train(PretrainConfig.model_validate(job["config"]), run, Path(job["tokens"]), _fit)

@@ -105,3 +105,13 @@ def test_only_an_interval_above_0_is_called_better():
     assert "- Better than bag of words (+2.0 points, 95% +1.0 to +3.0): words" in page(1, 3)
     assert "- Not shown to be better than bag of words (+2.0 points, 95% +0.0 to +4.0)" in page(0, 4)
     assert "- Worse than bag of words (-2.0 points, 95% -3.0 to -1.0)" in page(-3, -1)
+
+
+@pytest.mark.parametrize("signs", ["!?", "ab", "好坏", "🙂🙃", "\u200b\u2060"])
+@pytest.mark.parametrize("validated", [True, False])
+def test_texts_without_a_word_of_two_letters_are_told_apart_by_their_signs(signs, validated):
+    """The baselines come after the training: scikit-learn's empty vocabulary would throw it away."""
+    rows = [(signs[0], 0), (signs[1], 1)] * 4
+    found = bag_of_words(labelled(train=rows, validation=rows if validated else [], test=rows))
+    assert " of words and signs" in found.description
+    assert found.predicted == [label for _, label in rows]

@@ -210,7 +210,7 @@ def test_rows_without_a_preference_are_named(tuned, tmp_path):
         preferring(SMALL, tuned, folder, tmp_path / "run")
 
 
-def test_a_completion_that_is_cut_keeps_its_end_token(tuned, rows, tmp_path):
+def test_a_completion_that_is_cut_has_no_end_token_to_prefer(tuned, rows, tmp_path):
     """Pitfall 6."""
     tokenizer = word_tokenizer()
     prompts = load_template("phi3", tokenizer).prompt_ids
@@ -218,4 +218,6 @@ def test_a_completion_that_is_cut_keeps_its_end_token(tuned, rows, tmp_path):
     data = preference_data(changed(max_length=longest + 2), tokenizer, rows, CONTEXT)
     cut = [example for example in data.examples["train"] if example.cut]
     assert cut
-    assert all(example.input_ids[-1] == tokenizer.eos_token_id for example in cut)
+    assert all(tokenizer.eos_token_id not in example.input_ids[longest:] for example in cut)
+    ends = [row.input_ids[row.mask.index(0) - 1 if row.padded else -1] for row in data.collated()]
+    assert [row.cut for row in data.collated()] == [end != tokenizer.eos_token_id for end in ends]

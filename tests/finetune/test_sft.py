@@ -85,11 +85,11 @@ def test_the_input_is_part_of_the_prompt(bare):
     assert example.labels == [IGNORED] * 5 + [6, 7, 0]
 
 
-def test_truncation_keeps_the_end_token_and_is_told(bare):
-    """Pitfall 6."""
+def test_a_row_that_is_cut_does_not_teach_to_stop_in_mid_sentence(bare):
+    """Pitfall 6, its other side: what is left is the beginning of the whole row, all of it learned."""
     whole, cut = (supervise(bare, ROW, max_length=length) for length in (6, 5))
-    assert (whole.input_ids, whole.cut) == ([4, 5, 3, 6, 7, 0], False)
-    assert (cut.input_ids, cut.labels, cut.cut) == ([4, 5, 3, 6, 0], [IGNORED] * 3 + [6, 0], True)
+    assert (whole.input_ids, whole.lost) == ([4, 5, 3, 6, 7, 0], 0)
+    assert (cut.input_ids, cut.labels, cut.lost) == ([4, 5, 3, 6, 7], [IGNORED] * 3 + [6, 7], 1)
 
 
 def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_row(bare):
@@ -127,8 +127,7 @@ def test_every_row_is_supervised_to_its_end_or_refused(bare, instruction, output
         return
     supervised = [label for label in example.labels if label != IGNORED]
     assert supervised == example.input_ids[-len(supervised) :]
-    assert supervised[-1] == 0
-    assert example.input_ids.count(0) == 1
+    assert example.input_ids.count(0) == (supervised[-1] == 0) == (not example.cut)
     assert len(example.labels) == len(example.input_ids) <= max_length
     assert example.cut == (len(supervised) < len(output) + 1)
 
@@ -212,7 +211,7 @@ def test_a_batch_masks_its_padding_and_never_an_end_token(tmp_path, rows, monkey
         tuple(example.input_ids): example.labels
         for example in supervised(tokenizer, load_split(rows, "train"), CONTEXT)
     }
-    seen, padded = 0, 0
+    seen, padded, ended = 0, 0, 0
     for batch in batches:
         for ids, mask, labels in zip(
             *(batch[name].tolist() for name in ("input_ids", "attention_mask", "labels")), strict=True
@@ -220,11 +219,13 @@ def test_a_batch_masks_its_padding_and_never_an_end_token(tmp_path, rows, monkey
             length = sum(mask)
             assert mask == [1] * length + [0] * (len(ids) - length)
             assert labels[:length] == expected[tuple(ids[:length])]
-            assert labels[length - 1] == 257
             assert labels[length:] == [IGNORED] * (len(ids) - length)
             seen, padded = seen + 1, padded + len(ids) - length
+            ended += labels[length - 1] == 257
     assert seen == 25
     assert padded, "the case is to have padding"
+    whole = supervised(tokenizer, load_split(rows, "train"), 10 * CONTEXT)
+    assert ended == sum(len(example.input_ids) <= CONTEXT for example in whole) > 0
 
 
 def accumulating(base, rows, folder, batch, accumulation):

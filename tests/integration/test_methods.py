@@ -88,6 +88,7 @@ def test_preferences_are_learned_after_the_fine_tuning_and_judged_beside_it(work
         "download rows",
         "rows",
         "tokenize",
+        "preflight rows",
         "pretrain",
         "finetune",
         "dpo",
@@ -134,6 +135,7 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
         "download rows",
         "rows",
         "tokenize",
+        "preflight rows",
         "pretrain",
         "classify",
         "promote",
@@ -152,7 +154,7 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
 
 def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
     first = workplace("run", "over.yaml", "--json")
-    assert stages_of(first)[:4] == ["download rows", "rows", "base", "finetune"]
+    assert stages_of(first)[:5] == ["download rows", "rows", "base", "preflight rows", "finetune"]
     assert first.json["status"] == "completed"
     assert all(workplace("run", "over.yaml", "--json").cached.values())
 

@@ -28,6 +28,7 @@ STAGES = [
     "download rows",
     "rows",
     "tokenize",
+    "preflight rows",
     "pretrain",
     "finetune",
     "generate base",

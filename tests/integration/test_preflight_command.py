@@ -1,7 +1,5 @@
 """`touchstone preflight` as a user meets it: what it shows and refuses, and that it is not done twice."""
 
-import json
-
 import pytest
 
 
@@ -29,24 +27,18 @@ def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
 
 
 @pytest.mark.slow
-def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
-    """Each of nine documents is there again with one word more; exact copies would be kept together."""
-    text = (
-        "The keeper of the {} lighthouse climbed its stairs each evening and lit the {} lamp for the ships. "
-    )
-    words = "red old tall cold far near dark grey wide".split()
-    documents = [text.format(word, other) * 2 for word, other in zip(words, reversed(words), strict=True)]
-    (workplace.folder / "copies.jsonl").write_text(
-        "".join(json.dumps({"text": text + end}) + "\n" for end in ("", "Again.") for text in documents),
-        encoding="utf-8",
-    )
-    broken = ("--set", "corpus=copies.jsonl", "--set", "tokenize.validation=0.2")
+def test_a_corpus_that_repeats_itself_is_refused_with_every_proof_shown_and_says_what_to_do(workplace):
+    """Whatever is held out of it has been trained on."""
+    text = "The keeper of the lighthouse climbed its stairs each evening and lit the lamp for the ships. "
+    (workplace.folder / "repeating.txt").write_text(text * 200, encoding="utf-8")
+    broken = ("--set", "corpus=repeating.txt", "--set", "tokenize.validation=0.2")
     result = workplace("preflight", "tiny.yaml", "--json", *broken)
     assert result.status == 3, result.err
     assert (result.json["status"], result.json["verdict"]) == ("refused", "failed")
     assert proofs(result)["pretraining", "splits share no near duplicate"] == "failed"
     assert proofs(result)["fine-tuning", "prompt as configured"] == "passed"
     assert "validation document" in result.json["error"]
+    assert "train without a validation loss (tokenize.validation=0)" in result.json["error"]
     assert "Traceback" not in result.err
 
     trained = workplace("run", "tiny.yaml", "--json", *broken)
@@ -54,6 +46,8 @@ def test_documents_in_both_splits_are_refused_with_every_proof_shown(workplace):
     assert trained.json["status"] == "refused"
     assert trained.json["error"].startswith("pretrain: ")
     assert "splits share no near duplicate" in trained.json["error"]
+    followed = workplace("run", "tiny.yaml", "--json", *broken[:2], "--set", "tokenize.validation=0")
+    assert followed.status == 0, followed.err
 
 
 def test_a_wrong_profile_is_told_before_anything_runs(workplace):

@@ -11,6 +11,7 @@ from tasks.config import AuditConfig, JudgeConfig
 from tasks.errors import StageError
 from tasks.judge.answers import Answers
 from tasks.judge.asking import ask
+from tasks.judge.backends.local import Local
 from tasks.judge.forms import CHOICE_LABELS, LABELS, POINTS, Question
 from tasks.judge.identities import digests_of
 from tests.judge.judging import Trial, as_row, row_of, rows_of
@@ -188,6 +189,24 @@ def test_the_digest_is_that_of_the_weights(tmp_path, model):
     other = judge_in(tmp_path / "other", seed=4)
     digests = [local(folder)["digest"] for folder in (model, same, other)]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_pitfall_44_a_model_that_was_altered_while_it_was_loaded_does_not_judge(tmp_path):
+    folder = judge_in(tmp_path / "model")
+    judge = Local(JudgeConfig(scorer=f"hf:{folder}", device="cpu"), str(folder), LABELS)
+    asyncio.run(judge.identify())
+    (folder / "note.txt").write_text("altered")
+    with pytest.raises(StageError, match=r"hf:.* was altered since its SHA-256 was taken"):
+        asyncio.run(judge.send(judge.request([{"role": "user", "content": "City0"}], 1)))
+
+
+def test_pitfall_44_another_model_than_stands_in_the_key_is_not_asked(tmp_path, model):
+    config = JudgeConfig(scorer=f"hf:{model}", device="cpu")
+    with (
+        Answers(tmp_path / "answers.db") as answers,
+        pytest.raises(StageError, match=r"is not the model that was there when the stage began"),
+    ):
+        asyncio.run(ask(config, config.scorer, LABELS, [], answers, lambda _: None, expected="0" * 64))
 
 
 @pytest.mark.parametrize("spoil", [float("nan"), float("inf")])

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from flows.stages import stage_fingerprints
 from tasks.errors import StageError
 from tasks.gpt import GPT, WEIGHTS, GPTConfig
 from tasks.pretrain.models import HuggingFaceCausal, build_model
@@ -157,6 +158,16 @@ def test_from_its_config_alone_a_model_starts_at_random(bloom, documents, tmp_pa
     assert curve(run)[0] == pytest.approx(math.log(300), abs=0.1)
     one, again = (build_model(config, files).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], again[name]) for name in one)
+
+
+def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(documents, tmp_path):
+    tiny_llama_config(vocab_size=6000).save_pretrained(tmp_path)
+    config = changed(model=str(tmp_path), **NO_DROPOUT)
+    fingerprints = stage_fingerprints(config)
+    build_model(config, load_tokens(documents), fingerprints)
+    (tmp_path / "generation_config.json").write_text("{}")
+    with pytest.raises(StageError, match=r"pretrain\.model: .* was altered since its SHA-256 was taken"):
+        build_model(config, load_tokens(documents), fingerprints)
 
 
 @pytest.mark.parametrize("padding", [0, 5000])

@@ -26,7 +26,7 @@ from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.forms import Form
-from tasks.manifest import digest_of, sha256_of_tree
+from tasks.manifest import digest_of, require_unaltered, sha256_of_tree
 from tasks.models import load_causal, load_tokenizer
 from tasks.proxies import require_way_to_hub
 from tasks.templates import rendered
@@ -48,6 +48,7 @@ class Local:
         self.context: int | None = None  # a prompt that does not fit is refused before it is read
         self.first_in_flight = self.most_in_flight = config.concurrency or BATCH
         self._device = config.device
+        self._digest: str | None = None  # of the folder, once it was asked for
         self._labels = form.labels
         self._waiting: list[tuple[Json, Future[Reply]]] = []
         self._reading: asyncio.Task[None] | None = None
@@ -63,8 +64,10 @@ class Local:
 
     async def identify(self) -> Identity:
         """A folder by its files; a snapshot of the hub lies in a folder that is named by its commit."""
-        local = Path(self.model).is_dir()
-        digest = sha256_of_tree(self._folder) if local else digest_of(self._folder.name.encode())
+        if Path(self.model).is_dir():
+            digest = self._digest = sha256_of_tree(self._folder)
+        else:
+            digest = digest_of(self._folder.name.encode())
         return Identity(f"hf:{self.model}", digest, transformers.__version__)
 
     async def alive(self) -> bool:
@@ -153,6 +156,7 @@ class Local:
             raise StageError(
                 f"hf:{self.model} cannot be loaded: {str(error).strip().splitlines()[0]}"
             ) from error
+        require_unaltered(f"hf:{self.model}", self._folder, self._digest)
         return Decoder(model.to(pick_device(self._device)).eval(), GenerateConfig(), frozenset())
 
     @cached_property
