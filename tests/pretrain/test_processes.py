@@ -8,10 +8,11 @@ from contextlib import suppress
 import pytest
 import torch
 
+from tasks.distributed.part import Share
 from tasks.errors import StoppedError
 from tasks.pretrain import speed
 from tasks.pretrain.blocks import Batch
-from tasks.pretrain.loop import Trainer, micro_batches, train
+from tasks.pretrain.loop import micro_batches, train
 from tasks.pretrain.models import build_model
 from tasks.tokens import load_tokens
 from tests.pretrain.training import (
@@ -49,7 +50,7 @@ def part(rank, count, port, config, tokens, folder, last_step, asked):
 
     run = stage_run_in(folder, progress=until)
     with suppress(StoppedError):
-        train(config, run, tokens, Trainer.fit)
+        train(config, run, Share(rank == 0, lambda: None), tokens=tokens)
 
 
 @pytest.fixture
