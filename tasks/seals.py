@@ -6,6 +6,7 @@ nothing about the file: it stops whoever reads, and the file stays.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypedDict
 
@@ -41,6 +42,15 @@ def damage(path: Path, *seals: Seal) -> str | None:
         except FileNotFoundError:
             return "it is missing"
     return None
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """What is in a folder under such names, by name. Raises StageError when it cannot be told.
+
+    `Path.glob` takes a folder that it may not read for an empty one.
+    """
+    with reading(str(folder)):
+        return sorted(path for path in folder.iterdir() if fnmatch(path.name, pattern))
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from tasks.finetune.sharing import rounds, shared_loader
 from tasks.manifest import canonical_json, files_under, write_atomically
 from tasks.pretrain.optimizers import JointOptimizer, make_optimizers
 from tasks.record import StageRun
-from tasks.seals import damage, reading, seal
+from tasks.seals import damage, listed, reading, seal
 from tasks.stopping import Pace
 
 log = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def newest(folder: Path) -> Path | None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """The oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=_step_of)
+    return sorted(listed(folder, f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step_of)
 
 
 def _step_of(checkpoint: Path) -> int:

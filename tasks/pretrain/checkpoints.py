@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tasks.manifest import canonical_json, write_atomically
-from tasks.seals import Seal, damage, reading, seal
+from tasks.seals import Seal, damage, listed, reading, seal
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Checkpoints:
             old.unlink()
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.pt"))
+        return listed(self.folder, "step-*.pt")
 
     def newest(self) -> dict[str, Any] | None:
         """The newest state that is whole; those that are proved damaged (a disk that lost bytes) are removed.
