@@ -27,18 +27,19 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes; a large file that is as it was when they were last read is not read."""
     before = path.stat()
     if before.st_size < LARGE:
-        return _read(path)
+        return read_sha256(path)
     state, kept = _state(before), home() / KEPT
     if kept.exists() and (found := _known(kept, _state(kept.stat())).get(state)):
         return found
-    digest = _read(path)
+    digest = read_sha256(path)
     # A write since would show in the times, unless it came within what they are exact to.
     if _state(path.stat()) == state and time.time_ns() - before.st_ctime_ns > SETTLED:
         _keep(kept, state, digest)
     return digest
 
 
-def _read(path: Path) -> str:
+def read_sha256(path: Path) -> str:
+    """The SHA-256 of the bytes that a file holds now, whatever is known of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -36,9 +36,19 @@ def wanting(error: BaseException) -> str | None:
 
 def require_no_want(error: BaseException, what: str) -> None:
     """Raise StageError when `what` could not be read for want of something; nothing of it is damaged then."""
+    if wanting(error):
+        raise unreadable(error, what) from error
+
+
+def unreadable(error: BaseException, what: str) -> StageError:
+    """Why `what` could not be read, in words: an error while it is read does not prove it damaged."""
+    told = " ".join(str(error).split("\n", 1)[0].split())
     if lacked := wanting(error):
-        told = " ".join(str(error).split("\n", 1)[0].split()) or type(error).__name__
-        raise StageError(
-            f"{what} could not be read for want of {lacked} ({told}). It is kept as it is: run again when "
-            "there is more"
-        ) from error
+        return StageError(
+            f"{what} could not be read for want of {lacked} ({told or type(error).__name__}). It is kept as "
+            "it is: run again when there is more"
+        )
+    return StageError(
+        f"{what} could not be read ({type(error).__name__}: {told}), which does not prove it damaged. It is "
+        "kept as it is: remove the cause and run again, or begin anew with --refresh"
+    )

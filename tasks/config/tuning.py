@@ -51,7 +51,9 @@ class TuningConfig(StageConfig):
     lora: LoraConfig = LoraConfig()
     epochs: Annotated[float, Field(gt=0)] = 2.0
     batch_size: Annotated[Positive, Field(description="rows per micro-batch")] = 8
-    accumulation: Annotated[Positive, Field(description="micro-batches per optimizer step")] = 1
+    accumulation: Annotated[
+        Positive, Field(description="micro-batches per optimizer step, shared out among the processes")
+    ] = 1
     optimizer: Optimizer = "adamw"
     learning_rate: AdamWRate = 5e-5
     muon_learning_rate: MuonRate = 5e-4
@@ -68,6 +70,20 @@ class TuningConfig(StageConfig):
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
     device: Device = "auto"
+    processes: Annotated[
+        Positive,
+        Field(description="on this machine, started by torchrun, which share each step's rows; one a GPU"),
+        OUTSIDE_KEY,
+    ] = 1
+
+    @model_validator(mode="after")
+    def _each_process_has_a_row(self) -> Self:
+        if self.batch_size * self.accumulation < self.processes:
+            raise ValueError(
+                f"{self.processes} processes need a row each; batch_size x accumulation is "
+                f"{self.batch_size * self.accumulation}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lora_goes_with_tune(self) -> Self:

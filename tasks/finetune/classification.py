@@ -11,6 +11,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from tasks.config import ClassifyConfig
 from tasks.device import pick_device
+from tasks.distributed.launch import run_training
+from tasks.distributed.part import Part
 from tasks.finetune.adapters import weights_counted
 from tasks.finetune.classifier import load_classifier, new_classifier, with_trained_weights
 from tasks.finetune.evaluation import predict
@@ -32,7 +34,6 @@ from tasks.finetune.training import (
     training_arguments,
     write_history,
 )
-from tasks.preflight import require
 from tasks.preflight.classification import preflight_classification
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
@@ -54,6 +55,19 @@ def classify(
     cannot be made a classifier, and a loss that is not a number; RefusedError when a proof of the preflight
     fails.
     """
+    run_training(learn_labels, config, run, base=base, rows=rows, tokens=tokens)
+
+
+def learn_labels(
+    config: ClassifyConfig,
+    run: StageRun,
+    part: Part,
+    *,
+    base: Path,
+    rows: Path,
+    tokens: Path | None = None,
+) -> None:
+    """As `classify`, as the part of one process."""
     device = pick_device(config.device)
     tokenizer = classifying_tokenizer(base / "model")
     found = read_labelled(rows)
@@ -66,14 +80,21 @@ def classify(
     model = with_trained_weights(config, model)
     counted = weights_counted(model)
     trainer = make_trainer(config, run, model, data, device)
-    require(
-        run,
+    part.require(
         config.preflight,
         lambda: preflight_classification(
             config, trainer.model, data, mean_loss, run.phase, pretrained_on(tokens)
         ),
     )
-    train(trainer, run, config)
+    train(trainer, run, config, part)
+    if part.is_first:
+        _write(config, run, trainer, data, counted)
+    trainer.accelerator.end_training()
+
+
+def _write(
+    config: ClassifyConfig, run: StageRun, trainer: Trainer, data: Labelled, counted: dict[str, int]
+) -> None:
     run.phase("writing the model")
     _write_model(trainer.model, data, run.out / "model")
     summary = {
@@ -87,7 +108,7 @@ def classify(
     history = History.of(trainer, LOGGED)
     write_history(run, history, "Classification", trainer.state.global_step, summary)
     run.phase("classifying all rows, and by the baselines")
-    write_findings(config, run, load_classifier(run.out / "model").to(device), data)
+    write_findings(config, run, load_classifier(run.out / "model").to(trainer.args.device), data)
 
 
 def make_trainer(
@@ -134,8 +155,12 @@ class _RowMeanTrainer(Resumable):
     labelled: Labelled
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        found = predict(self.model, self.labelled, self.eval_dataset, self.heeding)
+        found = predict(self.model, self.labelled, self.eval_dataset, self.heeding, self._together)
         return evaluated(self, {"eval_loss": found.loss, "eval_accuracy": found.accuracy})
+
+    def _together(self, logits: Tensor) -> Tensor:
+        """The logits of the texts that any process has classified; zero where this one has none."""
+        return self.accelerator.reduce(logits.to(self.args.device), "sum").cpu()
 
 
 def _write_model(model: PreTrainedModel | PeftModel, data: Labelled, folder: Path) -> None:

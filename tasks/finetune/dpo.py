@@ -1,11 +1,13 @@
 """Direct preference optimization (DPO) with TRL: the fine-tuned model learns what is preferred to what."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor
@@ -15,9 +17,12 @@ from trl import DPOConfig, DPOTrainer
 
 from tasks.config import DpoConfig
 from tasks.device import pick_device
+from tasks.distributed.launch import run_training
+from tasks.distributed.part import Part
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PreferenceData, preference_data
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.sharing import ungathered
 from tasks.finetune.supervised import told_of_cuts
 from tasks.finetune.training import (
     NAMES,
@@ -28,17 +33,16 @@ from tasks.finetune.training import (
     write_history,
 )
 from tasks.models import load_tokenizer, retired_names
-from tasks.preflight import require
 from tasks.preflight.tuning import preflight_preferences
 from tasks.pretrain.models import longest
 from tasks.record import StageRun
 
 MARGIN, ACCURACY = "reward_margin", "reward_accuracy"
+PAIRS = "pairs"
 REWARDS = {"rewards/margins": MARGIN, "rewards/accuracies": ACCURACY}
 LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours in REWARDS.items()}
 
 
-@retired_names()
 def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     """Train `tuned/model` to prefer the chosen to the rejected completions of the train split of `rows`.
 
@@ -46,6 +50,12 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     rows without a preference, for a prompt that leaves no room and for a loss that is not a number,
     RefusedError when a proof of the preflight fails.
     """
+    run_training(prefer, config, run, tuned=tuned, rows=rows)
+
+
+@retired_names()
+def prefer(config: DpoConfig, run: StageRun, part: Part, *, tuned: Path, rows: Path) -> None:
+    """As `dpo`, as the part of one process."""
     device = pick_device(config.device)
     tokenizer = load_tokenizer(tuned / "model")
     run.phase("loading the fine-tuned model")
@@ -55,14 +65,23 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     if told := told_of_cuts(data.every_example, data.max_length, "completions"):
         run.say(told)
     trainer = _trainer(config, run, model, data, device)
-    require(
-        run,
+    part.require(
         config.preflight,
         lambda: preflight_preferences(trainer.model, data, trainer.compute_loss, run.phase),
     )
-    train(trainer, run, config)
+    train(trainer, run, config, part)
+    if part.is_first:
+        _write(config, run, trainer, data, tuned)
+    trainer.accelerator.end_training()
+
+
+def _write(
+    config: DpoConfig, run: StageRun, trainer: "_PairMeanTrainer", data: PreferenceData, tuned: Path
+) -> None:
     run.phase("writing the model")
-    write_model(config, trainer.model, data.template.export(tokenizer), tuned / "model", run.out / "model")
+    write_model(
+        config, trainer.model, data.template.export(data.tokenizer), tuned / "model", run.out / "model"
+    )
     history = History.of(trainer, LOGGED)
     best_step, _ = history.best()
     summary: dict[str, Any] = {
@@ -117,6 +136,10 @@ class _PairMeanTrainer(Resumable, DPOTrainer):
 
     loss_is_scaled_for_ga = True  # by compute_loss, below
 
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._sums = Counter[str]()  # over the pairs of this process since the numbers were last logged
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         """The pairs are tokens already; the parent would tokenize prompts in its own way."""
         return dataset
@@ -124,7 +147,7 @@ class _PairMeanTrainer(Resumable, DPOTrainer):
     def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Tensor]], int]:
         """The micro-batches of a step, and how many pairs they hold together."""
         batches, _ = super().get_batch_samples(*arguments)
-        return batches, sum(map(_pairs, batches))
+        return batches, int(self.sum_over(sum(map(_pairs, batches))))
 
     def compute_loss(
         self,
@@ -133,8 +156,21 @@ class _PairMeanTrainer(Resumable, DPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: int | None = None,
     ) -> Tensor:
-        loss = super().compute_loss(model, inputs, return_outputs)
-        return loss if num_items_in_batch is None else loss * _pairs(inputs) / num_items_in_batch
+        with ungathered(self.accelerator):
+            loss = super().compute_loss(model, inputs, return_outputs)
+        if num_items_in_batch is None:
+            return loss
+        pairs, metrics = _pairs(inputs), self._metrics["train"]
+        self._sums.update({name: metrics[name][-1] * pairs for name in REWARDS} | {PAIRS: pairs})
+        return loss * pairs / num_items_in_batch * self.accelerator.num_processes  # which averages gradients
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # of a step
+            pairs = self.sum_over(self._sums[PAIRS])
+            for name in REWARDS:
+                self._metrics["train"][name] = [self.sum_over(self._sums[name]) / pairs]
+            self._sums.clear()
+        super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         margins = self.margins(self.heeding(self.get_eval_dataloader()))
@@ -157,7 +193,7 @@ class _PairMeanTrainer(Resumable, DPOTrainer):
             chosen, rejected = gained.chunk(2)
             found.append((self.beta * (chosen - rejected)).double().cpu())
         self.model.train(was_training)
-        return torch.cat(found)
+        return torch.cat(gather_object(found))
 
     def _reference(self, inputs: dict[str, Tensor]) -> Tensor:
         if isinstance(self.model, PeftModel):
@@ -177,4 +213,5 @@ def completion_log_probs(model: PreTrainedModel, batch: dict[str, Tensor]) -> Te
 
 
 def _pairs(batch: dict[str, Tensor]) -> int:
-    return len(batch["input_ids"]) // 2
+    """How many pairs of a batch count: none of one without a token to learn (sharing.py)."""
+    return len(batch["input_ids"]) // 2 if batch["completion_mask"].any() else 0

@@ -47,21 +47,23 @@ def predict(
     data: Labelled,
     texts: Sequence[Text],
     heeding: Callable[[Iterable[int]], Iterable[int]] = iter,
+    together: Callable[[Tensor], Tensor] = Tensor.clone,
 ) -> Predictions:
     """Classify at least one text, without dropout; texts of about one length go together.
 
-    The batches are passed through `heeding`, which may raise.
+    The batches are passed through `heeding`, which may raise, or leave some to other processes; `together`
+    adds up the logits (texts, labels) of all.
     """
     was_training = model.training
     model.eval()
     order = sorted(range(len(texts)), key=lambda place: len(texts[place].input_ids))
-    logits = torch.empty(len(texts), len(data.labels))
+    logits = torch.zeros(len(texts), len(data.labels))
     for start in heeding(range(0, len(order), data.batch_size)):
         places = order[start : start + data.batch_size]
         batch = data.collate([texts[place] for place in places])
         logits[places] = logits_of(model, batch).float().cpu()
     model.train(was_training)
-    return Predictions(logits, torch.tensor([text.label for text in texts]))
+    return Predictions(together(logits), torch.tensor([text.label for text in texts]))
 
 
 def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:

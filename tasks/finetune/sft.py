@@ -1,21 +1,24 @@
 """Supervised fine-tuning (SFT) with TRL, on completions or on everything, resumed where it died."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
 from tasks.config import FinetuneConfig
 from tasks.device import pick_device
+from tasks.distributed.launch import run_training
+from tasks.distributed.part import Part
 from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
 from tasks.finetune.data import PLACE, TuningData, sft_data
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.sharing import ungathered
 from tasks.finetune.supervised import told_of_cuts
 from tasks.finetune.training import (
     History,
@@ -26,7 +29,6 @@ from tasks.finetune.training import (
 )
 from tasks.gpt import summed_loss
 from tasks.models import load_tokenizer, use_fused_gelu
-from tasks.preflight import require
 from tasks.preflight.tuning import preflight_finetuning
 from tasks.pretrain.models import longest, require_positions
 from tasks.record import StageRun
@@ -45,6 +47,19 @@ def finetune(
     Raises StageError for a row whose prompt leaves no room for its completion and for a loss that is not a
     number, RefusedError when a proof of the preflight fails.
     """
+    run_training(tune, config, run, base=base, rows=rows, tokens=tokens)
+
+
+def tune(
+    config: FinetuneConfig,
+    run: StageRun,
+    part: Part,
+    *,
+    base: Path,
+    rows: Path,
+    tokens: Path | None = None,
+) -> None:
+    """As `finetune`, as the part of one process."""
     device = pick_device(config.device)
     tokenizer = load_tokenizer(base / "model")
     run.phase("loading the base model")
@@ -57,16 +72,23 @@ def finetune(
         run.say(told)
     trainer = _trainer(config, run, adapted(config, use_fused_gelu(model)), data, device)
     held = _held(data, trainer)
-    require(
-        run,
+    part.require(
         config.preflight,
         lambda: preflight_finetuning(
             trainer.model, held, trainer.compute_loss, run.phase, pretrained_on(tokens)
         ),
     )
-    train(trainer, run, config)
+    train(trainer, run, config, part)
+    if part.is_first:
+        _write(config, run, trainer, data, base)
+    trainer.accelerator.end_training()
+
+
+def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: TuningData, base: Path) -> None:
     run.phase("writing the model")
-    write_model(config, trainer.model, data.template.export(tokenizer), base / "model", run.out / "model")
+    write_model(
+        config, trainer.model, data.template.export(data.tokenizer), base / "model", run.out / "model"
+    )
     history = History.of(trainer)
     examples = data.examples["train"]
     summary = {
@@ -132,26 +154,30 @@ class TokenMeanTrainer(Resumable, SFTTrainer):
     ) -> Any:
         inputs = _for_model(inputs)
         supervised = int((inputs["labels"][:, 1:] != IGNORED).sum())
-        if return_outputs or supervised * model.config.get_text_config().vocab_size > LOGITS:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = supervised_loss(model, inputs) / (num_items_in_batch or max(1, supervised))
+        if return_outputs or supervised * self.model.config.get_text_config().vocab_size > LOGITS:
+            with ungathered(self.accelerator):
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        head = self.model.get_output_embeddings()
+        loss = supervised_loss(model, head, inputs) / (num_items_in_batch or max(1, supervised))
         several = self.args.average_tokens_across_devices and num_items_in_batch is not None
         return loss * self.accelerator.num_processes if several else loss  # which averages the gradients
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        loss = completion_loss(self.model, self.heeding(self.get_eval_dataloader()), self.args.device)
+        batches = self.heeding(self.get_eval_dataloader())
+        loss = completion_loss(self.model, batches, self.args.device, self.sum_over)
         return evaluated(self, {"eval_loss": loss})
 
 
-def supervised_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+def supervised_loss(model: nn.Module, head: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """The summed loss in nats of the supervised tokens of a batch, whose logits alone are computed.
+
+    `head` is the model's, which gives logits; the model may be wrapped.
 
     TRL's own loss computes logits in tiles, and once more for the gradients: that saves memory where they are
     many, and doubles the time of a small model's step.
     """
     labels = batch["labels"][:, 1:]
     supervised = labels != IGNORED
-    head = model.get_output_embeddings()
     only = head.register_forward_pre_hook(lambda _head, given: (given[0][:, :-1][supervised],))
     try:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
@@ -166,8 +192,16 @@ def _for_model(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def completion_loss(model: PreTrainedModel, batches: Iterable[dict[str, Any]], device: torch.device) -> float:
-    """Mean loss over every supervised token of all batches, in nats."""
+def completion_loss(
+    model: PreTrainedModel,
+    batches: Iterable[dict[str, Any]],
+    device: torch.device,
+    sum_over: Callable[[float], float] = float,
+) -> float:
+    """Mean loss over every supervised token of all batches, in nats.
+
+    `sum_over` adds up what several processes have made of theirs.
+    """
     was_training = model.training
     model.eval()
     total, supervised = 0.0, 0
@@ -177,4 +211,4 @@ def completion_loss(model: PreTrainedModel, batches: Iterable[dict[str, Any]], d
         total += summed_loss(model(**inputs, use_cache=False).logits[:, :-1], labels).item()
         supervised += int((labels != IGNORED).sum())
     model.train(was_training)
-    return total / supervised
+    return sum_over(total) / sum_over(supervised)

@@ -21,7 +21,9 @@ from transformers import (
 from tasks.config import TuningConfig
 from tasks.curves import draw_losses
 from tasks.device import warn_of_emulation
+from tasks.distributed.part import PATIENCE
 from tasks.errors import StageError
+from tasks.finetune.sharing import micro_batches
 from tasks.json_files import write_json, write_lines
 from tasks.record import StageRun
 
@@ -50,12 +52,13 @@ def training_arguments(
     every = max(1, math.ceil(steps / config.evaluations))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TRL's own defaults set a name Transformers retires
-        return kind(
+        arguments = kind(
             output_dir=str(run.checkpoint),
             max_steps=steps,
             per_device_train_batch_size=config.batch_size,
             per_device_eval_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.accumulation,
+            gradient_accumulation_steps=micro_batches(config),
+            ddp_timeout=int(PATIENCE.total_seconds()),
             learning_rate=config.learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=round(config.warmup * steps),
@@ -81,6 +84,10 @@ def training_arguments(
             disable_tqdm=True,
             **own,
         )
+    # One process takes one device. Of several visible ones Transformers would make a DataParallel, and
+    # multiply by their number the batch that the steps were counted from; no argument says not to.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def require_finite(name: str, loss: float, step: int) -> None:

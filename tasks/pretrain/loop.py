@@ -6,7 +6,6 @@ states), so a run that was killed ends with the same bits as one that was not.
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tasks.config import PretrainConfig
 from tasks.device import autocast
+from tasks.distributed.part import Part
 from tasks.errors import StageError, StoppedError
-from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.pretrain.checkpoints import Checkpoints
@@ -60,21 +59,15 @@ class StopAsked(Exception):  # noqa: N818 - nothing is wrong
     """The training is to stop where it stands."""
 
 
-Fit = Callable[["Trainer"], None]
-
-
-def train(config: PretrainConfig, run: StageRun, tokens: Path, fit: Fit) -> None:
-    """Prove, train and write the outputs, as one process or as one of those that torchrun started.
-
-    `fit` calls the trainer's own, in whichever thread interruptions leave alone.
-    """
+def train(config: PretrainConfig, run: StageRun, part: Part, *, tokens: Path) -> None:
+    """Prove, train and write the outputs, as one process or as one of those that torchrun started."""
     trainer = Trainer(config, run, tokens)
-    trainer.require_proofs()
+    trainer.require_proofs(part)
     trainer.prepare()
     trainer.resume()
     run.phase("compiling the model, in its first step" if trainer.compiled else "the first step")
-    fit(trainer)
-    if trainer.processes.is_first:
+    part.fit(trainer.fit)
+    if part.is_first:
         run.phase("writing the model, and measuring the machine")
         write_result(trainer)
     trainer.processes.end()
@@ -112,17 +105,14 @@ class Trainer:
     def tokens_per_step(self) -> int:
         return self.sequences * self.config.context
 
-    def require_proofs(self) -> None:
-        """Refuse to train what the preflight finds fault with; the first process proves for all."""
-        if self.processes.is_first:
-            require(
-                self.run,
-                self.config.preflight,
-                lambda: preflight_pretraining(
-                    self.plain, self.tokenizer, self.files, self.config, self.device, self.run.phase
-                ),
-            )
-        self.processes.wait()
+    def require_proofs(self, part: Part) -> None:
+        """Refuse to train what the preflight finds fault with."""
+        part.require(
+            self.config.preflight,
+            lambda: preflight_pretraining(
+                self.plain, self.tokenizer, self.files, self.config, self.device, self.run.phase
+            ),
+        )
 
     def prepare(self) -> None:
         """Make what steps the model."""

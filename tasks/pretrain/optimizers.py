@@ -1,7 +1,7 @@
 """Optimizers: fused AdamW, and Muon for the matrices inside the blocks."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tasks.config import PretrainConfig, TuningConfig
 from tasks.device import multiplies_in_bfloat16
+from tasks.pretrain.fused import Layout, layout_of
 
 # Coefficients of the quintic iteration (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
 # networks"): they drive every singular value to about 1 within five rounds, most of the way in the first.
@@ -40,9 +41,13 @@ def make_optimizers(model: nn.Module, config: PretrainConfig | TuningConfig) -> 
     )
     optimizers: list[torch.optim.Optimizer] = [adamw]
     if hidden:
+        by_layout: dict[Layout | None, list[nn.Parameter]] = {None: []}
+        for name, parameter in hidden.items():
+            by_layout.setdefault(layout_of(model, name), []).append(parameter)
         muon_groups = [
-            {"params": [p for name, p in hidden.items() if parts_of(name) == parts], "parts": parts}
-            for parts in sorted({parts_of(name) for name in hidden})
+            {"params": members, "layout": layout and tuple(layout)}
+            for layout, members in by_layout.items()
+            if members
         ]
         optimizers.append(Muon(muon_groups, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
     for optimizer in optimizers:
@@ -92,17 +97,12 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda found: sum(p.numel() for p in found[1].parameters()))
 
 
-def parts_of(name: str) -> int:
-    """How many matrices stand side by side in one: GPT-2 keeps query, key and value in `c_attn`.
-
-    What other families fuse (BLOOM interleaves the three by head) is orthogonalised as the one it is kept as.
-    """
-    return 3 if name.endswith(".c_attn.weight") else 1
-
-
 @dataclass
 class _Piece:
-    """A matrix to orthogonalise: where its update goes, and its momentum, oriented rows <= columns."""
+    """A matrix to orthogonalise: where its update goes, and its momentum, oriented rows <= columns.
+
+    `turned`: it is the transpose of what it is in the target, (groups, rows of each, columns).
+    """
 
     target: Tensor
     update: Tensor
@@ -114,9 +114,9 @@ class Muon(torch.optim.Optimizer):
 
     The update of a matrix is scaled by 0.2 sqrt(its longer side), so that its elements are as large as
     AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"). Matrices of one shape are
-    orthogonalised as one batch, in bfloat16 where the hardware multiplies in it. A group's `parts` matrices
-    stand side by side in the second dimension of each of its parameters; its `precision` is chosen when the
-    optimizer is made, and is part of its state.
+    orthogonalised as one batch, in bfloat16 where the hardware multiplies in it. A group's `layout` says
+    which matrices each of its parameters holds (fused.py); its `precision` is chosen when the optimizer is
+    made, and is part of its state.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Muon(torch.optim.Optimizer):
             "lr": lr,
             "weight_decay": weight_decay,
             "momentum": momentum,
-            "parts": 1,
+            "layout": None,
             "precision": precision,
         }
         super().__init__(groups, defaults)
@@ -139,20 +139,16 @@ class Muon(torch.optim.Optimizer):
             moving = [p for p in group["params"] if p.grad is not None]
             by_shape: dict[torch.Size, list[_Piece]] = defaultdict(list)
             for parameter, update in zip(moving, self._updates(group, moving), strict=True):
-                pieces = zip(
-                    parameter.chunk(group["parts"], dim=1), update.chunk(group["parts"], dim=1), strict=True
-                )
-                for target, part in pieces:
-                    turned = part.shape[0] > part.shape[1]
-                    oriented = part.t() if turned else part
-                    by_shape[oriented.shape].append(_Piece(target, oriented, turned))
+                for piece in _pieces(parameter, update, group["layout"]):
+                    by_shape[piece.update.shape].append(piece)
             if moving:
                 torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
             for shape, pieces in by_shape.items():
                 step = -group["lr"] * 0.2 * max(shape) ** 0.5
                 orthogonal = orthogonalised(torch.stack([piece.update for piece in pieces]))
                 for piece, direction in zip(pieces, orthogonal, strict=True):
-                    piece.target.add_(direction.t() if piece.turned else direction, alpha=step)
+                    upright = direction.t() if piece.turned else direction
+                    piece.target.add_(upright.reshape(piece.target.shape), alpha=step)
 
     def _updates(self, group: dict[str, Any], moving: list[nn.Parameter]) -> list[Tensor]:
         """Nesterov momentum of every parameter, in the group's precision."""
@@ -166,6 +162,15 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
         return [update.to(getattr(torch, group["precision"])) for update in ahead]
+
+
+def _pieces(parameter: Tensor, update: Tensor, layout: Sequence[Any] | None) -> Iterator[_Piece]:
+    """The matrices that a parameter holds."""
+    whole = Layout(*layout) if layout else Layout(0, 1, (len(parameter),))
+    for target, part in zip(whole.parts(parameter), whole.parts(update), strict=True):
+        matrix = part.flatten(0, 1)
+        turned = matrix.shape[0] > matrix.shape[1]
+        yield _Piece(target, matrix.t() if turned else matrix, turned)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One process or more: what Accelerate and torch.distributed do for the loop.
 
-Several are started by torchrun (tasks/pretrain/launch.py). With one, everything here is what a plain loop
+Several are started by torchrun (tasks/distributed/launch.py). With one, everything here is what a plain loop
 would do.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -26,6 +26,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from tasks.config import PretrainConfig
 from tasks.device import pick_device
+from tasks.distributed.collectives import any_of, sum_over
+from tasks.distributed.part import PATIENCE
 from tasks.pretrain.blocks import Batch
 from tasks.pretrain.optimizers import decoder_blocks
 
@@ -40,7 +42,8 @@ class Processes:
         AcceleratorState._reset_state(reset_partial_state=True)
         on_cpu = pick_device(config.device).type == "cpu"
         # Autocast is the loop's own: Accelerate's would also copy all logits to float32.
-        self._accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+        group = InitProcessGroupKwargs(timeout=PATIENCE)
+        self._accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=[group])
         self._sharded = config.sharding == "fsdp"
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
@@ -105,19 +108,11 @@ class Processes:
 
     def sum(self, number: float) -> float:
         """Over all processes, in float64."""
-        if self.count == 1:
-            return number
-        total = torch.tensor(number, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(total)
-        return total.item()
+        return sum_over(number, self.device)
 
     def any(self, *flags: bool) -> list[bool]:
         """For each flag whether one of the processes has set it."""
-        if self.count == 1:
-            return list(flags)
-        together = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        torch.distributed.all_reduce(together, torch.distributed.ReduceOp.MAX)
-        return [bool(flag) for flag in together.tolist()]
+        return any_of(flags, self.device)
 
     # What a checkpoint holds: whole tensors, whatever they are sharded over
 

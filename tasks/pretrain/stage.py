@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from tasks.config import PretrainConfig
-from tasks.pretrain.launch import launch
+from tasks.distributed.launch import run_training
 from tasks.pretrain.loop import train
 from tasks.record import StageRun
-from tasks.stopping import run_stoppable
 
 
 def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
@@ -16,7 +15,4 @@ def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
     `AutoModelForCausalLM`. Raises StageError for a corpus shorter than the context and for a loss that is
     not a number, RefusedError when a proof of the preflight fails.
     """
-    if config.processes == 1:
-        train(config, run, tokens, lambda trainer: run_stoppable(trainer.fit, run.stop))
-    else:
-        launch(config, run, tokens)
+    run_training(train, config, run, tokens=tokens)

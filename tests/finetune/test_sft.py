@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, T
 from tasks.config import FinetuneConfig
 from tasks.errors import StageError
 from tasks.finetune import sft
-from tasks.finetune.resuming import mark_complete, newest_complete
 from tasks.finetune.sft import TokenMeanTrainer, finetune
 from tasks.finetune.supervised import supervise
 from tasks.rows import load_split, write_rows
@@ -480,18 +479,3 @@ def test_a_killed_process_is_continued_to_the_same_bits(
     assert_same_outputs(run, uninterrupted)
     from_the_start = moment in ("before the first checkpoint", "half of the first checkpoint is written")
     assert (steps[:1] == [1]) == from_the_start
-
-
-def test_a_checkpoint_that_lost_a_file_is_not_continued_from(tmp_path):
-    """A kill while an old checkpoint is removed leaves its marker, and not all of its files."""
-    for step in (2, 4, 10):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        (folder / "model.safetensors").write_text("weights")
-        (folder / "optimizer.pt").write_text("moments")
-        mark_complete(folder)
-    assert newest_complete(tmp_path) == tmp_path / "checkpoint-10"
-    (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
-    (tmp_path / "checkpoint-4" / "model.safetensors").write_text("weig")
-    assert newest_complete(tmp_path) == tmp_path / "checkpoint-2"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from tasks.errors import StageError, StoppedError
 from tasks.gpt import GPT
 from tasks.pretrain import loop
+from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.stage import pretrain
@@ -29,6 +31,7 @@ from tests.pretrain.training import (
     trained,
     until,
 )
+from tests.reading_faults import READING_FAULTS, failing_with, files_of, flip_a_bit
 
 # Of each kind of training: the options, and the tokens that it is given.
 KINDS = {"adamw": SMALL, "muon": MUON_APART}
@@ -38,6 +41,15 @@ KINDS = {"adamw": SMALL, "muon": MUON_APART}
 def uninterrupted(documents, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     return {kind: trained(config, documents, folder / kind) for kind, config in KINDS.items()}
+
+
+@pytest.fixture(scope="module")
+def stopped(documents, tmp_path_factory):
+    """A training that died after its seventh step, with checkpoints of the fourth and the sixth."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(Stopped):
+        trained(SMALL, documents, folder, progress=stopping_after(7))
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -79,7 +91,7 @@ def test_a_lost_momentum_would_be_caught(uninterrupted, documents, tmp_path):
         for moments in state["optimizer"]["state"].values():
             if "momentum" in moments:
                 moments["momentum"].zero_()
-        torch.save(state, path)
+        Checkpoints(path.parent).keep(state["progress"]["step"], state)
     assert not same_outputs(trained(MUON_APART, documents, tmp_path), uninterrupted["muon"])
 
 
@@ -123,40 +135,83 @@ def test_a_damaged_checkpoint_is_left_out(uninterrupted, documents, tmp_path, ca
     steps = []
     run = trained(SMALL, documents, tmp_path, progress=lambda done, *_: steps.append(done))
     assert steps[0] == (continued or 1)
-    assert "cannot be read and is left out" in caplog.text
+    assert "is left out" in caplog.text
     assert same_outputs(run, uninterrupted["adamw"])
 
 
 @pytest.mark.parametrize(
-    "want",
+    "reader",
     [
-        MemoryError(),
-        OSError(errno.EMFILE, "Too many open files"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 6144 bytes"
-        ),
+        "tasks.seals.read_sha256",
+        "tasks.pretrain.checkpoints.torch.load",
+        "pathlib.Path.iterdir",
+        "pathlib.Path.stat",
+        "pathlib.Path.read_bytes",
     ],
-    ids=lambda error: type(error).__name__ + str(getattr(error, "errno", "")),
 )
-def test_a_checkpoint_that_cannot_be_read_for_want_of_something_is_no_damaged_one(
-    uninterrupted, documents, tmp_path, monkeypatch, want
-):
-    """Regression: it was deleted, and the training began again at its first step."""
-    with pytest.raises(Stopped):
-        trained(SMALL, documents, tmp_path, progress=stopping_after(7))
+@pytest.mark.parametrize("error", READING_FAULTS, ids=repr)
+def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(stopped, tmp_path, reader, error):
+    """Pitfalls 32 and 45: it was deleted, and the training began again at its first step."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    before = files_of(tmp_path / "checkpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, failing_with(error))
+        with pytest.raises(StageError, match=r"could not be read .* It is kept as it is") as caught:
+            Checkpoints(tmp_path / "checkpoint").newest()
+    assert (str(error) or "MemoryError") in str(caught.value)
+    assert files_of(tmp_path / "checkpoint") == before
 
-    def load(*_, **options):
-        raise want
 
-    with monkeypatch.context() as patch:
-        patch.setattr("tasks.pretrain.checkpoints.torch.load", load)
-        with pytest.raises(StageError, match=r"for want of .* It is kept as it is"):
+def test_what_could_not_be_read_is_continued_from_when_it_can(stopped, uninterrupted, documents, tmp_path):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.pretrain.checkpoints.torch.load", failing_with(MemoryError()))
+        with pytest.raises(StageError, match="for want of memory"):
             trained(SMALL, documents, tmp_path)
-    assert run_checkpoints(tmp_path) == ["step-000000004.pt", "step-000000006.pt"]
     steps = []
     run = trained(SMALL, documents, tmp_path, progress=lambda done, *_: steps.append(done))
     assert steps[0] == 6
     assert same_outputs(run, uninterrupted["adamw"])
+
+
+@pytest.mark.parametrize("name", ["step-000000006.pt", "best.pt"])
+def test_one_bit_is_damage(stopped, tmp_path, name):
+    """Of a tensor, whose bytes torch reads without a question."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "checkpoint" / name
+    flip_a_bit(path)
+    found = Checkpoints(path.parent).newest()
+    assert (found and found["progress"]["step"]) == (4 if name.startswith("step") else None)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_best_model_whose_writing_was_cut_short_is_the_old_or_the_new(tmp_path, monkeypatch, moment):
+    """A kill between the checksum and the name leaves one of the two, and neither is damaged."""
+    checkpoints, replace = Checkpoints(tmp_path), Path.replace
+    checkpoints.keep_best({"weight": 1})
+    checkpoints.keep(2, {"progress": {"best_loss": 1.0}})
+
+    def dying(path, target):
+        if path.name == "best.part":
+            if moment == "after":
+                replace(path, target)
+            raise Stopped
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    with pytest.raises(Stopped):
+        checkpoints.keep_best({"weight": 2})
+    assert checkpoints.newest() is not None
+    assert checkpoints.best_weights() == {"weight": 1 if moment == "before" else 2}
+
+
+def test_checkpoints_whose_checksums_are_gone_are_kept(stopped, tmp_path):
+    """Nothing proves them damaged."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoint" / "checksums.json").unlink()
+    with pytest.raises(StageError, match=r"checksums.json does not tell of step-000000006.pt"):
+        Checkpoints(tmp_path / "checkpoint").newest()
+    assert run_checkpoints(tmp_path) == ["step-000000004.pt", "step-000000006.pt"]
 
 
 def test_what_was_learnt_before_is_shown_again(uninterrupted, documents, tmp_path):

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tasks.distributed.launch import LAST_LINES, MARK, Told, WorkerTraceback, _listen
 from tasks.errors import RefusedError, StageError, StoppedError
-from tasks.pretrain.launch import LAST_LINES, MARK, Told, WorkerTraceback, _listen, launch
+from tasks.pretrain.stage import pretrain
 from tests.pretrain.training import (
     Stopped,
     changed,
@@ -129,13 +130,13 @@ def test_two_processes_started_by_torchrun_make_the_steps_of_one(documents, tmp_
 @pytest.mark.slow
 def test_an_error_of_a_worker_is_raised_as_it_was(documents, tmp_path):
     with pytest.raises(StageError, match=r"a context of 100000 needs 100001.*lower pretrain\.context"):
-        launch(changed(context=100_000), stage_run_in(tmp_path), documents)
+        trained(changed(context=100_000, processes=2), documents, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_defect_of_a_worker_is_raised_with_its_traceback(tmp_path):
     with pytest.raises(RuntimeError, match="FileNotFoundError in a training process") as caught:
-        launch(changed(), stage_run_in(tmp_path), tmp_path / "nowhere")
+        trained(changed(processes=2), tmp_path / "nowhere", tmp_path)
     assert isinstance(caught.value.__cause__, WorkerTraceback)
     assert "in load_tokens" in str(caught.value.__cause__)
 
@@ -183,7 +184,7 @@ def test_a_launch_that_is_asked_to_stop_before_it_trains_ends_its_workers(docume
     run = stage_run_in(tmp_path)
     run.stop.set()
     with pytest.raises(StoppedError, match="before its first step"):
-        launch(changed(processes=2, steps=100_000, eval_every=100_000), run, documents)
+        pretrain(changed(processes=2, steps=100_000, eval_every=100_000), run, tokens=documents)
     assert run_checkpoints(tmp_path) == []
     assert workers_of(tmp_path) == []
 

@@ -1,17 +1,12 @@
 """Several processes: the same steps as one, the same bits after a kill, errors as they were raised."""
 
-import os
 import signal
-import socket
-from contextlib import suppress
 
 import pytest
 import torch
 
-from tasks.errors import StoppedError
-from tasks.pretrain import speed
 from tasks.pretrain.blocks import Batch
-from tasks.pretrain.loop import Trainer, micro_batches, train
+from tasks.pretrain.loop import micro_batches, train
 from tasks.pretrain.models import build_model
 from tasks.tokens import load_tokens
 from tests.pretrain.training import (
@@ -19,61 +14,25 @@ from tests.pretrain.training import (
     curve,
     run_checkpoints,
     same_outputs,
-    stage_run_in,
     summary_of,
     trained,
     weights_in,
 )
+from tests.together import Together
 
 WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart"}
-
-
-def part(rank, count, port, config, tokens, folder, last_step, asked):
-    """What torchrun would have one of its processes do."""
-    torch.set_num_threads(1)
-    speed.MATRIX_SIDE["cpu"] = 64
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-
-    def until(done, *_):
-        if done == last_step and not asked:
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif done == last_step and rank == 1:  # one of them is enough
-            run.stop.set()
-
-    run = stage_run_in(folder, progress=until)
-    with suppress(StoppedError):
-        train(config, run, tokens, Trainer.fit)
 
 
 @pytest.fixture
 def together(forked):
     """A function that trains in several processes, and returns the run and their exit statuses."""
-    started = []
+    processes = Together(forked)
 
     def run(config, tokens, folder, last_step=None, asked=False):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        for rank in range(config.processes):
-            arguments = (rank, config.processes, port, config, tokens, folder, last_step, asked)
-            started.append(forked.Process(target=part, args=arguments))
-            started[-1].start()
-        for process in started[-config.processes :]:
-            process.join(60)
-        return stage_run_in(folder), [process.exitcode for process in started[-config.processes :]]
+        return processes(train, config, {"tokens": tokens}, folder, last_step, asked)
 
     yield run
-    for process in started:
-        if process.is_alive():
-            process.kill()
-            process.join()
+    processes.end()
 
 
 def assert_same_training(several, one):

@@ -1,4 +1,4 @@
-"""One of several training processes: `torchrun -m tasks.pretrain.worker JOB` (see launch.py)."""
+"""A process of a training on several: `torchrun -m tasks.distributed.worker JOB TASK` (see launch.py)."""
 
 import json
 import os
@@ -6,20 +6,25 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-from tasks.config import PretrainConfig
+import torch
+
+from tasks import errors
+from tasks.device import pick_device
+from tasks.distributed.launch import RelayedRun, tell
+from tasks.distributed.part import Checking, ChecksDone, Part, Share
 from tasks.errors import StoppedError, TouchstoneError
-from tasks.pretrain.launch import RelayedRun, tell
-from tasks.pretrain.loop import Trainer, train
 from tasks.record import StageRun, no_progress, say_nothing
 
 
-def main(job_file: str) -> None:
-    """Train as this process's part of the job; only the first one tells how it goes."""
+def main(job_file: str, task: str) -> None:
+    """Make the checks of the job, or train as this process's part of it; only the first tells how it goes."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     stop = threading.Event()
     threading.Thread(target=_heed_the_launcher, args=(stop,), daemon=True).start()
-    first = os.environ["RANK"] == "0"
+    first = task == "check" or os.environ["RANK"] == "0"
     run = (RelayedRun if first else StageRun)(
         out=Path(job["out"]),
         aside=Path(job["aside"]),
@@ -31,9 +36,9 @@ def main(job_file: str) -> None:
         fingerprints=job["fingerprints"],
     )
     try:
-        train(PretrainConfig.model_validate(job["config"]), run, Path(job["tokens"]), _fit)
+        work(job, task, run, first)
     except TouchstoneError as error:
-        tell("error", type=type(error).__name__, message=str(error))
+        tell("error", type=_known_type(error), message=str(error))
         sys.exit(
             0 if isinstance(error, StoppedError) else error.exit_status
         )  # torchrun would kill the others
@@ -43,9 +48,26 @@ def main(job_file: str) -> None:
         sys.exit(1)
 
 
-def _fit(trainer: Trainer) -> None:
-    tell("fit")  # from now on it can be stopped
-    trainer.fit()
+def work(job: dict[str, Any], task: str, run: StageRun, first: bool) -> None:
+    """Do a task of the job, as this process's part of it. Raises what the training raises."""
+    config = resolve_name(job["settings"]).model_validate(job["config"])
+    inputs = {name: Path(folder) for name, folder in job["inputs"].items()}
+    if task == "check":
+        config = config.model_copy(update={"processes": 1})
+        part: Part = Checking(Path(job["report"]))
+    else:
+        if pick_device(config.device).type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what a device without a number means here
+        part = Share(first, lambda: tell("fit"))
+    try:
+        resolve_name(job["train"])(config, run, part, **inputs)
+    except ChecksDone:
+        return
+
+
+def _known_type(error: TouchstoneError) -> str:
+    """The name of the nearest class of `tasks.errors` that the error is of; the launcher raises that one."""
+    return next(kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
 
 
 def _tell_text(text: str) -> None:
@@ -71,4 +93,4 @@ def _heed_the_launcher(stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

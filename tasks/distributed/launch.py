@@ -1,23 +1,31 @@
-"""Training on several processes: torchrun starts them, and what the first one tells is told on here."""
+"""A training in one process or several: torchrun starts those, and what the first tells is passed on."""
 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks import errors
-from tasks.config import PretrainConfig
+from tasks.device import pick_device
+from tasks.distributed.part import Alone
 from tasks.errors import StageError, StoppedError
+from tasks.preflight import require
+from tasks.preflight.report import Report
 from tasks.record import StageRun
 from tasks.stopping import begin, is_stoppable, run_stoppable
+
+WORKER = "tasks.distributed.worker"
 
 MARK = "\x1e"  # before a line of ours among what workers print
 LAST_LINES = 30
@@ -25,37 +33,62 @@ LAST_LINES = 30
 FIRST_SIGNAL = re.compile(r"Root Cause.*exitcode *: -\d+ \(pid: \d+\) +\((\w+)\)", re.DOTALL)
 
 
-def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
-    """Run `tasks.pretrain.worker` as `config.processes` processes and wait for them.
+Train = Callable[..., None]
+"""A training: called with its configuration, run and part, and the folder of each input by name."""
 
+
+def run_training(train: Train, config: Any, run: StageRun, **inputs: Path | None) -> None:
+    """Run `train` in this process, or in `config.processes` of them that torchrun starts.
+
+    Several processes find the checks made, by a process of its own that is gone before they are started.
     Raises the error that a worker raised; StageError with the last lines printed when one died.
     """
+    if config.processes == 1:
+        train(config, run, Alone(run), **inputs)
+        return
+    _require_devices(config)
     job = {
+        "train": f"{train.__module__}:{train.__qualname__}",
+        "settings": f"{type(config).__module__}:{type(config).__qualname__}",
         "config": config.model_dump(mode="json"),
         "out": str(run.out),
         "aside": str(run.aside),
         "checkpoint": str(run.checkpoint),
         "fingerprints": dict(run.fingerprints),
-        "tokens": str(tokens),
+        "inputs": {name: str(folder) for name, folder in inputs.items() if folder},
+        "report": str(run.checkpoint / "checks.json"),
     }
     path = run.checkpoint / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run"),
-        *("--standalone", "--nproc-per-node", str(config.processes)),
-        *("-m", "tasks.pretrain.worker", str(path)),
-    ]
-    root = Path(__file__).resolve().parents[2]
-    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
-    told = Told()
-    run_stoppable(lambda: _run(command, environment, run, told), run.stop, begun=False)
-    printed = "\n".join(told.printed)
-    if killed := FIRST_SIGNAL.search(printed):
+    require(run, config.preflight, lambda: _checked(job, path, run))
+    _work("train", path, config.processes, run)
+
+
+def _require_devices(config: Any) -> None:
+    """Raise StageError where a process would have to share its GPU with another."""
+    if pick_device(config.device).type == "cuda" and torch.cuda.device_count() < config.processes:
         raise StageError(
-            f"a training process was ended by {killed[1]}. The kernel sends SIGKILL when memory runs out: if "
-            "nobody did, lower pretrain.batch_size"
+            f"processes is {config.processes}, and torch sees {torch.cuda.device_count()} CUDA devices; each "
+            "process takes one. Lower processes, or make more devices visible"
+        )
+
+
+def _checked(job: Mapping[str, Any], path: Path, run: StageRun) -> Report:
+    _work("check", path, 1, run)
+    return Report.from_json(json.loads(Path(job["report"]).read_bytes()))
+
+
+def _work(task: str, job: Path, count: int, run: StageRun) -> None:
+    """Start the workers for a task ("check" or "train") and wait until they have ended."""
+    told = Told()
+    run_stoppable(
+        lambda: _run(_command(task, job, count), _environment(count), run, told), run.stop, begun=False
+    )
+    if told.status < 0 or (found := FIRST_SIGNAL.search("\n".join(told.printed))):
+        killed = signal.Signals(-told.status).name if told.status < 0 else found[1]
+        raise StageError(
+            f"a training process was ended by {killed}. The kernel sends SIGKILL when memory runs out: if "
+            "nobody did, lower batch_size"
         ) from told.failure  # what the others told of is that it was gone
     if told.failure is not None:
         raise told.failure
@@ -64,6 +97,21 @@ def launch(config: PretrainConfig, run: StageRun, tokens: Path) -> None:
             f"a training process ended with status {told.status}; the last it printed: "
             + " | ".join(told.printed)
         )
+
+
+def _command(task: str, job: Path, count: int) -> list[str]:
+    """One process is started as it is, so that it belongs to no group."""
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"]
+    started = torchrun if task == "train" else []
+    return [sys.executable, "-m", *started, WORKER, str(job), task]
+
+
+def _environment(count: int) -> dict[str, str]:
+    root = Path(__file__).resolve().parents[2]
+    paths = [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    return environment
 
 
 @dataclass
@@ -77,7 +125,7 @@ class Told:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], run: StageRun, told: Told) -> None:
-    """Start torchrun and listen until it has ended. Raises StoppedError when the run was asked to stop."""
+    """Start the workers and listen until they have ended. Raises StoppedError when asked to stop."""
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # a byte asks the workers to stop; its end tells that this process is gone
@@ -92,7 +140,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], run: StageRun, 
         try:
             _listen(process, run, told)
         except BaseException:
-            process.terminate()  # torchrun ends its workers
+            process.terminate()  # torchrun ends those it started
             raise
     told.status = process.returncode
     if run.stop.is_set() and told.failure is None and told.status:
