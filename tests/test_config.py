@@ -50,7 +50,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         *(
             f"{config}.{name}"
             for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
-            for name in ("checkpoint_every", "device", "gradient_checkpointing")
+            for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",

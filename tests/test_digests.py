@@ -14,11 +14,11 @@ TEXT = b"a corpus " * 100
 @pytest.fixture
 def reads(monkeypatch, tmp_path):
     """What is read, with files of any size large, and old enough at once."""
-    read, found = digests._read, []
+    read, found = digests.read_sha256, []
     monkeypatch.setattr(digests, "LARGE", 1)
     monkeypatch.setattr(digests, "SETTLED", -1)
     monkeypatch.setattr(digests, "home", lambda: tmp_path / "home")
-    monkeypatch.setattr(digests, "_read", lambda path: found.append(path.name) or read(path))
+    monkeypatch.setattr(digests, "read_sha256", lambda path: found.append(path.name) or read(path))
     return found
 
 
@@ -79,14 +79,14 @@ def test_nothing_is_kept_of_a_file_that_was_written_a_moment_ago(reads, file, mo
 
 
 def test_nothing_is_kept_of_a_file_that_is_written_while_it_is_read(reads, file, monkeypatch):
-    read = digests._read
+    read = digests.read_sha256
 
     def written_meanwhile(path):
         digest = read(path)
         path.write_bytes(TEXT * 2)
         return digest
 
-    monkeypatch.setattr(digests, "_read", written_meanwhile)
+    monkeypatch.setattr(digests, "read_sha256", written_meanwhile)
     assert sha256_of(file) == sha(TEXT)
     assert sha256_of(file) == sha(TEXT * 2)
 

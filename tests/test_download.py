@@ -831,7 +831,7 @@ def test_a_local_file_is_read_once_to_be_copied_and_its_copy_not_at_all(run, tmp
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.txt").write_bytes(BODY)
     (tmp_path / "b.txt").write_bytes(BODY)
-    monkeypatch.setattr("tasks.digests._read", None)
+    monkeypatch.setattr("tasks.digests.read_sha256", None)
     download(config({"path": tmp_path / "corpus"}, {"path": tmp_path / "b.txt"}), run)
     assert contents(run.out) == {"corpus/a.txt": BODY, "b.txt": BODY}
 

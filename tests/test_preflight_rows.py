@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig, PreflightConfig, PretrainConfig
@@ -10,6 +11,7 @@ from tasks.gpt import GPT, GPTConfig
 from tasks.preflight.stage import preflight
 from tasks.rows import SPLITS, write_rows
 from tasks.tokenize import characters
+from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
 
 LETTERS = characters(["abcdefghijklmnopqrstuvwxyz <|>\n"])
 PROMPT = len("<|user|>\n<|end|>\n<|assistant|>\n")  # of phi3, without the words
@@ -39,11 +41,22 @@ def text_of(place, **changed):
     return {"id": place, "text": f"{'abcdefghijkl'[place] * 3} words", "label": "ab"[place % 2]} | changed
 
 
+def write_tokens(folder, ids, end_token, vocab_size):
+    """The files of a corpus of one document."""
+    stream = np.array([*ids, end_token], dtype=np.uint16)
+    facts = {"dtype": "uint16", "vocab_size": vocab_size, "end_token": end_token}
+    (folder / FACTS).write_text(json.dumps(facts))
+    for split, own in (("train", stream), ("validation", stream[:0])):
+        own.tofile(token_path(folder, split))
+        np.array([len(own)] if len(own) else [], dtype=END_OFFSET).tofile(ends_path(folder, split))
+
+
 @pytest.fixture
 def proved(tmp_path, stage_run):
     """Run the stage on rows, before there is a model, or on a base; `changed` is by a row's place."""
     tokens = tmp_path / "tokens"
     LETTERS.save_pretrained(tokens / "tokenizer")
+    write_tokens(tokens, list(range(20)), LETTERS.eos_token_id, len(LETTERS))
 
     def prove(configs, rows, context=CONTEXT, base=None, **watching):
         folder = tmp_path / "rows"
@@ -132,3 +145,11 @@ def test_the_context_is_that_of_the_base_where_there_is_one(proved, tmp_path):
     proved(PROFILES["finetune"], rows)
     with pytest.raises(StageError, match=r"finetune: row 4 cannot be trained on: .* so max_length 48 leaves"):
         proved(PROFILES["finetune"], rows, base=tmp_path / "base")
+
+
+def test_a_test_row_that_stands_in_the_corpus_is_refused_before_pretraining(proved, tmp_path):
+    rows = rows_of("finetune", 9, instruction="the quick brown fox jumps over")
+    ids = LETTERS("and then the quick brown fox jumps over it")["input_ids"]
+    write_tokens(tmp_path / "tokens", ids, LETTERS.eos_token_id, len(LETTERS))
+    with pytest.raises(RefusedError, match=r"corpus holds no tested row .test row 9, its prompt."):
+        proved(PROFILES["finetune"], rows)
