@@ -45,6 +45,7 @@ PRETRAINING = (
     "pretrain",
 )  # what a base model that is taken over needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
+ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
 
@@ -194,6 +195,14 @@ class Profile(StageConfig):
             dpo=self.dpo,
             classify=self.classify if self.labelled else None,
         )
+
+    def with_commits(self) -> Self:
+        """The profile with the commits that its models and data sets of the hub are now."""
+        from tasks.hub import pinned
+
+        running = {*self.stages(), *DOWNLOADS}
+        found = {name: getattr(self, name) for name in ON_HUB if name in running}
+        return self.model_copy(update={name: pinned(own) for name, own in found.items() if own})
 
     def _idle(self) -> set[str]:
         """The stages' settings that nothing is done with."""

@@ -77,7 +77,7 @@ def pipeline(
     """
     started = time.monotonic()
     try:
-        loaded = _loaded(profile, overrides, mirror)
+        loaded = _loaded(profile, overrides, mirror).with_commits()
         again = stages_to_refresh(refresh, loaded.stages())
         load_secrets()
         if loaded.instructions:

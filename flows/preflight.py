@@ -34,6 +34,7 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""
     started = time.monotonic()
     try:
+        profile = profile.with_commits()
         settings = profile.model_dump(mode="json")
         with pipeline_run(profile.name, settings, refresh, "preflight", reuse=profile.reuse) as chain:
             made = prepare(chain, profile)

@@ -9,11 +9,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from flows.config import Profile
 from flows.stages import stage_fingerprints
 from tasks.base import ENDPOINT, base
-from tasks.config import BaseConfig
+from tasks.config import BaseConfig, DownloadConfig, PretrainConfig, TokenizeConfig
 from tasks.errors import StageError
 from tasks.gpt import GPT, GPTConfig
+from tasks.hub import pinned
 from tasks.manifest import sha256_of_tree
 from tasks.models import load_model
 from tasks.tokenize import train_bpe
@@ -188,3 +190,57 @@ def test_a_model_of_the_hub_is_taken_at_the_commit_of_its_revision(hub, folder, 
 
 def json_reply(value):
     return Reply(json.dumps(value).encode(), etag=None, headers={"Content-Type": "application/json"})
+
+
+# What a branch of the hub is now
+
+
+def test_pitfall_31_a_branch_of_the_hub_is_made_the_commit_that_it_is(hub):
+    for kind in ("models", "datasets"):
+        hub.on(f"/api/{kind}/owner/story/revision/main", json_reply({"id": "owner/story", "sha": COMMIT}))
+        hub.on(f"/api/{kind}/owner/story/revision/v2", json_reply({"id": "owner/story", "sha": "b" * 40}))
+    story = {"model": "owner/story"}
+    assert pinned(BaseConfig(**story)).revision == COMMIT
+    assert pinned(BaseConfig(**story, revision="v2")).revision == "b" * 40
+    assert pinned(PretrainConfig(**story, weights="pretrained")).revision == COMMIT
+    assert pinned(TokenizeConfig(kind="hf", name="owner/story")).revision == COMMIT
+    (source,) = pinned(DownloadConfig.model_validate({"sources": [{"dataset": "owner/story"}]})).sources
+    assert source.revision == COMMIT
+    profile = Profile.model_validate(
+        {"name": "p", "base": story, "instructions": {"sources": [{"dataset": "owner/story"}]}}
+    ).with_commits()
+    assert profile.base.revision == profile.instructions.sources[0].revision == COMMIT
+
+
+def test_what_the_hub_does_not_decide_is_not_asked_for(hub, folder, tmp_path):
+    configs = [
+        BaseConfig(model=str(folder)),
+        BaseConfig(model="models:/mine@champion"),
+        BaseConfig(model="owner/story", revision=COMMIT),
+        BaseConfig(model="owner/story", mirror=str(folder.parent.parent)),
+        PretrainConfig(),
+        TokenizeConfig(),
+        TokenizeConfig(kind="hf", name=str(folder)),
+        DownloadConfig.model_validate(
+            {"sources": [{"made": "skills"}, {"dataset": "a/b", "sha256": "0" * 64}]}
+        ),
+        DownloadConfig.model_validate({"sources": [{"dataset": "a/b"}], "mirror": str(tmp_path)}),
+    ]
+    assert [pinned(config) for config in configs] == configs
+    assert hub.requests == []
+
+
+def test_a_hub_that_does_not_answer_leaves_the_copy_of_this_machine_or_an_error(
+    hub, tmp_path, monkeypatch, caplog
+):
+    hub.on("/api/models/owner/story/revision/main", Reply(status=404))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        StageError, match=r"the model owner/story \(main\) could not be had .* a commit of 40"
+    ):
+        pinned(BaseConfig(model="owner/story"))
+    refs = tmp_path / "models--owner--story" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    assert pinned(BaseConfig(model="owner/story")).revision == COMMIT
+    assert f"the copy of this machine is taken, of commit {COMMIT}" in caplog.text
