@@ -60,8 +60,8 @@ def new_classifier(
     known = model.get_input_embeddings().num_embeddings
     if (ids := id_count(tokenizer)) > known:
         raise StageError(
-            f"the base knows {known} tokens, its tokenizer has {ids}: it is another model's. Give the base with "
-            "its own tokenizer"
+            f"the base knows {known} tokens, its tokenizer has {ids}: it is another model's. Give the base "
+            "with its own tokenizer"
         )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     generator = torch.Generator().manual_seed(seed)
