@@ -18,6 +18,7 @@ from tasks.outputs import OUTPUT, fetch
 from tasks.proxies import require_way_to_hub
 from tasks.record import StageRun
 from tasks.registered import Registered, as_fingerprinted, intact
+from tasks.tokens import id_count
 from tasks.tracking import set_tags
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -126,7 +127,7 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
 
 
 def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
-    """Save the tokenizer, with its end token as padding where it has none; returns its size."""
+    """Save the tokenizer, with its end token as padding where it has none; returns how many ids it has."""
     try:
         tokenizer = load_tokenizer(folder)
     except (OSError, ValueError) as error:
@@ -136,7 +137,7 @@ def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(out)
-    return len(tokenizer)
+    return id_count(tokenizer)
 
 
 def _proved(config: BaseConfig, folder: Path, vocabulary: int) -> int:

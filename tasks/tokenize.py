@@ -39,13 +39,14 @@ from tasks.corpus import (
 )
 from tasks.duplicates import Groups, join_near_duplicates
 from tasks.errors import StageError
+from tasks.first_tokens import first_bytes
 from tasks.json_files import write_lines
 from tasks.manifest import require_unaltered
 from tasks.proxies import require_way_to_hub
 from tasks.reading import read_text, short
 from tasks.record import StageRun
 from tasks.rows import texts_of
-from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
+from tasks.tokens import END_OFFSET, FACTS, ends_path, id_count, token_path
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -97,18 +98,18 @@ def tokenize(
     if config.kind == "hf":
         require_unaltered("tokenize.name", Path(config.name), run.fingerprints.get("tokenizer"))
     tokenizer.save_pretrained(run.out / "tokenizer")
-    run.log_metrics({"vocab_size": len(tokenizer)})
+    run.log_metrics({"vocab_size": id_count(tokenizer)})
     training = training_lengths(measures, config)
     parts = split_parts(pieces(), measures.lengths, training)
     facts: dict[str, object] = {
-        "dtype": np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32).name,
-        "vocab_size": len(tokenizer),
+        "dtype": np.dtype(np.uint16 if id_count(tokenizer) <= 2**16 else np.uint32).name,
+        "vocab_size": id_count(tokenizer),
         "end_token": tokenizer.eos_token_id,
         "documents": len(measures.lengths),
         "set_aside": set_aside,
     }
     long_words: list[Part] = []
-    done, started = 0, time.monotonic()
+    done, started, first = 0, time.monotonic(), first_bytes(tokenizer)
     with ExitStack() as files:
         splits = {
             name: files.enter_context(SplitWriter(run.out, name, facts["dtype"], facts["end_token"]))
@@ -117,13 +118,19 @@ def tokenize(
         for batch in encode(tokenizer, parts):
             for part, ids in batch:
                 size = len(part.text.encode())
-                splits[part.split].add(ids, size, part.ends)
+                split = splits[part.split]
+                split.add(ids, size, part.ends, first(ids, part.text) if split.begins else 0)
                 done += size
                 long_words += [part] if part.half_a_word else []
             rate = done / max(time.monotonic() - started, 1e-9) / 1e6
             run.progress(done, measures.bytes, "bytes", f"encoding, {rate:.1f} MB/s")
     for name, split in splits.items():
-        facts[name] = {"tokens": split.tokens, "bytes": split.bytes, "documents": split.documents}
+        facts[name] = {
+            "tokens": split.tokens,
+            "bytes": split.bytes,
+            "documents": split.documents,
+            "unpredicted_bytes": split.unpredicted,
+        }
         run.log_metrics({f"{name}_tokens": split.tokens})
     _tell_long_words(long_words, documents, run)
     (run.out / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -203,14 +210,23 @@ class SplitWriter:
         self._dtype = np.dtype(dtype)
         self._end_token = end_token
         self.tokens = self.bytes = self.documents = 0
+        self.begins = True
+        """Whether what is added next is the beginning of a document."""
+        self.unpredicted: dict[str, int] = {}
+        """Bytes of text whose token nothing predicts: the first of the stream, or of each document apart."""
 
-    def add(self, ids: Sequence[int], size: int, ends: bool) -> None:
-        """`ids` of `size` bytes of text; `ends`: the end token follows."""
+    def add(self, ids: Sequence[int], size: int, ends: bool, first: int = 0) -> None:
+        """`ids` of `size` bytes of text, `first` of them the first token's; `ends`: the end token follows."""
         tokens, offsets = self._files
+        if self.begins and (len(ids) or ends):
+            self.unpredicted.setdefault("joined", first)
+            self.unpredicted["apart"] = self.unpredicted.get("apart", 0) + first
+            self.begins = False
         tokens.write(np.array([*ids, self._end_token] if ends else ids, dtype=self._dtype).tobytes())
         self.tokens += len(ids) + ends
         self.bytes += size
         self.documents += ends
+        self.begins |= ends
         if ends:
             offsets.write(np.array(self.tokens, dtype=END_OFFSET).tobytes())
 

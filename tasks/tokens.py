@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 FACTS = "tokens.json"
 END_OFFSET = np.dtype("<u8")
@@ -36,6 +37,14 @@ class TokenFiles:
     facts: dict[str, Any]
     train: Split
     validation: Split
+
+
+def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the largest id of a tokenizer's vocabulary: it has fewer tokens where ids are left out.
+
+    This many rows an embedding needs, and this is what a type of numbers has to reach.
+    """
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def token_path(folder: Path, split: str) -> Path:

@@ -15,8 +15,8 @@ import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, ByT5Tokenizer
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 import tasks.reading
 import tasks.tokenize
@@ -24,12 +24,14 @@ from tasks.config import DownloadConfig, TokenizeConfig
 from tasks.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Part
 from tasks.download import fingerprints
 from tasks.errors import StageError
+from tasks.first_tokens import first_bytes
 from tasks.manifest import sha256_of_tree
 from tasks.preflight.splits import documents_apart
 from tasks.record import Stage, stage_key
 from tasks.rows import write_rows
 from tasks.tokenize import (
     END,
+    EVERY_CHARACTER,
     PAD,
     SplitWriter,
     characters,
@@ -643,14 +645,15 @@ def test_the_token_files_hold_what_the_facts_say(corpus, stage_run):
     text = "ä" * 90 + "ö" * 10
     run = stage_run()
     tokenize(TokenizeConfig(kind="char"), run, corpus=corpus(a__txt=text))
+    first = {"joined": 2, "apart": 2}
     assert json.loads((run.out / "tokens.json").read_text()) == {
         "dtype": "uint16",
         "vocab_size": 5,
         "end_token": 0,
         "documents": 1,
         "set_aside": 0,
-        "train": {"tokens": 91, "bytes": 180, "documents": 1},
-        "validation": {"tokens": 11, "bytes": 20, "documents": 1},
+        "train": {"tokens": 91, "bytes": 180, "documents": 1, "unpredicted_bytes": first},
+        "validation": {"tokens": 11, "bytes": 20, "documents": 1, "unpredicted_bytes": first},
     }
     assert (run.out / "train.bin").stat().st_size == 91 * 2
     assert tokens_of(run, "train") == [3] * 90 + [0]
@@ -679,6 +682,65 @@ def test_pitfall_20_bytes_are_counted_on_the_text_not_on_its_tokens(corpus, stag
         tokens_of(run, "validation")
     ).split(END)
     assert sorted(filter(None, whole)) == documents
+
+
+def byte_fallback():
+    """As SentencePiece's: a space is part of a word, and what is unknown is spelled in bytes."""
+    words = [END, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words += ["▁", "a", "b", "c", "ab", "▁ab"]
+    vocab = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocab, merges=[("a", "b"), ("▁", "ab")], byte_fallback=True, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+def word_pieces():
+    words = [END, "[UNK]", "naïve", "##ly", "so"]
+    tokenizer = Tokenizer(models.WordPiece({w: n for n, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+@pytest.mark.parametrize(
+    ("make", "text", "size"),
+    [
+        (lambda: train_bpe(["x"], 258), "€ and", 1),  # a byte of three
+        (lambda: train_bpe(["naive " * 9], 265), "naive naive", 5),
+        (lambda: characters(["€ab"]), "€ab", 3),
+        (lambda: characters(["ab"]), "€ab", 3),  # an unknown character
+        (byte_fallback, "€", 0),  # a space that was put before it
+        (byte_fallback, "ab c", 2),
+        (word_pieces, "NAÏVELY so", 6),
+        (word_pieces, "学而时习之 so", 15),  # a word that is unknown as a whole
+        (word_pieces, "学" * 5000 + " so", 15000),
+        (lambda: train_bpe(["x"], 258), "", 0),
+    ],
+)
+def test_the_bytes_of_a_first_token_are_counted(make, text, size):
+    tokenizer = make()
+    (ids,) = tokens_in(tokenizer, [text]) if text else [[]]
+    assert first_bytes(tokenizer)(ids, text) == size
+
+
+def test_a_vocabulary_with_gaps_is_counted_to_its_largest_id(corpus, stage_run, tmp_path):
+    """Regression: 5 tokens fit into two bytes, and their ids did not."""
+    vocab = {END: 0, "<|unk|>": 1, "a": 70_000, "b": 70_001, "c": 131_072}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token="<|unk|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, unk_token="<|unk|>")
+    fast.save_pretrained(tmp_path / "gaps")
+    run = stage_run()
+    config = TokenizeConfig(kind="hf", name=str(tmp_path / "gaps"), validation=0)
+    tokenize(config, run, corpus=corpus(a__txt="abcab"))
+    facts = json.loads((run.out / "tokens.json").read_text())
+    assert (facts["dtype"], facts["vocab_size"]) == ("uint32", 131_073)
+    assert tokens_of(run, "train") == [70_000, 70_001, 131_072, 70_000, 70_001, 0]
 
 
 def test_a_vocabulary_that_two_bytes_cannot_count_gets_four(corpus, stage_run):

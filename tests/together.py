@@ -19,19 +19,23 @@ def run_in(folder, **watching):
     )
 
 
-def _part(rank, port, train, config, inputs, folder, last_step, asked):
-    """What torchrun would have one of its processes do."""
-    torch.set_num_threads(1)
-    speed.MATRIX_SIDE["cpu"] = 64
-    count = str(config.processes)
+def as_rank(rank, count, port):
+    """Take this process for one of those that torchrun starts."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": count,
-        "LOCAL_WORLD_SIZE": count,
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+
+
+def _part(rank, train, config, inputs, folder, last_step, asked, port):
+    """What torchrun would have one of its processes do."""
+    torch.set_num_threads(1)
+    speed.MATRIX_SIDE["cpu"] = 64
+    as_rank(rank, config.processes, port)
 
     def until(done, *_):
         if done == last_step and not asked:
@@ -45,7 +49,7 @@ def _part(rank, port, train, config, inputs, folder, last_step, asked):
 
 
 class Together:
-    """Trains in forked processes, and ends those that are left."""
+    """Forks processes that work together, and ends those that are left."""
 
     def __init__(self, forked):
         self.forked = forked
@@ -53,18 +57,23 @@ class Together:
 
     def __call__(self, train, config, inputs, folder, last_step=None, asked=False):
         """The run, and the exit status of each process; killed after a step, or one of them asked to stop."""
+        arguments = [
+            (rank, train, config, inputs, folder, last_step, asked) for rank in range(config.processes)
+        ]
+        return run_in(folder), self.start(_part, arguments)
+
+    def start(self, target, arguments):
+        """A process for each of the arguments, and a port for them behind; their exit statuses."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        own = []
-        for rank in range(config.processes):
-            arguments = (rank, port, train, config, inputs, folder, last_step, asked)
-            own.append(self.forked.Process(target=_part, args=arguments))
-            own[-1].start()
+        own = [self.forked.Process(target=target, args=(*each, port)) for each in arguments]
         self.started += own
         for process in own:
+            process.start()
+        for process in own:
             process.join(60)
-        return run_in(folder), [process.exitcode for process in own]
+        return [process.exitcode for process in own]
 
     def end(self):
         for process in self.started:

@@ -13,6 +13,7 @@ from tasks.config import ClassifyConfig
 from tasks.errors import StageError
 from tasks.finetune.adapters import adapted
 from tasks.pretrain.optimizers import decoder_blocks
+from tasks.tokens import id_count
 
 
 def new_classifier(
@@ -57,10 +58,10 @@ def new_classifier(
             "that was saved by Transformers"
         )
     known = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > known:
+    if (ids := id_count(tokenizer)) > known:
         raise StageError(
-            f"the base knows {known} tokens, its tokenizer has {len(tokenizer)}: it is another model's. Give "
-            "the base with its own tokenizer"
+            f"the base knows {known} tokens, its tokenizer has {ids}: it is another model's. Give the base "
+            "with its own tokenizer"
         )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     generator = torch.Generator().manual_seed(seed)

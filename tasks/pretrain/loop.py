@@ -239,7 +239,7 @@ class Trainer:
         self.run.phase("evaluating")
         loss, predicted = self.validation_loss()
         self._require_finite("validation", loss)
-        per_byte = loss * predicted / math.log(2) / self.files.facts["validation"]["bytes"]
+        per_byte = loss * predicted / math.log(2) / self.predicted_bytes()
         self._remember(
             {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
         )
@@ -255,6 +255,13 @@ class Trainer:
                 self.progress.without_best = 0
             self.progress.best_loss = min(loss, self.progress.best_loss)
             self._keep_best()
+
+    def predicted_bytes(self) -> int:
+        """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
+        facts = self.files.facts["validation"]
+        if (size := facts["bytes"] - facts["unpredicted_bytes"][self.config.documents]) < 1:
+            raise StageError("the validation split has no text to predict: its documents are one token long")
+        return size
 
     @torch.no_grad()
     def validation_loss(self) -> tuple[float, int]:

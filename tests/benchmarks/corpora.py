@@ -14,6 +14,7 @@ def random_tokens(folder: Path, vocab_size: int, count: int) -> None:
     tokens = np.random.default_rng(1).integers(0, vocab_size - 1, count).astype(np.uint16)
     tokens[-1] = vocab_size - 1
     split = {"tokens": count, "bytes": 4 * count, "documents": 1}
+    split["unpredicted_bytes"] = {"joined": 4, "apart": 4}
     facts = {
         "dtype": "uint16",
         "vocab_size": vocab_size,

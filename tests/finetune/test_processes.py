@@ -148,6 +148,21 @@ def test_a_process_has_dropout_of_its_own(inputs, tmp_path, together):
     )
 
 
+@pytest.mark.slow
+def test_torchrun_starts_them_behind_the_checks(inputs, tmp_path, capfd):
+    done, told = [], []
+    run = stage_run_in(tmp_path / "run", progress=lambda *news: done.append(news[0]), phase=told.append)
+    given = inputs("classify")
+    classify(config_of("classify", processes=2), run, **given)
+    assert capfd.readouterr().out == ""
+    one = alone("classify", given, tmp_path / "one")
+    assert history_in(run, "train_loss") == pytest.approx(history_in(one, "train_loss"), rel=1e-4)
+    assert sorted(path.name for path in run.out.iterdir()) == sorted(path.name for path in one.out.iterdir())
+    assert {what.split(":")[0] for what in told} >= {"check 1 of 9", "the first step", "writing the model"}
+    assert run.metrics["train_loss"] == history_in(run, "train_loss")[-1]
+    assert 6 in done
+
+
 # The shares of a step
 
 

@@ -169,7 +169,31 @@ def test_bits_per_byte_count_the_bytes_of_the_text(tmp_path):
     run = trained(changed(steps=2), tokens, tmp_path / "run")
     (entry,) = history_in(run, "bits_per_byte")
     nats = entry["validation_loss"] * len(held_out)
-    assert entry["bits_per_byte"] == pytest.approx(nats / math.log(2) / len(held_out.encode()), rel=1e-12)
+    predicted = len(held_out.encode()) - 3  # all but the first character's
+    assert entry["bits_per_byte"] == pytest.approx(nats / math.log(2) / predicted, rel=1e-12)
+
+
+@pytest.mark.parametrize(("documents", "predicted", "size"), [("joined", 24, 33), ("apart", 20, 25)])
+def test_bits_per_byte_leave_out_the_bytes_that_nothing_predicts(tmp_path, documents, predicted, size):
+    """Pitfall 42: five documents of "ä", a letter, a digit and "€": 7 bytes each, 2 of them the first's.
+
+    Apart, four tokens of each are predicted, of 5 bytes; joined, all but the very first.
+    """
+    texts = [f"ä{letter}{digit}€" for letter in "abcde" for digit in "1234"]
+    tokens = tokens_of(texts, tmp_path, kind="char", validation=0.25)
+    facts = json.loads((tokens / "tokens.json").read_text())["validation"]
+    assert (facts["documents"], facts["tokens"], facts["bytes"]) == (5, 25, 35)
+    run = trained(changed(steps=2, documents=documents), tokens, tmp_path / "run")
+    (entry,) = history_in(run, "bits_per_byte")
+    bits = entry["validation_loss"] * predicted / math.log(2)
+    assert entry["bits_per_byte"] == pytest.approx(bits / size, rel=1e-12)
+
+
+def test_text_of_which_no_token_is_predicted_is_an_error(tmp_path):
+    texts = [chr(0x4E00 + number) for number in range(40)]
+    tokens = tokens_of(texts, tmp_path, kind="char", validation=0.25)
+    with pytest.raises(StageError, match="no text to predict: its documents are one token long"):
+        trained(changed(steps=2, documents="apart", context=8), tokens, tmp_path / "run")
 
 
 @pytest.mark.parametrize("eval_every", [1, 100])

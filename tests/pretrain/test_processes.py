@@ -1,10 +1,17 @@
 """Several processes: the same steps as one, the same bits after a kill, errors as they were raised."""
 
+import json
 import signal
+import time
+from datetime import timedelta
 
 import pytest
 import torch
 
+from tasks.config import PretrainConfig
+from tasks.distributed import launch, part
+from tasks.distributed.worker import work
+from tasks.pretrain import loop, processes, speed
 from tasks.pretrain.blocks import Batch
 from tasks.pretrain.loop import micro_batches, train
 from tasks.pretrain.models import build_model
@@ -18,21 +25,22 @@ from tests.pretrain.training import (
     trained,
     weights_in,
 )
-from tests.together import Together
+from tests.together import Together, as_rank, run_in
 
+PATIENCE = timedelta(seconds=2)
 WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart"}
 
 
 @pytest.fixture
 def together(forked):
     """A function that trains in several processes, and returns the run and their exit statuses."""
-    processes = Together(forked)
+    running = Together(forked)
 
     def run(config, tokens, folder, last_step=None, asked=False):
-        return processes(train, config, {"tokens": tokens}, folder, last_step, asked)
+        return running(train, config, {"tokens": tokens}, folder, last_step, asked)
 
     yield run
-    processes.end()
+    running.end()
 
 
 def assert_same_training(several, one):
@@ -86,6 +94,61 @@ def test_a_model_of_hugging_face_trains_in_two_processes(documents, tmp_path, to
     assert_same_training(several, one)
     samples = [(run.aside / "samples.txt").read_text() for run in (several, one)]
     assert samples[0] == samples[1]
+
+
+# The checks, however long they take
+
+
+def work_of(task, rank, path, port):
+    """A worker whose checks take twice as long as its group has patience."""
+    torch.set_num_threads(1)
+    speed.MATRIX_SIDE["cpu"] = 64
+    job = json.loads(path.read_text())
+    if task == "train":
+        as_rank(rank, 2, port)
+    prove, processes.PATIENCE = loop.preflight_pretraining, PATIENCE
+
+    def slowly(*arguments):
+        assert not torch.distributed.is_initialized(), "others of a group would wait for this"
+        time.sleep(2 * PATIENCE.total_seconds())
+        return prove(*arguments)
+
+    loop.preflight_pretraining = slowly
+    work(job, task, run_in(path.parent.parent), rank == 0)
+
+
+def wait_in_a_group(rank, port):
+    as_rank(rank, 2, port)
+    processes.PATIENCE = PATIENCE
+    group = processes.Processes(changed(processes=2))
+    if rank == 0:
+        time.sleep(2 * PATIENCE.total_seconds())
+    group.wait()
+
+
+@pytest.mark.slow
+def test_checks_may_take_longer_than_a_group_waits(documents, tmp_path, forked, monkeypatch):
+    """Regression: all waited for the first, beyond 20 billion tokens for more than ten minutes."""
+    running = Together(forked)
+
+    def start(task, path, count, _run):
+        statuses = running.start(work_of, [(task, rank, path) for rank in range(count)])
+        assert statuses == [0] * count
+
+    monkeypatch.setattr(launch, "_work", start)
+    run = trained(changed(**WITHOUT_DROPOUT, processes=2), documents, tmp_path / "run")
+    assert json.loads((run.out / "preflight.json").read_text())["verdict"] == "passed"
+    assert_same_training(run, trained(changed(**WITHOUT_DROPOUT), documents, tmp_path / "one"))
+    assert 0 not in running.start(wait_in_a_group, [(0,), (1,)]), "it is to be too long for a group"
+    running.end()
+
+
+def test_a_group_waits_for_a_large_checkpoint():
+    """GPT-2's largest weights with their moments, and the best ones, written and hashed at 50 MB/s."""
+    layers, _, width = PretrainConfig(size="1558M").shape()
+    weights = 12 * layers * width**2 + 50_257 * width
+    seconds = 2 * weights * 4 * (3 + 1) / 50e6
+    assert 10 * 60 < seconds < part.PATIENCE.total_seconds()
 
 
 # Exact resume (pitfall 18)
