@@ -158,7 +158,7 @@ def test_torchrun_starts_them_behind_the_checks(inputs, tmp_path, capfd):
     one = alone("classify", given, tmp_path / "one")
     assert history_in(run, "train_loss") == pytest.approx(history_in(one, "train_loss"), rel=1e-4)
     assert sorted(path.name for path in run.out.iterdir()) == sorted(path.name for path in one.out.iterdir())
-    assert {what.split(":")[0] for what in told} >= {"check 1 of 9", "the first step", "writing the model"}
+    assert {what.split(":")[0] for what in told} >= {"check 1 of 10", "the first step", "writing the model"}
     assert run.metrics["train_loss"] == history_in(run, "train_loss")[-1]
     assert 6 in done
 

@@ -27,7 +27,7 @@ def test_the_next_pipeline_starts_from_the_champion_that_a_person_chose(make_wor
     second = workplace(*from_champion, "--json")
     assert second.status == 0, second.err
     names = [stage["name"] for stage in second.json["stages"]]
-    assert names[:4] == ["download rows", "rows", "base", "finetune"]
+    assert names[:5] == ["download rows", "rows", "base", "preflight rows", "finetune"]
     assert second.json["model"]["version"] == 2
     assert f"{NAME} version 1 is champion by override: it is a start" in second.json["model"]["decision"]
     tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")

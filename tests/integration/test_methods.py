@@ -60,7 +60,7 @@ def chats():
 def mails():
     draw = random.Random(6)
     for number in range(120):
-        words = " ".join(draw.sample(NOUNS, 5))
+        words = " ".join(draw.sample(NOUNS, 9))
         label = "spam" if number % 3 == 0 else "ham"
         yield f"{label}\t{'WIN a' if label == 'spam' else 'I saw the'} {words} {number}"
 

@@ -427,7 +427,7 @@ def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, en
     process.send_signal(ending)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130, err
-    assert err.endswith("interrupted\n")
+    assert err.splitlines()[-1].startswith("interrupted"), "or stopped before the second was heard"
     assert not re.search("Traceback|Exception ignored|terminate called", err)
     server.wait(5)
     assert not list((workplace.mlruns / "work" / "logs").glob("prefect-*"))
