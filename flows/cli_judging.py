@@ -148,16 +148,20 @@ def compare(
         CompareConfig, "compare", asked | own, [own for own in overrides if own not in for_judge]
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
-    _start(config, verbose)
-    from flows.comparing import comparing
-    from flows.results import run_here
+    from flows.comparison import found_comparison
     from tasks.comparison.terminal import show
 
     reading = ResponsesConfig(response=response, columns=_columns(column))
     names = [side.name for side in sides]
     if names[0] == names[1]:
         names = [a, b]
-    outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
+    outcome = None if stages else found_comparison(*names, tuple(sides), reading, config, comparison)
+    if outcome is None:
+        _start(config, verbose)
+        from flows.comparing import comparing
+        from flows.results import run_here
+
+        outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
     _end(outcome, show, json_)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from prefect import task
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from pydantic import BaseModel
 
 from flows.console import console
 from flows.intervals import intervals
@@ -17,31 +16,19 @@ from flows.lineage import lineage, link_to_mlflow
 from flows.pools import Pools, deployment_of, run_on_pool
 from flows.runs import PIPELINE
 from flows.secrets import load_secrets
-from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
+from flows.stage_list import Inputs, Outcome, find_output
+from flows.stages import FLOWS
 from flows.states import error_in
-from tasks.compute import required
 from tasks.config import Reuse, StageConfig
 from tasks.endings import end_the_dead, ending, held, lock_path
 from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
 from tasks.home import without_password
 from tasks.locks import holding
 from tasks.outputs import Reference, fault
-from tasks.record import MADE_BY, find, flat, reference_to, stage_key
+from tasks.record import MADE_BY, flat, reference_to
 from tasks.tracking import Tracking, log_params, open_tracking, set_tags
 
 log = logging.getLogger(__name__)
-
-
-class Outcome(BaseModel):
-    """How one stage of a pipeline went; `seconds` are those of this pipeline, near nothing when cached."""
-
-    name: str
-    run_id: str
-    key: str
-    digest: str
-    cached: bool
-    seconds: float
-    metrics: dict[str, float]
 
 
 @task(
@@ -53,10 +40,7 @@ class Outcome(BaseModel):
 def look_up(
     tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
 ) -> Reference | None:
-    digests = {name: reference.digest for name, reference in inputs.items()}
-    fingerprints = stage_fingerprints(config)
-    key = stage_key(STAGES[stage], config, digests | fingerprints)
-    return find(tracking, STAGES[stage], key, required(fingerprints, reuse))
+    return find_output(tracking, stage, config, inputs, reuse)
 
 
 class Chain:
@@ -167,18 +151,7 @@ class Chain:
             set_tags(self.tracking.client, self.run_id, links)
 
     def _remember(self, label: str, reference: Reference, seconds: float) -> None:
-        run = self.tracking.client.get_run(reference.run_id)
-        self.outcomes.append(
-            Outcome(
-                name=label,
-                run_id=reference.run_id,
-                key=reference.key,
-                digest=reference.digest,
-                cached=run.data.tags.get("mlflow.parentRunId") != self.run_id,
-                seconds=round(seconds, 3),
-                metrics=run.data.metrics,
-            )
-        )
+        self.outcomes.append(Outcome.of(self.tracking, label, reference, self.run_id, seconds))
 
 
 def _tell(line: str) -> None:

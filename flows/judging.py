@@ -1,6 +1,5 @@
 """Judges outside a pipeline: audited on rows, and asked about responses that any tool wrote."""
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -8,8 +7,9 @@ from typing import Annotated, Any
 from prefect import State, flow
 from pydantic import Field
 
+from flows.audits import audit_reports, audits, refusal, score_entries, unread
 from flows.console import console
-from flows.dispatch import Chain, pipeline_run
+from flows.dispatch import pipeline_run
 from flows.hooks import AT_A_DEATH
 from flows.results import finished
 from flows.runs import read_output
@@ -18,15 +18,12 @@ from tasks.audit.wording import failures
 from tasks.config import AskConfig, AuditConfig, DownloadConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import TouchstoneError
 from tasks.judge.identities import made_ready
-from tasks.judge.responses import DECIDED
-from tasks.outputs import Reference
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
 Refresh = Annotated[
     Sequence[str],
     Field(title="Refresh", description="stages to do again though they were done"),
 ]
-SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 
 
 def find_judges(config: AskConfig) -> None:
@@ -46,51 +43,6 @@ def find_judges(config: AskConfig) -> None:
         outcome, style = "done", "green"
     finally:
         console.end(label, outcome, time.monotonic() - started, style)
-
-
-def audits(chain: Chain, config: JudgeConfig, rows: Reference) -> dict[str, Reference]:
-    """The audit of every judge on these rows, done before its first use on them."""
-    return {
-        f"audit_{place}": chain.run("audit", config.audit_of(scorer), _label(config, scorer), rows=rows)
-        for place, scorer in enumerate(config.judges)
-    }
-
-
-def _label(config: JudgeConfig, scorer: str) -> str:
-    if len(config.judges) == 1:
-        return "audit"
-    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.lower()).strip("-")
-
-
-def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of `scores.json` under a model's name, as commands print them."""
-    return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary["scores"]]
-
-
-def refusal(chain: Chain, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
-    """Why the judges' scores do not count, or None when they do."""
-    if config.despite_audit:
-        return None
-    unfit = [report for report in _reports(chain, audited) if report["verdict"] == "fail"]
-    if not unfit:
-        return None
-    told = "; ".join(f"{report['scorer']} failed its audit: {failures(report)}" for report in unfit)
-    return (
-        f"{told}. Its scores do not count. See the audit's page in MLflow, choose another judge, or set "
-        "judge.despite_audit=true to count them all the same"
-    )
-
-
-def unread(summary: dict[str, Any]) -> str | None:
-    """That no answer of a judge could be read, and why; None where the answers of each could be."""
-    decided = sum(summary["responses"][f"share_{kind}"]["count"] for kind in DECIDED)  # without the judge
-    silent = [
-        entry
-        for entry in summary["scores"]
-        if entry["status"] == "too_many_missing" and entry["scored"] <= decided and entry["missing_because"]
-    ]
-    told = (f"{entry['scorer']}: {entry['missing_because'][0]['reason']}" for entry in silent)
-    return f"no answer could be read of {'; '.join(told)}" if silent else None
 
 
 @flow(
@@ -124,7 +76,7 @@ def judging(
                 "scores": score_entries(name, summary),
                 "summary": summary,
                 "despite_audit": config.despite_audit,
-                "audits": _reports(chain, audited),
+                "audits": audit_reports(chain, audited),
             }
             return finished(chain, started, told, refusal(chain, audited, config) or unread(summary))
     except TouchstoneError as error:
@@ -156,14 +108,10 @@ def auditing(
             downloaded = chain.run("download", source, "download rows")
             questions = ResponsesConfig(columns=columns, needs_response=False)
             rows = chain.run("responses", questions, "rows", source=downloaded)
-            (report,) = _reports(chain, {"audit": chain.run("audit", config, rows=rows)})
+            (report,) = audit_reports(chain, {"audit": chain.run("audit", config, rows=rows)})
             error = None
             if report["verdict"] == "fail":
                 error = f"{config.scorer} failed its audit: {failures(report)}"
             return finished(chain, started, report, error)
     except TouchstoneError as error:
         return failed(error)
-
-
-def _reports(chain: Chain, audited: dict[str, Reference]) -> list[dict[str, Any]]:
-    return [read_output(chain.tracking, reference, "audit.json") for reference in audited.values()]

@@ -14,10 +14,11 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.audits import audits, refusal, score_entries
 from flows.config import Profile, load_profile
 from flows.dispatch import Chain, pipeline_run
 from flows.hooks import AT_A_DEATH
-from flows.judging import audits, find_judges, refusal, score_entries
+from flows.judging import find_judges
 from flows.pools import Pools
 from flows.readiness import stages_to_refresh
 from flows.results import finished

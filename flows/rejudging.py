@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from prefect import State, flow
 from pydantic import Field
 
+from flows.audits import audits, refusal, score_entries
 from flows.dispatch import pipeline_run
 from flows.hooks import AT_A_DEATH
-from flows.judging import audits, find_judges, refusal, score_entries
+from flows.judging import find_judges
 from flows.readiness import stages_to_refresh
 from flows.results import finished
 from flows.runs import read_output

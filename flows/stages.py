@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -27,10 +26,9 @@ from flows.intervals import intervals
 from flows.lineage import lineage, link_to_mlflow
 from flows.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.secrets import load_secrets
+from flows.stage_list import STAGES, Inputs, stage_fingerprints
 from flows.states import failed
-from tasks.compute import resolved
 from tasks.config import (
-    AskConfig,
     AuditConfig,
     BaseConfig,
     ClassifyConfig,
@@ -50,70 +48,17 @@ from tasks.config import (
     StageConfig,
     TokenizeConfig,
 )
-from tasks.download import fingerprints
 from tasks.errors import StageError, TouchstoneError, UnreachableError
 from tasks.home import without_password
-from tasks.judge.identities import digests_of
-from tasks.manifest import sha256_of_tree
 from tasks.outputs import Reference
 from tasks.record import MADE_BY, Stage, execute
-from tasks.registered import registered_fingerprints
 from tasks.scarcity import wanting
 from tasks.secrets import redacted
 from tasks.tracking import Tracking, open_tracking, set_tags
 
 log = logging.getLogger(__name__)
 
-Inputs = dict[str, Reference]
-
-# A version is raised when its stage comes to mean something else: every older record is then a miss.
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("download", 5, "tasks.download:download"),
-        Stage("rows", 6, "tasks.rows:rows"),
-        Stage("tokenize", 4, "tasks.tokenize:tokenize"),
-        Stage("base", 2, "tasks.base:base"),
-        Stage("preflight", 3, "tasks.preflight.stage:preflight"),
-        Stage("pretrain", 3, "tasks.pretrain.stage:pretrain"),
-        Stage("finetune", 5, "tasks.finetune.sft:finetune"),
-        Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
-        Stage("classify", 3, "tasks.finetune.classification:classify"),
-        Stage("generate", 2, "tasks.generate:generate"),
-        Stage("responses", 2, "tasks.rows.answered:responses"),
-        Stage("audit", 3, "tasks.audit.stage:audit"),
-        Stage("judge", 5, "tasks.scoring.stage:judge"),
-        Stage("compare", 3, "tasks.comparison.stage:compare"),
-        Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 6, "tasks.report:report"),
-    )
-}
-
 RETRIES = 1  # the stages that do I/O retry each request by themselves first
-
-
-def stage_fingerprints(config: StageConfig) -> dict[str, str]:
-    """What decides a result beside the config: digests of what it only points to, and what computes here."""
-    return _content(config) | resolved(config)
-
-
-def _content(config: StageConfig) -> dict[str, str]:
-    """Digests of what a config only points to (files, judges), so that the key follows their content."""
-    if isinstance(config, AskConfig) and config.judges and getattr(config, "mode", "pairwise") == "pairwise":
-        return digests_of(config)
-    if isinstance(config, DownloadConfig):
-        return fingerprints(config)
-    if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
-        return {"tokenizer": sha256_of_tree(Path(config.name))}
-    if isinstance(config, PreflightConfig):
-        return _content(config.pretrain)
-    if isinstance(config, BaseConfig) and config.is_registered:
-        return registered_fingerprints(open_tracking(), config.model)
-    if isinstance(config, BaseConfig) and config.folder:
-        return {"model": sha256_of_tree(config.folder)}
-    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
-        return {"model": sha256_of_tree(Path(config.model))}
-    return {}
 
 
 def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:

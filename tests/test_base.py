@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from flows.config import Profile
-from flows.stages import stage_fingerprints
+from flows.stage_list import stage_fingerprints
 from tasks.base import ENDPOINT, base
 from tasks.config import BaseConfig, DownloadConfig, PretrainConfig, TokenizeConfig
 from tasks.errors import StageError

@@ -69,6 +69,7 @@ imported("profiles")
 print("help", *(name for name in ("httpx", "mlflow", "numpy") if name in sys.modules))
 imported("models")
 imported("report")
+from flows.comparison import found_comparison
 from flows.sides import side_of
 from tasks.record import find
 print("sides and records", *(name for name in {heavy} if name in sys.modules))

@@ -46,7 +46,7 @@ def bare(seeds: Iterable[int]) -> None:
 
 
 def recorded(seeds: Iterable[int]) -> None:
-    from flows.stages import STAGES
+    from flows.stage_list import STAGES
     from tasks.record import execute
     from tasks.tracking import open_tracking
 

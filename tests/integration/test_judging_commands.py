@@ -156,6 +156,13 @@ def test_two_files_are_compared_row_by_row(workplace):
     assert first["wins"]["count"] == 24
     assert first["p"] < 0.001
     assert len(result.json["moved"]) == 10
+    again = workplace("compare", "right.json", "wrong.json", "--json")
+    assert (again.json["run_id"], again.json["differences"]) == (
+        result.json["run_id"],
+        result.json["differences"],
+    )
+    assert all(stage["cached"] for stage in again.json["stages"])
+    assert "Prefect" not in again.err
     shown = workplace("compare", "right.json", "wrong.json")
     assert "A is better" in shown.out
     assert "Input: Input: Input:" in shown.out

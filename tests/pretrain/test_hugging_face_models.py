@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from flows.stages import stage_fingerprints
+from flows.stage_list import stage_fingerprints
 from tasks.errors import StageError
 from tasks.gpt import GPT, WEIGHTS, GPTConfig
 from tasks.pretrain.models import HuggingFaceCausal, build_model

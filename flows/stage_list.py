@@ -1,0 +1,151 @@
+"""Every stage, declared once; what its key is made of here; and finding what was made at that key.
+
+Prefect, which takes seconds to import, is not needed for it.
+"""
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from tasks.compute import required, resolved
+from tasks.config import (
+    AskConfig,
+    BaseConfig,
+    DownloadConfig,
+    PreflightConfig,
+    PretrainConfig,
+    Reuse,
+    StageConfig,
+    TokenizeConfig,
+)
+from tasks.download import fingerprints
+from tasks.judge.identities import digests_of
+from tasks.manifest import sha256_of_tree
+from tasks.outputs import Reference
+from tasks.record import Stage, find, stage_key
+from tasks.registered import registered_fingerprints
+from tasks.tracking import Tracking, open_tracking
+
+Inputs = dict[str, Reference]
+
+# A version is raised when its stage comes to mean something else: every older record is then a miss.
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("download", 5, "tasks.download:download"),
+        Stage("rows", 6, "tasks.rows:rows"),
+        Stage("tokenize", 4, "tasks.tokenize:tokenize"),
+        Stage("base", 2, "tasks.base:base"),
+        Stage("preflight", 3, "tasks.preflight.stage:preflight"),
+        Stage("pretrain", 3, "tasks.pretrain.stage:pretrain"),
+        Stage("finetune", 5, "tasks.finetune.sft:finetune"),
+        Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
+        Stage("classify", 3, "tasks.finetune.classification:classify"),
+        Stage("generate", 2, "tasks.generate:generate"),
+        Stage("responses", 2, "tasks.rows.answered:responses"),
+        Stage("audit", 3, "tasks.audit.stage:audit"),
+        Stage("judge", 5, "tasks.scoring.stage:judge"),
+        Stage("compare", 3, "tasks.comparison.stage:compare"),
+        Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 6, "tasks.report:report"),
+    )
+}
+
+
+def stage_fingerprints(config: StageConfig) -> dict[str, str]:
+    """What decides a result beside the config: digests of what it only points to, and what computes here."""
+    return _content(config) | resolved(config)
+
+
+def _content(config: StageConfig) -> dict[str, str]:
+    """Digests of what a config only points to (files, judges), so that the key follows their content."""
+    if isinstance(config, AskConfig) and config.judges and getattr(config, "mode", "pairwise") == "pairwise":
+        return digests_of(config)
+    if isinstance(config, DownloadConfig):
+        return fingerprints(config)
+    if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
+        return {"tokenizer": sha256_of_tree(Path(config.name))}
+    if isinstance(config, PreflightConfig):
+        return _content(config.pretrain)
+    if isinstance(config, BaseConfig) and config.is_registered:
+        return registered_fingerprints(open_tracking(), config.model)
+    if isinstance(config, BaseConfig) and config.folder:
+        return {"model": sha256_of_tree(config.folder)}
+    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
+        return {"model": sha256_of_tree(Path(config.model))}
+    return {}
+
+
+def find_output(
+    tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
+) -> Reference | None:
+    """A finished run of a stage with the same key whose files are all there, unaltered."""
+    digests = {name: reference.digest for name, reference in inputs.items()}
+    beside = stage_fingerprints(config)
+    key = stage_key(STAGES[stage], config, digests | beside)
+    return find(tracking, STAGES[stage], key, required(beside, reuse))
+
+
+class Outcome(BaseModel):
+    """How one stage of a pipeline went; `seconds` are those of this pipeline, near nothing when cached."""
+
+    name: str
+    run_id: str
+    key: str
+    digest: str
+    cached: bool
+    seconds: float
+    metrics: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, tracking: Tracking, label: str, reference: Reference, pipeline: str | None, seconds: float
+    ) -> "Outcome":
+        """Of a stage of `pipeline`, the MLflow run that it is a child of if it was made there."""
+        run = tracking.client.get_run(reference.run_id)
+        return cls(
+            name=label,
+            run_id=reference.run_id,
+            key=reference.key,
+            digest=reference.digest,
+            cached=pipeline is None or run.data.tags.get("mlflow.parentRunId") != pipeline,
+            seconds=round(seconds, 3),
+            metrics=run.data.metrics,
+        )
+
+
+class Runs(Protocol):
+    """Who gives the output of one stage after another: found, or made."""
+
+    tracking: Tracking
+
+    def run(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    ) -> Reference: ...
+
+
+class NotFoundError(Exception):
+    """A stage was not done before."""
+
+
+class Found:
+    """Gives the outputs of stages that were done before, and makes none."""
+
+    def __init__(self, tracking: Tracking, reuse: Reuse = "auto") -> None:
+        self.tracking = tracking
+        self.outcomes: list[Outcome] = []
+        self._reuse = reuse
+
+    def run(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    ) -> Reference:
+        """Raises NotFoundError for a stage that has to be done."""
+        started = time.monotonic()
+        found = find_output(self.tracking, stage, config, inputs, self._reuse)
+        if found is None:
+            raise NotFoundError(label or stage)
+        seconds = time.monotonic() - started
+        self.outcomes.append(Outcome.of(self.tracking, label or stage, found, None, seconds))
+        return found
