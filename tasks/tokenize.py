@@ -45,7 +45,7 @@ from tasks.manifest import require_unaltered
 from tasks.proxies import require_way_to_hub
 from tasks.reading import read_text, short
 from tasks.record import StageRun
-from tasks.rows import texts_of
+from tasks.rows import distinct_texts_of, texts_of
 from tasks.tokens import END_OFFSET, FACTS, ends_path, id_count, token_path
 
 END = "<|endoftext|>"
@@ -87,7 +87,7 @@ def tokenize(
         pieces = documents.pieces
     else:
         run.phase("looking for near duplicates among the texts")
-        pieces = partial(enumerate, _distinct_texts(rows))
+        pieces = partial(enumerate, distinct_texts_of(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
     if documents and sum(measures.lengths) <= SMALL:
         measures = _with_near_kinds(measures, pieces())
@@ -192,14 +192,6 @@ def _with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
     groups = Groups(len(texts))
     join_near_duplicates(groups, [(text,) for text in texts])
     return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
-
-
-def _distinct_texts(rows: Path) -> list[str]:
-    """The training rows' texts; of near duplicates the first, or some would be learned and held out."""
-    texts = list(texts_of(rows))
-    groups = Groups(len(texts))
-    join_near_duplicates(groups, [(text,) for text in texts])
-    return [texts[place] for place in np.unique(groups.smallest()).tolist()]
 
 
 class SplitWriter:

@@ -5,7 +5,7 @@ other modules, in this order: `file_names`, `tables`, `files`, `formats`, `conve
 """
 
 from tasks.rows.canonical import SPLITS, Row, load_split, prompt_groups, prompt_of, texts_of, write_rows
-from tasks.rows.groups import Alike, load_groups, write_groups
+from tasks.rows.groups import Alike, distinct_texts_of, load_groups, write_groups
 from tasks.rows.sources import source_groups
 from tasks.rows.stage import rows
 
@@ -13,6 +13,7 @@ __all__ = [
     "SPLITS",
     "Alike",
     "Row",
+    "distinct_texts_of",
     "load_groups",
     "load_split",
     "prompt_groups",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.containment import join_contained
 from tasks.duplicates import WORD, Groups, folded, join_near_duplicates
 from tasks.json_files import read_lines, write_lines
 from tasks.rewordings import join_rewordings
@@ -36,12 +37,16 @@ def load_split(folder: Path, split: str) -> list[Row]:
 
 def texts_of(folder: Path) -> Iterator[str]:
     """The texts of the training rows, and of those that balancing left out, as one learns from them."""
-    for name in ("train", LEFT_OUT):
-        if (folder / f"{name}.jsonl").exists():
-            yield from map(_text_of, load_split(folder, name))
+    yield from map(text_of, learned_rows(folder))
 
 
-def _text_of(row: Row) -> str:
+def learned_rows(folder: Path) -> list[Row]:
+    """The training rows, and those that balancing left out."""
+    paths = [folder / f"{name}.jsonl" for name in ("train", LEFT_OUT)]
+    return [row for path in paths if path.exists() for row in read_lines(path)]
+
+
+def text_of(row: Row) -> str:
     if "label" in row:
         return row["text"]
     turns = [message["content"] for message in row.get("messages", ())]
@@ -62,6 +67,8 @@ def prompt_groups(rows: Sequence[Row]) -> list[int]:
     join_near_duplicates(groups, prompts)
     labelled = any("label" in row for row in rows)
     join_rewordings(groups, prompts, [_answer(row) for row in rows], labelled)
+    if labelled:
+        join_contained(groups, [row["text"] for row in rows], [row["label"] for row in rows])
     return groups.smallest().tolist()
 
 

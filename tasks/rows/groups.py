@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.containment import RULE as CONTAINMENT
 from tasks.digests import sha256_of
 from tasks.duplicates import RULE as NEAR_DUPLICATES
 from tasks.json_files import read_json, write_json
 from tasks.rewordings import RULE as REWORDINGS
-from tasks.rows.canonical import LEFT_OUT, SPLITS
+from tasks.rows.canonical import LEFT_OUT, SPLITS, learned_rows, prompt_groups, text_of
 from tasks.rows.sources import RULE as SOURCES
 
 GROUPS = "groups.json"
@@ -43,8 +44,20 @@ def load_groups(folder: Path) -> Alike | None:
     return Alike(found["prompts"], found["sources"])
 
 
+def distinct_texts_of(folder: Path) -> list[str]:
+    """As `texts_of`, but of rows that are alike the first alone: some would be learned, others held out."""
+    rows, known = learned_rows(folder), load_groups(folder)
+    if known is None:
+        groups = prompt_groups(rows)
+    else:
+        first_of = {row: ids[0] for ids in known.prompts for row in ids}
+        groups = [first_of.get(row["id"], row["id"]) for row in rows]
+    firsts = {group: row for group, row in reversed(list(zip(groups, rows, strict=True)))}
+    return [text_of(row) for group, row in zip(groups, rows, strict=True) if firsts[group] is row]
+
+
 def _rules() -> list[int]:
-    return [NEAR_DUPLICATES, REWORDINGS, SOURCES]
+    return [NEAR_DUPLICATES, REWORDINGS, CONTAINMENT, SOURCES]
 
 
 def _digests(folder: Path) -> dict[str, str]:
