@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from functools import cache
-from itertools import pairwise
+from itertools import count, pairwise
 from math import inf
 from pathlib import Path
 
@@ -880,7 +880,8 @@ def test_without_a_corpus_the_training_rows_are_it_each_text_once(stage_run, tmp
     folder = tmp_path / "rows"
     folder.mkdir()
     words = "apple book river stone cloud garden window bottle".split()
-    texts = [f"the {one} is not the {other}" for one in words for other in words]
+    texts = [f"{one} {other}" for one in words for other in words]
+    number = count()
     for split, members in {
         "train": [*texts[:40], f"{texts[0].upper()}!", texts[3]],
         "left_out": texts[40:60],
@@ -889,7 +890,7 @@ def test_without_a_corpus_the_training_rows_are_it_each_text_once(stage_run, tmp
     }.items():
         write_rows(
             folder / f"{split}.jsonl",
-            [{"id": number, "text": text, "label": "x"} for number, text in enumerate(members)],
+            [{"id": next(number), "text": text, "label": "x"} for text in members],
         )
     run = stage_run()
     tokenize(TokenizeConfig(kind="char"), run, rows=folder)

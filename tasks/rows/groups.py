@@ -52,7 +52,7 @@ def distinct_texts_of(folder: Path) -> list[str]:
     else:
         first_of = {row: ids[0] for ids in known.prompts for row in ids}
         groups = [first_of.get(row["id"], row["id"]) for row in rows]
-    firsts = {group: row for group, row in reversed(list(zip(groups, rows, strict=True)))}
+    firsts = dict(reversed(list(zip(groups, rows, strict=True))))
     return [text_of(row) for group, row in zip(groups, rows, strict=True) if firsts[group] is row]
 
 
