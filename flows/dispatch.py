@@ -17,7 +17,7 @@ from flows.lineage import lineage, link_to_mlflow
 from flows.pools import Pools, deployment_of, run_on_pool
 from flows.runs import PIPELINE
 from flows.secrets import load_secrets
-from flows.stages import FLOWS, STAGES, Inputs, stage_fingerprints
+from flows.stages import FLOWS, STAGES, Inputs, asks_anew, stage_fingerprints
 from flows.states import error_in
 from tasks.compute import required
 from tasks.config import Reuse, StageConfig
@@ -86,7 +86,7 @@ class Chain:
         """
         label = label or stage
         started = time.monotonic()
-        refresh = stage in self.refresh
+        refresh = stage in self.refresh or asks_anew(config)
         console.begin(label)
         console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")

@@ -81,9 +81,9 @@ STAGES = {
         Stage("classify", 3, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 2, "tasks.rows.answered:responses"),
-        Stage("audit", 3, "tasks.audit.stage:audit"),
-        Stage("judge", 5, "tasks.scoring.stage:judge"),
-        Stage("compare", 3, "tasks.comparison.stage:compare"),
+        Stage("audit", 4, "tasks.audit.stage:audit"),
+        Stage("judge", 6, "tasks.scoring.stage:judge"),
+        Stage("compare", 4, "tasks.comparison.stage:compare"),
         Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
         Stage("report", 6, "tasks.report:report"),
     )
@@ -114,6 +114,11 @@ def _content(config: StageConfig) -> dict[str, str]:
     if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
+
+
+def asks_anew(config: StageConfig) -> bool:
+    """Whether a stage is done again whatever it made before, since its judges are to be asked anew."""
+    return isinstance(config, AskConfig) and config.anew and bool(config.judges)
 
 
 def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
@@ -282,7 +287,8 @@ def _perform(
 ) -> State | dict[str, Any]:
     try:
         load_secrets()
-        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, refresh, reuse)
+        again = refresh or asks_anew(config)
+        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, again, reuse)
     except TouchstoneError as error:
         return failed(error)
     return reference.model_dump()

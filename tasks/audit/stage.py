@@ -13,7 +13,7 @@ from tasks.audit.page import as_markdown
 from tasks.config import AuditConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_lines, write_json, write_lines
-from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
 from tasks.judge.responses import RESPONSES, Row, read_rows
@@ -49,7 +49,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         run.progress(done, len(questions), "answers", f"{len(chosen)} rows")
 
     form = form_of(scorer, config.prompt)
-    with Answers(run.shared / ANSWERS) as answers:
+    with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
             ask(
                 config,
@@ -85,6 +85,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         "scorer": scorer,
         "digest": identity.digest,
         "version": identity.version,
+        "known_by": "name" if identity.by_name else "digest",
         "form": form.name,
         "prompt_version": form.version(),
         "refusals": sorted(identity.refusals),

@@ -12,7 +12,7 @@ from tasks.audit.reports import require_as_audited
 from tasks.comparison.pairs import Pair
 from tasks.comparison.scores import shown_by, sources_of
 from tasks.config import CompareConfig
-from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask
 from tasks.judge.forms import TOP, Question, choice_form_of
 from tasks.judge.responses import DECIDED, Row, kind_of
@@ -50,7 +50,7 @@ def choices(
         done += 1
         run.progress(done, len(questions), "answers", "both orders")
 
-    with Answers(run.shared / ANSWERS) as answers:
+    with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
         )

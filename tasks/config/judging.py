@@ -66,6 +66,23 @@ class AskConfig(StageConfig):
     attempts: Annotated[
         Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
     ] = 5
+    anew: Annotated[
+        bool,
+        Field(
+            description="ask every question again, whatever was answered before, and keep the answers apart: "
+            "how a monitor asks"
+        ),
+        OUTSIDE_KEY,
+    ] = False
+    max_age_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="age from which kept answers of an openai: judge are asked for again, since its "
+            "server tells the model's name and no digest of its weights",
+        ),
+        OUTSIDE_KEY,
+    ] = 7.0
     device: Device = "auto"
 
     @property

@@ -191,7 +191,7 @@ class _Asker:
         while True:
             request = self.backend.request(messages, seed)
             asked = asked_of(self.identity, request)
-            kept = self.answers.find(asked)
+            kept = self.answers.find(asked, self.config.max_age_days if self.identity.by_name else None)
             reply = kept or await self._send(question, request, seed, calls)
             calls.append(_record(question, request, seed, reply, cached=kept is not None))
             if not self._is_learnt(request, reply):

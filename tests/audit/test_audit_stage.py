@@ -223,6 +223,31 @@ def test_another_model_under_the_same_name_is_asked_anew(audited):
     assert second.report["verdict"] == "fail"
 
 
+def test_pitfall_30_an_audit_anew_finds_a_judge_that_was_swapped_under_the_same_name_and_digest(audited):
+    rows = skill_rows(FEW)
+    with OllamaServer(judge=judges.honest, slots=4) as server:
+        first = audited(server, rows, anew=True)()
+        server.judge = judges.always_top
+        second = audited(server, rows, anew=True)()
+        assert len(server.chats) == 2 * first.report["answers"] == 2 * second.run.metrics["calls"]
+    assert (first.report["digest"], first.gates("fail")) == (second.report["digest"], set())
+    assert second.report["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "known_by", "told"), [(OpenAIServer, "name", True), (OllamaServer, "digest", False)]
+)
+def test_the_audit_says_where_a_judge_is_known_by_its_name_alone(audited, protocol, known_by, told):
+    scorer = "openai:llama-3.2-3b-instruct" if told else SCORER
+    console = Console(file=io.StringIO(), width=200)
+    with protocol(judge=judges.honest, slots=8) as server:
+        done = audited(server, scorer=scorer)()
+    show(done.report, console)
+    assert done.report["known_by"] == known_by
+    for text in (console.file.getvalue(), done.pages[0][1]):
+        assert ("no digest of its weights" in text) == told
+
+
 def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):
     with OllamaServer(judge=judges.honest, slots=4) as server:
         anchored = audited(server, skill_rows(6), sample=3)()
