@@ -80,7 +80,7 @@ STAGES = {
         Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
         Stage("classify", 3, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
-        Stage("responses", 2, "tasks.rows.answered:responses"),
+        Stage("responses", 3, "tasks.rows.answered:responses"),
         Stage("audit", 4, "tasks.audit.stage:audit"),
         Stage("judge", 6, "tasks.scoring.stage:judge"),
         Stage("compare", 4, "tasks.comparison.stage:compare"),

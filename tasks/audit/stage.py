@@ -16,7 +16,7 @@ from tasks.json_files import read_lines, write_json, write_lines
 from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
-from tasks.judge.responses import RESPONSES, Row, read_rows
+from tasks.judge.responses import RESPONSES, Row, read_rows, turns_of
 from tasks.record import StageRun
 
 Json = dict[str, Any]
@@ -128,6 +128,8 @@ def _rows(folder: Path) -> list[Row]:
             prompt="",
             response="",
             category=row.get("category"),
+            source=row.get("source"),
+            before=turns_of(row, f"test.jsonl, row {row['id']}"),
         )
         for row in read_lines(folder / "test.jsonl")
     ]

@@ -18,7 +18,7 @@ from tasks.judge.prompts import (
     plain_messages,
     score_messages,
 )
-from tasks.judge.responses import Row
+from tasks.judge.responses import Row, Turn
 from tasks.manifest import canonical_json, digest_of
 
 TOP = 100.0
@@ -71,7 +71,9 @@ class Form:
 
     def version(self) -> str:
         """Hash of everything but the row that decides what a judge is asked."""
-        sample = Question(Row(0, "instruction", "input", "reference", "prompt", "response"), "other")
+        before = (Turn("system", "first"), Turn("user", "second"))
+        row = Row(0, "instruction", "input", "reference", "prompt", "response", before=before)
+        sample = Question(row, "other")
         value = {"messages": self.messages(sample), "schema": self.schema, "labels": self.labels}
         return digest_of(canonical_json(value))
 

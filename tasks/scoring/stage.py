@@ -257,8 +257,10 @@ def _metric_name(scorer: str, headline: str) -> str:
 def _show(run: StageRun, rows: Sequence[Row], lines: Sequence[Mapping[str, Any]]) -> None:
     """The table of MLflow's UI; a column that some rows lack is empty there, as the table needs them all."""
     columns = dict.fromkeys(name for line in lines for name in line)
+    conversations = any(row.before for row in rows)
     table = [
-        {"instruction": row.instruction, "input": row.input, "reference": row.reference}
+        ({"before": [turn._asdict() for turn in row.before]} if conversations else {})
+        | {"instruction": row.instruction, "input": row.input, "reference": row.reference}
         | {"response": row.response}
         | {name: line.get(name) for name in columns}
         for row, line in zip(rows, lines, strict=True)

@@ -186,6 +186,13 @@ def test_the_judge_is_asked_twice_about_another_kind_of_control_from_row_to_row(
     assert sorted(kinds) == sorted([*KINDS, "reference"])
 
 
+def test_pitfall_40_every_question_of_an_audit_shows_the_conversation(audited):
+    turns = [{"role": "system", "content": "Answer in one word."}]
+    with OllamaServer(judge=judges.honest) as server:
+        audited(server, [row | {"messages": turns} for row in skill_rows(3)])()
+        assert all("Answer in one word." in chat.text for chat in server.chats)
+
+
 def test_responses_can_be_audited_on_and_take_no_part_in_it(audited):
     """`touchstone judge` audits on the rows of the file of responses that it judges."""
     rows = [row | {"prompt": "", "response": "mine"} for row in skill_rows(3)]
