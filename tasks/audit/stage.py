@@ -79,7 +79,8 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         if not verdict.not_read
     ]
     not_read = [verdict.not_read for verdict in verdicts]
-    found = gates(config.gates, scores, again, Resampling(config.resamples, config.seed), not_read)
+    how = Resampling(config.resamples, config.seed)
+    found = gates(config.gates, scores, again, how, not_read, _masses(questions, verdicts))
     verdict = verdict_of(found)
     report = {
         "scorer": scorer,
@@ -143,6 +144,15 @@ def _asked_twice(asked: Sequence[Control], rows: Sequence[int]) -> list[Control]
     return [by_row[row][place % len(by_row[row])] for place, row in enumerate(rows)]
 
 
+def _masses(questions: Sequence[Question], verdicts: Sequence[Verdict]) -> list[float]:
+    """What the labels have of a judge's probability, the mean of each row's answers; of some judges none."""
+    by_row: dict[int, list[float]] = {}
+    for question, verdict in zip(questions, verdicts, strict=True):
+        if verdict.mass is not None:
+            by_row.setdefault(question.row.id, []).append(verdict.mass)
+    return [float(np.mean(own)) for own in by_row.values()]
+
+
 def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
     failed = [verdict for verdict in verdicts if verdict.server_failed]
     if failed:
@@ -178,6 +188,7 @@ def _line(control: Control, verdict: Verdict) -> Json:
         "score": verdict.score,
         "reason": verdict.reason,
         "missing_because": verdict.missing_because,
+        **({} if verdict.mass is None else {"mass": verdict.mass}),
     }
 
 

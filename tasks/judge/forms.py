@@ -42,6 +42,8 @@ class Given:
 
     points: float
     reason: str | None = None
+    mass: float | None = None
+    """Of labels: the probability that the model gives all of them together."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,9 @@ def _expected(labels: Mapping[str, float]) -> Callable[[str], Given]:
     """The mean of what the labels are worth, weighed by the probabilities that the model gives them."""
 
     def read(text: str) -> Given:
-        probabilities = json.loads(text)["probabilities"]
-        points = sum(probabilities[label] * worth for label, worth in labels.items())
-        return Given(round(min(max(points, 0.0), TOP), 3))
+        said = json.loads(text)
+        points = sum(said["probabilities"][label] * worth for label, worth in labels.items())
+        return Given(round(min(max(points, 0.0), TOP), 3), mass=said["mass"])
 
     return read
 
