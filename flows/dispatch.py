@@ -16,7 +16,7 @@ from flows.lineage import lineage, link_to_mlflow
 from flows.pools import Pools, deployment_of, run_on_pool
 from flows.runs import PIPELINE
 from flows.secrets import load_secrets
-from flows.stage_list import Inputs, Outcome, find_output
+from flows.stage_list import Inputs, Outcome, asks_anew, find_output
 from flows.stages import FLOWS
 from flows.states import error_in
 from tasks.config import Reuse, StageConfig
@@ -70,7 +70,7 @@ class Chain:
         """
         label = label or stage
         started = time.monotonic()
-        refresh = stage in self.refresh
+        refresh = stage in self.refresh or asks_anew(config)
         console.begin(label)
         console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")

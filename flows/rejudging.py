@@ -40,7 +40,8 @@ def rejudging(
 ) -> State | dict[str, Any]:
     """Score the responses of the present champion; its scores at promotion stay as they were.
 
-    A judge that has changed has another digest, so its answers are asked for; an unchanged one is found.
+    With `config.anew`, as the schedule has it, every question is asked again: a model that was exchanged
+    under the same digest shows. Without, only a judge of another digest is asked.
     Returns the scores, the audits' verdicts, and the version that was judged.
     """
     started = time.monotonic()

@@ -44,8 +44,8 @@ STAGES = {
         Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
         Stage("classify", 4, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
-        Stage("responses", 2, "tasks.rows.answered:responses"),
-        Stage("audit", 3, "tasks.audit.stage:audit"),
+        Stage("responses", 3, "tasks.rows.answered:responses"),
+        Stage("audit", 4, "tasks.audit.stage:audit"),
         Stage("judge", 6, "tasks.scoring.stage:judge"),
         Stage("compare", 4, "tasks.comparison.stage:compare"),
         Stage("promote", 6, "tasks.promote:promote", holds="tasks.registry:still_registered"),
@@ -76,6 +76,11 @@ def _content(config: StageConfig) -> dict[str, str]:
     if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
         return {"model": sha256_of_tree(Path(config.model))}
     return {}
+
+
+def asks_anew(config: StageConfig) -> bool:
+    """Whether a stage is done again whatever it made before, since its judges are to be asked anew."""
+    return isinstance(config, AskConfig) and config.anew and bool(config.judges)
 
 
 def find_output(
@@ -143,7 +148,8 @@ class Found:
     ) -> Reference:
         """Raises NotFoundError for a stage that has to be done."""
         started = time.monotonic()
-        found = find_output(self.tracking, stage, config, inputs, self._reuse)
+        anew = asks_anew(config)
+        found = None if anew else find_output(self.tracking, stage, config, inputs, self._reuse)
         if found is None:
             raise NotFoundError(label or stage)
         seconds = time.monotonic() - started

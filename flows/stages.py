@@ -227,7 +227,8 @@ def _perform(
 ) -> State | dict[str, Any]:
     try:
         load_secrets()
-        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, refresh, reuse)
+        again = refresh or asks_anew(config)
+        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, again, reuse)
     except TouchstoneError as error:
         return failed(error)
     return reference.model_dump()

@@ -46,6 +46,21 @@ def test_a_column_that_first_appears_after_a_hundred_records_is_read(read):
     assert found[-1] == row(120, input="the capital")
 
 
+def test_pitfall_40_a_conversation_keeps_its_earlier_turns(read):
+    turns = [
+        {"role": role, "content": content}
+        for role, content in (
+            ("system", "Be brief."),
+            ("user", "A capital?"),
+            ("assistant", "Whose?"),
+            ("user", "France's."),
+            ("assistant", "Paris"),
+        )
+    ]
+    (found,) = read(lines({"messages": turns, "response": "Rome"}))
+    assert (found["messages"], found["instruction"], found["response"]) == (turns[:3], "France's.", "Rome")
+
+
 def test_the_files_of_the_book(read):
     null = BOOK | {"instruction": "Name the other.", "model_response": None}
     found = read({"instruction-data-with-response.json": json.dumps([BOOK, null])})

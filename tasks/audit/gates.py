@@ -17,6 +17,7 @@ from tasks.statistics.ranking import auc, auc_interval
 HIGH, AT_TOP, GOOD = 60.0, 95.0, 80.0  # points
 MOVED = 5.0  # points from which a score is another one when it is asked for again
 WORST = 100.0  # points
+MASS = "probability of the labels"
 
 Outcome = Literal["pass", "warn", "fail"]
 Scores = Mapping[str, Mapping[int, float | None]]
@@ -49,11 +50,13 @@ def gates(
     again: Sequence[tuple[float | None, float | None]],
     how: Resampling,
     not_read: Sequence[bool] = (),
+    masses: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """Every gate: `name`, `value`, `low`, `high`, `of`, `unit`, `passes`, `fails`, `verdict`.
 
     `again` are the first and the second score of the controls that were asked about twice. `not_read` says of
     every question whether its prompt did not fit; such answers are neither among the scores nor `again`.
+    `masses` are, by row, what the labels of a judge that is asked for labels have of its probability.
     """
     good, bad, weakened = (
         [kind for kind in KINDS if KINDS[kind] == group] for group in ("good", "bad", "weakened")
@@ -85,6 +88,7 @@ def gates(
             else []
         ),
         _gate("changed when asked again", config.retest, _counted(changed), "share"),
+        *([_gate(MASS, config.mass, _mass(masses, how), "share", at_least=True)] if masses else []),
     ]
 
 
@@ -177,3 +181,8 @@ def _mean(points: Sequence[float], asked: int, how: Resampling) -> Measured:
     if not points:
         return Measured(None, None, None, 0, asked)
     return Measured(*cautious_interval(points, WORST, how.resamples, how.seed), len(points), asked)
+
+
+def _mass(masses: Sequence[float], how: Resampling) -> Measured:
+    value, low, high = cautious_interval(masses, 0.0, how.resamples, how.seed)
+    return Measured(value, low, high, len(masses), len(masses))

@@ -13,7 +13,7 @@ from tasks.audit.wording import (
     points,
     unanswered,
 )
-from tasks.judge.refusals import refusal_lines
+from tasks.judge.refusals import identity_lines, refusal_lines
 from tasks.report.markdown_blocks import escaped, table
 
 Json = dict[str, Any]
@@ -49,6 +49,7 @@ def as_markdown(report: Json) -> str:
         [
             f"# Audit: {escaped(headline(report))}",
             *([] if has_answers(report) else [f"**{escaped(unanswered(report))}**"]),
+            *(escaped(line) for line in identity_lines(report["scorer"])),
             *(escaped(line) for line in refusal_lines(report["refusals"])),
             "A gate passes where its number does and the 95% interval stays clear of what fails; it fails "
             "where its number does and the interval stays clear of what passes; else it warns.",

@@ -13,10 +13,10 @@ from tasks.audit.page import as_markdown
 from tasks.config import AuditConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.json_files import read_lines, write_json, write_lines
-from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
-from tasks.judge.responses import RESPONSES, Row, read_rows
+from tasks.judge.responses import RESPONSES, Row, read_rows, turns_of
 from tasks.record import StageRun
 
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         run.progress(done, len(questions), "answers", f"{len(chosen)} rows")
 
     form = form_of(scorer, config.prompt)
-    with Answers(run.shared / ANSWERS) as answers:
+    with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
             ask(
                 config,
@@ -79,12 +79,14 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         if not verdict.not_read
     ]
     not_read = [verdict.not_read for verdict in verdicts]
-    found = gates(config.gates, scores, again, Resampling(config.resamples, config.seed), not_read)
+    how = Resampling(config.resamples, config.seed)
+    found = gates(config.gates, scores, again, how, not_read, _masses(questions, verdicts))
     verdict = verdict_of(found)
     report = {
         "scorer": scorer,
         "digest": identity.digest,
         "version": identity.version,
+        "known_by": "name" if identity.by_name else "digest",
         "form": form.name,
         "prompt_version": form.version(),
         "refusals": sorted(identity.refusals),
@@ -127,6 +129,8 @@ def _rows(folder: Path) -> list[Row]:
             prompt="",
             response="",
             category=row.get("category"),
+            source=row.get("source"),
+            before=turns_of(row, f"test.jsonl, row {row['id']}"),
         )
         for row in read_lines(folder / "test.jsonl")
     ]
@@ -138,6 +142,15 @@ def _asked_twice(asked: Sequence[Control], rows: Sequence[int]) -> list[Control]
     for control in asked:
         by_row.setdefault(control.row.id, []).append(control)
     return [by_row[row][place % len(by_row[row])] for place, row in enumerate(rows)]
+
+
+def _masses(questions: Sequence[Question], verdicts: Sequence[Verdict]) -> list[float]:
+    """What the labels have of a judge's probability, the mean of each row's answers; of some judges none."""
+    by_row: dict[int, list[float]] = {}
+    for question, verdict in zip(questions, verdicts, strict=True):
+        if verdict.mass is not None:
+            by_row.setdefault(question.row.id, []).append(verdict.mass)
+    return [float(np.mean(own)) for own in by_row.values()]
 
 
 def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
@@ -175,6 +188,7 @@ def _line(control: Control, verdict: Verdict) -> Json:
         "score": verdict.score,
         "reason": verdict.reason,
         "missing_because": verdict.missing_because,
+        **({} if verdict.mass is None else {"mass": verdict.mass}),
     }
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.audit.wording import CONTROLS, fails, found, headline, interval, passes, points
-from tasks.judge.refusals import refusal_lines
+from tasks.judge.refusals import identity_lines, refusal_lines
 from tasks.report.text import visible
 
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 def show(report: Json, console: Console) -> None:
     """Print the verdict, every gate, and what each kind of control was given."""
     console.print(Text(visible(headline(report)), STYLES[report["verdict"]]))
-    for line in refusal_lines(report["refusals"]):
+    for line in [*identity_lines(report["scorer"]), *refusal_lines(report["refusals"])]:
         console.print(Text(visible(line), "yellow"))
     gates = _table("gate", "found", "95% interval", "passes", "fails", "verdict")
     for gate in report["gates"]:

@@ -1,4 +1,7 @@
-"""Rows that two models answered: the same question with the same right answer, whatever their ids."""
+"""Rows that two models answered: the same question with the same right answer, whatever their ids.
+
+The question is all that came before the response: the same words after another conversation ask another.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -51,7 +54,7 @@ def paired(a: Sequence[Row], b: Sequence[Row], *, only_common: bool) -> list[Pai
     Raises UsageError when the two are not of the same rows, unless only those in common are asked for, and
     when there are none.
     """
-    theirs: Mapping[tuple[str, ...], list[Row]] = defaultdict(list)
+    theirs: Mapping[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in b:
         theirs[_question(row)].append(row)
     waiting = {question: iter(rows) for question, rows in theirs.items()}
@@ -72,5 +75,5 @@ def paired(a: Sequence[Row], b: Sequence[Row], *, only_common: bool) -> list[Pai
     return pairs
 
 
-def _question(row: Row) -> tuple[str, ...]:
-    return row.instruction, row.input, row.reference
+def _question(row: Row) -> tuple[object, ...]:
+    return row.instruction, row.input, row.reference, row.before

@@ -6,16 +6,17 @@ counted.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tasks.audit.reports import require_as_audited
 from tasks.comparison.pairs import Pair
 from tasks.comparison.scores import shown_by, sources_of
 from tasks.config import CompareConfig
-from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask
 from tasks.judge.forms import TOP, Question, choice_form_of
-from tasks.judge.responses import DECIDED, Row, kind_of
+from tasks.judge.responses import DECIDED, kind_of
 from tasks.record import StageRun
 from tasks.scoring.summary import too_many_missing
 from tasks.statistics.intervals import share_of
@@ -36,12 +37,12 @@ def choices(
     form = choice_form_of(scorer)
     decided = [_decided(pair) for pair in pairs]
     open_rows = [place for place, points in enumerate(decided) if points is None]
-    questions = []
+    questions = []  # both orders of a row ask about the row as A has it
     for place in open_rows:
         first, second = pairs[place].a.response, pairs[place].b.response
         questions += [
-            Question(_with(pairs[place].a, first), second),
-            Question(_with(pairs[place].a, second), first),
+            Question(replace(pairs[place].a, response=first), second),
+            Question(replace(pairs[place].a, response=second), first),
         ]
     done = 0
 
@@ -50,7 +51,7 @@ def choices(
         done += 1
         run.progress(done, len(questions), "answers", "both orders")
 
-    with Answers(run.shared / ANSWERS) as answers:
+    with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
         )
@@ -78,11 +79,6 @@ def choices(
         **shown_by(config, points, others, status, sources_of(pairs)),
     }
     return summary, lines, [call for verdict in verdicts for call in verdict.calls]
-
-
-def _with(row: Row, response: str) -> Row:
-    """The row of the question with one of the two responses, so that both orders ask about the same row."""
-    return Row(row.id, row.instruction, row.input, row.reference, row.prompt, response)
 
 
 def _decided(pair: Pair) -> float | None:

@@ -51,6 +51,13 @@ class AskConfig(StageConfig):
     ] = False
     context: Annotated[Positive, Field(description="Ollama's num_ctx, sent with every call, tokens")] = 4096
     max_tokens: Annotated[Positive, Field(description="tokens of the judge's answer")] = 256
+    min_mass: Annotated[
+        Fraction,
+        Field(
+            description="of hf: judges: the probability that all labels must have together as the next "
+            "token; where they have less, the judge would say something else, and the row is missing"
+        ),
+    ] = 0.5
     seed: Seed = 123
     concurrency: Annotated[
         Positive | None,
@@ -66,6 +73,23 @@ class AskConfig(StageConfig):
     attempts: Annotated[
         Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
     ] = 5
+    anew: Annotated[
+        bool,
+        Field(
+            description="ask every question again, whatever was answered before, and keep the answers apart: "
+            "how a monitor asks"
+        ),
+        OUTSIDE_KEY,
+    ] = False
+    max_age_days: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="age from which kept answers of an openai: judge are asked for again, since its "
+            "server tells the model's name and no digest of its weights",
+        ),
+        OUTSIDE_KEY,
+    ] = 7.0
     device: Device = "auto"
 
     @property
@@ -152,6 +176,12 @@ class GatesConfig(StageConfig):
     unparsed: Annotated[Gate, Field(description="share of answers that hold no score: at most, and over")] = (
         Gate(passes=0.01, fails=0.05)
     )
+    mass: Annotated[
+        Gate,
+        Field(
+            description="mean probability that the labels of an hf: judge have together: at least, and under"
+        ),
+    ] = Gate(passes=0.9, fails=0.5)
     retest: Annotated[
         Gate, Field(description="share of scores that asking again moves by over 5 points: at most, and over")
     ] = Gate(passes=0.10, fails=0.25)

@@ -27,6 +27,10 @@ NARROW_PER_TOKEN, WIDE_PER_TOKEN = 8.0, 2.5
 _WIDE = re.compile("[\u2e80-\U0010ffff]")  # CJK and what follows it
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
 
+WOULD_SAY_ELSE = (
+    "the judge would say something else: all labels together have less of its probability than judge.min_mass"
+)
+
 TEMPLATE = 512  # tokens that a chat template adds, at most
 
 _JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
@@ -52,6 +56,8 @@ class Verdict:
     calls: list[Json] = field(default_factory=list, compare=False)
     server_failed: bool = False
     """There is no score because the server failed, which says nothing about the judge."""
+    mass: float | None = None
+    """What the labels have of the judge's probability, where labels are what it is asked for."""
     not_read: bool = False
     """There is no score because the prompt did not fit, which says nothing about the judge either."""
 
@@ -167,8 +173,11 @@ class _Asker:
                     not_read=not error.server_failed,
                 )
             else:
+                if given.mass is not None and given.mass < self.config.min_mass:
+                    calls[-1]["error"] = why = f"{WOULD_SAY_ELSE} ({self.config.min_mass:g})"
+                    return Verdict(None, missing_because=why, calls=calls, mass=given.mass)
                 calls[-1] |= {"score": given.points, "reason": given.reason}
-                return Verdict(given.points, given.reason, calls=calls)
+                return Verdict(given.points, given.reason, calls=calls, mass=given.mass)
         return Verdict(None, missing_because=f"{why} (twice asked)", calls=calls)
 
     async def _text(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
@@ -191,7 +200,7 @@ class _Asker:
         while True:
             request = self.backend.request(messages, seed)
             asked = asked_of(self.identity, request)
-            kept = self.answers.find(asked)
+            kept = self.answers.find(asked, self.config.max_age_days if self.identity.by_name else None)
             reply = kept or await self._send(question, request, seed, calls)
             calls.append(_record(question, request, seed, reply, cached=kept is not None))
             if not self._is_learnt(request, reply):

@@ -18,7 +18,7 @@ from tasks.judge.prompts import (
     plain_messages,
     score_messages,
 )
-from tasks.judge.responses import Row
+from tasks.judge.responses import Row, Turn
 from tasks.manifest import canonical_json, digest_of
 
 TOP = 100.0
@@ -42,6 +42,8 @@ class Given:
 
     points: float
     reason: str | None = None
+    mass: float | None = None
+    """Of labels: the probability that the model gives all of them together."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class Form:
 
     def version(self) -> str:
         """Hash of everything but the row that decides what a judge is asked."""
-        sample = Question(Row(0, "instruction", "input", "reference", "prompt", "response"), "other")
+        before = (Turn("system", "first"), Turn("user", "second"))
+        row = Row(0, "instruction", "input", "reference", "prompt", "response", before=before)
+        sample = Question(row, "other")
         value = {"messages": self.messages(sample), "schema": self.schema, "labels": self.labels}
         return digest_of(canonical_json(value))
 
@@ -161,9 +165,9 @@ def _expected(labels: Mapping[str, float]) -> Callable[[str], Given]:
     """The mean of what the labels are worth, weighed by the probabilities that the model gives them."""
 
     def read(text: str) -> Given:
-        probabilities = json.loads(text)["probabilities"]
-        points = sum(probabilities[label] * worth for label, worth in labels.items())
-        return Given(round(min(max(points, 0.0), TOP), 3))
+        said = json.loads(text)
+        points = sum(said["probabilities"][label] * worth for label, worth in labels.items())
+        return Given(round(min(max(points, 0.0), TOP), 3), mass=said["mass"])
 
     return read
 

@@ -1,7 +1,8 @@
-"""Parts of a request that a server refuses, learnt from its own words, and what is sent instead.
+"""What a server does not give: parts of a request that it refuses, and the model's digest.
 
-Servers of OpenAI's protocol differ in what they take: newer models want `max_completion_tokens` and no
-temperature, others know no JSON schema. A part that is refused is left out from then on, and that is told.
+What is refused is learnt from the server's own words, and something else is sent instead. Servers of OpenAI's
+protocol differ in what they take: newer models want `max_completion_tokens` and no temperature, others know
+no JSON schema. A part that is refused is left out from then on, and that is told.
 """
 
 import re
@@ -25,6 +26,12 @@ WORDS = {
     "json_schema": "its server refuses a JSON schema: no answer is held to one",
     "json_object": "its server refuses to hold answers to JSON: it is only asked for",
 }
+
+BY_NAME = "openai:"  # judges whose server tells no digest of the model
+BY_NAME_LINE = (
+    "its server tells the model's name and no digest of its weights: another model under the same name is "
+    "noticed only when it is asked again, which judge.max_age_days and judge.anew decide"
+)
 
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unavailable|invalid parameter|unexpected|"
@@ -71,6 +78,11 @@ class Refusals:
                 self.words.setdefault(refused, words)
                 return refused
         return None
+
+
+def identity_lines(scorer: str) -> list[str]:
+    """What is not known of who a judge is, a line each."""
+    return [BY_NAME_LINE] if scorer.startswith(BY_NAME) else []
 
 
 def refusal_lines(parts: Iterable[str]) -> list[str]:

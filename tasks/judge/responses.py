@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tasks.errors import StageError
 from tasks.reading import read_records
@@ -18,7 +18,15 @@ RESPONSES = "responses.jsonl"  # one row with its response a line
 
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
 OPTIONAL = {"category": str, "source": str, "tokens": int, "cut": bool, "reference_tokens": int}
+ROLES = ("system", "user", "assistant")
 HIGHEST_LOSS = 700.0  # nats per token; the perplexity of more is no number of 64 bits
+
+
+class Turn(NamedTuple):
+    """What was said before the instruction, and by whom."""
+
+    role: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class Row:
     cut: bool | None = None
     reference_loss: float | None = None
     reference_tokens: int | None = None
+    before: tuple[Turn, ...] = ()
+    """The conversation that the instruction ends, a system prompt included; `messages` in the file."""
 
     @property
     def question(self) -> list[str]:
@@ -87,7 +97,23 @@ def _row(value: dict[str, Any], place: str) -> Row:
         cut=value.get("cut"),
         reference_loss=_loss(value, place),
         reference_tokens=value.get("reference_tokens"),
+        before=turns_of(value, place),
     )
+
+
+def turns_of(value: dict[str, Any], place: str) -> tuple[Turn, ...]:
+    """The turns of a row before its instruction. Raises StageError for what is no list of turns."""
+    messages = value.get("messages") or []
+    if type(messages) is not list:
+        raise StageError(f"{place}: 'messages' is {messages!r:.80}; expected a list of turns.")
+    for turn in messages:
+        if type(turn) is not dict or turn.get("role") not in ROLES:
+            raise StageError(
+                f"{place}: 'messages' holds {turn!r:.80}; expected turns with a role "
+                f"({', '.join(ROLES)}) and a content."
+            )
+        _check(turn, "content", str, f"{place}: a turn of 'messages'")
+    return tuple(Turn(turn["role"], turn["content"]) for turn in messages)
 
 
 def _loss(value: dict[str, Any], place: str) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
-from tasks.judge.refusals import refusal_lines
+from tasks.judge.refusals import identity_lines, refusal_lines
 from tasks.report.scores_wording import models, of_scorer
 from tasks.report.text import signed, visible
 
@@ -54,8 +54,8 @@ def gate_lines(judge: Json) -> list[str]:
 
 
 def refused_lines(judge: Json) -> list[str]:
-    """`its server refuses temperature 0: ...`: what the judge could not be asked with."""
-    return [visible(line) for line in refusal_lines(judge["refusals"])]
+    """`its server refuses temperature 0: ...`: what the judge could not be asked with, or for."""
+    return [visible(line) for line in [*identity_lines(judge["scorer"]), *refusal_lines(judge["refusals"])]]
 
 
 def gate_text(gate: Json) -> str:

@@ -30,6 +30,7 @@ RESPONSE_COLUMNS = (
     "model_output",
     "response",
 )
+KEPT = ("instruction", "input", "output", "category", "messages")
 REFERENCE_BESIDE = {"predict": "label"}  # where a tool names the right answer as no format of rows does
 
 
@@ -80,7 +81,7 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
                 "columns with --column, for example --column output=answer"
             ) from error
         answer = _answer((where, texts), response)
-        kept = {name: row[name] for name in ("instruction", "input", "output", "category") if name in row}
+        kept = {name: row[name] for name in KEPT if name in row}
         yield kept | {"prompt": "", "response": answer}
 
 

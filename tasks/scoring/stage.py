@@ -17,7 +17,7 @@ from tasks.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.config import PANEL, JudgeConfig
 from tasks.errors import UnreachableError
 from tasks.json_files import write_json, write_lines
-from tasks.judge.answers import ANSWERS, Answers
+from tasks.judge.answers import answers_for
 from tasks.judge.asking import Verdict, ask, reasons
 from tasks.judge.forms import Question, form_of
 from tasks.judge.responses import DECIDED, RESPONSES, Kind, Row, kind_of, read_rows
@@ -144,7 +144,7 @@ def _judged(
     run.progress(done, count, "rows", f"{name}{done} decided without the judge")
     questions = [Question(row) for place, row in enumerate(scored.rows) if place not in decided]
     form = form_of(scorer, config.prompt)
-    with Answers(run.shared / ANSWERS) as answers:
+    with answers_for(config, run) as answers:
         identity, asked = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
         )
@@ -256,8 +256,10 @@ def _metric_name(scorer: str, headline: str) -> str:
 def _show(run: StageRun, rows: Sequence[Row], lines: Sequence[Mapping[str, Any]]) -> None:
     """The table of MLflow's UI; a column that some rows lack is empty there, as the table needs them all."""
     columns = dict.fromkeys(name for line in lines for name in line)
+    conversations = any(row.before for row in rows)
     table = [
-        {"instruction": row.instruction, "input": row.input, "reference": row.reference}
+        ({"before": [turn._asdict() for turn in row.before]} if conversations else {})
+        | {"instruction": row.instruction, "input": row.input, "reference": row.reference}
         | {"response": row.response}
         | {name: line.get(name) for name in columns}
         for row, line in zip(rows, lines, strict=True)

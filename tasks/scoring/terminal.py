@@ -11,7 +11,7 @@ from rich.text import Text
 from tasks.audit.terminal import STYLES as VERDICT_STYLES
 from tasks.audit.wording import found, interval, limits
 from tasks.audit.wording import headline as audit_headline
-from tasks.judge.refusals import refusal_lines
+from tasks.judge.refusals import identity_lines, refusal_lines
 from tasks.report import scores_wording as words
 from tasks.report.text import visible
 
@@ -89,7 +89,7 @@ def _agreement(agreed: Json) -> Iterator[RenderableType]:
 def _audit(report: Json, despite_audit: bool) -> Iterator[RenderableType]:
     """The verdict, and the gates that did not pass."""
     yield Text(visible(audit_headline(report, despite_audit)), VERDICT_STYLES[report["verdict"]])
-    for line in refusal_lines(report["refusals"]):
+    for line in [*identity_lines(report["scorer"]), *refusal_lines(report["refusals"])]:
         yield Text(f"  {visible(line)}", "yellow")
     for gate in report["gates"]:
         if gate["verdict"] != "pass":

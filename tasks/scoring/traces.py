@@ -49,7 +49,7 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
     trace = client.start_trace(
         f"row {row.id}",
         span_type=SpanType.EVALUATOR,
-        inputs={"input": "\n".join(row.question)},
+        inputs={"input": "\n".join(row.question), **_conversation(row)},
         tags={"touchstone.row": str(row.id)},
         experiment_id=run.tracking.experiment_id,
         run_id=run.run_id,
@@ -75,6 +75,10 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
         started = after
     client.end_trace(trace.trace_id, outputs={"response": row.response}, end_time_ns=ended)
     return trace.trace_id
+
+
+def _conversation(row: Row) -> dict[str, Any]:
+    return {"messages": [turn._asdict() for turn in row.before]} if row.before else {}
 
 
 def _outputs(call: Mapping[str, Any]) -> dict[str, Any]:

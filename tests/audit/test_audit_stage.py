@@ -186,6 +186,13 @@ def test_the_judge_is_asked_twice_about_another_kind_of_control_from_row_to_row(
     assert sorted(kinds) == sorted([*KINDS, "reference"])
 
 
+def test_pitfall_40_every_question_of_an_audit_shows_the_conversation(audited):
+    turns = [{"role": "system", "content": "Answer in one word."}]
+    with OllamaServer(judge=judges.honest) as server:
+        audited(server, [row | {"messages": turns} for row in skill_rows(3)])()
+        assert all("Answer in one word." in chat.text for chat in server.chats)
+
+
 def test_responses_can_be_audited_on_and_take_no_part_in_it(audited):
     """`touchstone judge` audits on the rows of the file of responses that it judges."""
     rows = [row | {"prompt": "", "response": "mine"} for row in skill_rows(3)]
@@ -221,6 +228,31 @@ def test_another_model_under_the_same_name_is_asked_anew(audited):
         assert len(server.chats) == second.report["answers"] == first.report["answers"]
     assert second.report["digest"] == "f" * 64
     assert second.report["verdict"] == "fail"
+
+
+def test_pitfall_30_an_audit_anew_finds_a_judge_that_was_swapped_under_the_same_name_and_digest(audited):
+    rows = skill_rows(FEW)
+    with OllamaServer(judge=judges.honest, slots=4) as server:
+        first = audited(server, rows, anew=True)()
+        server.judge = judges.always_top
+        second = audited(server, rows, anew=True)()
+        assert len(server.chats) == 2 * first.report["answers"] == 2 * second.run.metrics["calls"]
+    assert (first.report["digest"], first.gates("fail")) == (second.report["digest"], set())
+    assert second.report["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "known_by", "told"), [(OpenAIServer, "name", True), (OllamaServer, "digest", False)]
+)
+def test_the_audit_says_where_a_judge_is_known_by_its_name_alone(audited, protocol, known_by, told):
+    scorer = "openai:llama-3.2-3b-instruct" if told else SCORER
+    console = Console(file=io.StringIO(), width=200)
+    with protocol(judge=judges.honest, slots=8) as server:
+        done = audited(server, scorer=scorer)()
+    show(done.report, console)
+    assert done.report["known_by"] == known_by
+    for text in (console.file.getvalue(), done.pages[0][1]):
+        assert ("no digest of its weights" in text) == told
 
 
 def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):

@@ -1,12 +1,14 @@
 """Which rows two models both answered: the same questions with the same right answers, whatever their ids."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.comparison.pairs import paired
 from tasks.errors import UsageError
-from tasks.judge.responses import Row
+from tasks.judge.responses import Row, Turn
 
 
 def rows(*questions, start=0, model=""):
@@ -29,6 +31,14 @@ def test_rows_are_found_in_any_order_and_under_any_id():
 def test_a_row_that_occurs_twice_is_paired_in_order():
     pairs = paired(rows("abc", "xyz", "abc"), rows("abc", "abc", "xyz"), only_common=False)
     assert ids(pairs) == [(0, 0), (1, 2), (2, 1)]
+
+
+def test_the_same_words_after_another_conversation_are_another_row():
+    (row,) = rows("abc")
+    after = [replace(row, before=(Turn("system", text),)) for text in ("French", "Dutch", "French")]
+    assert ids(paired(after[:1], after[2:], only_common=False)) == [(0, 0)]
+    with pytest.raises(UsageError, match="no question with its right answer is in both"):
+        paired(after[:1], after[1:2], only_common=False)
 
 
 @pytest.mark.parametrize("other", ["xbc", "axc", "abx"])

@@ -6,7 +6,7 @@ from tasks.comparison.pairs import Pair
 from tasks.comparison.pairwise import _line
 from tasks.config import AskConfig
 from tasks.errors import StageError
-from tasks.json_files import read_lines
+from tasks.json_files import read_lines, write_lines
 from tasks.judge.asking import Verdict
 from tasks.judge.identities import digests_of
 from tasks.judge.prompts import fence_code
@@ -48,6 +48,18 @@ def pairwise(tmp_path):
 
 def found_by(done):
     return done.report["pairwise"]
+
+
+def test_pitfall_40_both_orders_show_the_conversation(pairwise):
+    turns = [{"role": "user", "content": "Which one?"}, {"role": "assistant", "content": "The old one."}]
+    with OllamaServer(judge=judges.fair) as server:
+        attempt = pairwise(server, *both(1, 1))
+        for side in ("a_responses", "b_responses"):
+            path = attempt.inputs[side] / "responses.jsonl"
+            write_lines(path, [row | {"messages": turns} for row in read_lines(path)])
+        attempt()
+        assert len(server.chats) == 4
+        assert all("The old one." in chat.text for chat in server.chats)
 
 
 def test_a_fair_judge_gives_each_row_to_the_closer_response(pairwise):

@@ -2,18 +2,40 @@
 
 import pytest
 
+from flows.deployment_file import load_deployments
 from flows.rejudging import rejudging
 from flows.results import run_here
 from tasks.config import JudgeConfig
 from tasks.errors import TouchstoneError
 from tests.judges import always_top, honest
 from tests.ollama_server import OllamaServer
+from tests.orchestration.test_prefect_yaml import OURS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def rejudged(workplace, **environment):
-    judge = JudgeConfig(scorer="ollama:llama3.2", resamples=200)
+def scheduled(name):
+    """The flow of a deployment of ours and the parameters that its schedule runs it with."""
+    (spec,) = [each for each in load_deployments(OURS).deployments if each.name == name]
+    return spec.flow, spec.parameters
+
+
+def test_pitfall_30_the_weekly_audit_finds_a_judge_that_was_swapped_under_its_name_and_digest(make_workplace):
+    audit, parameters = scheduled("weekly-audit")
+    rows = {"sources": [{"made": "skills", "count": 12}]}
+    with OllamaServer(judge=honest, slots=4) as server:
+        with make_workplace("weekly").entered(OLLAMA_HOST=server.address):
+            first = run_here(audit, **parameters | {"source": rows})
+            server.judge = always_top
+            second = run_here(audit, **parameters | {"source": rows})
+        assert len(server.chats) == 2 * first["answers"]
+    assert [stage["cached"] for stage in second["stages"]] == [True, True, False]
+    assert first["status"] != "refused"
+    assert (second["status"], second["verdict"], second["digest"]) == ("refused", "fail", first["digest"])
+
+
+def rejudged(workplace, anew=False, **environment):
+    judge = JudgeConfig(scorer="ollama:llama3.2", resamples=200, anew=anew)
     with workplace.entered(**environment):
         return run_here(rejudging, judge, "touchstone-tiny")
 
@@ -38,3 +60,9 @@ def test_the_champion_is_audited_on_and_scored_anew_and_found_the_second_time(ma
         refused = rejudged(workplace, OLLAMA_HOST=server.address)
     assert refused["status"] == "refused"
     assert "failed its audit" in refused["error"]
+    with OllamaServer(judge=honest) as server:
+        for _ in range(2):
+            anew = rejudged(workplace, anew=True, OLLAMA_HOST=server.address)
+        assert len(server.chats) >= 2 * asked
+    assert [stage["cached"] for stage in anew["stages"]] == [False, False]
+    assert anew["scores"] == first["scores"]

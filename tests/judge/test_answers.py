@@ -7,13 +7,15 @@ import time
 
 import pytest
 
+from tasks.config import JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.answers import Answers, asked_of
+from tasks.judge.answers import ANEW, OCCASION, Answers, asked_of
 from tasks.judge.backends import Identity, Reply
+from tasks.judge.identities import digests_of
 from tests.chat_server import Fault
 from tests.judge.judging import OLLAMA, Trial, on, rows_of, serving
 from tests.judge.opening import open_together
-from tests.judges import always_top
+from tests.judges import always_top, honest
 from tests.ollama_server import OllamaServer
 
 REPLY = Reply(200, {"message": {"content": "½ \\ud83d \ud83d"}}, None, 0.25)
@@ -80,6 +82,80 @@ def test_answers_of_another_model_are_not_taken_over(trial):
         with OllamaServer(digest=digest) as server:
             trial(rows_of(1), **on(server))()
         assert len(server.chats) == 1
+
+
+# What is asked again
+
+
+def age(path, days):
+    """Have every answer been given so many days ago."""
+    with sqlite3.connect(path) as base:
+        base.execute("UPDATE answers SET at = datetime('now', ?)", (f"-{days} days",))
+    base.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "days", "changes", "asked"),
+    [
+        ("openai", 6.9, {}, 2),
+        ("openai", 7.1, {}, 4),
+        ("openai", 1.1, {"max_age_days": 1.0}, 4),
+        ("openai", 7.1, {"max_age_days": 30.0}, 2),
+        ("ollama", 400, {}, 2),  # its digest says that it is the same model
+    ],
+)
+def test_answers_of_a_judge_known_by_name_alone_count_up_to_an_age(trial, protocol, days, changes, asked):
+    with serving(protocol) as server:
+        age(trial(rows_of(2), **on(server))().answers, days)
+        trial(rows_of(2), **on(server, **changes))()
+        assert len(server.chats) == asked
+        trial(rows_of(2), **on(server, **changes))()
+        assert len(server.chats) == asked
+
+
+def test_a_judge_known_by_name_alone_is_looked_at_again_each_day_and_any_other_is_found():
+    with serving("openai") as openai, serving("ollama") as ollama:
+        for server, changes, lasts in ((openai, {}, 86_400), (openai, {"max_age_days": 0.5}, 43_200)):
+            given = {name: value for name, value in on(server, **changes).items() if name != "digest"}
+            found = [
+                digests_of(JudgeConfig(**given), lambda at=at: at) for at in (0.0, lasts - 1.0, lasts + 0.0)
+            ]
+            assert found[0] == found[1] != found[2]
+        config = JudgeConfig(scorer=OLLAMA, host=ollama.address)
+        assert digests_of(config, lambda: 0.0) == digests_of(config, lambda: 1e9)
+
+
+def test_pitfall_30_who_asks_anew_reads_no_earlier_answer_and_leaves_none_to_others(trial):
+    """The judge is another one by the second asking, under the same name and digest."""
+    with OllamaServer(judge=honest) as server:
+        before = trial(rows_of(3), **on(server))().scores
+        server.judge = always_top
+        anew = trial(rows_of(3), **on(server, anew=True))().scores
+        assert (len(server.chats), anew) == (6, [100.0] * 3)
+        assert trial(rows_of(3), **on(server))().scores == before != anew
+        assert len(server.chats) == 6
+        trial(rows_of(3), **on(server, anew=True))()
+        assert len(server.chats) == 9
+
+
+def test_who_asks_anew_and_is_cut_short_finds_what_it_asked_on_the_same_occasion(trial):
+    def attempt(occasion):
+        made = trial(rows_of(3), **on(server, anew=True))
+        made.run.lineage = {OCCASION: occasion}
+        return made()
+
+    with OllamaServer() as server:
+        attempt("monday")
+        attempt("monday")
+        assert len(server.chats) == 3
+        last = attempt("sunday")
+        assert len(server.chats) == 6
+        age(last.run.shared / ANEW, 8)
+        attempt("sunday")
+        assert len(server.chats) == 9
+    with sqlite3.connect(last.run.shared / ANEW) as base:
+        assert base.execute("SELECT count(*) FROM answers").fetchone() == (3,)  # what is old was removed
+    base.close()
 
 
 def _trial_in(folder, config):

@@ -11,6 +11,8 @@ from tests.judge.judging import OLLAMA, on, row_of, rows_of
 from tests.judges import always_top
 from tests.ollama_server import OllamaServer
 
+TURNS = [{"role": "system", "content": "Be brief."}]
+
 
 def traces_of(tracking, done):
     found = mlflow.search_traces(
@@ -21,13 +23,15 @@ def traces_of(tracking, done):
 
 def test_a_trace_holds_what_was_asked_what_was_answered_and_the_score(trial, tracking):
     with OllamaServer(judge=always_top, faults=[Fault("garbage", containing="number 1.")]) as server:
-        done = trial([row_of(0), row_of(1), row_of(2, response="")], tracking=tracking, **on(server))()
+        rows = [row_of(0), row_of(1), row_of(2, response="", messages=TURNS)]
+        done = trial(rows, tracking=tracking, **on(server))()
     traces = traces_of(tracking, done)
     assert [trace.info.tags["touchstone.row"] for trace in traces] == ["0", "1", "2"]
     assert [len(trace.data.spans) for trace in traces] == [2, 3, 1]
     root, call = traces[0].data.spans
     row = row_of(0)
     assert (root.inputs, root.outputs) == ({"input": row["instruction"]}, {"response": row["response"]})
+    assert traces[2].data.spans[0].inputs["messages"] == TURNS
     assert call.parent_id == root.span_id
     assert call.inputs == done.calls[0]["request"]
     assert call.outputs == {

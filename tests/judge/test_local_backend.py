@@ -1,19 +1,23 @@
 """A judge in this process: what its next token is worth, whatever it is read together with."""
 
 import asyncio
+from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from tasks.audit.gates import MASS
 from tasks.config import AuditConfig, JudgeConfig
 from tasks.errors import StageError
 from tasks.judge.answers import Answers
 from tasks.judge.asking import ask
-from tasks.judge.backends.local import Local
+from tasks.judge.backends.local import Local, _Prompts
 from tasks.judge.forms import CHOICE_LABELS, LABELS, POINTS, Question
 from tasks.judge.identities import digests_of
+from tests.audit.auditing import Audited, skill_rows
 from tests.judge.judging import Trial, as_row, row_of, rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,10 +80,13 @@ def model(tmp_path_factory):
 
 
 def local(folder, **config):
-    """What an attempt is told to be judged by the model in a folder, which was audited."""
+    """What an attempt is told to be judged by the model in a folder, which was audited.
+
+    A random model gives its labels about as much as any other token, so that little is asked for.
+    """
     scorer = f"hf:{folder}"
     digest = digests_of(JudgeConfig(scorer=scorer))[scorer]
-    return {"scorer": scorer, "digest": digest, "device": "cpu"} | config
+    return {"scorer": scorer, "digest": digest, "device": "cpu", "min_mass": 0.0} | config
 
 
 def by_hand(folder, text, points=POINTS):
@@ -146,6 +153,60 @@ def test_the_probabilities_are_kept_and_what_the_labels_have_of_the_whole(trial,
         sum(POINTS[label] * chance for label, chance in chances.items()), abs=1e-3
     )
     assert call["reason"] is None
+
+
+def test_pitfall_39_a_judge_that_would_say_something_else_is_missing_and_asked_once(trial, model):
+    """A random model's labels have a hundredth of its probability: they are no answer."""
+    done = trial(some_rows(4), **local(model) | {"min_mass": JudgeConfig().min_mass})()
+    assert (done.scores, done.judged["status"]) == ([None] * 4, "too_many_missing")
+    assert {line["missing_because"] for line in done.lines} == {
+        "the judge would say something else: all labels together have less of its probability than "
+        "judge.min_mass (0.5)"
+    }
+    assert [call["status"] for call in done.calls] == [200] * 4
+    assert all(0.0 < call["body"]["mass"] < 0.1 for call in done.calls)
+
+
+def test_the_floor_parts_the_rows_by_the_mass_that_was_kept_and_reads_nothing_again(trial, model):
+    masses = [call["body"]["mass"] for call in trial(some_rows(6), **local(model))().calls]
+    floor = sorted(masses)[3]
+    done = trial(some_rows(6), **local(model, min_mass=floor))()
+    assert [score is not None for score in done.scores] == [mass >= floor for mass in masses]
+    assert all(call["cached"] for call in done.calls)
+
+
+def test_a_label_counts_with_and_without_the_space_before_it(tmp_path):
+    """Without a chat template the likely token after "Answer:" is " 5"; a reader of "5" alone misses it."""
+    words = ["[UNK]", "Answer:", *POINTS, *(f"Ġ{label}" for label in POINTS)]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"Answer:| ?\d|(?:(?!Answer:| ?\d).)+"), "isolated"),
+            pre_tokenizers.ByteLevel(False, use_regex=False),
+        ]
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+    tokens = _Prompts(made, POINTS, "model").labels
+    assert {label: made.convert_ids_to_tokens(own) for label, own in tokens.items()} == {
+        label: [label, f"Ġ{label}"] for label in POINTS
+    }
+
+
+def test_pitfall_39_the_audit_gates_the_mean_mass_of_the_labels(tmp_path, model):
+    server = SimpleNamespace(address="127.0.0.1:1")
+    rows = skill_rows(3)
+    for floor, verdict in ((0.0, "fail"), (0.5, "fail")):
+        folder = tmp_path / str(floor)
+        done = Audited(
+            folder, rows, tmp_path / "shared", server, scorer=f"hf:{model}", device="cpu", min_mass=floor
+        )()
+        (gate,) = [gate for gate in done.report["gates"] if gate["name"] == MASS]
+        assert (gate["verdict"], gate["of"], gate["at_least"]) == (verdict, 3, True)
+        by_row = [[line["mass"] for line in done.controls if line["id"] == row["id"]] for row in rows]
+        assert gate["value"] == pytest.approx(fmean(map(fmean, by_row)), rel=0.05)  # some were asked twice
+        assert gate["low"] <= gate["value"] <= gate["high"] < 0.1
+    assert all(line["score"] is None for line in done.controls)
+    assert "probability of the labels" in done.pages[0][1]
 
 
 def test_a_later_run_reads_nothing_again(trial, model):
@@ -220,7 +281,7 @@ def test_a_model_that_computes_no_numbers_gives_no_scores(trial, tmp_path, spoil
 
 def test_a_choice_is_between_two_letters(tmp_path, model):
     question = Question(as_row(), "City0, or City1.")
-    config = JudgeConfig(scorer=f"hf:{model}", device="cpu")
+    config = JudgeConfig(scorer=f"hf:{model}", device="cpu", min_mass=0.0)
     with Answers(tmp_path / "answers.db") as answers:
         asked = ask(config, config.scorer, CHOICE_LABELS, [question], answers, lambda _: None)
         _, (verdict,) = asyncio.run(asked)

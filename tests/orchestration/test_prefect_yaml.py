@@ -143,6 +143,13 @@ def test_what_is_wrong_is_named(load, broken):
     assert expected in str(raised.value)
 
 
+def test_pitfall_30_the_monitors_of_our_file_ask_anew():
+    monitors = [
+        s for s in load_deployments(OURS).deployments if s.name in ("weekly-audit", "rejudge-champion")
+    ]
+    assert [spec.parameters["config"]["anew"] for spec in monitors] == [True, True]
+
+
 def test_our_file_has_the_pipeline_every_stage_and_the_three_schedules():
     file = load_deployments(OURS)
     names = {f"{spec.flow.name}/{spec.name}" for spec in file.deployments}

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from tasks.errors import StageError
 from tasks.judge.prompts import Message
-from tasks.judge.refusals import Refusals
+from tasks.judge.refusals import BY_NAME, Refusals
 
 Json = dict[str, Any]
 
@@ -25,6 +25,11 @@ class Identity:
     version: str
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Parts of a request that the server was found to refuse, with its words: what was asked without them."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether only its name is known: what answers under it may become another model unnoticed."""
+        return self.scorer.startswith(BY_NAME)
 
 
 @dataclass(frozen=True)

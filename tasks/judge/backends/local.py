@@ -1,8 +1,9 @@
 """Judges in this process: a causal model of Hugging Face that is asked for one token.
 
 No answer is written. The probabilities of the labels as the next token are made to sum to 1, and the score is
-the mean that they come to: finer than a whole number, and never unreadable. What asks at the same time is
-read as one batch, the text common to all of it once.
+the mean that they come to: finer than a whole number. How much they had before that, their mass, is kept: a
+model that would say something else gives them little, and then their mean means nothing. What asks at the
+same time is read as one batch, the text common to all of it once.
 """
 
 import asyncio
@@ -85,7 +86,8 @@ class Local:
         return await future
 
     def answered(self, body: Any) -> Answered:
-        return Answered(json.dumps({"probabilities": body["probabilities"]}), body["prompt_tokens"], 1)
+        said = {name: body[name] for name in ("probabilities", "mass")}
+        return Answered(json.dumps(said), body["prompt_tokens"], 1)
 
     def spent(self, reply: Reply) -> tuple[float, float]:
         return reply.latency, reply.latency
@@ -129,7 +131,7 @@ class Local:
             chances = self._decoder.logits_after(fitting).log_softmax(dim=-1)
             for prompt, row in zip(fitting, chances, strict=True):
                 found[int(prompt.row)] = {
-                    label: float(row[token].exp()) for label, token in self._prompts.labels.items()
+                    label: float(row[tokens].exp().sum()) for label, tokens in self._prompts.labels.items()
                 }
         latency = time.monotonic() - started
         return [_reply(found.get(place), len(ids), longest, latency) for place, ids in enumerate(prompts)]
@@ -171,19 +173,25 @@ class Local:
 
 
 class _Prompts:
-    """Conversations as tokens, up to where the label is to stand; and the token of each label."""
+    """Conversations as tokens, up to where the label is to stand; and the tokens of each label.
+
+    A label may be a token with a space before it and one without; both say the same.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, labels: Mapping[str, float], model: str) -> None:
         self.tokenizer = tokenizer
         sample = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
         head = self._encode(self._text(sample))
+        spellings = []
         for space in ("", " "):  # vocabularies differ in whether a space belongs to the word after it
             whole = [self._encode(self._text(sample) + space + label) for label in labels]
-            if all(ids and ids[:-1] == head for ids in whole) and len({ids[-1] for ids in whole}) == len(
-                labels
-            ):
-                self.labels = {label: ids[-1] for label, ids in zip(labels, whole, strict=True)}
-                return
+            last = [ids[-1] for ids in whole if ids and ids[:-1] == head]
+            if len(set(last)) == len(labels):
+                spellings.append(last)
+        if spellings:
+            every = zip(labels, zip(*spellings, strict=True), strict=True)
+            self.labels = {label: sorted(set(tokens)) for label, tokens in every}
+            return
         raise StageError(
             f"hf:{model} cannot be a judge: in its vocabulary the labels {', '.join(labels)} are not one "
             "token each"
