@@ -26,7 +26,7 @@ from flows.intervals import intervals
 from flows.lineage import lineage, link_to_mlflow
 from flows.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.secrets import load_secrets
-from flows.stage_list import STAGES, Inputs, stage_fingerprints
+from flows.stage_list import STAGES, Inputs, asks_anew, stage_fingerprints
 from flows.states import failed
 from tasks.config import (
     AuditConfig,
