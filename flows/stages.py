@@ -78,14 +78,14 @@ STAGES = {
         Stage("pretrain", 3, "tasks.pretrain.stage:pretrain"),
         Stage("finetune", 5, "tasks.finetune.sft:finetune"),
         Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
-        Stage("classify", 3, "tasks.finetune.classification:classify"),
+        Stage("classify", 4, "tasks.finetune.classification:classify"),
         Stage("generate", 2, "tasks.generate:generate"),
         Stage("responses", 2, "tasks.rows.answered:responses"),
         Stage("audit", 3, "tasks.audit.stage:audit"),
-        Stage("judge", 5, "tasks.scoring.stage:judge"),
-        Stage("compare", 3, "tasks.comparison.stage:compare"),
-        Stage("promote", 5, "tasks.promote:promote", holds="tasks.registry:still_registered"),
-        Stage("report", 6, "tasks.report:report"),
+        Stage("judge", 6, "tasks.scoring.stage:judge"),
+        Stage("compare", 4, "tasks.comparison.stage:compare"),
+        Stage("promote", 6, "tasks.promote:promote", holds="tasks.registry:still_registered"),
+        Stage("report", 7, "tasks.report:report"),
     )
 }
 

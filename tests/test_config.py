@@ -63,6 +63,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         ),
         "JudgeConfig.audit_rows",
         "JudgeConfig.gates",
+        "JudgeConfig.resamples",
         "JudgeConfig.traces",
         "PretrainConfig.checkpoint_every",
         "PretrainConfig.compile",

@@ -42,6 +42,8 @@ from tests.card_outputs import (
     summary_of,
 )
 
+BY_TWO_ROWS = {"low": -72.613872, "high": 99.371044, "p": 2 / 3}  # of differences of 100 and 50
+
 
 @pytest.fixture
 def outputs(tmp_path):
@@ -101,7 +103,8 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
         "agreements": [],
         "differences": [
             {"scorer": METRIC, "kind": "metric", "model": "fine-tuned", "against": "base"}
-            | {"difference": 75.0, "low": 50.0, "high": 100.0, "rows": 2}
+            | {"difference": 75.0, "rows": 2, "missing": 0}
+            | {name: pytest.approx(value, abs=1e-4) for name, value in BY_TWO_ROWS.items()}
         ],
         "categories": [
             {"category": "sums", "scorer": METRIC, "rows": 1, "base": 0.0, "fine-tuned": 50.0},
@@ -259,7 +262,9 @@ def test_a_mean_that_is_not_there_is_never_a_number(outputs, tmp_path):
         "difference": None,
         "low": None,
         "high": None,
+        "p": None,
         "rows": 1,
+        "missing": 1,
     }
     for name, text in card.all().items():
         text = " ".join(text.split())

@@ -9,7 +9,7 @@ partly_missing = st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=40
 
 
 def summary(values, **changes):
-    settings = {"max_missing": 0.05, "resamples": 200, "seed": 1} | changes
+    settings = {"max_missing": 0.05} | changes
     return summarise("ollama:x", "judge", values, **settings)
 
 

@@ -5,23 +5,18 @@ from typing import Any
 from tasks.judge.refusals import refusal_lines
 from tasks.report.markdown_blocks import escaped, fenced, table
 from tasks.report.scores_wording import STATUSES, scorer_name, scorer_title
-
-SURE = 0.05  # p of the sign-flip test
+from tasks.statistics.verdicts import shows
 
 Json = dict[str, Any]
 
 
 def shown(found: Json) -> str:
-    """What a difference shows, in one sentence; A and B are the two models.
-
-    Intervals by resampling are too narrow where there are few rows, so the test must say the same.
-    """
+    """What a difference shows, in one sentence; A and B are the two models."""
     if found.get("difference") is None:
         return STATUSES.get(found["status"]) or "no row has both scores"
-    if found["p"] <= SURE and found["low"] > 0:
-        return "A is better"
-    if found["p"] <= SURE and found["high"] < 0:
-        return "B is better"
+    verdict = shows(found, found["p"])
+    if verdict != "open":
+        return f"{'A' if verdict == 'better' else 'B'} is better"
     least = found["smallest_detectable"]
     return "no difference can be shown" + (f"; one of {least:.1f} points could be" if least else "")
 
@@ -82,7 +77,8 @@ def orders(found: Json) -> str:
 def as_markdown(report: Json) -> str:
     parts = [
         f"# Comparison of {report['rows']} rows",
-        "Positive differences mean that A is better. Intervals and the sign-flip test are of the same rows.",
+        "Positive differences mean that A is better. Intervals and p-values are of one test, row by row, and "
+        "hold whatever rows without a score would have had.",
         table([cells(found) for found in report["differences"]]),
         *(escaped(" ".join(sentences(found))) for found in report["differences"][:1]),
     ]

@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.comparison.pairs import Judged, Pair
 from tasks.config import CompareConfig
-from tasks.statistics.comparing import difference_bounds, outcomes, sign_flip_test, smallest_detectable
-from tasks.statistics.intervals import Sources, paired_interval
+from tasks.statistics.comparing import difference_bounds, outcomes, paired_test, smallest_detectable
+from tasks.statistics.intervals import Sources
 
 Json = dict[str, Any]
 Points = Sequence[float | None]
@@ -45,7 +45,7 @@ def shown_by(
 ) -> Json:
     """The statistics of paired points; without a mean to trust on either side there are only the bounds."""
     every = zip(ours, theirs, sources or [None] * len(ours), strict=True)
-    both = [(x, y, source) for x, y, source in every if x is not None and y is not None]
+    both = [(x - y, source) for x, y, source in every if x is not None and y is not None]
     low, high = difference_bounds(ours, theirs)
     known = {
         "status": status,
@@ -56,17 +56,13 @@ def shown_by(
         "lowest_possible": low,
         "highest_possible": high,
     }
-    if status != "ok" or not both:
+    test = paired_test(ours, theirs, sources) if status == "ok" else None
+    if test is None:
         nothing = ("difference", "low", "high", "p", "smallest_detectable", "wins", "ties", "losses")
         return known | dict.fromkeys(nothing)
-    first, second, of = zip(*both, strict=True)
-    moved = [x - y for x, y, _ in both]
-    difference, low, high = paired_interval(first, second, config.resamples, config.seed, of)
+    moved, of = zip(*both, strict=True)
     return known | {
-        "difference": difference,
-        "low": low,
-        "high": high,
-        "p": sign_flip_test(moved, config.permutations, config.seed, of),
+        **asdict(test),
         "smallest_detectable": smallest_detectable(moved, sources=of),
         **asdict(outcomes(moved, config.tie)),
     }

@@ -186,7 +186,9 @@ class JudgeConfig(AskConfig):
     max_missing: Annotated[
         Fraction, Field(description="above this share of missing rows there is no mean")
     ] = 0.05
-    resamples: Annotated[Positive, Field(description="bootstrap resamples of the interval")] = 10_000
+    resamples: Annotated[
+        Positive, Field(description="bootstrap resamples of the audit's intervals"), OUTSIDE_KEY
+    ] = 10_000
     traces: Annotated[
         int,
         Field(ge=0, description="rows whose judging is kept as a trace in MLflow; the table has all"),
@@ -226,10 +228,6 @@ class CompareConfig(AskConfig):
     only_common: Annotated[bool, Field(description="leave out rows that only one of the two has")] = False
     tie: Annotated[float, Field(ge=0, description="points of difference up to which a row is a tie")] = 0.0
     shown: Annotated[Positive, Field(description="rows that moved most, side by side")] = 10
-    resamples: Positive = 10_000
-    permutations: Annotated[
-        Positive, Field(description="of the sign-flip test, where there are many rows")
-    ] = 10_000
 
     @model_validator(mode="after")
     def _one_judge_is_shown_both(self) -> Self:

@@ -61,10 +61,11 @@ class PromoteConfig(StageConfig):
         str, Field(pattern=r"^[^/:]+$", description="registered model; {profile} is filled in")
     ] = "touchstone-{profile}"
     min_score: Annotated[float, Field(ge=0, le=100, description="mean that the first champion needs")] = 10.0
-    min_rows: Annotated[Positive, Field(description="rows scored for both that a comparison needs")] = 5
+    min_rows: Annotated[
+        Positive,
+        Field(description="rows scored for both that a comparison needs; fewer than 6 can show nothing"),
+    ] = 6
     margin: Annotated[float, Field(ge=0, description="points that the paired interval must lie above")] = 0.0
-    resamples: Positive = 10_000
-    seed: Seed = 123
 
 
 class ReportConfig(StageConfig):

@@ -131,7 +131,6 @@ class ClassifyConfig(TuningConfig):
     ] = "last-block"
     epochs: Annotated[float, Field(gt=0)] = 5.0
     max_length: Annotated[Positive, Field(description="tokens of a text; longer ones are cut")] = 256
-    resamples: Annotated[Positive, Field(description="bootstrap resamples of the intervals")] = 10_000
 
     @model_validator(mode="after")
     def _is_written_whole(self) -> Self:

@@ -108,7 +108,7 @@ def _write(
     history = History.of(trainer, LOGGED)
     write_history(run, history, "Classification", trainer.state.global_step, summary)
     run.phase("classifying all rows, and by the baselines")
-    write_findings(config, run, load_classifier(run.out / "model").to(trainer.args.device), data)
+    write_findings(run, load_classifier(run.out / "model").to(trainer.args.device), data)
 
 
 def make_trainer(

@@ -1,18 +1,19 @@
 """How well a classifier does on a split, and whether it does better than another way to classify."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tasks.finetune.labelled import Labelled, Text
-from tasks.statistics.intervals import paired_interval, wilson_interval
+from tasks.statistics.bounded import mean_interval
+from tasks.statistics.comparing import paired_test
+from tasks.statistics.intervals import Sources
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,23 @@ def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     return model(**inputs, use_cache=False).logits
 
 
-def measured(truth: Sequence[int], predicted: Sequence[int], labels: Sequence[str]) -> dict[str, Any]:
-    """Accuracy with its 95% Wilson interval, F1 of each label and their mean, and the confusion matrix.
+def measured(
+    truth: Sequence[int], predicted: Sequence[int], labels: Sequence[str], sources: Sources = ()
+) -> dict[str, Any]:
+    """Accuracy with its 95% interval, F1 of each label and their mean, and the confusion matrix.
+
+    The interval is Wilson's, as of every accuracy; of texts that share sources that of `mean_interval`.
 
     All are fractions; the matrix counts rows, a line for each true label and a column for each predicted one.
     A label that is neither there nor predicted has an F1 of 0.
     """
     places = range(len(labels))
-    right = sum(one == other for one, other in zip(truth, predicted, strict=True))
-    low, high = wilson_interval(right, len(truth))
+    right = [float(one == other) for one, other in zip(truth, predicted, strict=True)]
+    mean, low, high = mean_interval(right, 0.0, 1.0, sources)
     f1 = f1_score(truth, predicted, labels=places, average=None, zero_division=0).tolist()
     return {
         "rows": len(truth),
-        "accuracy": {"mean": right / len(truth), "low": low, "high": high},
+        "accuracy": {"mean": mean, "low": low, "high": high},
         "f1": dict(zip(labels, f1, strict=True)),
         "macro_f1": sum(f1) / len(f1),
         "confusion": confusion_matrix(truth, predicted, labels=places).tolist(),
@@ -92,18 +97,15 @@ def measured(truth: Sequence[int], predicted: Sequence[int], labels: Sequence[st
 
 
 def compared(
-    truth: Sequence[int], ours: Sequence[int], theirs: Sequence[int], resamples: int, seed: int
+    truth: Sequence[int], ours: Sequence[int], theirs: Sequence[int], sources: Sources = ()
 ) -> dict[str, Any]:
     """What `ours` gains over `theirs` on the same rows: points of accuracy, and whether chance explains it.
 
-    `difference` is paired, with its 95% bootstrap interval; `p_value` is McNemar's exact one (1947): of the
-    rows that one of the two alone gets right, as many would go to each.
+    `difference` is paired, with its 95% interval, which holds 0 exactly where `p_value` is above 5%. That is
+    McNemar's exact one (1947): of the rows that one of the two alone gets right, as many would go to each.
     """
     own, other = (
         [100.0 * (one == true) for one, true in zip(labels, truth, strict=True)] for labels in (ours, theirs)
     )
-    difference, low, high = paired_interval(own, other, resamples, seed)
-    gained = sum(one > two for one, two in zip(own, other, strict=True))
-    lost = sum(one < two for one, two in zip(own, other, strict=True))
-    p_value = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    return {"difference": {"difference": difference, "low": low, "high": high}, "p_value": float(p_value)}
+    found = asdict(paired_test(own, other, sources))
+    return {"p_value": found.pop("p"), "difference": found}

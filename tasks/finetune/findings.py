@@ -7,13 +7,14 @@ from typing import Any
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel
 
-from tasks.config import ClassifyConfig
 from tasks.finetune.baselines import Baseline, bag_of_words, majority
 from tasks.finetune.evaluation import Predictions, compared, measured, predict
 from tasks.finetune.labelled import Labelled
 from tasks.json_files import write_json, write_lines
 from tasks.record import StageRun
 from tasks.scoring.summary import summarise
+from tasks.statistics.intervals import Sources
+from tasks.statistics.verdicts import shows
 
 Json = dict[str, Any]
 
@@ -21,44 +22,45 @@ SCORER = "metric:accuracy"
 SHOWN = 20  # labels of a confusion matrix whose counts can be read
 
 
-def write_findings(config: ClassifyConfig, run: StageRun, model: PreTrainedModel, data: Labelled) -> None:
+def write_findings(run: StageRun, model: PreTrainedModel, data: Labelled) -> None:
     """Measure the model on every split and against the baselines on the test rows.
 
     Writes `evaluation.json`, `predictions.jsonl`, `scores.json` and `scores.jsonl`, and the confusion
     matrices as a picture aside.
     """
     found = {split: predict(model, data, texts) for split, texts in data.texts.items() if texts}
-    splits = {split: _split(predictions, data.labels) for split, predictions in found.items()}
+    sources = {split: [row.get("source") for row in data.rows[split]] for split in found}
+    splits = {split: _split(predictions, data.labels, sources[split]) for split, predictions in found.items()}
     test, baselines = found["test"], [majority(data), bag_of_words(data)]
     evaluation = {
         "labels": list(data.labels),
         "positive": None,
         "splits": splits,
-        "baselines": [_against(config, test, baseline, data.labels) for baseline in baselines],
+        "baselines": [_against(test, baseline, data.labels, sources["test"]) for baseline in baselines],
     }
     predictions = _predictions(data, test, baselines)
     write_json(run.out / "evaluation.json", evaluation)
     write_lines(run.out / "predictions.jsonl", predictions)
-    _write_scores(config, run, predictions)
+    _write_scores(run, predictions)
     _draw_confusion(run.aside / "confusion.png", data.labels, splits)
     run.log_metrics(_metrics(evaluation))
     run.log_table(predictions, "predictions.json")
     run.log_page("classification", comparison_page(evaluation), "Classification against its baselines")
 
 
-def _split(found: Predictions, labels: Sequence[str]) -> Json:
-    numbers = measured(found.truth.tolist(), found.predicted, labels)
+def _split(found: Predictions, labels: Sequence[str], sources: Sources) -> Json:
+    numbers = measured(found.truth.tolist(), found.predicted, labels, sources)
     return {"rows": numbers.pop("rows"), "loss": found.loss, **numbers}
 
 
-def _against(config: ClassifyConfig, test: Predictions, baseline: Baseline, labels: Sequence[str]) -> Json:
+def _against(test: Predictions, baseline: Baseline, labels: Sequence[str], sources: Sources) -> Json:
     truth = test.truth.tolist()
-    numbers = measured(truth, baseline.predicted, labels)
+    numbers = measured(truth, baseline.predicted, labels, sources)
     return {
         "name": baseline.name,
         "description": baseline.description,
         **{name: numbers[name] for name in ("accuracy", "macro_f1", "confusion")},
-        **compared(truth, test.predicted, baseline.predicted, config.resamples, config.seed),
+        **compared(truth, test.predicted, baseline.predicted, sources),
     }
 
 
@@ -80,7 +82,7 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
     ]
 
 
-def _write_scores(config: ClassifyConfig, run: StageRun, predictions: Sequence[Json]) -> None:
+def _write_scores(run: StageRun, predictions: Sequence[Json]) -> None:
     """The test rows' scores as the judge writes those of responses: a right label has 100, a wrong one 0."""
     scores = [100.0 if row["predicted"] == row["label"] else 0.0 for row in predictions]
     sources = [row.get("source") for row in predictions]
@@ -89,15 +91,7 @@ def _write_scores(config: ClassifyConfig, run: StageRun, predictions: Sequence[J
         for row, score, source in zip(predictions, scores, sources, strict=True)
     ]
     write_lines(run.out / "scores.jsonl", lines)
-    summary = summarise(
-        SCORER,
-        "metric",
-        scores,
-        max_missing=0.0,
-        resamples=config.resamples,
-        seed=config.seed,
-        sources=sources,
-    )
+    summary = summarise(SCORER, "metric", scores, max_missing=0.0, sources=sources)
     write_json(run.out / "scores.json", {"headline": SCORER, "scores": [summary], "categories": {}})
 
 
@@ -169,11 +163,8 @@ def _with_interval(share: Json) -> str:
 
 def _verdict(baseline: Json) -> str:
     gain = baseline["difference"]
-    if gain["low"] > 0:
-        verdict = "Better than"
-    elif gain["high"] < 0:
-        verdict = "Worse than"
-    else:
-        verdict = "Not shown to be better than"
+    verdict = {"better": "Better than", "worse": "Worse than", "open": "Not shown to be better than"}[
+        shows(gain, baseline["p_value"])
+    ]
     interval = f"{gain['difference']:+.1f} points, 95% {gain['low']:+.1f} to {gain['high']:+.1f}"
     return f"{verdict} {baseline['name']} ({interval}): {baseline['description']}"

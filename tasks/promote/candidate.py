@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.json_files import read_json, read_lines
+from tasks.outputs import Reference
 from tasks.preflight.report import Report
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
@@ -26,6 +27,8 @@ class Candidate:
     """What other rows a row comes with, by id."""
     rows: str
     """The digest of the rows that were scored."""
+    made_by: Reference
+    """The output that the scores are in."""
     judges: list[list[str]] = field(default_factory=list)
     """Who judged: scorer, digest, prompt; none when a metric is the headline."""
     audit: str = NOT_NEEDED
@@ -34,12 +37,12 @@ class Candidate:
     """Of the trainings that the model comes from, those that went on all the same."""
 
     @classmethod
-    def of(cls, rows: str, scores: Path, trained: Mapping[str, Path]) -> Self:
+    def of(cls, rows: str, scores: Path, made_by: Reference, trained: Mapping[str, Path]) -> Self:
         """Read from the outputs of the stages; `trained` are those of the trainings, by input name."""
         _, entry, per_row = read_scores(scores)
         sources = {line["id"]: line.get("source") for line in read_lines(scores / SCORES)}
         failed = tuple(failed_proofs(trained))
-        return cls(entry, per_row, sources, rows, judged_by(scores), audit_of(scores), failed)
+        return cls(entry, per_row, sources, rows, made_by, judged_by(scores), audit_of(scores), failed)
 
     @property
     def scorer(self) -> str:

@@ -6,9 +6,12 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tasks.champions import succession
 from tasks.config import PromoteConfig
+from tasks.errors import StageError
 from tasks.outputs import OUTPUT, Reference, fault, fetch
-from tasks.promote.candidate import NOT_NEEDED, Candidate, judged_by, read_scores
-from tasks.statistics.intervals import paired_interval
+from tasks.promote.candidate import NOT_NEEDED, Candidate, Scores, judged_by, read_scores
+from tasks.promote.conditions import conditions_of, unlike
+from tasks.report.text import whatever_missing
+from tasks.statistics.comparing import paired_test
 from tasks.tracking import Tracking
 
 
@@ -104,29 +107,31 @@ def _by_scores(
     theirs = _scores_of(tracking, candidate, present)
     if isinstance(theirs, str):
         return _Found(False, theirs, against)
-    pairs = [
-        (score, theirs[row], candidate.sources[row])
-        for row, score in candidate.scores.items()
-        if score is not None and theirs.get(row) is not None
-    ]
-    if len(pairs) < config.min_rows:
-        text = (
-            f"{len(pairs)} rows have a score of both it and {against}; a comparison needs {config.min_rows}"
-        )
+    return _by_difference(config, candidate, theirs, against, _standing(tracking, present))
+
+
+def _by_difference(
+    config: PromoteConfig, candidate: Candidate, theirs: Scores, against: str, standing: str
+) -> _Found:
+    """What the paired scores show; missing ones count as the worst for the candidate."""
+    ours = list(candidate.scores.values())
+    other = [theirs.get(row) for row in candidate.scores]
+    scored = sum(None not in pair for pair in zip(ours, other, strict=True))
+    if scored < config.min_rows:
+        text = f"{scored} rows have a score of both it and {against}; a comparison needs {config.min_rows}"
         return _Found(False, text, against)
-    ours, other, sources = zip(*pairs, strict=True)
-    difference, low, high = paired_interval(ours, other, config.resamples, config.seed, sources)
-    better = low > config.margin
+    test = paired_test(ours, other, [candidate.sources[row] for row in candidate.scores])
+    better = test.low > config.margin
+    missing = len(ours) - scored
     text = (
-        f"{difference:+.1f} points against {against} (95% {low:+.1f} to {high:+.1f}), "
+        f"{test.difference:+.1f} points against {against} (95% {test.low:+.1f} to {test.high:+.1f}"
+        f"{whatever_missing(missing)}), "
         f"which is {'above' if better else 'not above'} the margin of {config.margin:g}"
     )
-    return _Found(better, text + _standing(tracking, present), against, difference, low, high)
+    return _Found(better, text + standing, against, test.difference, test.low, test.high)
 
 
-def _scores_of(
-    tracking: Tracking, candidate: Candidate, present: ModelVersion
-) -> dict[int, float | None] | str:
+def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> Scores | str:
     """The champion's score of each row, or why they are not to be compared with."""
     tags, against = present.tags, f"version {present.version}"
     if tags.get("touchstone.scorer") != candidate.scorer or tags.get("touchstone.rows") != candidate.rows:
@@ -140,6 +145,12 @@ def _scores_of(
             f"the champion ({against}) was scored by another model behind {candidate.scorer}, or by another "
             "prompt"
         )
+    try:
+        made, now = conditions_of(tracking, reference), conditions_of(tracking, candidate.made_by)
+    except StageError as error:
+        return f"how the scores of {against} came about is not known: {error}"
+    if different := unlike(now, made):
+        return f"the champion ({against}) was scored under other conditions ({'; '.join(different)})"
     return read_scores(folder)[2]
 
 

@@ -53,7 +53,8 @@ def promote(
 
     Writes `promotion.json`. A champion needs trainings whose proofs all passed, and judges whose audits did
     not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
-    the present champion, on the same rows by the same scorer, to lie above the margin. Two promotions on one
+    the present champion, on the same rows by the same scorer under the same conditions, to lie above the
+    margin whatever missing scores would have been. Two promotions on one
     machine are decided one after the other; one from another machine is noticed before the alias is moved.
 
     An attempt that was killed leaves a version that it may have crowned: that one is taken over, any other
@@ -62,7 +63,7 @@ def promote(
     trained = {
         name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
     }
-    candidate = Candidate.of(run.references["rows"].digest, scores, trained)
+    candidate = Candidate.of(run.references["rows"].digest, scores, run.references["scores"], trained)
     under = "tuned" if tuned else "base"
     identity = _identity(run, model, base, candidate, under)
     with one_at_a_time(run.tracking, config.name):

@@ -1,9 +1,9 @@
 """The card's words on a classifier: its splits, its baselines, its mistakes."""
 
-from typing import Any
+from typing import Any, Literal
 
-from tasks.report.scores_wording import tone
 from tasks.report.text import percent, percents, signed, visible
+from tasks.statistics.verdicts import shows
 
 MOST_LABELS = 12  # of a confusion matrix that can be read; of more, the commonest mistakes are listed
 MOST_MISTAKES = 15
@@ -35,6 +35,11 @@ def split_rows(evaluation: Json) -> list[Json]:
     ]
 
 
+def verdict_on(baseline: Json) -> Literal["better", "worse", "open"]:
+    """What the paired test shows of the classifier against a baseline."""
+    return shows(baseline["difference"], baseline["p_value"])
+
+
 def comparison(baseline: Json) -> str:
     """`Better than bag of words`, or that this cannot be shown."""
     name = visible(baseline["name"])
@@ -42,13 +47,13 @@ def comparison(baseline: Json) -> str:
         "better": f"Better than {name}",
         "worse": f"Worse than {name}",
         "open": f"Not shown to be better than {name}",
-    }[tone(baseline["difference"])]
+    }[verdict_on(baseline)]
 
 
 def comparison_detail(baseline: Json) -> str:
     """`+2.3 points, 95% interval +0.5 to +4.2; exact McNemar p = 0.012`."""
     found = baseline["difference"]
-    holds = ", which holds 0" if tone(found) == "open" else ""
+    holds = ", which holds 0" if shows(found) == "open" else ""
     return (
         f"{signed(found['difference'])} points, 95% interval {signed(found['low'])} to "
         f"{signed(found['high'])}{holds}; exact McNemar {p_text(baseline['p_value'])}"

@@ -1,7 +1,7 @@
 """Models that answered the same test rows, side by side: scores, differences, responses."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from tasks.config import PANEL, ReportConfig
 from tasks.errors import StageError
 from tasks.json_files import read_json, read_lines
 from tasks.report.samples import draw
-from tasks.statistics.intervals import paired_interval
+from tasks.statistics.comparing import paired_test
 
 # What the flow calls a model's outputs, and what the card calls the model, in the order of training.
 MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
-RESAMPLES = 10_000
 
 Json = dict[str, Any]
 
@@ -61,7 +60,7 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
             for model, own in models.items()
             if "agreement" in own.summary
         ],
-        "differences": list(_differences(models, config.seed)),
+        "differences": list(_differences(models)),
         "categories": _categories(models),
         "responses": [{"model": model} | own.summary["responses"] for model, own in models.items()],
         "samples": {
@@ -99,7 +98,7 @@ def _check_comparable(models: Models) -> None:
         raise StageError("responses and scores of the models are not of the same rows; run again")
 
 
-def _differences(models: Models, seed: int) -> Iterator[Json]:
+def _differences(models: Models) -> Iterator[Json]:
     """For every scorer, each later model minus each earlier one."""
     first = next(iter(models.values()))
     for entry in first.summary["scores"]:
@@ -108,7 +107,7 @@ def _differences(models: Models, seed: int) -> Iterator[Json]:
             yield (
                 _named(entry, first)
                 | {"model": model, "against": against}
-                | _difference(scorer, models[model], models[against], seed)
+                | _difference(scorer, models[model], models[against])
             )
 
 
@@ -118,18 +117,16 @@ def _named(entry: Json, answers: Answers) -> Json:
     return {"scorer": entry["scorer"], "kind": entry["kind"]} | panel
 
 
-def _difference(scorer: str, ours: Answers, theirs: Answers, seed: int) -> Json:
-    """Over the rows that have both scores; None where either has no mean to trust."""
-    pairs = [
-        (line[scorer], theirs.lines[row][scorer], line.get("source"))
-        for row, line in ours.lines.items()
-        if line[scorer] is not None and theirs.lines[row][scorer] is not None
-    ]
-    difference = low = high = None
-    if ours.entry(scorer)["status"] == theirs.entry(scorer)["status"] == "ok" and pairs:
-        own, other, sources = zip(*pairs, strict=True)
-        difference, low, high = paired_interval(own, other, RESAMPLES, seed, sources)
-    return {"difference": difference, "low": low, "high": high, "rows": len(pairs)}
+def _difference(scorer: str, ours: Answers, theirs: Answers) -> Json:
+    """Of `rows` with both scores and `missing` that lack one; None where either has no mean to trust."""
+    own = [line[scorer] for line in ours.lines.values()]
+    other = [theirs.lines[row][scorer] for row in ours.lines]
+    rows = sum(None not in pair for pair in zip(own, other, strict=True))
+    trusted = ours.entry(scorer)["status"] == theirs.entry(scorer)["status"] == "ok"
+    sources = [line.get("source") for line in ours.lines.values()]
+    test = paired_test(own, other, sources) if trusted else None
+    numbers = asdict(test) if test else dict.fromkeys(("difference", "low", "high", "p"))
+    return numbers | {"rows": rows, "missing": len(own) - rows}
 
 
 def _categories(models: Models) -> list[Json]:

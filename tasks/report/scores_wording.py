@@ -4,6 +4,7 @@ from typing import Any
 
 from tasks.config import PANEL
 from tasks.report.text import percent, percents, signed, visible
+from tasks.statistics.verdicts import shows
 
 BLEU = "metric:bleu"
 SCORERS = {
@@ -141,9 +142,7 @@ def tone(difference: Json) -> str:
     """What a paired interval shows: better, worse, open (nothing), or none (nothing is known)."""
     if difference["difference"] is None:
         return "none"
-    if difference["low"] > 0:
-        return "better"
-    return "worse" if difference["high"] < 0 else "open"
+    return shows(difference, difference.get("p"))
 
 
 def minus_text(difference: Json) -> str:

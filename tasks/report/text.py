@@ -67,3 +67,8 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def whatever_missing(rows: int) -> str:
+    """What an interval of a difference says of rows that lack a score on either side; nothing without any."""
+    return f", whatever the {rows:,} rows without both scores would have had" if rows else ""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
 from tasks.report import scores_wording as scores
-from tasks.report.text import percent, signed, visible
+from tasks.report.text import percent, signed, visible, whatever_missing
 from tasks.report.wording import is_classified, is_judged, perplexity_text
 
 # What was done between two models.
@@ -65,7 +65,7 @@ def _judged(report: Json) -> Verdict:
         return Verdict("none", sentence, "", f"{title}: {why}", more, warning)
     detail = (
         f"points of 100 by {title}; 95% interval {scores.difference_interval(found)}, "
-        f"{found['rows']:,} test rows, paired"
+        f"{found['rows']:,} test rows, paired{whatever_missing(found.get('missing', 0))}"
     )
     sentence = {
         "better": f"{done} helped",
@@ -93,7 +93,7 @@ def _classified(evaluation: Json) -> Verdict:
     theirs = f"{visible(baseline['name']).capitalize()}: {percent(baseline['accuracy']['mean'])}"
     more = f"{theirs}; the difference is {classes.comparison_detail(baseline)}"
     sentence = classes.comparison(baseline)
-    return Verdict(scores.tone(baseline["difference"]), sentence, percent(accuracy["mean"]), detail, more)
+    return Verdict(classes.verdict_on(baseline), sentence, percent(accuracy["mean"]), detail, more)
 
 
 def _reached(pretraining: Json) -> Verdict:

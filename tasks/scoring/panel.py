@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.judge.forms import TOP
 from tasks.statistics.agreement import krippendorff_alpha, quadratic_kappa
-from tasks.statistics.intervals import bootstrap_interval
+from tasks.statistics.bounded import bounded_interval
+from tasks.statistics.intervals import Sources
 from tasks.statistics.ranking import spearman
 
 APART = 40.0  # points between the judges' scores of a row from which it is named
@@ -26,19 +28,24 @@ def panel_scores(scores: Mapping[str, Scores]) -> list[float | None]:
     ]
 
 
-def agreement(scores: Mapping[str, Scores], ids: Sequence[int], resamples: int, seed: int) -> dict[str, Any]:
+def agreement(scores: Mapping[str, Scores], ids: Sequence[int], sources: Sources = ()) -> dict[str, Any]:
     """How far the judges agree: Krippendorff's alpha over all of them, and each pair of them.
 
     `disagreement` is the spread between the highest and the lowest score of a row, in points, as a mean with
     its 95% interval; `apart` are the ids of the rows whose scores are 40 points or more apart, the widest
     first.
     """
+    of = dict(zip(ids, sources, strict=True)) if sources else {}
     spreads = {
         row: max(given) - min(given)
         for row, own in zip(ids, zip(*scores.values(), strict=True), strict=True)
         if len(given := [score for score in own if score is not None]) == len(own)
     }
-    mean, low, high = bootstrap_interval(list(spreads.values()), resamples, seed) if spreads else (None,) * 3
+    mean, low, high = (
+        bounded_interval(list(spreads.values()), 0.0, TOP, [of.get(row) for row in spreads])
+        if spreads
+        else (None,) * 3
+    )
     wide = sorted((row for row in spreads if spreads[row] >= APART), key=lambda row: (-spreads[row], row))
     return {
         "judges": list(scores),

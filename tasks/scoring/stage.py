@@ -209,8 +209,6 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
             "judge" if judged else "metric",
             values,
             max_missing=config.max_missing,
-            resamples=config.resamples,
-            seed=config.seed,
             believed=scored.believes(scorer) if judged else True,
             sources=[row.source for row in rows],
             missing_because=reasons(scored.verdicts.get(scorer, ())),
@@ -223,10 +221,11 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
         means = category_means([row.category for row in rows], values, config.max_missing)
         for category, numbers in means.items():
             categories.setdefault(category, {})[scorer] = numbers
-    found = behaviour(rows, scored.kinds, scored.words, config.resamples, config.seed)
+    found = behaviour(rows, scored.kinds, scored.words)
     judged = {scorer: scored.scores[scorer] for scorer in config.judges}
     several = len(judged) > 1 and scored.believes(PANEL)
-    agreed = agreement(judged, [row.id for row in rows], config.resamples, config.seed) if several else None
+    ids, sources = [row.id for row in rows], [row.source for row in rows]
+    agreed = agreement(judged, ids, sources) if several else None
     write_json(
         run.out / "scores.json",
         {

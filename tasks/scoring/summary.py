@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.judge.forms import TOP
-from tasks.statistics.intervals import Sources, bootstrap_interval
+from tasks.statistics.bounded import mean_interval
+from tasks.statistics.intervals import Sources
 from tasks.statistics.ranking import spearman, spearman_interval
 
 BINS = 10
@@ -36,8 +37,6 @@ def summarise(
     scores: Sequence[float | None],
     *,
     max_missing: float,
-    resamples: int,
-    seed: int,
     sources: Sources = (),
     believed: bool = True,
     missing_because: Sequence[Mapping[str, Any]] = (),
@@ -56,8 +55,8 @@ def summarise(
     mean = low = high = None
     if status == "ok":
         scored = [place for place, score in enumerate(scores) if score is not None]
-        mean, low, high = bootstrap_interval(
-            present, resamples, seed, [sources[place] for place in scored] if sources else ()
+        mean, low, high = mean_interval(
+            present, 0.0, TOP, [sources[place] for place in scored] if sources else ()
         )
     lowest, highest = worst_case_bounds(scores)
     return {

@@ -6,56 +6,68 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.statistics.intervals import DRAWS_AT_ONCE, Sources, Z, by_source, wilson_interval
-
-ENUMERATED = 16  # differences up to which all 65,536 choices of signs are tried
-ROUNDING = 1e-10  # of the sum of sizes: how far two sums may differ that are equal but for rounding
+from tasks.statistics.bounded import bounded_chance, bounded_interval, least_shown
+from tasks.statistics.intervals import Sources, by_source, wilson_interval
 
 
-def sign_flip_test(
-    differences: Sequence[float], permutations: int, seed: int, sources: Sources = ()
-) -> float:
-    """Two-sided p-value of the mean of paired `differences`, were each as likely to be of the other sign.
+@dataclass(frozen=True)
+class Paired:
+    """What the scores of two models for the same rows show; positive means that the first is better."""
 
-    That is Fisher's randomisation test (The Design of Experiments, 1935, section 21). Differences of one
-    source change their sign together. Zeros have no sign and take no part; without any other difference the
-    p-value is 1. It is exact for up to 16 differences that are not zero, where `permutations` and `seed` have
-    no effect. For more, that many choices of signs are drawn, and the observed one counts as one of them, so
-    that it is never 0 (Phipson and Smyth, Permutation P-values Should Never Be Zero, 2010).
+    difference: float
+    """Mean difference of the rows that have both scores."""
+    low: float
+    high: float
+    """The 95% interval of the mean difference over all rows, whatever the missing scores would have been."""
+    p: float
+    """Two-sided; at most 5% exactly where the interval does not hold 0."""
 
-    Raises ValueError when a difference is not finite or `permutations` is below 1.
+
+def paired_test(
+    a: Sequence[float | None],
+    b: Sequence[float | None],
+    sources: Sources = (),
+    low: float = 0.0,
+    high: float = 100.0,
+) -> Paired | None:
+    """What `a - b` shows, row by row, of scores from `low` to `high`; None where no row has both.
+
+    This is the one test by which a model is called better, at the gate as in every report. Rows are taken as
+    pairs, so that what makes a row hard for both takes no part. The interval is that of bounded values
+    (tasks/statistics/bounded.py), which is right from the first row on; of answers that are right or wrong,
+    the p-value is McNemar's exact one (1947). Where scores are missing its lower end is that with all of them
+    the worst for `a`, the upper end that with all of them the best.
+
+    Raises ValueError when the two are not of the same length, or a score is outside its range.
     """
-    sample = np.asarray(differences, dtype=np.float64)
-    if not np.isfinite(sample).all() or permutations < 1:
-        raise ValueError(f"the test needs finite differences and a permutation; found {permutations} of them")
-    sample, _ = by_source(sample, sources)
-    sample = sample[sample != 0.0]
-    if sample.size == 0:
-        return 1.0
-    extreme = abs(sample.sum()) - ROUNDING * np.abs(sample).sum()
-    if sample.size <= ENUMERATED:
-        sums = np.zeros(1)
-        for difference in sample:
-            sums = np.concatenate([sums + difference, sums - difference])
-        return float(np.mean(np.abs(sums) >= extreme))
-    generator = np.random.default_rng(seed)
-    chunk = max(1, DRAWS_AT_ONCE // sample.size)
-    reached = 0
-    for start in range(0, permutations, chunk):
-        shape = (min(chunk, permutations - start), sample.size)
-        flipped = generator.integers(0, 2, size=shape, dtype=np.int8) @ sample
-        reached += int(np.count_nonzero(np.abs(sample.sum() - 2 * flipped) >= extreme))
-    return (reached + 1) / (permutations + 1)
+    both = [place for place, pair in enumerate(zip(a, b, strict=True)) if None not in pair]
+    if not both:
+        return None
+    span = high - low
+    known = np.array([a[place] - b[place] for place in both], dtype=np.float64)
+    own = [sources[place] for place in both] if sources else ()
+    difference, lowest, highest = bounded_interval(known, -span, span, own)
+    below = bounded_chance(known, -span, span, sources=own)
+    above = bounded_chance(-known, -span, span, sources=own)
+    if len(both) < len(a):
+        worst = _filled(a, low) - _filled(b, high)
+        best = _filled(a, high) - _filled(b, low)
+        lowest = min(lowest, bounded_interval(worst, -span, span, sources)[1])
+        highest = max(highest, bounded_interval(best, -span, span, sources)[2])
+        below = max(below, bounded_chance(worst, -span, span, sources=sources))
+        above = max(above, bounded_chance(-best, -span, span, sources=sources))
+    return Paired(difference, lowest, highest, min(1.0, 2.0 * min(below, above)))
 
 
 def smallest_detectable(
-    differences: Sequence[float], power: float = 0.8, sources: Sources = ()
+    differences: Sequence[float], power: float = 0.8, sources: Sources = (), span: float = 100.0
 ) -> float | None:
     """The true mean difference that as many rows, as varied as these, would show with chance `power`.
 
-    In the units of `differences`: (z_0.975 + z_power) standard errors of their mean, for a two-sided test at
-    5% (Card et al., With Little Power Comes Great Responsibility, 2020). None where nothing is known about
-    how differences vary: below two of them, or when all are equal.
+    In the units of `differences`, which are from `-span` to `span`: what they must be on average for
+    `paired_test` to show it, whichever side it is on, and z_power standard errors more (after Card et al.,
+    With Little Power Comes Great Responsibility, 2020). None where nothing is known about how differences
+    vary (below two of them, or when all are equal), and where not even the largest would be shown.
 
     Raises ValueError when a difference is not finite, or `power` is not between 0 and 1.
     """
@@ -69,7 +81,12 @@ def smallest_detectable(
         return None
     apart = sums - sample.mean() * (1 if sizes is None else sizes)
     error = (np.square(apart).sum() * sums.size / (sums.size - 1)) ** 0.5 / sample.size
-    return float((Z + NormalDist().inv_cdf(power)) * error)
+    of = np.ones(apart.size) if sizes is None else sizes
+    either = [least_shown(sign * apart, of, span) for sign in (1, -1)]
+    if None in either:
+        return None
+    found = float(max(either) + NormalDist().inv_cdf(power) * error)
+    return found if found <= span else None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Compared:
     """One comparison in a folder of its own; those of the same `shared` folder share their answers."""
 
     def __init__(self, folder: Path, a: Side, b: Side, audit=None, shared=None, **config):
-        self.config = CompareConfig(**{"resamples": 200, "attempts": 2, "timeout": 5.0} | config)
+        self.config = CompareConfig(**{"attempts": 2, "timeout": 5.0} | config)
         self.inputs = {}
         for name, side in (("a", a), ("b", b)):
             side.write(folder / name)

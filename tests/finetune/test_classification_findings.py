@@ -51,15 +51,16 @@ def test_a_difference_is_paired_and_mcnemars_p_value_exact():
     """Of ten rows that one alone gets right nine go to ours: p = 2 (1 + 10) / 2^10."""
     truth = [0] * 50
     ours, theirs = [0] * 49 + [1], [0] * 40 + [1] * 9 + [0]
-    found = compared(truth, ours, theirs, 2000, 1)
+    found = compared(truth, ours, theirs)
     assert found["difference"]["difference"] == pytest.approx(16)
     assert 0 < found["difference"]["low"] < 16 < found["difference"]["high"]
     assert found["p_value"] == pytest.approx(22 / 1024)
 
 
 def test_equal_predictions_are_no_difference():
-    found = compared([0, 1], [0, 0], [0, 0], 100, 1)
-    assert found == {"difference": {"difference": 0, "low": 0, "high": 0}, "p_value": 1.0}
+    found = compared([0, 1], [0, 0], [0, 0])
+    assert (found["difference"]["difference"], found["p_value"]) == (0, 1.0)
+    assert found["difference"]["low"] < 0 < found["difference"]["high"]
 
 
 def test_the_majority_is_of_the_training_rows_alone():
@@ -105,6 +106,30 @@ def test_only_an_interval_above_0_is_called_better():
     assert "- Better than bag of words (+2.0 points, 95% +1.0 to +3.0): words" in page(1, 3)
     assert "- Not shown to be better than bag of words (+2.0 points, 95% +0.0 to +4.0)" in page(0, 4)
     assert "- Worse than bag of words (-2.0 points, 95% -3.0 to -1.0)" in page(-3, -1)
+
+
+def test_pitfall_41_four_rows_gained_are_not_called_better():
+    """Regression: p was 0.125 beside the words "better than", which an interval by resampling had given."""
+    truth, theirs = [0] * 60, [1] * 4 + [0] * 56
+    found = compared(truth, truth, theirs)
+    assert found["p_value"] == pytest.approx(0.125)
+    assert found["difference"]["low"] < 0
+    accuracy = measured(truth, truth, ["a", "b"])["accuracy"]
+    split = {"rows": 60, "loss": 0.1, "accuracy": accuracy, "macro_f1": 1.0}
+    baseline = {"name": "bag of words", "description": "words", "accuracy": accuracy, "macro_f1": 1.0} | found
+    assert "- Not shown to be better than bag of words" in comparison_page(
+        {"splits": {"test": split}, "baselines": [baseline]}
+    )
+
+
+def test_texts_that_share_sources_count_once():
+    """Six sources of five texts each, all won: p is that of six, and the accuracy is no surer than theirs."""
+    sources = [str(place) for place in range(6) for _ in range(5)]
+    found = compared([0] * 30, [0] * 30, [1] * 30, sources)
+    assert found["p_value"] == pytest.approx(2 / 64)
+    accuracy = measured([0] * 30, [0] * 30, ["a", "b"], sources)["accuracy"]
+    assert accuracy["low"] == pytest.approx(0.025 ** (1 / 6))
+    assert measured([0] * 12, [0] * 12, ["a", "b"])["accuracy"]["low"] == pytest.approx(0.7575, abs=1e-4)
 
 
 @pytest.mark.parametrize("signs", ["!?", "ab", "好坏", "🙂🙃", "\u200b\u2060"])

@@ -66,7 +66,7 @@ def inputs(tmp_path_factory):
 def config_of(kind, **fields):
     fields = SMALL | fields
     if kind == "classify":
-        return ClassifyConfig(**fields, tune="full", max_length=48, resamples=10)
+        return ClassifyConfig(**fields, tune="full", max_length=48)
     told = {"template": "phi3", "max_length": 64}
     if kind == "lora":
         told |= {"tune": "lora", "lora": {"rank": 2}}

@@ -44,7 +44,7 @@ def kinds(tmp_path_factory):
         "dpo": partial(dpo, DpoConfig(**SMALL | told), tuned=base, rows=rows),
         "classify": partial(
             classify,
-            ClassifyConfig(**SMALL, tune="full", max_length=48, resamples=10),
+            ClassifyConfig(**SMALL, tune="full", max_length=48),
             base=texts,
             rows=labelled,
         ),

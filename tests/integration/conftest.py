@@ -27,7 +27,7 @@ pretrain: {size: 1x2x16, context: 128, steps: 6, batch_size: 2, warmup: 1, eval_
 finetune: {template: phi3, epochs: 2, learning_rate: 2.0e-2, batch_size: 8, max_length: 128}
 generate: {max_new_tokens: 4}
 judge: {resamples: 200}
-promote: {resamples: 200}
+promote: {}
 """
 
 

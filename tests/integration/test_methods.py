@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 JUDGED = """
 judge: {resamples: 200}
-promote: {resamples: 200, min_score: 0}
+promote: {min_score: 0}
 """
 PRETRAINED = """
 tokenize: {kind: bpe, vocab_size: 400}
@@ -30,8 +30,8 @@ generate: {{max_new_tokens: 4, decoding: sample, top_k: 5}}
 LABELS = f"""
 labelled: mails.tsv
 rows: {{header: [label, text], balance: true, train: 0.7, validation: 0.1}}
-classify: {{epochs: 2, learning_rate: 1.0e-2, max_length: 64, evaluations: 2, resamples: 200}}
-promote: {{resamples: 200, min_score: 0}}
+classify: {{epochs: 2, learning_rate: 1.0e-2, max_length: 64, evaluations: 2}}
+promote: {{min_score: 0}}
 {PRETRAINED}
 """
 TAKEN_OVER = f"""

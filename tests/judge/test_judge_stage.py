@@ -117,7 +117,8 @@ def test_the_perplexity_of_the_references_weighs_tokens_and_is_absent_where_nobo
     found = done.summary["responses"]["reference_perplexity"]
     assert found["perplexity"] == pytest.approx(math.exp(1.5))
     assert (found["rows"], found["tokens"]) == (2, 40)
-    assert (found["low"], found["high"]) == pytest.approx((math.e, math.exp(3)))
+    assert 1 < found["low"] < math.e
+    assert math.exp(3) < found["high"] < math.exp(6)
     assert done.lines[0]["reference_perplexity"] == pytest.approx(math.e)
     assert "reference_perplexity" not in done.lines[2]
     assert done.run.metrics["reference_perplexity"] == found["perplexity"]

@@ -100,6 +100,11 @@ def make_scores(config, run):
     (run.out / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def make_judged(config, run, *, responses):
+    """Scores that know the responses they are of."""
+    make_scores(config, run)
+
+
 def make_responses(config, run):
     responses = [row | {"prompt": asked(row), "tokens": 3, "cut": False} for row in QUESTIONS]
     texts = json.loads(config.what)

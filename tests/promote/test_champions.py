@@ -19,7 +19,7 @@ def champion(tracking, promoted):
 @pytest.fixture
 def promoted_four(promoted):
     """Version 2 is champion; 1 was before, 3 and 4 are candidates."""
-    for mean in (40, 50, 45, 30):
+    for mean in (40, 60, 55, 20):
         promoted(around(mean))
     return promoted
 
@@ -58,7 +58,7 @@ def test_the_next_candidate_is_compared_with_the_overridden_champion_and_told_of
     promotion = promoted_four(around(38))
     assert promotion["champion"]
     assert promotion["against"] == "version 4"
-    assert promotion["difference"] == pytest.approx(8)
+    assert promotion["difference"] == pytest.approx(18)
     assert f"{promoted_four.name} version 4 is champion by override: it is kinder" in promotion["reason"]
     assert "override" not in promoted_four(around(80))["reason"], "version 5 earned its place"
 
@@ -108,7 +108,7 @@ def test_a_rollback_gives_the_place_back_and_two_go_two_steps(tracking, four):
 
 def test_after_a_rollback_a_promotion_goes_on_from_there(tracking, promoted_four):
     rollback(tracking, promoted_four.name, "users complain")
-    promotion = promoted_four(around(42))
+    promotion = promoted_four(around(60))
     assert promotion["champion"]
     assert "version 1 is champion by rollback: users complain" in promotion["reason"]
     assert [turn.version for turn in succession(tracking, promoted_four.name)] == [1, 5]
@@ -176,10 +176,10 @@ def test_every_version_is_listed_with_what_people_ask_of_it(tracking, promoted_f
     assert [turn["version"] for turn in listed["champions"]] == [1, 2, 3]
     assert [version["version"] for version in listed["versions"]] == [1, 2, 3, 4]
     third, last = listed["versions"][2:]
-    assert (third["aliases"], third["mean"], third["override"]) == (["champion"], 45.0, "it is kinder")
+    assert (third["aliases"], third["mean"], third["override"]) == (["champion"], 55.0, "it is kinder")
     assert (last["aliases"], last["scorer"], last["override"]) == (
         ["candidate"],
         "metric:chrf",
         None,
     )
-    assert last["decision"].startswith("kept as candidate: -20.0 points")
+    assert last["decision"].startswith("kept as candidate: -40.0 points")

@@ -7,9 +7,10 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tasks.config import JudgeConfig
+from tasks.config import GenerateConfig, JudgeConfig
 from tasks.digests import sha256_of
 from tasks.gpt import GPT
+from tasks.json_files import write_json
 from tasks.outputs import OUTPUT, fetch
 from tasks.promote import read_scores
 from tasks.record import Stage, execute, find
@@ -22,6 +23,7 @@ from tests.promote.promoting import (
     PROMOTE,
     QUESTIONS,
     SCORER,
+    Made,
     around,
     asked,
     judged,
@@ -85,11 +87,11 @@ def test_a_first_model_below_the_least_score_stays_a_candidate(tracking, promote
 
 def test_a_better_model_becomes_the_champion(tracking, promoted):
     promoted(around(40))
-    promotion = promoted([score + 10 + index % 3 for index, score in enumerate(around(40))])
+    promotion = promoted([score + 20 + index % 3 for index, score in enumerate(around(40))])
     assert (promotion["champion"], promotion["version"], promotion["against"]) == (True, 2, "version 1")
-    assert promotion["difference"] == pytest.approx(11)
-    assert 10 < promotion["low"] < 11 < promotion["high"] < 12
-    assert promotion["reason"].startswith("champion: +11.0 points against version 1 (95% +10.")
+    assert promotion["difference"] == pytest.approx(21)
+    assert 6 < promotion["low"] < 8 < 21 < promotion["high"] < 31
+    assert promotion["reason"].startswith("champion: +21.0 points against version 1 (95% +7.")
     assert promotion["reason"].endswith("which is above the margin of 0" + NO_AUDIT)
     assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 2}
 
@@ -119,15 +121,15 @@ def test_a_model_that_is_not_proven_better_stays_a_candidate(tracking, promoted,
 
 def test_rows_are_compared_in_pairs(promoted):
     """Rows that are hard for both do not blur a gain that every one of them shows."""
-    promoted(around(50, spread=50))
-    assert promoted([min(score + 1, 100) for score in around(50, spread=50)], margin=0.1)["champion"]
+    promoted(around(40, spread=40))
+    assert promoted([score + 20 for score in around(40, spread=40)], margin=5)["champion"]
 
 
 def test_a_gain_within_the_margin_is_not_enough(promoted):
     promoted(around(40))
-    better = [score + 2 for score in around(40)]
-    assert promoted(better, margin=2)["reason"].endswith("which is not above the margin of 2")
-    assert promoted(better, margin=1.9)["champion"]
+    better = [score + 20 for score in around(40)]
+    assert promoted(better, margin=6.2)["reason"].endswith("which is not above the margin of 6.2")
+    assert promoted(better, margin=6)["champion"]
 
 
 @pytest.mark.parametrize("other", [{"scorer": "ollama:llama3.2"}, {"rows": 29}], ids=["scorer", "rows"])
@@ -151,11 +153,72 @@ def test_a_model_without_a_mean_is_never_champion(tracking, promoted):
     assert tags["touchstone.mean"] == "missing"
 
 
-def test_missing_rows_leave_both_sides_of_the_comparison(promoted):
+def test_missing_rows_leave_both_sides_of_the_difference(promoted):
     """Pitfall 21: a row that one of them has no score for is no point for the other."""
     promoted([None, *around(40, rows=29)])
     promotion = promoted([100.0, None, *[score + 3 for score in around(40, rows=29)[1:]]])
     assert promotion["difference"] == pytest.approx(3)
+
+
+def test_a_gain_that_missing_rows_might_undo_makes_no_champion(promoted):
+    """Regression: rows without a score were left out, so that a candidate gained by failing on hard ones."""
+    promoted(around(40))
+    better = [score + 25 for score in around(40)]
+    promotion = promoted([None] * 5 + better[5:])
+    assert not promotion["champion"]
+    assert promotion["difference"] == pytest.approx(25)
+    assert promotion["low"] < 0
+    assert (
+        "whatever the 5 rows without both scores would have had), which is not above" in promotion["reason"]
+    )
+    assert promoted(better)["champion"]
+
+
+def test_five_rows_each_one_point_better_make_no_champion(promoted):
+    """Pitfall 34: regression: equal differences had an interval of 1 to 1, and five rows were enough."""
+    promoted([50.0] * 5, rows=5)
+    assert not promoted([51.0] * 5, rows=5)["champion"]
+    promotion = promoted([51.0] * 5, rows=5, min_rows=5)
+    assert not promotion["champion"]
+    assert promotion["low"] < 1 < promotion["high"]
+
+
+def make_answers(config, run, *, model):
+    write_json(run.out / "summary.json", {"made": run.run_id})
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"generate": 3}, "version of the generate stage: 3, was 2"),
+        ({"judge": 9}, "version of the judge stage: 9, was 6"),
+        ({"max_new_tokens": 64}, "max_new_tokens: 64, was 256"),
+        ({"template": "phi3"}, 'template: "phi3", was "alpaca"'),
+        ({"batch_tokens": 99}, None),
+    ],
+)
+def test_scores_that_came_about_under_other_conditions_are_not_compared(tracking, promoted, changed, told):
+    """Regression: a change of the decoding, or of a stage, was a gain of the model."""
+    rows = made(tracking, "rows", 30)
+
+    def scored(seed, points, generate=2, judge=6, **settings):
+        answers = Stage("generate", generate, f"{__name__}:make_answers")
+        responses = execute(tracking, answers, GenerateConfig(**settings), {"model": seed})
+        config = Made(what=json.dumps([SCORER, 50, around(points), None]))
+        stage = Stage("judge", judge, "tests.promote.promoting:make_judged")
+        scores = execute(tracking, stage, config, {"responses": responses})
+        return {"model": seed, "rows": rows, "scores": scores}
+
+    promoted(inputs=scored(made(tracking, "model", [901, None]), 40))
+    promotion = promoted(inputs=scored(made(tracking, "model", [902, None]), 90, **changed))
+    if told is None:
+        assert promotion["champion"]
+    else:
+        assert not promotion["champion"]
+        assert promotion["difference"] is None
+        assert promotion["reason"].startswith(
+            f"kept as candidate: the champion (version 1) was scored under other conditions ({told})"
+        )
 
 
 def test_models_without_a_row_in_common_are_not_compared(promoted):
@@ -163,7 +226,7 @@ def test_models_without_a_row_in_common_are_not_compared(promoted):
     promotion = promoted([None] * 15 + [99.0] * 15)
     assert not promotion["champion"]
     assert promotion["reason"] == (
-        "kept as candidate: 0 rows have a score of both it and version 1; a comparison needs 5"
+        "kept as candidate: 0 rows have a score of both it and version 1; a comparison needs 6"
     )
 
 

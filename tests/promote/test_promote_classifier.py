@@ -17,9 +17,7 @@ from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, te
 
 PROMOTE = Stage("promote", 1, "tasks.promote:promote", holds="tasks.registry:still_registered")
 CLASSIFY = Stage("classify", 1, "tasks.finetune.classification:classify")
-CONFIG = ClassifyConfig(
-    tune="full", epochs=4, batch_size=4, learning_rate=5e-3, max_length=24, resamples=100, device="cpu"
-)
+CONFIG = ClassifyConfig(tune="full", epochs=4, batch_size=4, learning_rate=5e-3, max_length=24, device="cpu")
 NAMES = (f"test-classifier-{number}" for number in count())
 TRICKY = [  # one after another as long as the longest or longer, with a special token, and Python's literals
     f"claim your prize {SPECIAL} now {SPECIAL}",
@@ -76,7 +74,7 @@ def inputs(tracking):
 
 def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tracking, inputs):
     """Pitfall 16 beyond the stage, and what looks like a special token, is overlong, or is Python."""
-    config = PromoteConfig(name=next(NAMES), resamples=100)
+    config = PromoteConfig(name=next(NAMES))
     promotion = read_json(
         fetch(tracking, execute(tracking, PROMOTE, config, inputs)) / OUTPUT / "promotion.json"
     )
@@ -96,7 +94,7 @@ def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tra
 
 
 def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs):
-    config = PromoteConfig(name=next(NAMES), resamples=100)
+    config = PromoteConfig(name=next(NAMES))
     execute(tracking, PROMOTE, config, inputs)
     info = mlflow.models.get_model_info(f"models:/{config.name}@champion")
     assert info.signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
@@ -111,7 +109,7 @@ def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs
 
 
 def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
-    config = PromoteConfig(name=next(NAMES), resamples=100)
+    config = PromoteConfig(name=next(NAMES))
     execute(tracking, PROMOTE, config, inputs)
     other = execute(
         tracking, CLASSIFY, CONFIG.model_copy(update={"seed": 7}), {n: inputs[n] for n in ("base", "rows")}
@@ -126,7 +124,7 @@ def test_a_classifier_that_answers_otherwise_than_it_was_evaluated_is_not_regist
     changed = execute(
         tracking, Stage("made-changed", 1, f"{__name__}:make_changed"), Made(), {"model": inputs["model"]}
     )
-    config = PromoteConfig(name=next(NAMES), resamples=100)
+    config = PromoteConfig(name=next(NAMES))
     with pytest.raises(StageError, match=r"does not give what was evaluated: row 100 is (ham|spam) with"):
         execute(tracking, PROMOTE, config, inputs | {"model": changed, "scores": changed})
     assert not tracking.client.search_model_versions(f"name='{config.name}'")

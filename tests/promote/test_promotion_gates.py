@@ -125,13 +125,13 @@ def test_the_version_holds_every_number_of_the_decision(tracking, promoted):
 
 def test_the_version_has_a_description_for_people(tracking, promoted):
     promoted(around(40))
-    promoted(around(50))
+    promoted(around(60))
     text = tracking.client.get_model_version(promoted.name, "2").description
-    assert text.startswith("**Champion.** champion: +10.0 points against version 1")
+    assert text.startswith("**Champion.** champion: +20.0 points against version 1")
     for row in (
-        f"| Score | 50.0 of 100 by {SCORER} |",
+        f"| Score | 60.0 of 100 by {SCORER} |",
         "| Compared with | version 1, the champion then |",
-        r"| Difference | \+10.0 points on the same rows |",
+        r"| Difference | \+20.0 points on the same rows |",
         "| Preflight | passed |",
         "| Code | 0123abcd |",
     ):

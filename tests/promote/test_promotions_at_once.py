@@ -66,9 +66,9 @@ def test_a_champion_that_changed_elsewhere_meanwhile_is_compared_with_anew(track
         return decision
 
     monkeypatch.setattr(room, "decide", decide)
-    promotion = promoted(around(50))
+    promotion = promoted(around(60))
     assert promotion["against"] == "version 2"
-    assert promotion["difference"] == pytest.approx(15)
+    assert promotion["difference"] == pytest.approx(25)
     tags = tracking.client.get_model_version(promoted.name, "3").tags
     assert tags["touchstone.decision.against"] == "version 2"
     assert int(champion_of(tracking, promoted.name).version) == 3

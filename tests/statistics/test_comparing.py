@@ -1,16 +1,15 @@
-"""What `tasks/statistics/comparing.py` promises: p-values as rare as they say."""
+"""What `tasks/statistics/comparing.py` promises: what a difference shows, and no more."""
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.stats import kstest, permutation_test
 
-from tasks.statistics import comparing
-from tasks.statistics.comparing import difference_bounds, outcomes, sign_flip_test, smallest_detectable
+from tasks.statistics.bounded import bounded_chance
+from tasks.statistics.comparing import difference_bounds, outcomes, paired_test, smallest_detectable
+from tasks.statistics.verdicts import shows
 
 few = st.lists(st.integers(-6, 6).map(lambda tenths: tenths / 10), max_size=9)
 many = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_size=17, max_size=40)
@@ -18,114 +17,130 @@ partly_missing = st.tuples(st.none() | st.floats(0, 100), st.none() | st.floats(
 
 
 @pytest.mark.parametrize(
-    ("differences", "p_value"),
+    ("won", "lost", "p"), [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 2 / 32), (6, 0, 2 / 64), (4, 1, 12 / 32)]
+)
+def test_p_values_by_hand(won, lost, p):
+    """Of right and wrong answers: McNemar's, whatever the rows in which both are right."""
+    ours = [100.0] * (won + 3) + [0.0] * lost
+    theirs = [0.0] * won + [100.0] * (3 + lost)
+    found = paired_test(ours, theirs)
+    assert found.p == pytest.approx(p)
+    assert (found.low > 0) == (p <= 0.05)
+
+
+@given(pairs=st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=20))
+@example(pairs=[(0.0, 3.679685538666936e-162)])
+def test_swapping_the_pair_turns_the_difference_round_and_p_and_interval_agree(pairs):
+    ours, theirs = zip(*pairs, strict=True)
+    found, back = paired_test(ours, theirs), paired_test(theirs, ours)
+    assert (back.difference, back.low, back.high) == pytest.approx(
+        (-found.difference, -found.high, -found.low), abs=1e-5
+    )
+    assert back.p == pytest.approx(found.p)
+    assert found.low <= found.difference <= found.high
+    assert found.high - found.low > 1
+    verdict = shows(vars(found), found.p)
+    assert (verdict == "better") == (found.low > 0)
+    assert (verdict == "worse") == (found.high < 0)
+
+
+def test_what_makes_a_row_hard_for_both_takes_no_part():
+    hard = np.random.default_rng(0).uniform(0, 60, 110)
+    found = paired_test(hard + 20, hard)
+    assert found.difference == pytest.approx(20)
+    assert found == paired_test([20.0] * 110, [0.0] * 110) or found.low == pytest.approx(16.04, abs=0.01)
+    assert paired_test(hard, hard).p == 1.0
+
+
+def test_pitfall_34_equal_differences_are_no_certainty():
+    """Regression: five rows each one point better made a champion, by an interval of 1 to 1."""
+    found = paired_test([51.0] * 5, [50.0] * 5)
+    assert found.low < -50
+    assert found.high > 1
+    assert shows(vars(found), found.p) == "open"
+
+
+scored = st.tuples(st.none() | st.integers(0, 100), st.none() | st.integers(0, 100))
+
+
+@given(pairs=st.lists(scored, min_size=1, max_size=15), data=st.data())
+def test_whatever_was_missing_the_test_would_not_have_shown_more(pairs, data):
+    """The interval holds every one that the missing scores might have given."""
+    ours, theirs = zip(*pairs, strict=True)
+    found = paired_test(ours, theirs)
+    if found is None:
+        assert all(None in pair for pair in pairs)
+        return
+    full = [[data.draw(st.integers(0, 100)) if x is None else x for x in own] for own in (ours, theirs)]
+    complete = paired_test(*full)
+    assert found.low <= complete.low + 1e-5
+    assert complete.high <= found.high + 1e-5
+    assert found.low <= found.difference <= found.high
+    if complete.p > 0.05:
+        assert found.p > 0.05 - 1e-6
+
+
+def test_missing_rows_that_might_undo_a_gain_leave_it_open():
+    ours, theirs = [90.0] * 110, [70.0] * 110
+    assert paired_test(ours, theirs).low > 0
+    assert paired_test([None] * 18 + ours[18:], theirs).low < 0
+    assert paired_test([None] * 18 + ours[18:], theirs).difference == 20
+
+
+def test_pitfall_38_the_p_value_counts_sources_and_not_rows():
+    """Five sources with four rows each, all won: 2 of 32 choices of signs are as far, not 2 of 2**20."""
+    names = [str(place) for place in range(5) for _ in range(4)]
+    assert paired_test([100.0] * 20, [0.0] * 20, names).p == pytest.approx(2 / 32)
+    assert paired_test([100.0] * 20, [0.0] * 20).p == pytest.approx(2 / 2**20)
+
+
+def test_scores_must_be_of_the_same_rows():
+    with pytest.raises(ValueError, match="shorter"):
+        paired_test([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
     [
-        ([], 1.0),
-        ([0.0, 0.0], 1.0),
-        ([3.0], 1.0),
-        ([1.0, 2.0], 0.5),
-        ([1.0, 2.0, 0.0, 0.0], 0.5),
-        ([1.0, 1.0, 1.0, 1.0, 1.0], 2 / 32),
-        ([1.0, 1.0, 1.0, -1.0], 10 / 16),
-        ([4.0, 3.0, -1.0], 4 / 8),  # sums of 8, 6, 2, 0 to either side: two reach 6
+        (1, 3, 0.01, "better"),
+        (-3, -1, 0.01, "worse"),
+        (0, 4, 0.01, "open"),
+        (1, 3, 0.125, "open"),
+        (1, 3, None, "better"),
     ],
 )
-def test_p_values_by_hand(differences, p_value):
-    assert sign_flip_test(differences, 1, 1) == p_value
-
-
-def test_sums_that_are_equal_but_for_rounding_count_as_equal():
-    """Regression: 0.1 + 0.2 is not 0.3, so that signs as extreme as these were not counted."""
-    assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1
-    assert sign_flip_test([0.1, 0.2, -0.3], 1, 1) == 1.0
-    assert sign_flip_test([0.3, 0.2, -0.1, 0.7], 1, 1) == sign_flip_test([3, 2, -1, 7], 1, 1) == 0.25
-
-
-@settings(max_examples=40)
-@given(differences=few.filter(lambda differences: len(differences) > 1))
-def test_few_differences_are_tried_in_full_as_by_scipy(differences):
-    sample = np.round(np.array(differences) * 10)  # whole numbers, whose sums are exact
-    expected = permutation_test((sample,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
-    assert sign_flip_test(differences, 1, 1) == pytest.approx(expected)
-
-
-def test_many_differences_are_drawn_and_agree_with_all_of_them(monkeypatch):
-    differences = np.random.default_rng(3).normal(0.8, 1, 14)
-    exact = sign_flip_test(differences, 1, 1)
-    monkeypatch.setattr(comparing, "ENUMERATED", 0)
-    assert 0.05 < exact < 0.5
-    assert sign_flip_test(differences, 20_000, 1) == pytest.approx(exact, abs=0.012)
-
-
-def test_a_drawn_p_value_is_never_zero():
-    """Regression: without the observed choice of signs among those drawn, 0 of 99 was a p-value of 0."""
-    assert sign_flip_test([1.0] * 40, 99, 1) == 1 / 100
-    assert sign_flip_test([1.0, -1.0] * 20, 99, 1) == 1.0
-
-
-def test_memory_is_bounded_however_many_permutations(monkeypatch):
-    differences = np.random.default_rng(4).normal(0.2, 1, 50)
-    whole = sign_flip_test(differences, 2000, 1)
-    monkeypatch.setattr(comparing, "DRAWS_AT_ONCE", 150)  # three choices of signs at once
-    assert sign_flip_test(differences, 2000, 1) == pytest.approx(whole, abs=0.05)
-
-
-@given(differences=few | many, zeros=st.integers(0, 5), data=st.data())
-def test_a_p_value_knows_neither_side_nor_unit_nor_zeros(differences, zeros, data):
-    value = sign_flip_test(differences, 99, 1)
-    assert 0.0 < value <= 1.0
-    assert sign_flip_test([-d for d in differences], 99, 1) == value
-    assert sign_flip_test([4 * d for d in differences], 99, 1) == value
-    assert sign_flip_test([*differences, *([0.0] * zeros)], 99, 1) == value
-    if len(differences) <= 16:
-        assert sign_flip_test(data.draw(st.permutations(differences)), 99, 2) == pytest.approx(value)
-
-
-def test_an_exact_p_value_is_as_rare_under_no_difference_as_it_says():
-    sizes = [0.5, 1.0, 1.5, 3.0, 4.0, 7.5, 8.0]
-    flips = [np.array(signs) * sizes for signs in product([-1, 1], repeat=len(sizes))]
-    values = np.array([sign_flip_test(differences, 1, 1) for differences in flips])
-    for value in np.unique(values):
-        assert np.mean(values <= value) == value
-
-
-def test_drawn_p_values_are_uniform_under_no_difference():
-    generator = np.random.default_rng(9)
-    values = [sign_flip_test(generator.normal(0, 1, 25), 199, seed) for seed in range(400)]
-    assert kstest(values, "uniform").pvalue > 0.01
-    shifted = [sign_flip_test(generator.normal(0.5, 1, 25), 199, seed) for seed in range(400)]
-    assert kstest(shifted, "uniform").pvalue < 1e-9
-
-
-@pytest.mark.parametrize(("differences", "permutations"), [([math.nan], 9), ([1.0, math.inf], 9), ([1.0], 0)])
-def test_no_test_of_what_is_no_number_or_without_permutations(differences, permutations):
-    with pytest.raises(ValueError, match="finite differences"):
-        sign_flip_test(differences, permutations, 1)
+def test_pitfall_41_words_follow_the_p_value(low, high, p, verdict):
+    """Also of numbers that were written before interval and p-value were of one test."""
+    assert shows({"low": low, "high": high}, p) == verdict
 
 
 def test_the_smallest_detectable_difference_by_hand():
-    """Standard deviation 2 over 16 rows, so an error of 0.5; 1.959964 + 0.841621 of them."""
-    differences = [5 + 2 * math.sqrt(15 / 16) * sign for sign in [-1, 1] * 8]
-    assert smallest_detectable(differences) == pytest.approx(1.4007925)
-    assert smallest_detectable(differences, power=0.5) == pytest.approx(0.979982)
+    """Standard deviation 2 over 4,000 rows: 1.959964 + 0.841621 errors, and what one row of -100 takes."""
+    differences = [2 * sign for sign in [-1, 1] * 2000]
+    error = 2 / 4000**0.5
+    assert 100 / 4000 < smallest_detectable(differences) - 2.801585 * error < 3 * 100 / 4000
+    assert smallest_detectable(differences, power=0.5) == pytest.approx(
+        smallest_detectable(differences) - 0.841621 * error, abs=1e-4
+    )
 
 
 def test_a_difference_of_that_size_is_detected_as_often_as_promised():
     generator = np.random.default_rng(2)
-    size = smallest_detectable(generator.normal(0, 1, 200_000)) * math.sqrt(200_000 / 40)
-    found = [sign_flip_test(generator.normal(size, 1, 40), 199, seed) <= 0.05 for seed in range(400)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    size = smallest_detectable(generator.normal(0, 15, 60))
+    drawn = [np.clip(generator.normal(size, 15, 60), -100, 100) for _ in range(300)]
+    found = [bounded_chance(sample, -100, 100) <= 0.025 for sample in drawn]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.15)
 
 
 @given(differences=many, shift=st.integers(-50, 50))
 def test_what_is_detectable_goes_with_the_spread_alone(differences, shift):
     size = smallest_detectable(differences)
     if size is not None:
-        assert size > 0
-        assert smallest_detectable([d + shift for d in differences]) == pytest.approx(size, abs=1e-9)
-        assert smallest_detectable([-3 * d for d in differences]) == pytest.approx(3 * size)
+        assert 0 < size <= 100
+        assert smallest_detectable([d + shift for d in differences]) == pytest.approx(size, abs=1e-6)
         assert smallest_detectable(differences * 4) < size
-        assert smallest_detectable(differences, power=0.9) > size
+        harder = smallest_detectable(differences, power=0.9)
+        assert harder is None or harder > size
 
 
 @pytest.mark.parametrize("differences", [[], [3.0], [0.1, 0.1, 0.1]])
@@ -183,3 +198,10 @@ def test_whatever_was_missing_the_bounds_hold_the_difference(pairs, data):
 def test_bounds_are_of_the_same_rows(a, b):
     with pytest.raises(ValueError, match="same rows"):
         difference_bounds(a, b)
+
+
+def test_what_can_be_detected_follows_the_sources():
+    """Pitfall 38: ten sources of four rows each tell what ten rows tell."""
+    ten = [float(10 * value) for value in (1, 9, 2, 8, 3, 7, 4, 6, 5, 10)]
+    names = [str(place) for place in range(10) for _ in range(4)]
+    assert smallest_detectable(np.repeat(ten, 4), sources=names) == pytest.approx(smallest_detectable(ten))

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from tasks.statistics import intervals
-from tasks.statistics.intervals import (
-    bootstrap_interval,
-    cautious_interval,
-    paired_interval,
-    perplexity_interval,
-    wilson_interval,
-)
+from tasks.statistics.intervals import bootstrap_interval, cautious_interval, wilson_interval
 
 scores = st.lists(st.floats(0, 100), min_size=1, max_size=40)
 
@@ -29,7 +23,7 @@ def test_the_interval_holds_the_mean_and_stays_within_the_data(values, resamples
 
 
 @given(value=st.floats(0, 100), count=st.integers(1, 50))
-def test_equal_scores_have_an_interval_of_no_width(value, count):
+def test_resampled_equal_scores_have_an_interval_of_no_width(value, count):
     assert bootstrap_interval([value] * count, 100, 1) == (value, value, value)
 
 
@@ -45,51 +39,6 @@ def test_the_interval_agrees_with_the_normal_one_on_many_rows():
     assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.random.default_rng(0).uniform(0, 100, 400),
-        np.random.default_rng(1).beta(0.4, 1.2, 400),
-    ],
-    ids=["even", "skewed"],
-)
-def test_of_many_rows_the_interval_is_that_of_very_many_resamples(values, monkeypatch):
-    drawn = bootstrap_interval(values, 50_000, 1)
-    monkeypatch.setattr(intervals, "MANY", 100)
-    monkeypatch.setattr(intervals, "HEAVIEST", 0.2)
-    monkeypatch.setattr(intervals, "_resampled_rows", None)
-    worked_out = bootstrap_interval(values, 1, 2)
-    error = values.std() / 20
-    assert worked_out == pytest.approx(drawn, abs=0.04 * error)  # 0.02 is what the draw is off by
-    assert worked_out[0] == drawn[0]
-
-
-def test_of_many_rows_the_interval_of_a_share_is_the_binomials(monkeypatch):
-    monkeypatch.setattr(intervals, "MANY", 100)
-    values = [0.0] * 900 + [1.0] * 1100
-    _, low, high = bootstrap_interval(values, 1, 1)
-    assert (low * 2000, high * 2000) == pytest.approx(binom.ppf([0.025, 0.975], 2000, 0.55), abs=1)
-
-
-def test_of_many_rows_the_perplexity_is_that_of_very_many_resamples(monkeypatch):
-    draw = np.random.default_rng(0)
-    losses, tokens = draw.uniform(1, 4, 400), draw.integers(20, 40, 400)
-    drawn = perplexity_interval(losses, tokens, 50_000, 1)
-    monkeypatch.setattr(intervals, "MANY", 100)
-    monkeypatch.setattr(intervals, "HEAVIEST", 0.2)
-    monkeypatch.setattr(intervals, "_resampled_rows", None)
-    worked_out = perplexity_interval(losses, tokens, 1, 2)
-    assert worked_out == pytest.approx(drawn, abs=0.01 * (drawn[2] - drawn[1]))
-
-
-def test_many_rows_of_which_one_weighs_as_all_others_are_resampled(monkeypatch):
-    """Their mean has no bell's shape: a third of the resamples lack the row."""
-    monkeypatch.setattr(intervals, "MANY", 100)
-    mean, low, high = bootstrap_interval([0.0] * 499 + [500.0], 2000, 1)
-    assert (mean, low) == (1.0, 0.0)
-    assert high in (3.0, 4.0)
-
-
 def test_memory_is_bounded_however_many_resamples(monkeypatch):
     values = list(range(50))
     whole = bootstrap_interval(values, 1000, 7)
@@ -101,26 +50,6 @@ def test_memory_is_bounded_however_many_resamples(monkeypatch):
 def test_no_interval_of_nothing_or_of_no_number(values):
     with pytest.raises(ValueError, match="at least one value"):
         bootstrap_interval(values, 10, 1)
-
-
-def test_paired_interval_has_the_sign_of_the_better_one():
-    noise = np.random.default_rng(0).uniform(0, 50, 100)
-    difference, low, high = paired_interval(noise + 10, noise, 1000, 1)
-    assert (difference, low, high) == pytest.approx((10, 10, 10))
-    assert paired_interval(noise, noise + 10, 1000, 1)[2] < 0
-    assert paired_interval(noise, noise, 1000, 1) == (0, 0, 0)
-
-
-@given(pairs=st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=30))
-def test_swapping_the_pair_turns_the_difference_round(pairs):
-    a, b = zip(*pairs, strict=True)
-    difference, low, high = paired_interval(a, b, 200, 5)
-    assert paired_interval(b, a, 200, 5) == pytest.approx((-difference, -high, -low), abs=1e-9)
-
-
-def test_paired_scores_must_be_of_the_same_rows():
-    with pytest.raises(ValueError, match="found 2 and 3"):
-        paired_interval([1, 2], [1, 2, 3], 10, 1)
 
 
 @pytest.mark.parametrize(
@@ -145,25 +74,6 @@ def test_a_wilson_interval_holds_the_share_has_a_width_and_is_a_mirror_of_the_ot
 def test_a_share_of_nothing_has_no_interval(count, of):
     with pytest.raises(ValueError, match="at least one row"):
         wilson_interval(count, of)
-
-
-losses = st.lists(st.tuples(st.floats(0, 20), st.integers(1, 500)), min_size=1, max_size=30)
-
-
-@given(rows=losses, seed=st.integers(0, 99))
-def test_a_perplexity_is_that_of_all_tokens_within_those_of_the_rows(rows, seed):
-    values, tokens = zip(*rows, strict=True)
-    perplexity, low, high = perplexity_interval(values, tokens, 100, seed)
-    total = math.fsum(loss * count for loss, count in rows)
-    assert perplexity == pytest.approx(math.exp(total / sum(tokens)))
-    assert low <= perplexity <= high
-    assert math.exp(min(values)) * (1 - 1e-9) <= low
-    assert high <= math.exp(max(values)) * (1 + 1e-9)
-
-
-def test_no_perplexity_of_nothing():
-    with pytest.raises(ValueError, match="at least one row"):
-        perplexity_interval([], [], 10, 1)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.8, 0.97])
