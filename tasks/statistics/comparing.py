@@ -65,9 +65,9 @@ def smallest_detectable(
     """The true mean difference that as many rows, as varied as these, would show with chance `power`.
 
     In the units of `differences`, which are from `-span` to `span`: what they must be on average for
-    `paired_test` to show it, and z_power standard errors more (after Card et al., With Little Power Comes
-    Great Responsibility, 2020). None where nothing is known about how differences vary (below two of them, or
-    when all are equal), and where not even the largest would be shown.
+    `paired_test` to show it, whichever side it is on, and z_power standard errors more (after Card et al.,
+    With Little Power Comes Great Responsibility, 2020). None where nothing is known about how differences
+    vary (below two of them, or when all are equal), and where not even the largest would be shown.
 
     Raises ValueError when a difference is not finite, or `power` is not between 0 and 1.
     """
@@ -81,9 +81,12 @@ def smallest_detectable(
         return None
     apart = sums - sample.mean() * (1 if sizes is None else sizes)
     error = (np.square(apart).sum() * sums.size / (sums.size - 1)) ** 0.5 / sample.size
-    needed = least_shown(apart, np.ones(apart.size) if sizes is None else sizes, span)
-    found = None if needed is None else float(needed + NormalDist().inv_cdf(power) * error)
-    return found if found is not None and found <= span else None
+    of = np.ones(apart.size) if sizes is None else sizes
+    either = [least_shown(sign * apart, of, span) for sign in (1, -1)]
+    if None in either:
+        return None
+    found = float(max(either) + NormalDist().inv_cdf(power) * error)
+    return found if found <= span else None
 
 
 @dataclass(frozen=True)
