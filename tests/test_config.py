@@ -59,6 +59,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             for config in ("AskConfig", "AuditConfig", "JudgeConfig", "CompareConfig")
             for name in (
                 *("host", "base_url", "key_variable", "pull", "concurrency", "timeout", "attempts", "device"),
+                *("anew", "max_age_days"),
             )
         ),
         "JudgeConfig.audit_rows",
@@ -392,7 +393,10 @@ def test_a_setting_that_would_grow_is_refused(value):
     [
         ("pretrian: {}", "there is no setting pretrian; did you mean pretrain?"),
         ("pretrain: {step: 5}", "there is no setting pretrain.step; did you mean pretrain.steps?"),
-        ("judge: {zzz: 5}", "there is no setting judge.zzz; there are attempts, audit_rows, base_url, "),
+        (
+            "judge: {zzz: 5}",
+            "there is no setting judge.zzz; there are anew, attempts, audit_rows, base_url, ",
+        ),
         ("zzz: 5", "there is no setting zzz; there are base, classify, corpus, description, dpo, "),
         ("pretrain: {steps: many}", "pretrain.steps: Input should be a valid integer, unable to parse"),
         ("pretrain: {steps: many}", ", found 'many'"),

@@ -28,10 +28,7 @@ WORDS = {
 }
 
 BY_NAME = "openai:"  # judges whose server tells no digest of the model
-BY_NAME_LINE = (
-    "its server tells the model's name and no digest of its weights: another model under the same name is "
-    "noticed only when it is asked again, which judge.max_age_days and judge.anew decide"
-)
+BY_NAME_LINE = "its server tells no digest: another model under this name shows only when asked anew"
 
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unavailable|invalid parameter|unexpected|"

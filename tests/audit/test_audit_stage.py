@@ -252,7 +252,7 @@ def test_the_audit_says_where_a_judge_is_known_by_its_name_alone(audited, protoc
     show(done.report, console)
     assert done.report["known_by"] == known_by
     for text in (console.file.getvalue(), done.pages[0][1]):
-        assert ("no digest of its weights" in text) == told
+        assert ("its server tells no digest" in text) == told
 
 
 def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):
