@@ -106,7 +106,7 @@ def test_a_second_run_does_nothing_brings_its_own_server_and_does_not_even_impor
 
 def test_other_settings_of_the_judge_run_the_judge_again_and_what_follows(copy_of):
     workplace, _ = copy_of
-    result = workplace("run", "tiny.yaml", "--json", "--set", "judge.resamples=300")
+    result = workplace("run", "tiny.yaml", "--json", "--set", "judge.max_missing=0.2")
     assert result.status == 0, result.err
     again = [name for name, cached in result.cached.items() if not cached]
     assert again[:2] == ["judge base", "judge fine-tuned"]
