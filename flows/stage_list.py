@@ -90,7 +90,7 @@ def find_output(
     digests = {name: reference.digest for name, reference in inputs.items()}
     beside = stage_fingerprints(config)
     key = stage_key(STAGES[stage], config, digests | beside)
-    return find(tracking, STAGES[stage], key, required(beside, reuse))
+    return find(tracking, STAGES[stage], key, required(config, beside, reuse))
 
 
 class Outcome(BaseModel):

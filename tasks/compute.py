@@ -32,6 +32,7 @@ BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16", "bf16"}  # as the kernel names them
 MAJOR_CAPABILITY = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of the CUDA driver's API
 BFLOAT16_SINCE = 8  # the compute capability that multiplies in it
 LIBRARIES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "numpy")
+HOW = ("compile", "processes", "sharding")  # settings outside the key that may change the last bits
 DEVICE, PRODUCTS = "device", "products"
 
 
@@ -93,7 +94,7 @@ def verify(fingerprints: Mapping[str, str], config: Any) -> None:
         )
 
 
-def required(fingerprints: Mapping[str, str], reuse: Reuse) -> str | None:
+def required(config: StageConfig, fingerprints: Mapping[str, str], reuse: Reuse) -> str | None:
     """The environment that an earlier result must have been made in; None where any will do.
 
     With `auto` that is this one for what was computed on a device: another number of threads or version of
@@ -101,12 +102,17 @@ def required(fingerprints: Mapping[str, str], reuse: Reuse) -> str | None:
     """
     if reuse == "any" or (reuse == "auto" and DEVICE not in fingerprints):
         return None
-    return environment(fingerprints.get(DEVICE, "cpu"))
+    return environment(config, fingerprints)
 
 
-def environment(kind: str) -> str:
-    """What else may change the last bits of a result, as JSON: libraries, threads, the units that compute."""
-    return canonical_json(_environment(kind)).decode()
+def environment(config: StageConfig, fingerprints: Mapping[str, str]) -> str:
+    """What else may change the last bits of a result, as JSON: libraries, threads, the units that compute.
+
+    And what a training is told of them: to compile, and to how many processes its steps are shared out.
+    """
+    own = computing(config)
+    told = {name: str(getattr(own, name)) for name in HOW if hasattr(own, name)}
+    return canonical_json(_environment(fingerprints.get(DEVICE, "cpu")) | told).decode()
 
 
 def _environment(kind: str) -> dict[str, str]:

@@ -277,7 +277,7 @@ def execute(
     key = stage_key(stage, config, digests)
     label = label or stage.name
     with _only_one(lock_path(tracking, key), label, phase):
-        required = compute.required(fingerprints or {}, reuse)
+        required = compute.required(config, fingerprints or {}, reuse)
         if not refresh and (found := find(tracking, stage, key, required)):
             return found
         work = tracking.work / key
@@ -291,7 +291,7 @@ def execute(
             "touchstone.stage": stage.name,
             "touchstone.key": key,
             "touchstone.version": str(stage.version),
-            ENVIRONMENT: compute.environment((fingerprints or {}).get(compute.DEVICE, "cpu")),
+            ENVIRONMENT: compute.environment(config, fingerprints or {}),
             **({"mlflow.parentRunId": parent} if parent else {}),
             **held(tracking, key),
             **(lineage or {}),

@@ -46,7 +46,8 @@ def test_a_look_up_asks_no_torch():
     script = (
         "import sys; from tasks.compute import environment, resolved\n"
         "from tasks.config import PretrainConfig\n"
-        "print(resolved(PretrainConfig()), environment('cpu')); sys.exit('torch' in sys.modules)"
+        "config = PretrainConfig()\n"
+        "print(resolved(config), environment(config, {})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
@@ -104,15 +105,20 @@ def test_a_key_that_torch_does_not_bear_out_ends_the_stage(machine):
     ],
 )
 def test_which_results_are_used_again_is_a_choice(reuse, fingerprints, any_will_do):
-    required = compute.required(fingerprints, reuse)
-    assert required == (None if any_will_do else compute.environment("cpu"))
+    required = compute.required(RowsConfig(), fingerprints, reuse)
+    assert required == (None if any_will_do else compute.environment(RowsConfig(), {}))
 
 
 def test_the_environment_names_libraries_threads_and_units(monkeypatch, machine):
     machine(None, ["avx2", "fma"])
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    told = json.loads(compute.environment("cpu"))
+    told = json.loads(compute.environment(RowsConfig(), {}))
     assert (told["cpu"], told["threads"]) == ("avx2", "3")
     assert told["torch"] == torch.__version__
+    assert json.loads(compute.environment(PretrainConfig(processes=2), {})) == told | {
+        "compile": "auto",
+        "processes": "2",
+        "sharding": "none",
+    }
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert json.loads(compute.environment("cpu")) == told | {"threads": "1"}
+    assert json.loads(compute.environment(RowsConfig(), {})) == told | {"threads": "1"}

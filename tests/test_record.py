@@ -364,9 +364,9 @@ def test_pitfall_31_what_another_environment_computed_is_no_hit_unless_any_will_
     second = execute(tracking, WRITE, config, {}, **computed)
     assert (second.key, second.digest) == (first.key, first.digest)
     assert second.run_id != first.run_id
-    assert find(tracking, WRITE, first.key, environment("cpu")) == second
+    assert find(tracking, WRITE, first.key, environment(config, {"device": "cpu"})) == second
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert find(tracking, WRITE, first.key, environment("cpu")) == first
+    assert find(tracking, WRITE, first.key, environment(config, {"device": "cpu"})) == first
 
 
 def test_what_is_not_computed_on_a_device_is_a_hit_in_every_environment(tracking, config, monkeypatch):
