@@ -7,6 +7,8 @@ from tasks.report.markdown_blocks import escaped, fenced, table
 from tasks.report.scores_wording import STATUSES, scorer_name, scorer_title
 from tasks.statistics.verdicts import shows
 
+LEAST_P = 0.0001
+
 Json = dict[str, Any]
 
 
@@ -28,12 +30,17 @@ def cells(found: Json) -> dict[str, str]:
         "by": scorer_name(found["scorer"]),
         "A minus B": f"{found['difference']:+.1f}" if known else "none",
         "95% interval": f"{found['low']:+.1f} to {found['high']:+.1f}" if known else "",
-        "p": f"{found['p']:.4f}" if known else "",
+        "p": _chance(found["p"]) if known else "",
         "won/tied/lost": "/".join(str(found[name]["count"]) for name in ("wins", "ties", "losses"))
         if known
         else "",
         "rows": f"{found.get('scored', 0)} of {found['rows']}",
     }
+
+
+def _chance(p: float) -> str:
+    """A p-value is never 0."""
+    return f"{p:.4f}" if p >= LEAST_P else f"<{LEAST_P}"
 
 
 def outcome(found: Json) -> str:
