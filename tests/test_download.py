@@ -329,7 +329,10 @@ def test_an_empty_body_is_no_file(server, run):
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(server, run, monkeypatch, form):
     waits = []
-    monkeypatch.setattr(fetch.time, "sleep", waits.append)
+    clock = types.SimpleNamespace(
+        monotonic=time.monotonic, sleep=waits.append
+    )  # threads of others sleep as ever
+    monkeypatch.setattr(fetch, "time", clock)
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
     asked = Reply(status=429, headers={"Retry-After": "7" if form == "seconds" else later})
     download(config({"urls": [server.on("/a.bin", asked, Reply(BODY))]}), run)
