@@ -6,7 +6,7 @@ from typing import Any
 from flows.audits import audits, refusal
 from flows.runs import read_output
 from flows.sides import Side
-from flows.stage_list import Found, NotFoundError, Runs
+from flows.stage_list import Found, NotFoundError, Runs, told_at_the_end
 from tasks.comparison.pairs import paired
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.judge.responses import RESPONSES, read_rows
@@ -48,14 +48,8 @@ def found_comparison(*asked: Any) -> dict[str, Any] | None:
     except NotFoundError:
         return None
     last = chain.tracking.client.get_run(chain.outcomes[-1].run_id)
-    return {
-        "status": "refused" if error else "completed",
-        **({"error": error} if error else {}),
-        "run_id": last.data.tags.get("mlflow.parentRunId", last.info.run_id),
-        "seconds": round(time.monotonic() - started, 3),
-        "stages": [outcome.model_dump() for outcome in chain.outcomes],
-        **told,
-    }
+    run_id = last.data.tags.get("mlflow.parentRunId", last.info.run_id)
+    return told_at_the_end(run_id, chain.outcomes, started, told, error)
 
 
 def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:

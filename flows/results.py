@@ -1,6 +1,5 @@
 """What a flow tells at its end, kept where a command finds it on whichever machine the flow ran."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from prefect import Flow, State
 
 from flows.dispatch import Chain, without_heartbeat
 from flows.interrupts import interrupts
+from flows.stage_list import told_at_the_end
 from flows.states import error_in
 from flows.sweep import end_at_once
 from tasks.errors import RefusedError, StageError
@@ -24,14 +24,7 @@ def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str |
     `started` is the time on the monotonic clock. With an `error` the outcome is a refusal: it is kept all
     the same, and RefusedError is raised.
     """
-    outcome = {
-        "status": "refused" if error else "completed",
-        **({"error": error} if error else {}),
-        "run_id": chain.run_id,
-        "seconds": round(time.monotonic() - started, 3),
-        "stages": [outcome.model_dump() for outcome in chain.outcomes],
-        **told,
-    }
+    outcome = told_at_the_end(chain.run_id, chain.outcomes, started, told, error)
     chain.tracking.client.log_dict(chain.run_id, outcome, SUMMARY)
     if error:
         raise RefusedError(error)

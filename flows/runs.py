@@ -13,6 +13,7 @@ from tasks.errors import UsageError
 from tasks.home import without_password
 from tasks.json_files import read_json
 from tasks.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
+from tasks.record import MADE_BY
 from tasks.tracking import Tracking, open_tracking
 
 PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run
@@ -41,7 +42,7 @@ def load_report(run_id: str | None = None) -> Card:
     """
     tracking = open_tracking()
     run = pipeline_run_of(tracking, run_id)
-    made_in = run.data.tags.get("touchstone.stage.report")
+    made_in = run.data.tags.get(f"{MADE_BY}report")
     if made_in is None:
         raise UsageError(
             f"run {run.info.run_id} has no report: it is {run.info.status}. Run its profile again"
@@ -88,7 +89,7 @@ def pipeline_run_of(tracking: Tracking, run_id: str | None) -> Run:
             ) from error
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`touchstone.kind` = '{PIPELINE}' AND tags.`touchstone.stage.report` != ''",
+        f"tags.`touchstone.kind` = '{PIPELINE}' AND tags.`{MADE_BY}report` != ''",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )

@@ -4,8 +4,9 @@ Prefect, which takes seconds to import, is not needed for it.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -119,6 +120,20 @@ class Outcome(BaseModel):
             seconds=round(seconds, 3),
             metrics=run.data.metrics,
         )
+
+
+def told_at_the_end(
+    run_id: str, outcomes: Sequence[Outcome], started: float, told: Mapping[str, Any], error: str | None
+) -> dict[str, Any]:
+    """What --json prints; `started` is a time on the monotonic clock, an `error` makes it a refusal."""
+    return {
+        "status": "refused" if error else "completed",
+        **({"error": error} if error else {}),
+        "run_id": run_id,
+        "seconds": round(time.monotonic() - started, 3),
+        "stages": [outcome.model_dump() for outcome in outcomes],
+        **told,
+    }
 
 
 class Runs(Protocol):

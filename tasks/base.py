@@ -4,13 +4,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from tasks.config import BaseConfig
 from tasks.errors import StageError
+from tasks.hub import ask_commit
 from tasks.json_files import read_json, write_json
 from tasks.manifest import require_unaltered
 from tasks.models import ADAPTER, load_model, load_tokenizer
@@ -108,7 +109,7 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     require_way_to_hub()
     run.phase(f"asking {ENDPOINT} for {config.model}")
     try:
-        commit = HfApi(token=False).model_info(config.model, revision=config.revision).sha
+        commit = ask_commit("model", config.model, config.revision)
         folder = snapshot_download(
             config.model,
             revision=commit,

@@ -49,6 +49,11 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(folded(text)))
 
 
+def words_digest(words: Sequence[str]) -> bytes:
+    """16 bytes that tell words in their order from any others."""
+    return hashlib.blake2b("\n".join(words).encode(), digest_size=16).digest()
+
+
 def folded(text: str) -> str:
     """Without what looks the same or is not seen: case, width, composed signs, characters of no width."""
     if text.isascii():
@@ -63,9 +68,9 @@ class Groups:
     def __init__(self, count: int) -> None:
         self._parent = np.arange(count)
 
-    def join(self, pairs: np.ndarray) -> None:
+    def join(self, pairs: np.ndarray | Sequence[tuple[int, int]]) -> None:
         """Join the two places of each of `pairs` (pairs, 2); all that belong to either belong together."""
-        parent = self._parent
+        parent, pairs = self._parent, np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         while len(pairs):
             roots = self.smallest()[pairs]
             pairs = roots[roots[:, 0] != roots[:, 1]]

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from tasks.config import BaseConfig, DownloadConfig, PretrainConfig, Source, TokenizeConfig
 from tasks.errors import StageError
+from tasks.proxies import require_way_to_hub
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +54,12 @@ def commit_of(kind: Kind, name: str, revision: str | None) -> str:
     """The commit that a revision, `main` if there is none, is now. Raises StageError."""
     if revision and COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
     from huggingface_hub.constants import ENDPOINT
-
-    from tasks.proxies import require_way_to_hub
 
     require_way_to_hub()
     wanted = revision or "main"
-    api = HfApi(token=False)  # a stored one would go to whatever HF_ENDPOINT names
-    ask = api.model_info if kind == "model" else api.dataset_info
     try:
-        return str(ask(name, revision=wanted, timeout=TIMEOUT).sha)
+        return ask_commit(kind, name, revision)
     except Exception as error:  # of huggingface_hub, httpx: each has its own
         if kept := _kept(kind, name, wanted):
             log.warning(
@@ -82,6 +78,15 @@ def commit_of(kind: Kind, name: str, revision: str | None) -> str:
             "need not be asked for, or HF_ENDPOINT to a mirror; or name a folder with its files. One that "
             "needs a login is not asked for"
         ) from error
+
+
+def ask_commit(kind: Kind, name: str, revision: str | None) -> str:
+    """The commit that the hub says a revision is now. Raises what huggingface_hub raises."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=False)  # a stored one would go to whatever HF_ENDPOINT names
+    ask = api.model_info if kind == "model" else api.dataset_info
+    return str(ask(name, revision=revision or "main", timeout=TIMEOUT).sha)
 
 
 def _kept(kind: Kind, name: str, revision: str) -> str | None:

@@ -21,7 +21,6 @@ other messages the same, of 8 none) and checked on the 1,100 instructions of the
 synonyms, three replaced words, or a question turned into another form.
 """
 
-import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.duplicates import Groups, Parts, folded, words_of
+from tasks.duplicates import Groups, Parts, folded, words_digest, words_of
 
 RULE = 2  # raised when other prompts come to be rewordings
 AROUND = 2  # words of the part in which one word differs that must be the same
@@ -81,7 +80,7 @@ def _polite(prompts: Sequence[Parts]) -> np.ndarray:
     for place, parts in enumerate(prompts):
         said = [words_of(POLITE.sub(" ", folded(part))) for part in parts]
         if sum(map(len, said)) >= CONTENT:
-            key = _digest([word for part in said for word in (*part, "")])
+            key = words_digest([word for part in said for word in (*part, "")])
             pairs.extend((first.setdefault(key, place), place))
     return np.asarray(pairs).reshape(-1, 2)
 
@@ -119,8 +118,8 @@ class _Texts:
             said = words_of(answer) or (answer.strip(),)
             starts.append(len(words))
             places.append(place)
-            numbers.append(answer_of.setdefault(_digest(said), len(answer_of)))
-            bags.append(bag_of.setdefault(_digest(sorted(said)), len(bag_of)))
+            numbers.append(answer_of.setdefault(words_digest(said), len(answer_of)))
+            bags.append(bag_of.setdefault(words_digest(sorted(said)), len(bag_of)))
         return cls(*map(np.asarray, (words, starts, places, numbers, bags)))
 
     def reordered(self, around: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -319,10 +318,6 @@ def _in_parts(words: np.ndarray) -> np.ndarray:
     """For each word and mark (words,) how many words there are in its part."""
     sizes = np.diff(np.flatnonzero(words == _BETWEEN), prepend=-1)
     return np.repeat(sizes - 1, sizes)
-
-
-def _digest(words: Sequence[str]) -> bytes:
-    return hashlib.blake2b("\n".join(words).encode(), digest_size=16).digest()
 
 
 def _scattered(numbers: np.ndarray) -> np.ndarray:

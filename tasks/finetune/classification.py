@@ -25,7 +25,7 @@ from tasks.finetune.labelled import (
     read_labelled,
 )
 from tasks.finetune.resuming import Resumable, train
-from tasks.finetune.supervised import told_of_cuts
+from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -75,8 +75,7 @@ def learn_labels(
     model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
     run.phase("tokenizing the texts")
     data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
-    if told := told_of_cuts(data.every_text, data.max_length, "texts"):
-        run.say(told)
+    tell_cuts(run.say, data.every_text, data.max_length, "texts")
     model = with_trained_weights(config, model)
     counted = weights_counted(model)
     trainer = make_trainer(config, run, model, data, device)

@@ -23,7 +23,7 @@ from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, writ
 from tasks.finetune.data import PreferenceData, preference_data
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
-from tasks.finetune.supervised import told_of_cuts
+from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -62,8 +62,7 @@ def prefer(config: DpoConfig, run: StageRun, part: Part, *, tuned: Path, rows: P
     model = load_to_tune(config, tuned / "model", device)
     run.phase("tokenizing the pairs")
     data = preference_data(config, tokenizer, rows, longest(model))
-    if told := told_of_cuts(data.every_example, data.max_length, "completions"):
-        run.say(told)
+    tell_cuts(run.say, data.every_example, data.max_length, "completions")
     trainer = _trainer(config, run, model, data, device)
     part.require(
         config.preflight,

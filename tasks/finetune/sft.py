@@ -19,7 +19,7 @@ from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, writ
 from tasks.finetune.data import PLACE, TuningData, sft_data
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
-from tasks.finetune.supervised import told_of_cuts
+from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     History,
     Reporting,
@@ -68,8 +68,7 @@ def tune(
         require_positions(model, "Set finetune.packing=false")
     run.phase("tokenizing the rows")
     data = sft_data(config, tokenizer, rows, longest(model))
-    if told := told_of_cuts(data.every_example, data.max_length, "rows"):
-        run.say(told)
+    tell_cuts(run.say, data.every_example, data.max_length, "rows")
     trainer = _trainer(config, run, adapted(config, use_fused_gelu(model)), data, device)
     held = _held(data, trainer)
     part.require(

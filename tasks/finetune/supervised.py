@@ -1,6 +1,6 @@
 """A row as supervised tokens: the completion is learned, the prompt is only read, or learned too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -60,13 +60,11 @@ class Cuttable(Protocol):
     def lost(self) -> int: ...
 
 
-def told_of_cuts(examples: Iterable[Cuttable], max_length: int, of: str) -> str | None:
-    """What a person should know when rows did not fit; `of` says what they are: `rows`, `texts`."""
+def tell_cuts(say: Callable[[str], None], examples: Iterable[Cuttable], max_length: int, of: str) -> None:
+    """Say what a person should know when rows did not fit; `of` says what they are: `rows`, `texts`."""
     every = list(examples)
-    cut = sum(example.lost > 0 for example in every)
-    if not cut:
-        return None
-    return (
-        f"{cut:,} of {len(every):,} {of} have more than max_length={max_length} tokens and are cut: "
-        f"{sum(example.lost for example in every):,} tokens, their ends, are not learned"
-    )
+    if cut := sum(example.lost > 0 for example in every):
+        say(
+            f"{cut:,} of {len(every):,} {of} have more than max_length={max_length} tokens and are cut: "
+            f"{sum(example.lost for example in every):,} tokens, their ends, are not learned"
+        )

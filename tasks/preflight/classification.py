@@ -18,7 +18,7 @@ from tasks.finetune.classifier import head_of, last_parts
 from tasks.finetune.evaluation import logits_of
 from tasks.finetune.labelled import Labelled, Text
 from tasks.preflight.checks import Check, run_checks
-from tasks.preflight.contamination import corpus_holds_no_tested_row
+from tasks.preflight.contamination import check_corpus
 from tasks.preflight.example import decoded
 from tasks.preflight.model import UNEQUAL, learns, some, still
 from tasks.preflight.report import Proof, Report
@@ -78,10 +78,7 @@ def _proved(
         Check("label shares", lambda: shares_alike(data)),
         Check("padding is no text", lambda: no_text_holds_padding(data)),
         Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
-        Check(
-            "corpus holds no tested row",
-            lambda: corpus_holds_no_tested_row(corpus, data.tokenizer, data.rows),
-        ),
+        check_corpus(corpus, data.tokenizer, data.rows),
         Check("cut by the context", lambda: cut_texts(data)),
     ]
     proofs = run_checks([*checks, *of_texts], phase)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tasks.preflight.checks import Check
 from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import Proof
 from tasks.rows import Row
@@ -27,6 +28,12 @@ class Asked(NamedTuple):
     row: int
     part: str
     text: str
+
+
+def check_corpus(
+    corpus: Split | None, tokenizer: PreTrainedTokenizerBase, rows: dict[str, list[Row]]
+) -> Check:
+    return Check(NAME, lambda: corpus_holds_no_tested_row(corpus, tokenizer, rows))
 
 
 def corpus_holds_no_tested_row(

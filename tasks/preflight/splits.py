@@ -3,8 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from tasks.duplicates import Groups
 from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import Proof
@@ -79,7 +77,7 @@ def _groups(rows: Sequence[Row], known: Sequence[Sequence[int]], exact: bool = F
         places = [place_of[row] for row in ids if row in place_of]
         pairs += [(places[0], place) for place in places]
     groups = Groups(len(rows))
-    groups.join(np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    groups.join(pairs)
     return groups.smallest().tolist()
 
 

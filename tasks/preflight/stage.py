@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.finetune.data import TuningData, preference_data, sft_data
 from tasks.finetune.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.finetune.supervised import told_of_cuts
+from tasks.finetune.supervised import tell_cuts
 from tasks.models import load_tokenizer
 from tasks.preflight import require
 from tasks.preflight.classification import preflight_texts
@@ -86,20 +87,20 @@ def _rows_proved(
         with _told_of("finetune"):
             data = sft_data(config.finetune, load_tokenizer(words), rows, context)
             _require_answerable(data, context)
-        _say(run, "finetune", told_of_cuts(data.every_example, data.max_length, "rows"))
+        tell_cuts(partial(_say, run, "finetune"), data.every_example, data.max_length, "rows")
         if _refuses(config, config.finetune):
             yield preflight_rows(data, phase=run.phase, corpus=corpus)
     if config.dpo:
         with _told_of("dpo"):
             pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)
-        _say(run, "dpo", told_of_cuts(pairs.every_example, pairs.max_length, "completions"))
+        tell_cuts(partial(_say, run, "dpo"), pairs.every_example, pairs.max_length, "completions")
         if _refuses(config, config.dpo):
             yield preflight_rows(pairs, PREFERENCES, run.phase)
     if config.classify:
         with _told_of("classify"):
             tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
             texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
-        _say(run, "classify", told_of_cuts(texts.every_text, texts.max_length, "texts"))
+        tell_cuts(partial(_say, run, "classify"), texts.every_text, texts.max_length, "texts")
         if _refuses(config, config.classify):
             yield preflight_texts(texts, run.phase, corpus)
 
@@ -115,9 +116,8 @@ def _require_answerable(data: TuningData, context: float) -> None:
         require_room(f"{row['id']} of the test split", prompt, context)
 
 
-def _say(run: StageRun, training: str, told: str | None) -> None:
-    if told:
-        run.say(f"{training}: {told}")
+def _say(run: StageRun, training: str, told: str) -> None:
+    run.say(f"{training}: {told}")
 
 
 @contextmanager

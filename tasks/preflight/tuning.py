@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from tasks.finetune.data import PLACE, TuningData
 from tasks.preflight.checks import Check, run_checks
-from tasks.preflight.contamination import corpus_holds_no_tested_row
+from tasks.preflight.contamination import check_corpus
 from tasks.preflight.labels import cut_by_context, prove_labels
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import Proof, Report
@@ -35,7 +35,7 @@ def preflight_finetuning(
     `loss` is what the trainer minimises: of the model and a batch, the mean over supervised tokens. `corpus`
     is what the model was pretrained on, where that is known.
     """
-    unread = _unread(corpus, data)
+    unread = check_corpus(corpus, data.tokenizer, data.rows)
     return _proved([*_model_checks(model, data, loss), unread], data, FINETUNING, phase)
 
 
@@ -46,14 +46,8 @@ def preflight_rows(
     corpus: Split | None = None,
 ) -> Report:
     """Prove what fine-tuning learns from, whatever the model."""
-    checks = [_unread(corpus, data)] if training == FINETUNING else []
+    checks = [check_corpus(corpus, data.tokenizer, data.rows)] if training == FINETUNING else []
     return _proved(checks, data, training, phase)
-
-
-def _unread(corpus: Split | None, data: TuningData) -> Check:
-    return Check(
-        "corpus holds no tested row", lambda: corpus_holds_no_tested_row(corpus, data.tokenizer, data.rows)
-    )
 
 
 def _proved(checks: Sequence[Check], data: TuningData, training: str, phase: Callable[[str], None]) -> Report:

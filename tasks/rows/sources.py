@@ -14,9 +14,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from tasks.duplicates import Groups, words_of
+from tasks.duplicates import Groups, words_digest, words_of
 
 Row = dict[str, Any]
 
@@ -42,21 +40,20 @@ def join_sources(groups: Groups, rows: Sequence[Row]) -> None:
     groups.join(_linked(passages, most))
 
 
-def _linked(found: Iterable[tuple[int, Hashable]], most: int | None = None) -> np.ndarray:
+def _linked(found: Iterable[tuple[int, Hashable]], most: int | None = None) -> list[tuple[int, int]]:
     """Pairs of the first place of each value and each of its others; not of one in more than `most`."""
     places: dict[Hashable, list[int]] = {}
     for place, value in found:
         places.setdefault(value, []).append(place)
-    pairs = [
+    return [
         (first, other)
         for first, *others in places.values()
         if most is None or len(others) < most
         for other in others
     ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _conversations(rows: Sequence[Row]) -> np.ndarray:
+def _conversations(rows: Sequence[Row]) -> list[tuple[int, int]]:
     """Pairs of rows of which one is the beginning of the other, or that begin with the same turns."""
     whole: dict[bytes, int] = {}
     begun: list[tuple[int, bytes, int]] = []
@@ -71,7 +68,7 @@ def _conversations(rows: Sequence[Row]) -> np.ndarray:
             pairs.append((other, place))
         elif words >= SHARED_WORDS:
             pairs.append((first.setdefault(digest, place), place))
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return pairs
 
 
 def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
@@ -98,10 +95,6 @@ def _passages(row: Row) -> Iterator[bytes]:
     for part in ("instruction", "input", "text"):
         words = words_of(row.get(part, ""))
         if part == "input" and len(words) >= SHARED_WORDS:
-            yield _digest(part, words)
+            yield words_digest((part, *words))
         if len(words) > PREFIX_WORDS:
-            yield _digest("beginning", words[:PREFIX_WORDS])
-
-
-def _digest(kind: str, words: Sequence[str]) -> bytes:
-    return hashlib.blake2b("\n".join((kind, *words)).encode(), digest_size=16).digest()
+            yield words_digest(("beginning", *words[:PREFIX_WORDS]))

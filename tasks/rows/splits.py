@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from tasks.config import RowsConfig
 from tasks.duplicates import Groups
 from tasks.errors import RefusedError, StageError
@@ -175,7 +173,7 @@ class _Splitting:
         self._near = near
         joined = Groups(len(found))
         for groups in (near, sources):
-            joined.join(np.array(list(enumerate(groups)), dtype=np.int64).reshape(-1, 2))
+            joined.join(list(enumerate(groups)))
         self._group = joined.smallest().tolist()
         self._size = Counter(self._group)
 
