@@ -11,7 +11,7 @@ the newest Prefect among them would migrate it for all.
 import logging
 import os
 
-from tasks.home import home
+from tasks.machine.home import home
 
 VERSION = "0.1.0"
 

@@ -14,21 +14,21 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.audits import audits, refusal, score_entries
-from flows.config import Profile, load_profile
-from flows.dispatch import Chain, pipeline_run
-from flows.hooks import AT_A_DEATH
-from flows.judging import find_judges
-from flows.pools import Pools
-from flows.readiness import stages_to_refresh
-from flows.results import finished
-from flows.runs import read_output
-from flows.secrets import load_secrets
-from flows.states import failed
+from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.pipeline_run import Chain, pipeline_run
+from flows.dispatch.results import finished
+from flows.dispatch.runs import read_output
+from flows.judging.audits import audits, refusal, score_entries
+from flows.judging.judging import find_judges
+from flows.process.secrets import load_secrets
+from flows.process.states import failed
+from flows.profiles.profile import Profile, load_profile
+from flows.server.pools import Pools
+from flows.server.readiness import stages_to_refresh
 from tasks.errors import TouchstoneError, UsageError
-from tasks.outputs import ASIDE, Reference, read_aside
-from tasks.registered import with_version
-from tasks.registry import PROMOTION, champion_of
+from tasks.record.outputs import ASIDE, Reference, read_aside
+from tasks.registry.resolve import with_version
+from tasks.registry.versions import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
 
 Audits = dict[str, Reference]

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.config import Profile
-from flows.dispatch import pipeline_run, without_heartbeat
-from flows.hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.pipeline_run import pipeline_run, without_heartbeat
 from flows.pipeline import prepare
-from flows.states import error_in, failed
+from flows.process.states import error_in, failed
+from flows.profiles.profile import Profile
 from tasks.errors import RefusedError, TouchstoneError
-from tasks.outputs import OUTPUT, fetch
-from tasks.secrets import redacted
-from tasks.tracking import open_tracking
+from tasks.machine.secrets import redacted
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.tracking import open_tracking
 
 
 @flow(

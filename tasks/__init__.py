@@ -7,9 +7,9 @@ and caches that they cannot write to are settled here too.
 
 import os
 
-from tasks.caches import settle as settle_caches
-from tasks.lean_mlflow import import_mlflow_lean
-from tasks.proxies import settle as settle_proxies
+from tasks.machine.caches import settle as settle_caches
+from tasks.machine.lean_mlflow import import_mlflow_lean
+from tasks.machine.proxies import settle as settle_proxies
 
 for _name, _value in {
     "DO_NOT_TRACK": "1",

@@ -7,9 +7,9 @@ from io import StringIO
 from rich.console import Console
 
 from tasks.config import PANEL, ReportConfig
-from tasks.manifest import digest_of
-from tasks.outputs import Reference
-from tasks.record import StageRun
+from tasks.record.manifest import digest_of
+from tasks.record.outputs import Reference
+from tasks.record.stage import StageRun
 from tasks.report import report
 from tasks.report.markdown import as_markdown
 from tasks.report.terminal import show

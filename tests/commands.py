@@ -83,7 +83,7 @@ def kill_with_children(process: subprocess.Popen) -> None:
 
 def run_here(folder: Path, environment: Mapping[str, str], prefect: str, *arguments: str) -> Result:
     """The command in this process, which has imported what it needs and knows a Prefect server."""
-    from flows.cli import main
+    from flows.command.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with (

@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import tempfile
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 
@@ -69,13 +70,13 @@ import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from sqlalchemy import Engine, event  # noqa: E402
 
-import tasks.tracking  # noqa: E402
-from flows.access import sign_in  # noqa: E402 - `flows` sets variables, which stay for all tests
+import tasks.record.tracking  # noqa: E402
+from flows.server.access import sign_in  # noqa: E402 - `flows` sets variables, which stay for all tests
 
 sign_in()
 
-from tasks.record import StageRun  # noqa: E402
-from tasks.tracking import Tracking, open_tracking  # noqa: E402
+from tasks.record.stage import StageRun  # noqa: E402
+from tasks.record.tracking import Tracking, open_tracking  # noqa: E402
 from tests import shared  # noqa: E402 (names the folder before workers are started)
 
 # How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.
@@ -194,7 +195,7 @@ def processes():
             "tasks.finetune.sft",
             "tasks.finetune.classification",
             "tasks.generate.stage",
-            "tasks.scoring.stage",
+            "tasks.judge.score.stage",
         ]
     )
     return context
@@ -252,7 +253,7 @@ def stage_run(tmp_path):
 @pytest.fixture
 def quick_judges(monkeypatch):
     """Judges that are tried again at once, and are only where a test says."""
-    monkeypatch.setattr("tasks.judge.asking.BASE_DELAY", 0.001)
+    monkeypatch.setattr("tasks.judge.ask.asking.BASE_DELAY", 0.001)
     for name in ("OLLAMA_HOST", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -260,7 +261,7 @@ def quick_judges(monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """The command in this process; gives its status and what it printed, on standard output and error."""
-    from flows.cli import main
+    from flows.command.cli import main
 
     listened = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
@@ -292,6 +293,23 @@ def touchstone(command, tmp_path, monkeypatch):
 @pytest.fixture
 def mlflow_server(tmp_path, monkeypatch):
     """The address of an MLflow server, and the folder in which it keeps the artifacts of this test."""
-    monkeypatch.setattr(tasks.tracking, "EXPERIMENT", str(tmp_path))
+    monkeypatch.setattr(tasks.record.tracking, "EXPERIMENT", str(tmp_path))
     address, artifacts = shared.mlflow()
     return address, artifacts / open_tracking(tmp_path / "mlruns", address).experiment_id
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory):
+    """One document to train on, cut into a training and a validation split."""
+    from tests.pretrain.training import tokens_of
+
+    return tokens_of(topics["assignment"][:6000], tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture(scope="session")
+def documents(tmp_path_factory):
+    """Many documents to train on, from a few tokens to more than a context."""
+    from tests.pretrain.training import tokens_of
+
+    texts = [line for line in topics["assignment"].splitlines() if line.strip()][:120]
+    return tokens_of(texts, tmp_path_factory.mktemp("documents"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.servers import free_port, is_free
+from flows.server.servers import free_port, is_free
 from tests.orchestration.sites import until
 
 

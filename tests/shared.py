@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from flows.access import required_secret
-from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
+from flows.server.access import required_secret
+from flows.server.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 
 _NAMED = "PYTEST_SHARED_FOLDER"
 _OURS = _NAMED not in os.environ  # whether this is the controller

@@ -18,12 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
-from flows.stage_list import STAGES
-from flows.stages import FLOWS
+from flows.dispatch.lookup import STAGES
+from flows.dispatch.stage_flows import FLOWS
 from tests.commands import CHECKOUT
 
 ADVICE = (
-    "Raise its version in flows/stage_list.py, or say why it makes the same: "
+    "Raise its version in flows/dispatch/lookup.py, or say why it makes the same: "
     "python -m tests.stage_code --same REASON"
 )
 KEPT = Path(__file__).with_suffix(".json")

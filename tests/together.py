@@ -10,7 +10,7 @@ import torch
 from tasks.distributed.part import Share
 from tasks.errors import StoppedError
 from tasks.pretrain import speed
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 
 
 def run_in(folder, **watching):

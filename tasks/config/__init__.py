@@ -1,8 +1,8 @@
 """One frozen model per stage. What is here, with the inputs, decides a stage's result.
 
 A field marked `OUTSIDE_KEY` cannot change the result (where a file is fetched from), or is resolved before it
-does (which device computes, see `tasks/compute.py`), so it takes no part in the stage's key: see
-`tasks/record.py`.
+does (which device computes, see `tasks/record/compute.py`), so it takes no part in the stage's key: see
+`tasks/record/stage.py`.
 """
 
 from tasks.config.base import (

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from tasks import errors
-from tasks.device import pick_device
 from tasks.distributed.part import Alone
 from tasks.errors import StageError, StoppedError
+from tasks.machine.device import pick_device
+from tasks.machine.stopping import begin, is_stoppable, run_stoppable
 from tasks.preflight import require
 from tasks.preflight.report import Report
-from tasks.record import StageRun
-from tasks.stopping import begin, is_stoppable, run_stoppable
+from tasks.record.stage import StageRun
 
 WORKER = "tasks.distributed.worker"
 

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tasks.manifest import write_atomically
+from tasks.machine.stopping import run_stoppable
 from tasks.preflight import require
 from tasks.preflight.report import Report
-from tasks.record import StageRun
-from tasks.stopping import run_stoppable
+from tasks.record.manifest import write_atomically
+from tasks.record.stage import StageRun
 
 # What one process may keep the others of its group waiting for: a checkpoint of GPT-2's largest size, 25 GB
 # with the best weights, is written and hashed at 50 MB/s in 17 minutes, and a group waits for ten by default.

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from tasks import errors
-from tasks.device import pick_device
 from tasks.distributed.launch import RelayedRun, tell
 from tasks.distributed.part import Checking, ChecksDone, Part, Share
 from tasks.errors import StoppedError, TouchstoneError
-from tasks.record import StageRun, no_progress, say_nothing
+from tasks.machine.device import pick_device
+from tasks.record.stage import StageRun, no_progress, say_nothing
 
 
 def main(job_file: str, task: str) -> None:

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from tasks.finetune.labelled import Labelled
+from tasks.batches.labelled import Labelled
 
 WORDS = r"(?u)\b\w\w+\b"  # scikit-learn's own: words of two characters and more
 SIGNS = r"(?u)\w+|[^\w\s]"  # every word, and every sign on its own: prices and exclamation marks count

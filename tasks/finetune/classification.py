@@ -9,23 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from tasks.batches.evaluation import predict
+from tasks.batches.labelled import Labelled, classifying_tokenizer, labelled_texts, labels_in, read_labelled
+from tasks.batches.supervised import tell_cuts
 from tasks.config import ClassifyConfig
-from tasks.device import pick_device
+from tasks.data.token_files import pretrained_on
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
-from tasks.finetune.adapters import weights_counted
-from tasks.finetune.classifier import load_classifier, new_classifier, with_trained_weights
-from tasks.finetune.evaluation import predict
 from tasks.finetune.findings import write_findings
-from tasks.finetune.labelled import (
-    Labelled,
-    classifying_tokenizer,
-    labelled_texts,
-    labels_in,
-    read_labelled,
-)
 from tasks.finetune.resuming import Resumable, train
-from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -34,11 +26,13 @@ from tasks.finetune.training import (
     training_arguments,
     write_history,
 )
+from tasks.machine.device import pick_device
+from tasks.models.adapters import weights_counted
+from tasks.models.architectures import longest
+from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
 from tasks.preflight.classification import preflight_classification
-from tasks.pretrain.models import longest
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 from tasks.rows import load_groups
-from tasks.tokens import pretrained_on
 
 LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
 

@@ -15,15 +15,13 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
+from tasks.batches.supervised import tell_cuts
+from tasks.batches.tuning import PreferenceData, preference_data
 from tasks.config import DpoConfig
-from tasks.device import pick_device
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
-from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
-from tasks.finetune.data import PreferenceData, preference_data
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
-from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -32,10 +30,12 @@ from tasks.finetune.training import (
     training_arguments,
     write_history,
 )
-from tasks.models import load_tokenizer, retired_names
+from tasks.machine.device import pick_device
+from tasks.models.adapters import adapted, load_to_tune, weights_counted, write_model
+from tasks.models.architectures import longest
+from tasks.models.loading import load_tokenizer, retired_names
 from tasks.preflight.tuning import preflight_preferences
-from tasks.pretrain.models import longest
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 
 MARGIN, ACCURACY = "reward_margin", "reward_accuracy"
 PAIRS = "pairs"

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel
 
+from tasks.batches.evaluation import Predictions, compared, measured, predict
+from tasks.batches.labelled import Labelled
 from tasks.finetune.baselines import Baseline, bag_of_words, majority
-from tasks.finetune.evaluation import Predictions, compared, measured, predict
-from tasks.finetune.labelled import Labelled
-from tasks.json_files import write_json, write_lines
-from tasks.record import StageRun
-from tasks.scoring.summary import summarise
+from tasks.judge.score.summary import summarise
+from tasks.machine.json_files import write_json, write_lines
+from tasks.record.stage import StageRun
 from tasks.statistics.intervals import Sources
 from tasks.statistics.verdicts import shows
 

@@ -35,11 +35,11 @@ from tasks.distributed.collectives import any_of, sum_over
 from tasks.distributed.part import Part
 from tasks.errors import StoppedError
 from tasks.finetune.sharing import rounds, shared_loader
-from tasks.manifest import canonical_json, files_under, write_atomically
-from tasks.pretrain.optimizers import JointOptimizer, make_optimizers
-from tasks.record import StageRun
-from tasks.seals import damage, listed, reading, seal
-from tasks.stopping import Pace
+from tasks.machine.stopping import Pace
+from tasks.models.optimizers import JointOptimizer, make_optimizers
+from tasks.record.manifest import canonical_json, files_under, write_atomically
+from tasks.record.seals import damage, listed, reading, seal
+from tasks.record.stage import StageRun
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
+from tasks.batches.supervised import tell_cuts
+from tasks.batches.tuning import PLACE, TuningData, sft_data
 from tasks.config import FinetuneConfig
-from tasks.device import pick_device
+from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
-from tasks.finetune.adapters import adapted, load_to_tune, weights_counted, write_model
-from tasks.finetune.data import PLACE, TuningData, sft_data
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
-from tasks.finetune.supervised import tell_cuts
 from tasks.finetune.training import (
     History,
     Reporting,
@@ -27,12 +26,13 @@ from tasks.finetune.training import (
     training_arguments,
     write_history,
 )
-from tasks.gpt import summed_loss
-from tasks.models import load_tokenizer, use_fused_gelu
+from tasks.machine.device import pick_device
+from tasks.models.adapters import adapted, load_to_tune, weights_counted, write_model
+from tasks.models.architectures import longest, require_positions
+from tasks.models.gpt import summed_loss
+from tasks.models.loading import load_tokenizer, use_fused_gelu
 from tasks.preflight.tuning import preflight_finetuning
-from tasks.pretrain.models import longest, require_positions
-from tasks.record import StageRun
-from tasks.tokens import IGNORED, pretrained_on
+from tasks.record.stage import StageRun
 
 LOGITS = 2**27  # of a batch, half a gigabyte in float32: from there on TRL's tiles are worth their time
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tasks.config import TuningConfig
-from tasks.tokens import IGNORED
+from tasks.data.token_files import IGNORED
 
 Item = TypeVar("Item")
 Collate = Callable[[list[Any]], dict[str, Tensor]]

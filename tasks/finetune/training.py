@@ -19,13 +19,13 @@ from transformers import (
 )
 
 from tasks.config import TuningConfig
-from tasks.curves import draw_losses
-from tasks.device import warn_of_emulation
 from tasks.distributed.part import PATIENCE
 from tasks.errors import StageError
 from tasks.finetune.sharing import micro_batches
-from tasks.json_files import write_json, write_lines
-from tasks.record import StageRun
+from tasks.machine.device import warn_of_emulation
+from tasks.machine.json_files import write_json, write_lines
+from tasks.record.stage import StageRun
+from tasks.show.curves import draw_losses
 
 NAMES = {
     "loss": "train_loss",

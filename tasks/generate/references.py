@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.generate.decoding import DIVERGED, Reader, slices
-from tasks.tokens import IGNORED
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.config import GenerateConfig
-from tasks.device import pick_device, warn_of_emulation
 from tasks.generate import beams, references
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches
-from tasks.json_files import as_line, read_whole_lines, write_json, write_lines
-from tasks.models import load_model, use_fused_gelu
-from tasks.pretrain.models import longest
-from tasks.record import StageRun
+from tasks.machine.device import pick_device, warn_of_emulation
+from tasks.machine.json_files import as_line, read_whole_lines, write_json, write_lines
+from tasks.models.architectures import longest
+from tasks.models.loading import load_model, use_fused_gelu
+from tasks.record.stage import StageRun
 from tasks.rows import Row, load_split
-from tasks.templates import Template, load_template, require_room
+from tasks.tokenize.templates import Template, load_template, require_room
 
 Response = dict[str, Any]
 REPORTED_EVERY = 1.0  # seconds

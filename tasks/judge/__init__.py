@@ -6,5 +6,5 @@
     refusals    what a server takes no part of a request in, learnt from its words
     asking      from a question to its verdict;   answers   what was ever said
 
-Nothing here knows what the verdicts are for: `tasks.audit`, `tasks.scoring` and `tasks.comparison` ask.
+What the verdicts are for is told by who asks: `audit`, `score` and `compare`.
 """

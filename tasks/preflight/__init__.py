@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
-from tasks.manifest import write_atomically
 from tasks.preflight.report import Report, refuse
-from tasks.record import StageRun
+from tasks.record.manifest import write_atomically
+from tasks.record.stage import StageRun
 
 log = logging.getLogger(__name__)
 

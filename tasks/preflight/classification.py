@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tasks.batches.evaluation import logits_of
+from tasks.batches.labelled import Labelled, Text
 from tasks.config import ClassifyConfig
-from tasks.finetune.classifier import head_of, last_parts
-from tasks.finetune.evaluation import logits_of
-from tasks.finetune.labelled import Labelled, Text
+from tasks.data.token_files import Split
+from tasks.models.classifier import head_of, last_parts
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
 from tasks.preflight.example import decoded
 from tasks.preflight.model import UNEQUAL, learns, some, still
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
-from tasks.record import say_nothing
-from tasks.tokens import Split
+from tasks.record.stage import say_nothing
 
 CLASSIFICATION = "classification"
 READ = 512  # tokens of the texts that the model is proved on

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tasks.data.token_files import Split
 from tasks.preflight.checks import Check
 from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import Proof
 from tasks.rows import Row
-from tasks.tokens import Split
 
 NAME = "corpus holds no tested row"
 GRAM = 8  # tokens, about 6 words in a row

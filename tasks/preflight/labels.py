@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
-from tasks.finetune.data import Collated, TuningData
+from tasks.batches.tuning import Collated, TuningData
+from tasks.data.token_files import IGNORED
 from tasks.preflight.example import decoded
 from tasks.preflight.report import Proof
-from tasks.tokens import IGNORED
 
 
 def end_fault(row: Collated) -> str | None:

@@ -1,7 +1,8 @@
 """Proofs about a model: what it may see, what it costs at first, how it counts labels, that it learns.
 
-Every model here has the signature of `tasks.gpt.GPT`: logits for (input_ids, documents=), the summed loss
-with labels. Proofs run in float32 without dropout and leave the model and every random state as they were.
+Every model here has the signature of `tasks.models.gpt.GPT`: logits for (input_ids, documents=), the summed
+loss with labels. Proofs run in float32 without dropout, and leave the model and every random state as they
+were.
 """
 
 import math
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.batches.blocks import Batch
+from tasks.data.token_files import IGNORED
+from tasks.models.optimizers import decoder_blocks
 from tasks.preflight.checks import Check
 from tasks.preflight.report import Proof
-from tasks.pretrain.blocks import Batch
-from tasks.pretrain.optimizers import decoder_blocks
-from tasks.tokens import IGNORED
 
 Weights = Literal["random", "pretrained", "base"]
 """Where a model's weights are from; base: from the stage before, on other text than it is to learn now."""

@@ -6,15 +6,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from tasks.batches.blocks import Batch, Blocks, batch_at
 from tasks.config import PretrainConfig
+from tasks.data.token_files import IGNORED, TokenFiles
 from tasks.preflight import stream
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.model import Weights, causality, loss_checks, packed_equals_separate
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import documents_apart
-from tasks.pretrain.blocks import Batch, Blocks, batch_at
-from tasks.record import say_nothing
-from tasks.tokens import IGNORED, TokenFiles
+from tasks.record.stage import say_nothing
 
 PRETRAINING = "pretraining"
 PROBED, LEARNED, COUNTED = 256, 512, 64 * 1024  # tokens a proof looks at: what two cores do in seconds

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from tasks.duplicates import Groups
+from tasks.data.duplicates import Groups
+from tasks.data.token_files import Split
 from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import Proof
 from tasks.rows import Alike, Row, prompt_groups, prompt_of, source_groups
-from tasks.tokens import Split
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
 SOURCE = "splits share no source"

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import torch
 
+from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.batches.supervised import tell_cuts
+from tasks.batches.tuning import TuningData, preference_data, sft_data
 from tasks.config import PreflightConfig, TuningConfig
-from tasks.device import pick_device
+from tasks.data.token_files import Split, load_tokens, pretrained_on
 from tasks.errors import StageError
-from tasks.finetune.data import TuningData, preference_data, sft_data
-from tasks.finetune.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.finetune.supervised import tell_cuts
-from tasks.models import load_tokenizer
+from tasks.machine.device import pick_device
+from tasks.models.architectures import build_model, context_of
+from tasks.models.loading import load_tokenizer
 from tasks.preflight import require
 from tasks.preflight.classification import preflight_texts
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
-from tasks.pretrain.models import build_model, context_of
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 from tasks.rows import load_groups
-from tasks.templates import require_room
-from tasks.tokens import Split, load_tokens, pretrained_on
+from tasks.tokenize.templates import require_room
 
 
 def preflight(

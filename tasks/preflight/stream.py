@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tasks.batches.blocks import Batch, batch_at
+from tasks.data.token_files import IGNORED, Split, TokenFiles
 from tasks.preflight.example import decoded
 from tasks.preflight.report import Proof
-from tasks.pretrain.blocks import Batch, batch_at
-from tasks.tokens import IGNORED, Split, TokenFiles
 
 
 def sampled_starts(split: Split, context: int, count: int) -> np.ndarray:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.finetune.data import PLACE, TuningData
+from tasks.batches.blocks import Batch
+from tasks.batches.tuning import PLACE, TuningData
+from tasks.data.token_files import Split
+from tasks.models.architectures import HuggingFaceCausal
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
 from tasks.preflight.labels import cut_by_context, prove_labels
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import Proof, Report
 from tasks.preflight.splits import rows_apart
-from tasks.pretrain.blocks import Batch
-from tasks.pretrain.models import HuggingFaceCausal
-from tasks.record import say_nothing
-from tasks.tokens import Split
+from tasks.record.stage import say_nothing
 
 FINETUNING, PREFERENCES = "fine-tuning", "preferences"
 Loss = Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]

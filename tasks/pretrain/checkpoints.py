@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tasks.manifest import canonical_json, write_atomically
-from tasks.seals import Seal, damage, listed, reading, seal
+from tasks.record.manifest import canonical_json, write_atomically
+from tasks.record.seals import Seal, damage, listed, reading, seal
 
 log = logging.getLogger(__name__)
 

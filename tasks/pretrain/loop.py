@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.config import PretrainConfig
-from tasks.device import autocast
+from tasks.data.token_files import load_tokens
 from tasks.distributed.part import Part
 from tasks.errors import StageError, StoppedError
+from tasks.machine.device import autocast
+from tasks.machine.stopping import Pace
+from tasks.models.architectures import build_model
+from tasks.models.optimizers import make_optimizers
 from tasks.preflight.pretraining import preflight_pretraining
-from tasks.pretrain.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.pretrain.checkpoints import Checkpoints
-from tasks.pretrain.models import build_model
-from tasks.pretrain.optimizers import make_optimizers
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import rate_share
@@ -34,10 +36,8 @@ from tasks.pretrain.speed import (
     pick_compile,
     pick_precision,
 )
-from tasks.record import StageRun
-from tasks.stopping import Pace
-from tasks.tokenize import text_ids
-from tasks.tokens import load_tokens
+from tasks.record.stage import StageRun
+from tasks.tokenize.stage import text_ids
 
 SAMPLE_TOKENS = 48
 

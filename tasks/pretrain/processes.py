@@ -24,12 +24,12 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from tasks.batches.blocks import Batch
 from tasks.config import PretrainConfig
-from tasks.device import pick_device
 from tasks.distributed.collectives import any_of, sum_over
 from tasks.distributed.part import PATIENCE
-from tasks.pretrain.blocks import Batch
-from tasks.pretrain.optimizers import decoder_blocks
+from tasks.machine.device import pick_device
+from tasks.models.optimizers import decoder_blocks
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 

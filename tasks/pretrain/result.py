@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.curves import draw_losses
+from tasks.batches.blocks import batch_at
 from tasks.errors import StageError
-from tasks.pretrain.blocks import batch_at
-from tasks.pretrain.models import build_model
+from tasks.models.architectures import build_model
 from tasks.pretrain.speed import matrix_rate
+from tasks.show.curves import draw_losses
 
 if TYPE_CHECKING:
     from tasks.pretrain.loop import Trainer

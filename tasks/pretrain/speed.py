@@ -10,8 +10,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.config import PretrainConfig
-from tasks.device import multiplies_in_bfloat16, warn_of_emulation
 from tasks.errors import StageError
+from tasks.machine.device import multiplies_in_bfloat16, warn_of_emulation
 
 UNTIMED_STEPS = 5  # the first steps allocate and compile, and would make the speed look worse than it is
 PLAIN_ATTENTION = 128  # the longest context whose attention on a CPU in bfloat16 is faster by plain products

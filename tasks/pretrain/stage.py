@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.config import PretrainConfig
 from tasks.distributed.launch import run_training
 from tasks.pretrain.loop import train
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 
 
 def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:

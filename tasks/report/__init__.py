@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import ReportConfig
-from tasks.json_files import write_json
+from tasks.machine.json_files import write_json
 
 if TYPE_CHECKING:  # the record imports MLflow, which takes a second
-    from tasks.record import StageRun
+    from tasks.record.stage import StageRun
 
 REPORT, PAGE, COST = "report.json", "report.html", "cost.json"
 

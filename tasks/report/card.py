@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import ReportConfig
-from tasks.digests import sha256_of
-from tasks.json_files import read_json, read_lines
-from tasks.manifest import canonical_json, digest_of, files_under
-from tasks.registry import PROMOTION
+from tasks.machine.digests import sha256_of
+from tasks.machine.json_files import read_json, read_lines
+from tasks.record.manifest import canonical_json, digest_of, files_under
+from tasks.registry.versions import PROMOTION
 from tasks.report.classified import CLASSIFIER, classified
 from tasks.report.curves import curves
 from tasks.report.judged import judged

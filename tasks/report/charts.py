@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.text import short
 from tasks.report.wording import UNITS
+from tasks.show.text import short
 
 Tick = tuple[float, str]
 """Position in percent, and label."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from tasks.report.text import percent, percents, signed, visible
+from tasks.show.text import percent, percents, signed, visible
 from tasks.statistics.verdicts import shows
 
 MOST_LABELS = 12  # of a confusion matrix that can be read; of more, the commonest mistakes are listed

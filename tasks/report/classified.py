@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import ReportConfig
-from tasks.json_files import read_json, read_lines
+from tasks.machine.json_files import read_json, read_lines
 from tasks.report.samples import spread
 
 CLASSIFIER = "classifier"  # the input's name, and the model's in the table of scores

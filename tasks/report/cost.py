@@ -8,12 +8,12 @@ import json
 from typing import Any
 
 from tasks.config import ReportConfig
-from tasks.json_files import read_lines
-from tasks.outputs import Reference, read_aside
-from tasks.record import ENVIRONMENT, StageRun
+from tasks.machine.json_files import read_lines
+from tasks.record.outputs import Reference, read_aside
+from tasks.record.stage import ENVIRONMENT, StageRun
+from tasks.record.tracking import Tracking
 from tasks.report.card import HISTORY, Inputs, is_pretrained
 from tasks.report.samples import spread
-from tasks.tracking import Tracking
 
 PREFIX = "touchstone."
 

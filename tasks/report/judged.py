@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.config import PANEL, ReportConfig
 from tasks.errors import StageError
-from tasks.json_files import read_json, read_lines
+from tasks.machine.json_files import read_json, read_lines
 from tasks.report.samples import draw
 from tasks.statistics.comparing import paired_test
 

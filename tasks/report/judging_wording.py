@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tasks.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
-from tasks.judge.refusals import identity_lines, refusal_lines
-from tasks.report.scores_wording import models, of_scorer
-from tasks.report.text import signed, visible
+from tasks.judge.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
+from tasks.judge.protocol.refusals import identity_lines, refusal_lines
+from tasks.judge.score.scores_wording import models, of_scorer
+from tasks.show.text import signed, visible
 
 APART = 40  # points; the judge stage counts rows from there on, and takes NumPy to be imported
 NAMED = 3  # gates in one line

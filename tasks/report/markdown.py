@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from tasks.judge.score import scores_wording as scores
+from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
-from tasks.report import scores_wording as scores
 from tasks.report import wording as words
-from tasks.report.markdown_blocks import escaped, fenced, grid, table
-from tasks.report.promotion_wording import decision_rows
-from tasks.report.text import duration, percent, short, visible
 from tasks.report.verdict import verdict
+from tasks.show.markdown_blocks import escaped, fenced, grid, table
+from tasks.show.text import duration, percent, short, visible
 
 Json = dict[str, Any]
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.report import classes_wording, judging_wording, scores_wording, text, wording
+from tasks.judge.score import scores_wording
+from tasks.registry.promote.promotion_wording import decision_rows
+from tasks.report import classes_wording, judging_wording, wording
 from tasks.report.charts import chart
-from tasks.report.promotion_wording import decision_rows
 from tasks.report.verdict import verdict
+from tasks.show import text
 
 TEMPLATE = "page.html.j2"
 

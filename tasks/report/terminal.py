@@ -8,14 +8,14 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from tasks.registry.promote.promotion_wording import checked_text
 from tasks.report import terminal_classes, terminal_scores
 from tasks.report import wording as words
 from tasks.report.older import in_todays_form
-from tasks.report.promotion_wording import checked_text
 from tasks.report.samples import spread
-from tasks.report.terminal_style import SAMPLES, grid_of, loss_style
-from tasks.report.text import duration, one_line, short, visible
 from tasks.report.verdict import verdict
+from tasks.show.terminal_style import SAMPLES, grid_of, loss_style
+from tasks.show.text import duration, one_line, short, visible
 
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from tasks.report import classes_wording as words
 from tasks.report.samples import spread
-from tasks.report.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
-from tasks.report.text import one_line, percent, visible
+from tasks.show.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
+from tasks.show.text import one_line, percent, visible
 
 LABELS = 12  # characters of the first column
 

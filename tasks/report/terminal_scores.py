@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from tasks.judge.score import scores_wording as words
 from tasks.report import judging_wording as judging
-from tasks.report import scores_wording as words
 from tasks.report.samples import spread
-from tasks.report.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
-from tasks.report.text import one_line, visible
+from tasks.show.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
+from tasks.show.text import one_line, visible
 
 CATEGORIES = 8
 GATES = 4  # of one judge that failed or warn

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from tasks.judge.score import scores_wording as scores
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
-from tasks.report import scores_wording as scores
-from tasks.report.text import percent, signed, visible, whatever_missing
 from tasks.report.wording import is_classified, is_judged, perplexity_text
+from tasks.show.text import percent, signed, visible, whatever_missing
 
 # What was done between two models.
 DONE = {

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from tasks.report.promotion_wording import in_short
-from tasks.report.text import duration, percent, short, size, visible
+from tasks.registry.promote.promotion_wording import in_short
+from tasks.show.text import duration, percent, short, size, visible
 
 TRAININGS = {
     "pretraining": "Pretraining",

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.containment import join_contained
-from tasks.duplicates import WORD, Groups, folded, join_near_duplicates
-from tasks.json_files import read_lines, write_lines
-from tasks.rewordings import join_rewordings
+from tasks.data.containment import join_contained
+from tasks.data.duplicates import WORD, Groups, folded, join_near_duplicates
+from tasks.data.rewordings import join_rewordings
+from tasks.machine.json_files import read_lines, write_lines
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left_out"

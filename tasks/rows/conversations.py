@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from tasks.reading import RowError, short, type_of, whole_characters
+from tasks.data.reading import RowError, short, type_of, whole_characters
 from tasks.rows.canonical import Row
 
 Message = dict[str, str]

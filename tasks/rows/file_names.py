@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.errors import StageError
-from tasks.json_files import read_json
+from tasks.machine.json_files import read_json
 
 DESCRIPTION = "dataset_info.json"
 METADATA = (DESCRIPTION, "dataset_infos.json", "dataset_dict.json")  # of `datasets`, and of LLaMA-Factory

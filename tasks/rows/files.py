@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from tasks.config import RowsConfig
+from tasks.data.reading import OnMalformed, Record, RowError, json_lines, json_list, lists_in, read_text
+from tasks.data.source_files import COMPRESSED, ending_of, require_visible, visible_files
 from tasks.errors import StageError
-from tasks.reading import OnMalformed, Record, RowError, json_lines, json_list, lists_in, read_text
+from tasks.machine.unzip import unzip
 from tasks.rows.file_names import columns_described, is_about_data, split_named
 from tasks.rows.tables import null_for_nan, read_arrow, read_delimited, read_parquet
-from tasks.source_files import COMPRESSED, ending_of, require_visible, visible_files
-from tasks.unzip import unzip
 
 ENDINGS = {
     ".json": "json",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.config import RowsConfig
+from tasks.data.reading import Record, RowError, short, text_field, type_of, whole_characters
 from tasks.errors import StageError
-from tasks.reading import Record, RowError, short, text_field, type_of, whole_characters
 from tasks.rows.canonical import Row, can_be_opened
 from tasks.rows.conversations import Message, as_row, messages_of, pairs_of, transcript
 

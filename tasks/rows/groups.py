@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.containment import RULE as CONTAINMENT
-from tasks.digests import sha256_of
-from tasks.duplicates import RULE as NEAR_DUPLICATES
-from tasks.json_files import read_json, write_json
-from tasks.rewordings import RULE as REWORDINGS
+from tasks.data.containment import RULE as CONTAINMENT
+from tasks.data.duplicates import RULE as NEAR_DUPLICATES
+from tasks.data.rewordings import RULE as REWORDINGS
+from tasks.machine.digests import sha256_of
+from tasks.machine.json_files import read_json, write_json
 from tasks.rows.canonical import LEFT_OUT, SPLITS, learned_rows, prompt_groups, text_of
 from tasks.rows.sources import RULE as SOURCES
 

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.duplicates import Groups, words_digest, words_of
+from tasks.data.duplicates import Groups, words_digest, words_of
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.config import RowsConfig
-from tasks.duplicates import Groups
+from tasks.data.duplicates import Groups
 from tasks.errors import RefusedError, StageError
 from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
 from tasks.rows.groups import Alike

@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import RowsConfig
+from tasks.data.reading import Record, RowError, short, type_of
 from tasks.errors import StageError
-from tasks.json_files import write_json
-from tasks.reading import Record, RowError, short, type_of
+from tasks.machine.json_files import write_json
 from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
 from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
@@ -17,7 +17,7 @@ from tasks.rows.groups import write_groups
 from tasks.rows.splits import split_rows
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
-    from tasks.record import StageRun
+    from tasks.record.stage import StageRun
 
 PROGRESS_EVERY = 5000  # rows
 SHOWN = 1000  # rows of a table in MLflow

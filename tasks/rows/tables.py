@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.data.reading import OnMalformed, Record, RowError, text_lines
+from tasks.data.source_files import compression_of
 from tasks.errors import StageError
-from tasks.reading import OnMalformed, Record, RowError, text_lines
-from tasks.source_files import compression_of
 
 if TYPE_CHECKING:  # a tenth of a second
     from pyarrow import RecordBatch, Schema

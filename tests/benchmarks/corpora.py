@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.tokenize import train_bpe
-from tasks.tokens import END_OFFSET, FACTS, ends_path, token_path
+from tasks.data.token_files import END_OFFSET, FACTS, ends_path, token_path
+from tasks.tokenize.stage import train_bpe
 
 
 def random_tokens(folder: Path, vocab_size: int, count: int) -> None:

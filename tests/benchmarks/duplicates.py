@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.duplicates [--rows 4000 ... 1000000] [--plain 4000 8000 16000] [--kinds ...]
 
-`tasks.duplicates` against a plain prefix filter over Python's sets, which compares every two texts that share
-one of their rarest pairs of words; it is given only the numbers of rows of `--plain`. Both find the same
-groups, or this says so and ends. Kinds of rows: `mixed`, five templates, of 10 to 50 words, one with numbers,
-and one row in fifty a copy with a word altered; `slots`, one template of 50 words with four slots of 100
-words each. Memory is what the search adds to the process that holds the rows.
+`tasks.data.duplicates` against a plain prefix filter over Python's sets, which compares every two texts that
+share one of their rarest pairs of words; it is given only the numbers of rows of `--plain`. Both find the
+same groups, or this says so and ends. Kinds of rows: `mixed`, five templates, of 10 to 50 words, one with
+numbers, and one row in fifty a copy with a word altered; `slots`, one template of 50 words with four slots of
+100 words each. Memory is what the search adds to the process that holds the rows.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.duplicates import (
+from tasks.data.duplicates import (
     OWN_SHARED,
     PHRASE_COUNT,
     PHRASE_SHARE,

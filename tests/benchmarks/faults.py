@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.servers import answers
+from flows.server.servers import answers
 from tests.commands import COMMAND
 from tests.orchestration.sites import Site, furnish, started_up, stop, until
 

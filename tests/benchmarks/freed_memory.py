@@ -14,8 +14,8 @@ import time
 
 import torch
 
-from tasks.device import pick_device
-from tasks.gpt import GPT, GPTConfig
+from tasks.machine.device import pick_device
+from tasks.models.gpt import GPT, GPTConfig
 
 ROUNDS, WARM_UP, STEPS = 5, 3, 12
 SETTINGS = {

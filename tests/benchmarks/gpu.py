@@ -16,7 +16,7 @@ import torch
 from tasks.config import PretrainConfig
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.result import speed_of
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 from tests.benchmarks.corpora import random_tokens
 from tests.benchmarks.precision import fastest
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tasks.config import SIZES, PretrainConfig
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.speed import matrix_rate
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 from tests.benchmarks.corpora import random_tokens
 
 VOCAB, CONTEXT, BATCH, WARM_UP, STEPS = 50257, 256, 2, 2, 5

@@ -19,11 +19,11 @@ from pathlib import Path
 import httpx
 
 from tasks.config import JudgeConfig
-from tasks.judge.answers import Answers
-from tasks.judge.asking import ask
+from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.asking import ask
 from tasks.judge.backends.ollama import Ollama
-from tasks.judge.forms import ANCHORED, Question
-from tasks.judge.responses import Row
+from tasks.judge.protocol.forms import ANCHORED, Question
+from tasks.judge.protocol.responses import Row
 from tests.ollama_server import OllamaServer
 
 MODEL = "llama3.2"

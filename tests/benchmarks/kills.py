@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 import sqlalchemy
 
-from flows.postgres import databases
+from flows.server.postgres import databases
 from tests.commands import COMMAND
 from tests.orchestration.sites import furnish
 from tests.postgres import postgres_server

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.access import credentials, new_secret
-from flows.servers import Place, answers, free_port, prefect_server
+from flows.server.access import credentials, new_secret
+from flows.server.servers import Place, answers, free_port, prefect_server
 from tests.orchestration.sites import furnish, started_up, stop
 
 ROW = "row: "  # what a row of the table begins with, in the output of the process that measures
@@ -36,8 +36,8 @@ def row_of(seed: int) -> Any:
 
 def bare(seeds: Iterable[int]) -> None:
     """The stage's function, and nothing around it."""
-    from tasks.download import download
-    from tasks.record import StageRun
+    from tasks.download.stage import download
+    from tasks.record.stage import StageRun
 
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -46,9 +46,9 @@ def bare(seeds: Iterable[int]) -> None:
 
 
 def recorded(seeds: Iterable[int]) -> None:
-    from flows.stage_list import STAGES
-    from tasks.record import execute
-    from tasks.tracking import open_tracking
+    from flows.dispatch.lookup import STAGES
+    from tasks.record.stage import execute
+    from tasks.record.tracking import open_tracking
 
     tracking = open_tracking()
     for seed in seeds:
@@ -59,7 +59,7 @@ def piped(seeds: Iterable[int]) -> None:
     """A pipeline: each stage is looked for, and is a subflow when it is not found."""
     from prefect import flow
 
-    from flows.dispatch import pipeline_run, without_heartbeat
+    from flows.dispatch.pipeline_run import pipeline_run, without_heartbeat
 
     @flow(name="benchmark", persist_result=False)
     def chain_of_stages(seeds: list[int]) -> None:
@@ -75,9 +75,9 @@ def on_pool(seeds: Iterable[int]) -> None:
     """The same, each stage on the work pool."""
     from prefect import flow
 
-    from flows.console import console
-    from flows.dispatch import pipeline_run
-    from flows.pools import Pools, run_on_pool
+    from flows.dispatch.pipeline_run import pipeline_run
+    from flows.process.console import console
+    from flows.server.pools import Pools, run_on_pool
 
     @flow(name="benchmark on a pool", persist_result=False)
     def chain_on_pool(seeds: list[int]) -> None:
@@ -102,8 +102,8 @@ def fill(past: int) -> None:
     """As many finished runs in MLflow and in Prefect as so many stages leave."""
     import httpx
 
-    from tasks.record import Stage
-    from tasks.tracking import open_tracking
+    from tasks.record.stage import Stage
+    from tasks.record.tracking import open_tracking
 
     tracking, stage = open_tracking(), Stage("download", 1, "")
     login = tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":"))

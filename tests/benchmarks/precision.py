@@ -2,7 +2,7 @@
 
 import torch
 
-from tasks.device import multiplies_in_bfloat16
+from tasks.machine.device import multiplies_in_bfloat16
 
 
 def fastest(device: str = "cpu") -> str:

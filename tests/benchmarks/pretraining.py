@@ -23,7 +23,7 @@ import torch
 
 from tasks.config import SIZES, PretrainConfig
 from tasks.pretrain.loop import Trainer
-from tasks.record import StageRun
+from tasks.record.stage import StageRun
 from tests.benchmarks import baselines
 from tests.benchmarks.corpora import random_tokens
 from tests.benchmarks.precision import fastest

@@ -20,19 +20,19 @@ from unittest.mock import patch
 
 import numpy as np
 
+from tasks.batches.blocks import batch_at
+from tasks.batches.tuning import sft_data
 from tasks.config import FinetuneConfig
-from tasks.digests import sha256_of
-from tasks.finetune.data import sft_data
+from tasks.data.token_files import Split
+from tasks.download.synthetic import make_rows
+from tasks.judge.score.summary import category_means
+from tasks.machine.digests import sha256_of
 from tasks.preflight.labels import prove_labels
-from tasks.pretrain.blocks import batch_at
 from tasks.rows import write_rows
-from tasks.scoring.summary import category_means
-from tasks.skills import make_rows
 from tasks.statistics.bounded import bounded_interval
 from tasks.statistics.intervals import bootstrap_interval
-from tasks.templates import Template
-from tasks.tokenize import train_bpe
-from tasks.tokens import Split
+from tasks.tokenize.stage import train_bpe
+from tasks.tokenize.templates import Template
 
 SIZES = [1_000, 10_000, 100_000, 1_000_000]
 RESAMPLES, BATCH, CONTEXT, LABELLED, MEGABYTES = 10_000, 12, 64, 10_000, 1_000
@@ -107,7 +107,7 @@ def files(size: int) -> Row:
             for _ in range(size):
                 file.write(block)
         time.sleep(1)  # or nothing is kept of it
-        with patch("tasks.digests.home", return_value=Path(folder)):
+        with patch("tasks.machine.digests.home", return_value=Path(folder)):
             plain = seconds(lambda: sha256_of(path))
             return f"{size:,} MB", seconds(lambda: sha256_of(path)), plain
 

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flows.config import Profile, load_profile
-from tasks.json_files import read_json
-from tasks.pretrain.blocks import batch_at, validation_batches
+from flows.profiles.profile import Profile, load_profile
+from tasks.batches.blocks import batch_at, validation_batches
+from tasks.data.token_files import TokenFiles, load_tokens
+from tasks.machine.json_files import read_json
 from tasks.pretrain.stage import pretrain
-from tasks.record import StageRun
-from tasks.tokenize import tokenize
-from tasks.tokens import TokenFiles, load_tokens
+from tasks.record.stage import StageRun
+from tasks.tokenize.stage import tokenize
 from tests.benchmarks.baselines import LeanGPT, Shape
 
 WAYS = ("plain", "ours")

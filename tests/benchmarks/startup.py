@@ -84,7 +84,7 @@ def main() -> None:
 def runs_of(environment: dict[str, str]) -> list[str]:
     """The MLflow runs of the two pipelines."""
     program = (
-        "from tasks.tracking import open_tracking\n"
+        "from tasks.record.tracking import open_tracking\n"
         "tracking = open_tracking()\n"
         "ours = [tracking.experiment_id], \"tags.`touchstone.kind` = 'pipeline'\"\n"
         "print(*(run.info.run_id for run in tracking.client.search_runs(*ours)))"

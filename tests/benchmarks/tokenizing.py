@@ -19,8 +19,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from tasks.config import TokenizeConfig
-from tasks.record import StageRun
-from tasks.tokenize import tokenize
+from tasks.record.stage import StageRun
+from tasks.tokenize.stage import tokenize
 
 SEED = 123
 

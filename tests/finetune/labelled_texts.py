@@ -13,9 +13,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from tasks.gpt import GPT, GPTConfig
+from tasks.models.gpt import GPT, GPTConfig
 from tasks.rows import write_rows
-from tasks.tokenize import train_bpe
+from tasks.tokenize.stage import train_bpe
 
 CONTEXT = 48
 HAM = "mother home dinner tomorrow letter garden".split()

@@ -64,7 +64,7 @@ def test_one_whose_best_weights_are_lost_is_not_gone_on_from(folder):
 @pytest.mark.parametrize(
     "reader",
     [
-        "tasks.seals.read_sha256",
+        "tasks.record.seals.read_sha256",
         "tasks.finetune.resuming.json.loads",
         "pathlib.Path.read_bytes",
         "pathlib.Path.iterdir",

@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Trainer
 
+from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
 from tasks.config import ClassifyConfig, LoraConfig
 from tasks.errors import RefusedError, StageError
 from tasks.finetune import classification
 from tasks.finetune.classification import classify
-from tasks.finetune.classifier import load_classifier, new_classifier, with_trained_weights
-from tasks.finetune.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.pretrain.models import longest
-from tasks.promote import read_scores
+from tasks.models.architectures import longest
+from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
+from tasks.registry.promote import read_scores
 from tasks.rows import load_split, write_rows
-from tasks.tokenize import characters, text_ids
+from tasks.tokenize.stage import characters, text_ids
 from tests.finetune.labelled_texts import (
     CONTEXT,
     LAST_PARTS,

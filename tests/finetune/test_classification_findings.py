@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from tasks.batches.evaluation import Predictions, compared, measured
+from tasks.batches.labelled import Labelled, Text
 from tasks.finetune.baselines import bag_of_words, majority
-from tasks.finetune.evaluation import Predictions, compared, measured
 from tasks.finetune.findings import comparison_page
-from tasks.finetune.labelled import Labelled, Text
 
 
 def labelled(**splits):

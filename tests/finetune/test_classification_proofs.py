@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 
+from tasks.batches.labelled import Text, classifying_tokenizer, labelled_texts, read_labelled
 from tasks.config import ClassifyConfig
 from tasks.finetune.classification import mean_loss
-from tasks.finetune.classifier import new_classifier, with_trained_weights
-from tasks.finetune.labelled import Text, classifying_tokenizer, labelled_texts, read_labelled
+from tasks.models.architectures import longest
+from tasks.models.classifier import new_classifier, with_trained_weights
 from tasks.preflight.classification import (
     cut_texts,
     initial_loss,
@@ -21,7 +22,6 @@ from tasks.preflight.classification import (
     reads_last_token,
     shares_alike,
 )
-from tasks.pretrain.models import longest
 from tests.finetune.labelled_texts import MODELS, model_in, text_rows_in
 
 CONFIG = ClassifyConfig(batch_size=4, max_length=48, device="cpu")

@@ -7,15 +7,15 @@ import pytest
 import torch
 from trl import DPOTrainer
 
+from tasks.batches.tuning import preference_data
 from tasks.config import DpoConfig
+from tasks.data.token_files import IGNORED
 from tasks.errors import RefusedError, StageError
 from tasks.finetune import dpo as room
-from tasks.finetune.data import preference_data
 from tasks.finetune.dpo import completion_log_probs, dpo
-from tasks.models import load_model
+from tasks.models.loading import load_model
 from tasks.rows import SPLITS, load_split
-from tasks.templates import load_template
-from tasks.tokens import IGNORED
+from tasks.tokenize.templates import load_template
 from tests.finetune.tuning import (
     CONTEXT,
     assert_same_outputs,

@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig
-from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.finetune import classification, dpo, sft
 from tasks.finetune.classification import classify, learn_labels
 from tasks.finetune.dpo import prefer
 from tasks.finetune.sft import finetune, tune
 from tasks.finetune.sharing import Shares, micro_batches, without_targets
+from tasks.machine.device import pick_device
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in
 from tests.finetune.tuning import (
     assert_same_outputs,

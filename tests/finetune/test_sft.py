@@ -13,15 +13,15 @@ from tokenizers import pre_tokenizers, processors
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Trainer
 
+from tasks.batches.supervised import supervise
 from tasks.config import FinetuneConfig
+from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.finetune import sft
 from tasks.finetune.sft import TokenMeanTrainer, finetune
-from tasks.finetune.supervised import supervise
 from tasks.rows import load_split, write_rows
-from tasks.templates import Template, load_template
-from tasks.tokenize import END, characters, load_gpt2
-from tasks.tokens import IGNORED
+from tasks.tokenize.stage import END, characters, load_gpt2
+from tasks.tokenize.templates import Template, load_template
 from tests.finetune.tuning import (
     CONTEXT,
     assert_same_outputs,

@@ -7,14 +7,14 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
+from tasks.batches.tuning import PLACE, PackedCollator, sft_data
 from tasks.config import FinetuneConfig, LoraConfig
+from tasks.data.token_files import IGNORED
 from tasks.errors import RefusedError, StageError
 from tasks.finetune import sft
-from tasks.finetune.data import PLACE, PackedCollator, sft_data
 from tasks.finetune.sft import completion_loss, finetune
-from tasks.models import ADAPTER, load_model
+from tasks.models.loading import ADAPTER, load_model
 from tasks.rows import load_split, write_rows
-from tasks.tokens import IGNORED
 from tests.finetune.tuning import (
     CONTEXT,
     assert_same_outputs,
@@ -150,7 +150,7 @@ def test_pitfall_13_rows_that_see_each_other_are_refused(base, rows, tmp_path, m
             times = torch.arange(batch["input_ids"].shape[1]).expand_as(batch["input_ids"])
             return batch | {"position_ids": times}
 
-    monkeypatch.setattr("tasks.finetune.data.PackedCollator", Seeing)
+    monkeypatch.setattr("tasks.batches.tuning.PackedCollator", Seeing)
     with pytest.raises(RefusedError, match="labels shift once: model"):
         tuned(changed(packing=True), base, rows, tmp_path)
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tasks.batches.tuning import sft_data
 from tasks.config import FinetuneConfig
 from tasks.finetune import sft
-from tasks.finetune.data import sft_data
-from tasks.models import load_causal, load_tokenizer
-from tasks.pretrain.optimizers import JointOptimizer, make_optimizers
+from tasks.models.loading import load_causal, load_tokenizer
+from tasks.models.optimizers import JointOptimizer, make_optimizers
 from tests.finetune.tuning import base_in, rows_in, stage_run_in, word_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,12 +5,12 @@ import json
 import torch
 from safetensors.torch import load_file
 
-from tasks.finetune.supervised import supervise
-from tasks.gpt import GPT, GPTConfig
-from tasks.record import StageRun
+from tasks.batches.supervised import supervise
+from tasks.models.gpt import GPT, GPTConfig
+from tasks.record.stage import StageRun
 from tasks.rows import write_rows
-from tasks.templates import load_template
-from tasks.tokenize import train_bpe
+from tasks.tokenize.stage import train_bpe
+from tasks.tokenize.templates import load_template
 
 CONTEXT = 64
 WORDS = "pear fig plum apricot cherry banana elderberry grape kiwi lemon mango nectarine".split()

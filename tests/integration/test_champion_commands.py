@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.tracking import open_tracking
+from tasks.record.tracking import open_tracking
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

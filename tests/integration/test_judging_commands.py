@@ -5,8 +5,8 @@ import json
 import mlflow.artifacts
 import pytest
 
-from tasks.skills import make_rows
-from tasks.tracking import open_tracking
+from tasks.download.synthetic import make_rows
+from tasks.record.tracking import open_tracking
 from tests.chat_server import Fault
 from tests.judges import honest, noisy, obedient
 from tests.ollama_server import OllamaServer

@@ -6,9 +6,9 @@ import random
 import mlflow
 import pytest
 
-from tasks.templates import load_template
-from tasks.tokenize import train_bpe
-from tests.test_base import model_in
+from tasks.tokenize.stage import train_bpe
+from tasks.tokenize.templates import load_template
+from tests.registry.test_base import model_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,7 +16,7 @@ import mlflow
 import psutil
 import pytest
 
-from tasks.tracking import open_tracking
+from tasks.record.tracking import open_tracking
 from tests import shared
 from tests.commands import LOGIN
 from tests.judges import always_top, honest
@@ -86,7 +86,7 @@ def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
 def test_a_second_run_does_nothing_brings_its_own_server_and_does_not_even_import_torch(finished):
     workplace, first = finished
     code = (
-        "import contextlib, sys; from flows.cli import main\n"
+        "import contextlib, sys; from flows.command.cli import main\n"
         "sys.argv = ['touchstone', 'run', 'tiny.yaml', '--json']\n"
         "with contextlib.suppress(SystemExit): main()\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'trl'} & set(sys.modules)))"

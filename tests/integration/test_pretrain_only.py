@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tasks.tracking import open_tracking
+from tasks.record.tracking import open_tracking
 from tests.commands import LOGIN
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]

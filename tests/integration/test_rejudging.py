@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.deployment_file import load_deployments
-from flows.rejudging import rejudging
-from flows.results import run_here
+from flows.dispatch.results import run_here
+from flows.judging.rejudging import rejudging
+from flows.server.deployment_file import load_deployments
 from tasks.config import JudgeConfig
 from tasks.errors import TouchstoneError
 from tests.judges import always_top, honest

@@ -9,10 +9,10 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import stages
-from flows.config import load_profile
-from flows.console import console
+from flows.dispatch import stage_flows
 from flows.pipeline import pipeline
+from flows.process.console import console
+from flows.profiles.profile import load_profile
 
 OURS = ("tasks", "flows")
 UNSHOWN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # by Python itself
@@ -57,7 +57,7 @@ def test_the_stages_of_quickstart_end_without_a_warning(complaints, prefect, mak
     workplace = make_workplace("warned")
     monkeypatch.setenv("TOUCHSTONE_HOME", str(workplace.folder))
     monkeypatch.chdir(workplace.folder)
-    monkeypatch.setattr(stages.ProgressArtifact, "EVERY", 0.0)  # every progress is one in Prefect
+    monkeypatch.setattr(stage_flows.ProgressArtifact, "EVERY", 0.0)  # every progress is one in Prefect
     outcome = pipeline(load_profile("tiny.yaml", [], None))
     assert outcome["status"] == "completed"
     assert "finetune" in [stage["name"] for stage in outcome["stages"]]
@@ -66,18 +66,18 @@ def test_the_stages_of_quickstart_end_without_a_warning(complaints, prefect, mak
 
 def test_progress_told_by_a_thread_of_its_own_belongs_to_the_run(complaints, prefect, monkeypatch):
     """As a tokenizer tells it, which reads its texts in a thread that Prefect did not start."""
-    monkeypatch.setattr(stages.ProgressArtifact, "EVERY", 0.0)
+    monkeypatch.setattr(stage_flows.ProgressArtifact, "EVERY", 0.0)
     sent = []
-    create = stages.create_progress_artifact
+    create = stage_flows.create_progress_artifact
     monkeypatch.setattr(
-        stages,
+        stage_flows,
         "create_progress_artifact",
         lambda *told, **more: sent.append(create(*told, **more)) or sent[0],
     )
 
     @flow
     def learns():
-        tell = stages.ProgressArtifact("tokenize")
+        tell = stage_flows.ProgressArtifact("tokenize")
         thread = threading.Thread(target=partial(tell, 1, 2, "bytes", "training the tokenizer"))
         thread.start()
         thread.join()

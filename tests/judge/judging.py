@@ -3,11 +3,11 @@
 import json
 
 from tasks.config import JudgeConfig
-from tasks.judge.answers import ANSWERS
-from tasks.judge.identities import digests_of
-from tasks.judge.responses import Row
-from tasks.record import StageRun
-from tasks.scoring.stage import judge
+from tasks.judge.ask.answers import ANSWERS
+from tasks.judge.ask.identities import digests_of
+from tasks.judge.protocol.responses import Row
+from tasks.judge.score.stage import judge
+from tasks.record.stage import StageRun
 from tests.chat_server import CONTENTS
 from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer

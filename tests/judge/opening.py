@@ -1,6 +1,6 @@
 """What a process does that opens files of answers together with others; light to import."""
 
-from tasks.judge.answers import Answers
+from tasks.judge.ask.answers import Answers
 from tasks.judge.backends import Reply
 
 

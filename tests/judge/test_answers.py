@@ -9,9 +9,9 @@ import pytest
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.answers import ANEW, OCCASION, Answers, asked_of
+from tasks.judge.ask.answers import ANEW, OCCASION, Answers, asked_of
+from tasks.judge.ask.identities import digests_of
 from tasks.judge.backends import Identity, Reply
-from tasks.judge.identities import digests_of
 from tests.chat_server import Fault
 from tests.judge.judging import OLLAMA, Trial, on, rows_of, serving
 from tests.judge.opening import open_together

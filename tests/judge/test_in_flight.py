@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tasks.judge.in_flight import GROWTH, SPARE, InFlight
+from tasks.judge.ask.in_flight import GROWTH, SPARE, InFlight
 
 FIRST, MOST = 4, 64
 

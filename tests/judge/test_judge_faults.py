@@ -8,9 +8,9 @@ import math
 import pytest
 
 from tasks.errors import StageError, UnreachableError
-from tasks.judge.asking import MissingError, check_whole, fewest_tokens
+from tasks.judge.ask.asking import MissingError, check_whole, fewest_tokens
 from tasks.judge.backends import http
-from tasks.judge.forms import PLAIN, UnusableError
+from tasks.judge.protocol.forms import PLAIN, UnusableError
 from tests.chat_server import CONTENTS, Fault, json_response
 from tests.http_server import FaultyServer, Reply
 from tests.judge.judging import (

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.errors import StageError
-from tasks.scoring.panel import agreement, panel_scores
+from tasks.judge.score.panel import agreement, panel_scores
 from tests.chat_server import Fault
 from tests.judge.judging import on, rows_of
 from tests.ollama_server import OllamaServer

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from tasks.errors import StageError
-from tasks.judge.forms import (
+from tasks.judge.protocol.forms import (
     ANCHORED,
     CHOICE,
     CHOICE_LABELS,
@@ -22,9 +22,9 @@ from tasks.judge.forms import (
     choice_form_of,
     form_of,
 )
-from tasks.judge.prompts import Part, fence_code, neutralise
-from tasks.judge.responses import turns_of
-from tasks.templates import OURS
+from tasks.judge.protocol.prompts import Part, fence_code, neutralise
+from tasks.judge.protocol.responses import turns_of
+from tasks.tokenize.templates import OURS
 from tests.judge.judging import as_row, on, row_of, rows_of, serving
 from tests.judges import fair, honest, obedient, question_in, spoken
 from tests.ollama_server import OllamaServer
@@ -216,7 +216,9 @@ def test_a_turn_cannot_close_its_fence():
 
 def test_the_versions_of_the_prompts_follow_how_a_conversation_is_shown(monkeypatch):
     before = {form.name: form.version() for form in FORMS}
-    monkeypatch.setattr("tasks.judge.prompts._question", lambda row: [Part("instruction", row.instruction)])
+    monkeypatch.setattr(
+        "tasks.judge.protocol.prompts._question", lambda row: [Part("instruction", row.instruction)]
+    )
     assert all(form.version() != before[form.name] for form in FORMS if form is not PLAIN)
 
 

@@ -9,8 +9,8 @@ from sacrebleu.metrics import BLEU
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError
-from tasks.scoring.metrics import METRICS, metric_scores
-from tasks.scoring.stage import NOT_BELIEVED
+from tasks.judge.score.metrics import METRICS, metric_scores
+from tasks.judge.score.stage import NOT_BELIEVED
 from tests.chat_server import Fault
 from tests.judge.judging import DIGEST, OLLAMA, Trial, on, row_of, rows_of, serving
 from tests.judges import always_top, honest, question_in

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.errors import StageError
-from tasks.judge.responses import Row, kind_of
+from tasks.judge.protocol.responses import Row, kind_of
 from tests.judge.judging import as_row, on, row_of
 from tests.judges import always_top
 from tests.ollama_server import OllamaServer

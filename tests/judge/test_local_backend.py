@@ -9,15 +9,15 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from tasks.audit.gates import MASS
 from tasks.config import AuditConfig, JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.answers import Answers
-from tasks.judge.asking import ask
+from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.asking import ask
+from tasks.judge.ask.identities import digests_of
+from tasks.judge.audit.gates import MASS
 from tasks.judge.backends.local import Local, _Prompts
-from tasks.judge.forms import CHOICE_LABELS, LABELS, POINTS, Question
-from tasks.judge.identities import digests_of
-from tests.audit.auditing import Audited, skill_rows
+from tasks.judge.protocol.forms import CHOICE_LABELS, LABELS, POINTS, Question
+from tests.judge.audit.auditing import Audited, skill_rows
 from tests.judge.judging import Trial, as_row, row_of, rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")

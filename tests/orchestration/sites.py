@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.access import credentials
-from flows.servers import free_port
-from tasks.tracking import open_tracking
+from flows.server.access import credentials
+from flows.server.servers import free_port
+from tasks.record.tracking import open_tracking
 from tests.commands import (
     CHECKOUT,
     COMMAND,

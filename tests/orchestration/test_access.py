@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from flows.access import CLIENTS as SIGNS_IN
-from flows.access import (
+from flows.server.access import CLIENTS as SIGNS_IN
+from flows.server.access import (
     SECRET,
     SECRET_FILE,
     UP_LOCK,
@@ -20,9 +20,9 @@ from flows.access import (
     told_secret,
 )
 from tasks.errors import UsageError
-from tasks.home import ADDRESSES
-from tasks.json_files import write_json
-from tasks.locks import holding
+from tasks.machine.home import ADDRESSES
+from tasks.machine.json_files import write_json
+from tasks.machine.locks import holding
 
 LONG = "a-secret-of-many-characters"
 CLIENTS = tuple(credentials(LONG))

@@ -9,8 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from flows.access import required_secret
-from flows.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
+from flows.server.access import required_secret
+from flows.server.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
 from tests.commands import COMMAND, LOGIN
 from tests.orchestration.sites import Site, ask, furnish, until
 

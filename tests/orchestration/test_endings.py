@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 from filelock import FileLock
 
-from tasks import endings
-from tasks.endings import (
+from tasks.errors import CrashedError, StageError, StoppedError
+from tasks.record import run_lifecycle
+from tasks.record.run_lifecycle import (
     ERROR,
     KILLED,
     end_badly,
@@ -22,8 +23,7 @@ from tasks.endings import (
     lock_path,
     machine_of,
 )
-from tasks.errors import CrashedError, StageError, StoppedError
-from tasks.tracking import Tracking, open_tracking
+from tasks.record.tracking import Tracking, open_tracking
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -129,7 +129,7 @@ def test_a_killed_process_leaves_a_run_that_is_ended_and_a_living_one_is_left_al
 
 
 def test_a_run_of_another_machine_is_not_judged_from_here(tracking, run):
-    run_id = run(**{endings.LOCK: uuid4().hex, endings.MACHINE: "another"})
+    run_id = run(**{run_lifecycle.LOCK: uuid4().hex, run_lifecycle.MACHINE: "another"})
     end_the_dead(tracking)
     assert how(tracking, run_id)[0] == "RUNNING"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.errors import UsageError
-from tasks.tracking import open_tracking
+from tasks.record.tracking import open_tracking
 
 
 def test_artifacts_that_are_files_of_one_machine_are_not_used_from_another(tmp_path):

@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from flows import readiness
-from flows.guard import Guard
-from flows.servers import Place, origins
+from flows.server import readiness
+from flows.server.guard import Guard
+from flows.server.servers import Place, origins
 from tests import shared
 from tests.commands import LOGIN, entered
 from tests.orchestration.attacks import EVIL, REBOUND, attack

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.intervals import Intervals, intervals
+from flows.process.intervals import Intervals, intervals
 from tasks.errors import UsageError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.postgres import databases
-from flows.servers import free_port
+from flows.server.postgres import databases
+from flows.server.servers import free_port
 from tasks.errors import UsageError
 from tests.orchestration.sites import started_up, stop
 from tests.postgres import MissingError, postgres_server

@@ -5,9 +5,9 @@ import copy
 import pytest
 import yaml
 
-from flows.deployment_file import load_deployments
-from flows.pools import ON_GPU, deployment_of
-from flows.stages import FLOWS
+from flows.dispatch.stage_flows import FLOWS
+from flows.server.deployment_file import load_deployments
+from flows.server.pools import ON_GPU, deployment_of
 from tasks.config import AuditConfig, CompareConfig, GenerateConfig, JudgeConfig, PretrainConfig, RowsConfig
 from tasks.errors import UsageError
 from tests.commands import CHECKOUT
@@ -86,7 +86,9 @@ BROKEN = {
     ),
     "a schedule that asks nobody": (
         altered(
-            *FIRST, value=SOUND["deployments"][0] | {"entrypoint": "flows.stages.rows", "parameters": {}}
+            *FIRST,
+            value=SOUND["deployments"][0]
+            | {"entrypoint": "flows.dispatch.stage_flows.rows", "parameters": {}},
         ),
         "schedule nightly: the flow rows needs config, inputs",
     ),
@@ -103,7 +105,7 @@ BROKEN = {
             *FIRST,
             value={
                 "name": "sweep",
-                "entrypoint": "flows.sweep.sweeping",
+                "entrypoint": "flows.server.sweep.sweeping",
                 "tags": ["touchstone"],
                 "work_pool": {"name": "cpu-pool"},
             },
@@ -117,7 +119,10 @@ BROKEN = {
     ),
     "no pool": (altered(*FIRST, "work_pool", value=None), "nightly.work_pool: Field required"),
     "no module": (altered(*FIRST, "entrypoint", value="flows.nothing.pipeline"), "No module named"),
-    "no flow": (altered(*FIRST, "entrypoint", value="flows.stages.STAGES"), "String should match pattern"),
+    "no flow": (
+        altered(*FIRST, "entrypoint", value="flows.dispatch.stage_flows.STAGES"),
+        "String should match pattern",
+    ),
     "something else than a flow": (
         altered(*FIRST, "entrypoint", value="flows.pipeline.stages"),
         "entrypoint flows.pipeline.stages is no flow but function",

@@ -5,12 +5,12 @@ import os
 import pytest
 from prefect.blocks.system import Secret
 
-from flows.console import Console
-from flows.secrets import block_name, load_secrets
-from flows.states import failed
-from tasks.endings import ERROR, end
+from flows.process.console import Console
+from flows.process.secrets import block_name, load_secrets
+from flows.process.states import failed
 from tasks.errors import StageError
-from tasks.secrets import redacted
+from tasks.machine.secrets import redacted
+from tasks.record.run_lifecycle import ERROR, end
 from tests import shared
 from tests.commands import entered
 
@@ -60,7 +60,7 @@ def test_what_prefect_mlflow_and_the_terminal_are_told_holds_none(planted, track
 
 def test_a_secret_block_is_what_a_stage_finds_in_its_environment(tmp_path, monkeypatch):
     """What the environment holds already is not asked for. Others ask the same server: names of its own."""
-    monkeypatch.setattr("flows.secrets.SECRETS", ("TRIAL_API_KEY", "TRIAL_TOKEN", "TRIAL_UNKNOWN"))
+    monkeypatch.setattr("flows.process.secrets.SECRETS", ("TRIAL_API_KEY", "TRIAL_TOKEN", "TRIAL_UNKNOWN"))
     load_secrets.cache_clear()
     with entered(tmp_path, os.environ | {"TRIAL_TOKEN": PLANTED}, shared.prefect()):
         Secret(value="sk-from-a-block").save(block_name("TRIAL_API_KEY"), overwrite=True)

@@ -6,7 +6,7 @@ import socket
 import pytest
 from filelock import FileLock
 
-from flows.servers import free_port
+from flows.server.servers import free_port
 from tests.http_server import FaultyServer, Reply
 from tests.orchestration.sites import furnish
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.access import required_secret
-from flows.servers import (
+from flows.server.access import required_secret
+from flows.server.servers import (
     Place,
     Process,
     answers,
@@ -87,7 +87,7 @@ def test_one_that_will_not_end_is_ended(python, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the children of a killed process")
 def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path):
     code = (
-        "import os, sys, time; from pathlib import Path; from flows.servers import Process\n"
+        "import os, sys, time; from pathlib import Path; from flows.server.servers import Process\n"
         f"process = Process('child', [sys.executable, '-c', {SLEEPER!r}], os.environ, Path('log'))\n"
         "process.start(); print(process.popen.pid, flush=True); time.sleep(60)"
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from flows.pipeline import pipeline
-from flows.pools import Pools
+from flows.server.pools import Pools
 from tests import shared
 from tests.commands import entered
 from tests.orchestration.sites import Site, furnish, until

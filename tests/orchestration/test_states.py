@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
-from flows.states import error_in, failed
+from flows.process.states import error_in, failed
 from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, UnreachableError, UsageError
 
 KINDS = [

@@ -13,9 +13,9 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR
 from sqlalchemy import Engine, event
 from urllib3.util.retry import Retry
 
-import flows.stages
-from flows.access import required_secret
-from flows.servers import Place, answers, free_port, mlflow_server
+import flows.dispatch.stage_flows
+from flows.server.access import required_secret
+from flows.server.servers import Place, answers, free_port, mlflow_server
 from tests import shared
 from tests.orchestration.sites import Site, furnish, until
 
@@ -133,8 +133,8 @@ def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
 ):
     """MLflow lets SQLite wait 20 s, which are shortened here; then the stage is begun once more."""
     site = place()
-    monkeypatch.setattr(flows.stages.run_recorded, "retry_delay_seconds", 1)
-    attempts, real, over = [], flows.stages.execute, threading.Event()
+    monkeypatch.setattr(flows.dispatch.stage_flows.run_recorded, "retry_delay_seconds", 1)
+    attempts, real, over = [], flows.dispatch.stage_flows.execute, threading.Event()
 
     def execute(tracking, stage, *arguments, **options):
         try:
@@ -154,7 +154,7 @@ def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
         database.execute("ROLLBACK")
         database.close()
 
-    monkeypatch.setattr(flows.stages, "execute", execute)
+    monkeypatch.setattr(flows.dispatch.stage_flows, "execute", execute)
     event.listen(Engine, "before_cursor_execute", shorten, retval=True)
     try:
         with once_in_training(site, lock):

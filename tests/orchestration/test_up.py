@@ -14,8 +14,8 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows.servers import answers, job_variables
-from flows.sweep import SPARED
+from flows.server.servers import answers, job_variables
+from flows.server.sweep import SPARED
 from tests import shared
 from tests.commands import LOGIN
 from tests.orchestration.attacks import REBOUND, attack
@@ -163,7 +163,7 @@ def test_what_is_not_ours_is_not_executed_though_it_be_asked_for_with_the_secret
     given = json.loads(json.dumps(foreign).replace("MARK", str(mark)).replace("FOLDER", str(tmp_path)))
     flow = site.ask("POST", "flows/", name="evil")
     run = given.pop("run", {})
-    ours = {"flow_id": flow["id"], "entrypoint": "flows.sweep.sweeping", "work_pool_name": "cpu-pool"}
+    ours = {"flow_id": flow["id"], "entrypoint": "flows.server.sweep.sweeping", "work_pool_name": "cpu-pool"}
     ours |= {"name": "evil", "job_variables": job_variables({})}
     made = site.ask("POST", "deployments/", **ours | given)
     try:

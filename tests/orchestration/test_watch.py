@@ -7,8 +7,8 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import State
 
-import flows.up
-from flows.pools import Watch, live_workers, patiently
+import flows.server.up
+from flows.server.pools import Watch, live_workers, patiently
 from tasks.errors import CrashedError, StageError, StoppedError
 
 
@@ -140,7 +140,7 @@ def test_a_sweep_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):
     def refuse(*_, **__):
         raise httpx.ConnectError("refused")
 
-    monkeypatch.setattr(flows.up, "open_tracking", refuse)
-    monkeypatch.setattr(flows.up, "get_client", refuse)
-    flows.up._sweep()
+    monkeypatch.setattr(flows.server.up, "open_tracking", refuse)
+    monkeypatch.setattr(flows.server.up, "get_client", refuse)
+    flows.server.up._sweep()
     assert "could not be looked for: refused" in capsys.readouterr().err

@@ -7,8 +7,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.workers.process import ProcessJobConfiguration
 
-from flows.servers import ENGINE, job_variables
-from flows.worker_app import declared, foreign_in
+from flows.server.servers import ENGINE, job_variables
+from flows.server.worker_app import declared, foreign_in
 
 SHELL = {"prefect.deployments.steps.run_shell_script": {"script": "touch was-here"}}
 
@@ -19,7 +19,7 @@ def asked(deployment=None, run=None, configuration=None):
         "id": uuid.uuid4(),
         "name": "sweep",
         "flow_id": uuid.uuid4(),
-        "entrypoint": "flows.sweep.sweeping",
+        "entrypoint": "flows.server.sweep.sweeping",
         "job_variables": job_variables({}),
     }
     made = DeploymentResponse(**given | (deployment or {}))

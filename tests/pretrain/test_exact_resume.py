@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tasks.errors import StageError, StoppedError
-from tasks.gpt import GPT
+from tasks.machine.stopping import Pace, is_stoppable
+from tasks.models.gpt import GPT
 from tasks.pretrain import loop
 from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.stage import pretrain
-from tasks.stopping import Pace, is_stoppable
 from tests.pretrain.training import (
     MUON_APART,
     SMALL,
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_left_out(uninterrupted, documents, tmp_path, ca
 @pytest.mark.parametrize(
     "reader",
     [
-        "tasks.seals.read_sha256",
+        "tasks.record.seals.read_sha256",
         "tasks.pretrain.checkpoints.torch.load",
         "pathlib.Path.iterdir",
         "pathlib.Path.stat",

@@ -11,14 +11,14 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.device import pick_device
+from tasks.batches.blocks import Blocks
+from tasks.data.token_files import IGNORED, Split, load_tokens
 from tasks.errors import StageError
-from tasks.gpt import GPT
+from tasks.machine.device import pick_device
+from tasks.models.gpt import GPT
 from tasks.pretrain import loop
-from tasks.pretrain.blocks import Blocks
 from tasks.pretrain.loop import Trainer, micro_batches
 from tasks.pretrain.result import write_result
-from tasks.tokens import IGNORED, Split, load_tokens
 from tests.pretrain.training import (
     SMALL,
     Stopped,

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 import torch
 
+from tasks.batches.blocks import Batch
 from tasks.config import PretrainConfig
+from tasks.data.token_files import load_tokens
 from tasks.distributed import launch, part
 from tasks.distributed.worker import work
+from tasks.models.architectures import build_model
 from tasks.pretrain import loop, processes, speed
-from tasks.pretrain.blocks import Batch
 from tasks.pretrain.loop import micro_batches, train
-from tasks.pretrain.models import build_model
-from tasks.tokens import load_tokens
 from tests.pretrain.training import (
     changed,
     curve,

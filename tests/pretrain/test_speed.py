@@ -8,12 +8,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tasks.config import PretrainConfig
+from tasks.data.token_files import load_tokens
 from tasks.errors import StageError
-from tasks.gpt import GPT, GPTConfig
+from tasks.models.architectures import HuggingFaceCausal, build_model
+from tasks.models.gpt import GPT, GPTConfig
 from tasks.pretrain import speed
-from tasks.pretrain.models import HuggingFaceCausal, build_model
 from tasks.pretrain.speed import UNTIMED_STEPS, Clock, matrix_rate, pick_compile, pick_precision
-from tasks.tokens import load_tokens
 from tests.pretrain.training import changed, curve, trained, weights_in
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -7,11 +7,11 @@ import pytest
 from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
-from tasks.digests import sha256_of
 from tasks.errors import StoppedError
+from tasks.machine.digests import sha256_of
 from tasks.pretrain.stage import pretrain
-from tasks.record import StageRun
-from tasks.tokenize import tokenize
+from tasks.record.stage import StageRun
+from tasks.tokenize.stage import tokenize
 
 # Dropout is on, so that a lost random state shows (pitfall 18).
 SMALL = PretrainConfig(

@@ -7,7 +7,7 @@ from tasks.config import AskConfig
 from tasks.judge.backends.base import Answered, Backend, Identity, Reply
 from tasks.judge.backends.ollama import Ollama
 from tasks.judge.backends.openai import OpenAI
-from tasks.judge.forms import Form
+from tasks.judge.protocol.forms import Form
 
 __all__ = ["Answered", "Backend", "Identity", "Reply", "connect"]
 

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tasks.errors import StageError
-from tasks.judge.prompts import Message
-from tasks.judge.refusals import BY_NAME, Refusals
+from tasks.judge.protocol.prompts import Message
+from tasks.judge.protocol.refusals import BY_NAME, Refusals
 
 Json = dict[str, Any]
 

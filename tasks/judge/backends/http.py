@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import httpx
 
-from tasks.addresses import parse_address, reached
 from tasks.errors import UsageError
 from tasks.judge.backends.base import Json, Reply
-from tasks.proxies import takes_proxy, through
+from tasks.machine.addresses import parse_address, reached
+from tasks.machine.proxies import takes_proxy, through
 
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded

@@ -22,15 +22,15 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from tasks.config import AskConfig, GenerateConfig
-from tasks.device import pick_device
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
-from tasks.judge.forms import Form
-from tasks.manifest import digest_of, require_unaltered, sha256_of_tree
-from tasks.models import load_causal, load_tokenizer
-from tasks.proxies import require_way_to_hub
-from tasks.templates import rendered
+from tasks.judge.protocol.forms import Form
+from tasks.machine.device import pick_device
+from tasks.machine.proxies import require_way_to_hub
+from tasks.models.loading import load_causal, load_tokenizer
+from tasks.record.manifest import digest_of, require_unaltered, sha256_of_tree
+from tasks.tokenize.templates import rendered
 
 BATCH = 8
 GATHER = 0.002  # seconds for the others of a batch to ask

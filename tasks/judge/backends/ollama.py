@@ -8,13 +8,13 @@ from typing import Any, Self
 
 import httpx
 
-from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
-from tasks.judge.forms import Form, UnusableError
-from tasks.proxies import takes_proxy
+from tasks.judge.protocol.forms import Form, UnusableError
+from tasks.machine.addresses import WEB
+from tasks.machine.proxies import takes_proxy
 
 DEFAULT_PORT = 11434
 FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 4, 64

@@ -4,14 +4,14 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.addresses import WEB
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
 from tasks.judge.backends.http import Server, clean, url_of
-from tasks.judge.forms import Form, UnusableError
-from tasks.judge.refusals import Refusals
-from tasks.manifest import canonical_json, digest_of
+from tasks.judge.protocol.forms import Form, UnusableError
+from tasks.judge.protocol.refusals import Refusals
+from tasks.machine.addresses import WEB
+from tasks.record.manifest import canonical_json, digest_of
 
 DEFAULT_URL = "https://api.openai.com/v1"
 EXPECTED = (

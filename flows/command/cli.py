@@ -1,0 +1,315 @@
+"""The `touchstone` command.
+
+The modules of commands hold what a command line may say, and import what does the work when it is called:
+`--help` then waits for Typer alone.
+"""
+
+import errno
+import gc
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from flows import VERSION
+from flows.command.judging import commands
+from flows.command.options import (
+    HELP,
+    Commands,
+    DespiteAudit,
+    Group,
+    Json,
+    Overrides,
+    Pull,
+    Refresh,
+    Scorers,
+    Verbose,
+    end_when_refused,
+    judge_settings,
+)
+from flows.command.registry import commands as registry_commands
+from flows.command.servers import commands as server_commands
+from flows.process.interrupts import STATUS, interrupts
+from flows.server.access import sign_in
+from tasks.errors import TouchstoneError
+from tasks.machine.home import home
+
+if TYPE_CHECKING:
+    from flows.profiles.profile import Profile
+
+app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
+
+app.add_typer(commands)
+app.add_typer(server_commands)
+app.add_typer(registry_commands)
+
+BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
+
+FEW_COLLECTIONS = (
+    100_000,
+    20,
+    20,
+)  # objects; by default a quarter of the time that imports take is spent on them
+NO_ROOM = 2**20  # bytes: a database that grows needs some pages
+CONTINUES = "interrupted; the same command continues where it stopped"
+
+
+def _complete_profile(incomplete: str) -> list[str]:
+    from flows.profiles.profile import profile_names
+
+    return [name for name in profile_names() if name.startswith(incomplete)]
+
+
+ProfileName = Annotated[
+    str,
+    typer.Argument(
+        help="A name from `touchstone profiles`, or a YAML file", autocompletion=_complete_profile
+    ),
+]
+Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
+
+
+@app.callback()
+def touchstone(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version, and that is all")] = False,
+) -> None:
+    """Train a language model end to end: every stage cached, resumed, recorded and judged."""
+    if version:
+        typer.echo(f"touchstone {VERSION}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    profile: ProfileName,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    refresh: Refresh = None,
+    judge: Scorers = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
+    pools: Annotated[
+        bool, typer.Option("--pools", help="On the work pools: training and generation on gpu-pool")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
+    from flows.process.console import print_result
+    from flows.server.readiness import begin_prefect, require_servers, stages_to_refresh
+
+    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
+    overrides = [override for override in set_ or () if override not in waiting]
+    overrides += judge_settings(judge, pull, despite_audit)
+    loaded = _ready(profile, overrides, mirror, verbose, require_servers if pools else begin_prefect)
+    stages = stages_to_refresh(refresh or (), loaded.stages())
+    outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
+    if json_:
+        print_result(json.dumps(outcome, ensure_ascii=False))
+    else:
+        _show_report(outcome["run_id"])
+    end_when_refused(outcome)
+
+
+def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
+    from flows.dispatch.results import run_here
+    from flows.pipeline import pipeline  # after the checks of the command, which need not wait for it
+    from flows.server.readiness import prefect_is_ready
+    from tasks.record.tracking import open_tracking
+
+    open_tracking()  # while the server starts: SQLAlchemy takes a second to import
+    prefect_is_ready()
+    return run_here(pipeline, profile, refresh=refresh)
+
+
+def _on_pools(profile: "Profile", refresh: list[str], waiting: list[str]) -> dict[str, Any]:
+    from flows.dispatch.results import outcome_of
+    from flows.profiles.profile import load_settings
+    from flows.server.pools import Pools
+    from flows.server.remote_run import run_and_follow
+
+    parameters = {
+        "profile": profile.model_dump(mode="json"),
+        "refresh": refresh,
+        "pools": load_settings(Pools, "pools", {}, waiting).model_dump(),
+    }
+    return outcome_of(run_and_follow("touchstone/pipeline", parameters, profile.name))
+
+
+@app.command()
+def preflight(
+    profile: ProfileName,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Prove that data, labels, masks and model of a profile are right, without training anything."""
+    from flows.process.console import print_result
+    from flows.server.readiness import begin_prefect, prefect_is_ready, stages_to_refresh
+
+    loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
+    proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
+    stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
+    from rich.console import Console
+
+    from flows.preflight import prove, show
+
+    prefect_is_ready()
+    outcome = prove(loaded, stages)
+    if json_:
+        print_result(json.dumps(outcome, ensure_ascii=False))
+    else:
+        show(outcome, Console(highlight=False))
+    end_when_refused(outcome)
+
+
+def _ready(
+    profile: str,
+    overrides: Iterable[str],
+    mirror: str | None,
+    verbose: bool,
+    servers: Callable[[], None],
+) -> "Profile":
+    """The profile, once what can be told before Prefect has started is found to be right."""
+    from flows.process.console import console
+    from flows.profiles.profile import DOWNLOADS, load_profile
+    from flows.server.readiness import verbosely
+    from tasks.download.stage import fingerprints
+
+    loaded = load_profile(profile, overrides, mirror)
+    verbosely(verbose)
+    for name in DOWNLOADS:
+        if download := getattr(loaded, name):
+            fingerprints(download)  # a file that is missing
+    if loaded.base and loaded.base.is_registered:
+        from tasks.record.tracking import open_tracking
+        from tasks.registry.resolve import resolve
+
+        resolve(open_tracking(), loaded.base.model)  # a champion that there is not
+    servers()
+    console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
+    console.wait("starting Prefect")
+    return loaded
+
+
+@app.command()
+def report(
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A pipeline's MLflow run; the newest one if left out"),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Show the report card of a pipeline run, and where its page is."""
+    from flows.dispatch.runs import load_report
+    from flows.process.console import print_result
+
+    if json_:
+        print_result(json.dumps(load_report(run_id).report, ensure_ascii=False))
+    else:
+        _show_report(run_id)
+
+
+def _show_report(run_id: str | None) -> None:
+    from rich.console import Console
+
+    from flows.dispatch.runs import load_report
+    from tasks.report.terminal import show
+
+    loaded, out = load_report(run_id), Console(highlight=False)
+    show(loaded.report, loaded.cost, out)
+    if loaded.now:
+        out.print(f"Since then: {loaded.now}", style="bold", markup=False)
+    out.print(f"Report card: {loaded.page}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def profiles() -> None:
+    """List the profiles."""
+    from flows.process.console import print_result
+    from flows.profiles.profile import load_profile, profile_names
+
+    for name in profile_names():
+        print_result(f"{name:<14} {load_profile(name).description}")
+
+
+def main() -> None:
+    """Run the command; every known error is one message and its exit status, never a traceback."""
+    gc.set_threshold(*FEW_COLLECTIONS)
+    interrupts.announce, interrupts.is_writing = _say_stopping, _is_writing
+    interrupts.at_once = False
+    wants_json = "--json" in sys.argv[1:]
+    try:
+        sign_in()
+        status = app(
+            prog_name="touchstone", standalone_mode=False
+        )  # Typer turns an interruption into a returned 130
+        if status == STATUS:
+            raise KeyboardInterrupt
+        sys.exit(status)
+    except typer.TyperException as error:
+        _fail(error.format_message(), 2, wants_json)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(CONTINUES, STATUS, wants_json)
+    except TouchstoneError as error:
+        _fail(str(error), error.exit_status, wants_json)
+    except Exception as error:
+        if interrupts.asked:  # a library made something else of it
+            _fail(CONTINUES, STATUS, wants_json)
+        if "--verbose" in sys.argv[1:]:
+            raise
+        if told := _explained(error):
+            _fail(str(told), told.exit_status, wants_json)
+        _fail(f"{type(error).__name__}: {error} (--verbose shows where)", 1, wants_json)
+
+
+def _explained(error: Exception) -> TouchstoneError | None:
+    """What to tell of an error of the home: a disk that is full, or a folder that is not ours."""
+    from tasks.machine.disk import explained, not_ours
+
+    root = home() / "mlruns"
+    if "500 Internal Server Error" in str(error) and shutil.disk_usage(home()).free < NO_ROOM:
+        error = OSError(errno.ENOSPC, "No space left on device")  # which our Prefect server does not say
+    if (told := explained(error, root if root.is_dir() else home())) is not error and isinstance(
+        told, TouchstoneError
+    ):
+        return told
+    return not_ours(error, root)
+
+
+def _is_writing() -> bool:
+    from tasks.machine.stopping import is_stoppable
+
+    return is_stoppable()
+
+
+def _say_stopping() -> None:
+    from flows.process.console import console
+
+    what = "stopping, the checkpoint is being written" if _is_writing() else "stopping"
+    console.say(f"{what}; once more ends at once", style="yellow")
+
+
+def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
+    from flows.process.console import console, print_result
+    from tasks.machine.secrets import redacted
+
+    message = redacted(message)
+    console.close()
+    if status == STATUS:
+        console.say(message, style="yellow")
+    else:
+        console.say(f"error: {message}", style="red")
+    if wants_json:
+        outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")
+        print_result(json.dumps({"status": outcome, "error": message}, ensure_ascii=False))
+    sys.exit(status)

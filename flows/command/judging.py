@@ -1,0 +1,248 @@
+"""The commands about judges: `judge`, `audit`, `compare`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.command.options import (
+    Commands,
+    DespiteAudit,
+    Json,
+    Overrides,
+    Pull,
+    Refresh,
+    Scorers,
+    Verbose,
+    end_when_refused,
+    judge_settings,
+)
+from tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from tasks.config import AuditConfig, DownloadConfig, JudgeConfig
+
+commands = Commands()
+
+DEFAULT_JUDGE = "ollama:llama3.2"
+QUICKSTART_ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl", "count": 110}]}
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV: rows with a response")]
+Response = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of the responses, where it is not recognised")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=COLUMN", help="What another column is called: output=answer"),
+]
+
+
+@commands.command()
+def judge(
+    file: File,
+    judge: Scorers = None,
+    response: Response = None,
+    column: Columns = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a file of responses from any tool: by a metric, or by a judge that is audited first."""
+    from flows.server.readiness import stages_to_refresh
+    from tasks.config import ResponsesConfig
+
+    config = _judge_config(judge, pull, despite_audit, set_)
+    source = _source(file)
+    reading = ResponsesConfig(response=response, columns=_columns(column))
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
+    _start(config, verbose)
+    from flows.dispatch.results import run_here
+    from flows.judging.judging import judging
+    from tasks.judge.score.terminal import show
+
+    name = file.rpartition("/")[2]
+    _end(run_here(judging, name, source, reading, config, stages), show, json_)
+
+
+@commands.command()
+def audit(
+    judge: Annotated[str, typer.Option("--judge", metavar="JUDGE", help="ollama:, openai: or hf:MODEL")] = (
+        DEFAULT_JUDGE
+    ),
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Instructions with their right answers; else ones made here"),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N of the rows, drawn by judge.seed")
+    ] = None,
+    column: Columns = None,
+    pull: Pull = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask a judge about answers of known worth: is it fit to be believed?"""
+    from flows.server.readiness import stages_to_refresh
+    from tasks.config import AuditConfig, DownloadConfig
+
+    if judge.startswith("metric:"):
+        raise UsageError(f"{judge} is a metric, not a judge; an audit is of ollama:, openai: or hf:MODEL")
+    found = _judge_config([judge], pull, False, set_)
+    config = AuditConfig.model_validate(found.audit_of(judge).model_dump() | {"sample": sample})
+    source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
+    _start(config, verbose)
+    from flows.dispatch.results import run_here
+    from flows.judging.judging import auditing
+    from tasks.judge.audit.terminal import show
+
+    _end(run_here(auditing, source, _columns(column), config, stages), show, json_)
+
+
+@commands.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A file of responses, RUN, or RUN:MODEL")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one")],
+    judge: Scorers = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="Show the judge both responses, in both orders")
+    ] = False,
+    only_common: Annotated[
+        bool, typer.Option("--only-common", help="Leave out rows that only one of the two has")
+    ] = False,
+    response: Response = None,
+    column: Columns = None,
+    pull: Pull = False,
+    despite_audit: DespiteAudit = False,
+    set_: Overrides = None,
+    refresh: Refresh = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare two models' responses to the same rows; positive differences mean that A is better."""
+    from flows.profiles.profile import load_settings
+    from flows.server.readiness import stages_to_refresh, verbosely
+    from tasks.config import CompareConfig, ResponsesConfig
+    from tasks.download.stage import fingerprints
+
+    verbosely(verbose)
+    from flows.judging.inputs import side_of
+
+    sides = [side_of(a), side_of(b)]
+    for side in sides:
+        if side.file:
+            fingerprints(side.file)  # a file that is missing
+    overrides = set_ or ()
+    for_judge = [own for own in overrides if own.startswith("judge.")]
+    as_recorded = {} if judge else _settings_of_both([side.judge for side in sides if not side.file])
+    config = _judge_config(judge, pull, despite_audit, for_judge, as_recorded)
+    asked = {name: getattr(config, name) for name in CompareConfig.model_fields if hasattr(config, name)}
+    own = {"mode": "pairwise" if pairwise else "scores", "only_common": only_common}
+    comparison = load_settings(
+        CompareConfig, "compare", asked | own, [own for own in overrides if own not in for_judge]
+    )
+    stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
+    from flows.judging.comparison import found_comparison
+    from tasks.judge.compare.terminal import show
+
+    reading = ResponsesConfig(response=response, columns=_columns(column))
+    names = [side.name for side in sides]
+    if names[0] == names[1]:
+        names = [a, b]
+    outcome = None if stages else found_comparison(*names, tuple(sides), reading, config, comparison)
+    if outcome is None:
+        _start(config, verbose)
+        from flows.dispatch.results import run_here
+        from flows.judging.comparing import comparing
+
+        outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
+    _end(outcome, show, json_)
+
+
+def _settings_of_both(recorded: "list[JudgeConfig]") -> dict[str, Any]:
+    """How the runs that are compared were scored; nothing where both sides are files.
+
+    Raises UsageError when the two were scored in different ways.
+    """
+    if not recorded:
+        return {}
+    first, *others = recorded
+    for other in others:
+        ours, theirs = first.key_fields(), other.key_fields()
+        if differing := [name for name in ours if ours[name] != theirs[name]]:
+            told = "; ".join(f"judge.{name} {ours[name]} and {theirs[name]}" for name in differing)
+            raise UsageError(
+                f"A and B were scored in different ways: {told}. Say with --judge who is to score both"
+            )
+    return first.model_dump()
+
+
+def _judge_config(
+    scorers: list[str] | None,
+    pull: bool,
+    despite_audit: bool,
+    overrides: Iterable[str] | None,
+    raw: Mapping[str, Any] | None = None,
+) -> "JudgeConfig":
+    from flows.profiles.profile import load_settings
+    from tasks.config import JudgeConfig
+
+    settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
+    return load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
+
+
+def _columns(mapped: list[str] | None) -> dict[str, str]:
+    found = {}
+    for each in mapped or ():
+        name, equals, column = each.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--column {each!r}: expected NAME=COLUMN, for example output=answer")
+        found[name] = column
+    return found
+
+
+def _source(text: str) -> "DownloadConfig":
+    """A file, an address, or hf:NAME. Raises UsageError for a file that is not there."""
+    from tasks.config import DownloadConfig, source_from_text
+    from tasks.download.stage import fingerprints
+
+    source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+    fingerprints(source)
+    return source
+
+
+def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
+    """What can be told before Prefect has started."""
+    from flows.process.console import console
+    from flows.server.readiness import begin_prefect, prefect_is_ready, verbosely
+
+    verbosely(verbose)
+    begin_prefect()
+    console.wait("starting Prefect")
+    from flows.judging.judging import find_judges
+    from flows.process.secrets import load_secrets
+
+    prefect_is_ready()
+    load_secrets()
+    find_judges(config)
+
+
+def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
+    from flows.process.console import print_result
+
+    if json_:
+        print_result(json.dumps(outcome, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        out = Console(highlight=False)
+        show(outcome, out)
+        told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
+        out.print(told, style="dim", soft_wrap=True)
+    end_when_refused(outcome)

@@ -1,0 +1,88 @@
+"""What several commands have in common: their options, and how a refusal ends them."""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tasks.errors import RefusedError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _FlagsWithoutType:
+    """Typer shows what an option wants to be given; a flag is given nothing, and not a <bool>."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Command(_FlagsWithoutType, TyperCommand):
+    """One command."""
+
+
+class Group(_FlagsWithoutType, TyperGroup):
+    """The command that the others are in."""
+
+
+class Commands(typer.Typer):
+    """Commands whose help is alike."""
+
+    def command(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        return super().command(*arguments, cls=_Command, **options)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated")
+]
+Refresh = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE", help="Do a stage again, by its name, or all of them; may be repeated"),
+]
+Scorers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        metavar="SCORER",
+        help="ollama:MODEL, openai:MODEL, hf:MODEL, or metric:chrf, bleu, rouge-l, exact; several judges: "
+        "their mean",
+    ),
+]
+Pull = Annotated[bool, typer.Option("--pull", help="Let Ollama fetch a judge that it does not have")]
+DespiteAudit = Annotated[
+    bool, typer.Option("--despite-audit", help="Count a judge's scores though it failed its audit")
+]
+
+
+def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit: bool = False) -> list[str]:
+    """The overrides that the options on judges stand for."""
+    found = []
+    if scorers:
+        named = (
+            scorers[0] if len(scorers) == 1 else json.dumps(scorers)
+        )  # in quotes: a folder may have a comma
+        found.append(f"judge.scorer={named}")
+    if pull:
+        found.append("judge.pull=true")
+    if despite_audit:
+        found.append("judge.despite_audit=true")
+    return found
+
+
+def end_when_refused(outcome: dict[str, Any]) -> None:
+    """End the command with the status of a refusal, and its reason, when that is what came of it."""
+    from flows.process.console import console
+
+    if outcome["status"] == "refused":
+        console.say(f"error: {outcome['error']}", style="red")
+        raise typer.Exit(RefusedError.exit_status)

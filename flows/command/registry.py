@@ -1,0 +1,127 @@
+"""The commands about registered models: `models`, `promote`, `rollback`. They need MLflow and no Prefect."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.command.options import Commands, Json
+from tasks.errors import UsageError
+
+if TYPE_CHECKING:  # MLflow takes a second to import
+    from tasks.registry.champions import Move
+
+commands = Commands()
+
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The registered model; may be left out where there is only one"),
+]
+
+
+@commands.command()
+def models(json_: Json = False) -> None:
+    """List the registered models: versions, aliases, scores, and why each is champion or not."""
+    from flows.process.console import print_result
+    from tasks.record.tracking import open_tracking
+    from tasks.registry.champions import registered
+
+    found = registered(open_tracking())
+    if json_:
+        print_result(json.dumps({"status": "completed", "models": found}, ensure_ascii=False))
+    else:
+        _show(found)
+
+
+@commands.command()
+def promote(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="As `touchstone models` lists it: 3 or NAME/3")
+    ],
+    because: Annotated[str, typer.Option(metavar="REASON", help="Why; it is kept with the version")],
+    model: Model = None,
+    json_: Json = False,
+) -> None:
+    """Make a version the champion by hand, whatever was decided on it."""
+    name, number = _version(version, model)
+    from tasks.record.tracking import open_tracking
+    from tasks.registry.champions import override
+    from tasks.registry.versions import require_model
+
+    tracking = open_tracking()
+    _tell(override(tracking, require_model(tracking, name), number, because), json_)
+
+
+@commands.command()
+def rollback(
+    model: Model = None,
+    because: Annotated[str, typer.Option(metavar="REASON", help="Why; it is kept with the version")] = "",
+    json_: Json = False,
+) -> None:
+    """Give the champion's place back to the version that had it before."""
+    from tasks.record.tracking import open_tracking
+    from tasks.registry.champions import rollback as roll_back
+    from tasks.registry.versions import require_model
+
+    tracking = open_tracking()
+    _tell(roll_back(tracking, require_model(tracking, model), because), json_)
+
+
+def _version(text: str, model: str | None) -> tuple[str | None, int]:
+    """`3`, `NAME/3` or `models:/NAME/3` as a name, where there is one, and a number."""
+    name, _, number = text.removeprefix("models:/").rpartition("/")
+    if not number.isdecimal():
+        raise UsageError(
+            f"{text!r} is no version; expected a number as `touchstone models` lists it, or NAME/3"
+        )
+    if name and model and name != model:
+        raise UsageError(f"{text!r} is of {name}, --model says {model}; leave one of them out")
+    return name or model, int(number)
+
+
+def _tell(move: "Move", json_: bool) -> None:
+    from flows.process.console import print_result
+
+    if json_:
+        print_result(json.dumps({"status": "completed", **asdict(move)}, ensure_ascii=False))
+        return
+    before = "there was none" if move.previous is None else f"it was version {move.previous}"
+    print_result(f"{move.name}: version {move.version} is the champion now ({before}): {move.because}")
+
+
+def _show(found: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tasks.show.text import visible
+
+    console = Console(highlight=False)
+    if not found:
+        console.print("No model is registered yet; `touchstone run quickstart` registers one.")
+    for model in found:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in ("version", "aliases", "mean", "scorer", "decision"):
+            table.add_column(column, overflow="fold", justify="right" if column == "mean" else "left")
+        for version in model["versions"]:
+            cells = (
+                str(version["version"]),
+                ", ".join(version["aliases"]),
+                "" if version["mean"] is None else f"{version['mean']:.1f}",
+                version["scorer"] or "",
+                _told(version),
+            )
+            style = "bold" if version["version"] == model["champion"] else ""
+            table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
+        console.print(Text(visible(model["name"]), "bold"))
+        console.print(table)
+
+
+def _told(version: dict[str, Any]) -> str:
+    """Why a version is champion or not, and what people did with it since."""
+    parts = [version["decision"] or "registered by another tool"]
+    parts += [f"champion by override: {version['override']}"] if version["override"] else []
+    parts += [f"rolled back: {version['rolled_back']}"] if version["rolled_back"] else []
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""How a stage is run: found, made here, or sent to its work pool."""

@@ -1,0 +1,202 @@
+"""Running a pipeline's stages one after another: what is there already is found, the rest is run."""
+
+import logging
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import task
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.dispatch.lineage import lineage, link_to_mlflow
+from flows.dispatch.lookup import Inputs, Outcome, asks_anew, find_output
+from flows.dispatch.runs import PIPELINE
+from flows.dispatch.stage_flows import FLOWS
+from flows.process.console import console
+from flows.process.intervals import intervals
+from flows.process.secrets import load_secrets
+from flows.process.states import error_in
+from flows.server.pools import Pools, deployment_of, run_on_pool
+from tasks.config import Reuse, StageConfig
+from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
+from tasks.machine.home import without_password
+from tasks.machine.locks import holding
+from tasks.record.outputs import Reference, fault
+from tasks.record.run_lifecycle import end_the_dead, ending, held, lock_path
+from tasks.record.stage import MADE_BY, flat, reference_to
+from tasks.record.tracking import Tracking, log_params, open_tracking, set_tags
+
+log = logging.getLogger(__name__)
+
+
+@task(
+    name="look up",
+    description="Find a finished run with the same key whose files are all there, unaltered",
+    cache_policy=None,
+    persist_result=False,
+)
+def look_up(
+    tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
+) -> Reference | None:
+    return find_output(tracking, stage, config, inputs, reuse)
+
+
+class Chain:
+    """The stages of one pipeline run, under one MLflow parent run."""
+
+    def __init__(
+        self,
+        tracking: Tracking,
+        run_id: str,
+        refresh: Collection[str],
+        pools: Pools | None = None,
+        reuse: Reuse = "auto",
+    ) -> None:
+        self.tracking = tracking
+        self.run_id = run_id
+        self.refresh = refresh
+        self.pools = pools
+        self.reuse = reuse
+        self.outcomes: list[Outcome] = []
+
+    def run(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    ) -> Reference:
+        """Find the stage's output or make it: as a subflow here, or on its work pool when there are pools.
+
+        Raises the stage's own error, with its label before the message.
+        """
+        label = label or stage
+        started = time.monotonic()
+        refresh = stage in self.refresh or asks_anew(config)
+        console.begin(label)
+        console.phase(label, "looking for what it made before")
+        search = look_up.with_options(task_run_name=f"look up {label}")
+        reference = None if refresh else search(self.tracking, stage, config, inputs, self.reuse)
+        if reference is None:
+            with self._shown(label, started):
+                deployment = deployment_of(stage, config) if self.pools else None
+                if self.pools and deployment:
+                    run_on_pool(
+                        deployment,
+                        config,
+                        inputs,
+                        label,
+                        self.run_id,
+                        refresh,
+                        self.reuse,
+                        self.pools,
+                        _tell,
+                    )
+                    reference = self._named(label, deployment)
+                else:
+                    reference = self._run_here(stage, config, inputs, label, refresh)
+        else:
+            console.end(label, "cached", time.monotonic() - started, "dim")
+            log.info("%s: found in MLflow run %s", label, reference.run_id)
+        self._remember(label, reference, time.monotonic() - started)
+        return reference
+
+    @contextmanager
+    def _shown(self, label: str, started: float) -> Iterator[None]:
+        """Tell how a stage begins and ends; its error is told with its label."""
+        console.begin(label)
+        log.info("%s: started", label)
+        outcome, style = "failed", "red"
+        try:
+            yield
+            outcome, style = "done", "green"
+        except StoppedError as error:
+            outcome, style = "stopped", "yellow"
+            raise StoppedError(f"{label}: {error}") from error
+        except TouchstoneError as error:
+            outcome = "refused" if isinstance(error, RefusedError) else "failed"
+            raise error.retold(f"{label}: {error}") from error
+        except Exception:
+            raise
+        except BaseException:  # a signal
+            outcome, style = "interrupted", "yellow"
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            console.end(label, outcome, seconds, style)
+            log.info("%s: %s after %.1f s", label, outcome, seconds)
+
+    def _run_here(
+        self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool
+    ) -> Reference:
+        with without_heartbeat():
+            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, self.reuse, return_state=True)
+        if state.is_completed():
+            return Reference.model_validate(state.result())
+        raise error_in(state)
+
+    def _named(self, label: str, deployment: str) -> Reference:
+        """The output that a stage elsewhere has named on this pipeline's run, of whatever device's key."""
+        named = self.tracking.client.get_run(self.run_id).data.tags.get(MADE_BY + label)
+        reference = reference_to(self.tracking.client.get_run(named)) if named else None
+        if reference is None or fault(self.tracking, reference):
+            raise StageError(
+                f"{deployment} is done, but its output is not in {without_password(self.tracking.uri)}. Do "
+                "its worker and this pipeline name the same server in MLFLOW_TRACKING_URI?"
+            )
+        return reference
+
+    def link(self) -> None:
+        """Name on the pipeline's run the runs that its stages are found in."""
+        links = {MADE_BY + outcome.name: outcome.run_id for outcome in self.outcomes}
+        if links:
+            set_tags(self.tracking.client, self.run_id, links)
+
+    def _remember(self, label: str, reference: Reference, seconds: float) -> None:
+        self.outcomes.append(Outcome.of(self.tracking, label, reference, self.run_id, seconds))
+
+
+def _tell(line: str) -> None:
+    """Tell how a stage on a pool goes: here, and in the log, where whoever follows this pipeline reads it."""
+    console.say(f"  {line}")
+    log.info("%s", line)
+
+
+@contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Flows that live and die with this process need none; stopping one takes Prefect a second."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@contextmanager
+def pipeline_run(
+    name: str,
+    settings: Mapping[str, Any],
+    refresh: Collection[str],
+    kind: str = PIPELINE,
+    pools: Pools | None = None,
+    reuse: Reuse = "auto",
+) -> Iterator[Chain]:
+    """Open the MLflow run that stages are children of, and give it the end that they have.
+
+    What earlier processes of this machine left RUNNING is ended first.
+    """
+    load_secrets()
+    tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
+    client = tracking.client
+    end_the_dead(tracking)
+    lock = f"run-{uuid.uuid4().hex}"
+    with holding(lock_path(tracking, lock)):
+        tags = {
+            "mlflow.runName": name,
+            "touchstone.kind": kind,
+            **({"touchstone.profile": name} if kind == PIPELINE else {}),
+            **held(tracking, lock),
+            **lineage(),
+        }
+        run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
+        chain = Chain(tracking, run_id, refresh, pools, reuse)
+        with ending(tracking, run_id, chain.link):
+            link_to_mlflow(tracking, run_id)
+            log_params(client, run_id, flat(settings))
+            yield chain
+            chain.link()

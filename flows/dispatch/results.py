@@ -1,0 +1,65 @@
+"""What a flow tells at its end, kept where a command finds it on whichever machine the flow ran."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mlflow.artifacts
+from mlflow.exceptions import MlflowException
+from prefect import Flow, State
+
+from flows.dispatch.lookup import told_at_the_end
+from flows.dispatch.pipeline_run import Chain, without_heartbeat
+from flows.process.interrupts import interrupts
+from flows.process.states import error_in
+from flows.server.sweep import end_at_once
+from tasks.errors import RefusedError, StageError
+from tasks.record.tracking import open_tracking
+
+SUMMARY = "summary.json"
+
+
+def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str | None) -> dict[str, Any]:
+    """Keep what a command tells, on the run that its stages are children of, and return it.
+
+    `started` is the time on the monotonic clock. With an `error` the outcome is a refusal: it is kept all
+    the same, and RefusedError is raised.
+    """
+    outcome = told_at_the_end(chain.run_id, chain.outcomes, started, told, error)
+    chain.tracking.client.log_dict(chain.run_id, outcome, SUMMARY)
+    if error:
+        raise RefusedError(error)
+    return outcome
+
+
+def run_here(flow: Flow[..., Any], *arguments: Any, **parameters: Any) -> dict[str, Any]:
+    """Run a flow in this process; what it tells, refused or not. Raises the error that ended it earlier."""
+    with without_heartbeat(), interrupts.last_act(end_at_once):
+        return outcome_of(flow(*arguments, **parameters, return_state=True))
+
+
+def outcome_of(state: State) -> dict[str, Any]:
+    """What `finished` kept of a flow, refused or not. Raises the error that ended it before that.
+
+    Prefect brings neither what a refused flow told, nor what a flow on another machine returned: it is read
+    from MLflow.
+    """
+    error = None if state.is_completed() else error_in(state)
+    if error is not None and not isinstance(error, RefusedError):
+        raise error
+    kept = _kept(str(state.state_details.flow_run_id))
+    if kept is None:
+        raise error or StageError("the flow run is done, but what it told is not in MLflow")
+    return kept
+
+
+def _kept(flow_run: str) -> dict[str, Any] | None:
+    """What a flow run told; None for a refusal in the middle, which told nothing."""
+    tracking = open_tracking()
+    runs = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.prefect_pipeline_run_id` = '{flow_run}' AND tags.`touchstone.kind` != ''",
+    )
+    try:
+        return mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/{SUMMARY}") if runs else None
+    except MlflowException:
+        return None

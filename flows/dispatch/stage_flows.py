@@ -1,0 +1,311 @@
+"""One flow for each stage: what a work pool can be sent.
+
+A flow here only opens the stage record and says in Prefect how it went. What the stage does is in `tasks/`,
+which is not imported before there is work to do.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from mlflow.exceptions import MlflowException
+from prefect import Flow, State, Task, flow, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import TaskRun
+from pydantic import Field
+
+from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.lineage import lineage, link_to_mlflow
+from flows.dispatch.lookup import STAGES, Inputs, asks_anew, stage_fingerprints
+from flows.process.console import console
+from flows.process.intervals import intervals
+from flows.process.progress import TICK, Clock, StageProgress, Ticker, lines_apart
+from flows.process.secrets import load_secrets
+from flows.process.states import failed
+from tasks.config import (
+    AuditConfig,
+    BaseConfig,
+    ClassifyConfig,
+    CompareConfig,
+    DownloadConfig,
+    DpoConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PreflightConfig,
+    PretrainConfig,
+    PromoteConfig,
+    ReportConfig,
+    ResponsesConfig,
+    Reuse,
+    RowsConfig,
+    StageConfig,
+    TokenizeConfig,
+)
+from tasks.errors import StageError, TouchstoneError, UnreachableError
+from tasks.machine.home import without_password
+from tasks.machine.scarcity import wanting
+from tasks.machine.secrets import redacted
+from tasks.record.outputs import Reference
+from tasks.record.stage import MADE_BY, Stage, execute
+from tasks.record.tracking import Tracking, open_tracking, set_tags
+
+log = logging.getLogger(__name__)
+
+RETRIES = 1  # the stages that do I/O retry each request by themselves first
+
+
+def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
+
+
+@task(
+    name="run",
+    task_run_name="{label}",
+    description="Run one stage inside its MLflow run",
+    retries=RETRIES,
+    retry_delay_seconds=intervals().retry,
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_worth_retrying,
+    cache_policy=None,
+    persist_result=False,
+)
+def run_recorded(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Inputs,
+    label: str,
+    parent: str | None,
+    refresh: bool,
+    reuse: Reuse,
+) -> Reference:
+    """Execute the stage, or find what another process made of it meanwhile."""
+    with _told_without_secrets(), ProgressArtifact(label) as progress:
+        tracking = open_tracking(wait=intervals().mlflow_away)
+        if parent:
+            _require_run(tracking, parent)
+        reference = execute(
+            tracking,
+            stage,
+            config,
+            inputs,
+            fingerprints=stage_fingerprints(config),
+            parent=parent,
+            label=label,
+            lineage=lineage(),
+            refresh=refresh,
+            reuse=reuse,
+            progress=progress,
+            phase=progress.phase,
+            say=partial(_say, label),
+            show=partial(_show_page, label),
+            opened=partial(link_to_mlflow, tracking),
+        )
+        if parent:
+            set_tags(tracking.client, parent, {MADE_BY + label: reference.run_id})
+        return reference
+
+
+def _require_run(tracking: Tracking, run_id: str) -> None:
+    """Raises StageError where the pipeline's run is not: its work would be found by nobody."""
+    try:
+        tracking.client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise StageError(
+            f"the pipeline's MLflow run {run_id} is not in {without_password(tracking.uri)}. Do this worker "
+            "and the pipeline name the same server in MLFLOW_TRACKING_URI?"
+        ) from error
+
+
+@contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Prefect logs and keeps an error's text as it is; that of a defect is told as one."""
+    try:
+        yield
+    except TouchstoneError as error:
+        raise error.retold(redacted(str(error))) from error
+    except Exception as error:
+        if lacked := wanting(error):
+            told = redacted(str(error)) or type(error).__name__
+            raise StageError(
+                f"the machine lacked {lacked} ({told}). Run again when there is more: what is done is found"
+            ) from error
+        raise StageError(
+            f"{type(error).__name__}: {redacted(str(error))}. This is a defect here or in a library; "
+            "the traceback is in this stage's MLflow run (traceback.txt)"
+        ) from error
+
+
+def _say(label: str, text: str) -> None:
+    console.say(f"  {label}: {text}")
+    log.info("%s: %s", label, text)
+
+
+def _show_page(label: str, key: str, markdown: str, description: str) -> None:
+    """A page of a stage in Prefect's UI; a stage that is called as its page is shows it under one name."""
+    name = key if key == label else f"{key}-{label}"
+    create_markdown_artifact(markdown, key=artifact_key(name), description=f"{label}: {description}")
+
+
+def artifact_key(name: str) -> str:
+    """A name as Prefect allows it for an artifact: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+class ProgressArtifact:
+    """A stage's progress on the console, and every few seconds in Prefect: as an artifact, and in its log.
+
+    While this is entered the log has a line every ten seconds (every minute after an hour), though the stage
+    tell nothing: whoever waits for it elsewhere reads them there. A stage may tell its progress from a thread
+    that Prefect knows nothing of, as a tokenizer does that reads its texts in one of its own: what is told
+    belongs to the run that this was made in all the same.
+    """
+
+    EVERY = 3.0  # seconds between two values of the artifact
+
+    def __init__(self, label: str, clock: Clock = time.monotonic) -> None:
+        self.stage = StageProgress(label, clock)
+        self._clock = clock
+        self._run = copy_context()
+        self._artifact: UUID | None = None
+        self._sent = clock()
+        self._logged = 0.0  # seconds after the beginning
+        self._ticker: Ticker | None = None
+
+    def __enter__(self) -> Self:
+        self._ticker = Ticker(self.tick, TICK)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ticker.stop()
+
+    def tick(self) -> None:
+        """Write into the run's log how far the stage is, when a line is due."""
+        gone = self.stage.gone
+        if gone - self._logged < lines_apart(gone):
+            return
+        self._logged = gone
+        self._run.copy().run(log.info, "%s", self.stage.text())
+
+    def __call__(self, done: float, total: float, unit: str, note: str) -> None:
+        console.progress(self.stage.label, done, total, unit, note)
+        self.stage.report(done, total, unit, note)
+        if not total or self._clock() - self._sent < self.EVERY:
+            return
+        self._sent = self._clock()
+        self._run.copy().run(self._send, 100 * done / total, self.stage.text())
+
+    def phase(self, what: str) -> None:
+        """The stage does this now."""
+        console.phase(self.stage.label, what)
+        self.stage.phase(what)
+
+    def _send(self, percent: float, description: str) -> None:
+        if self._artifact is None:
+            key = artifact_key(f"progress-{self.stage.label}")
+            self._artifact = create_progress_artifact(percent, key=key, description=description)
+        else:
+            update_progress_artifact(self._artifact, percent, description=description)
+
+
+def _perform(
+    stage: str,
+    config: StageConfig,
+    inputs: Inputs,
+    label: str,
+    parent: str | None,
+    refresh: bool,
+    reuse: Reuse,
+) -> State | dict[str, Any]:
+    try:
+        load_secrets()
+        again = refresh or asks_anew(config)
+        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, again, reuse)
+    except TouchstoneError as error:
+        return failed(error)
+    return reference.model_dump()
+
+
+def _stage_flow(stage: str, config_type: type[StageConfig], description: str) -> Flow[..., Any]:
+    """The flow of one stage; its parameters make the form in Prefect's UI."""
+
+    def run_stage(
+        config: Annotated[config_type, Field(title="Settings", description=f"what {stage} is to do")],
+        inputs: Annotated[
+            Inputs,
+            Field(title="Inputs", description="references to the outputs of earlier stages, by input name"),
+        ],
+        label: Annotated[
+            str, Field(title="Label", description="what this run of the stage is called")
+        ] = stage,
+        parent: Annotated[
+            str | None,
+            Field(title="Pipeline", description="MLflow run of the pipeline that this is a part of"),
+        ] = None,
+        refresh: Annotated[
+            bool, Field(title="Refresh", description="do it again, though it was done before")
+        ] = False,
+        reuse: Annotated[
+            Reuse,
+            Field(title="Reuse", description="which earlier results count: of any environment, of this one"),
+        ] = "auto",
+    ) -> Any:
+        return _perform(stage, config, inputs, label, parent, refresh, reuse)
+
+    return flow(
+        name=stage,
+        description=description,
+        flow_run_name="{label}",
+        persist_result=False,
+        **AT_A_DEATH,
+    )(run_stage)
+
+
+download = _stage_flow("download", DownloadConfig, "Verified files from mirrors, addresses, folders and hubs")
+rows = _stage_flow("rows", RowsConfig, "Rows to fine-tune on, read and split without leaks")
+tokenize = _stage_flow("tokenize", TokenizeConfig, "A tokenizer, and the corpus as tokens")
+base = _stage_flow("base", BaseConfig, "A pretrained model with its tokenizer, taken over")
+preflight = _stage_flow("preflight", PreflightConfig, "The proofs before training, without the training")
+pretrain = _stage_flow("pretrain", PretrainConfig, "A GPT trained from random weights on the tokens")
+finetune = _stage_flow("finetune", FinetuneConfig, "The base model trained on the completions of the rows")
+dpo = _stage_flow("dpo", DpoConfig, "The fine-tuned model trained to prefer the chosen to the rejected")
+classify = _stage_flow("classify", ClassifyConfig, "The base model with a head that gives a text its label")
+generate = _stage_flow("generate", GenerateConfig, "A model's responses to the test rows")
+responses = _stage_flow(
+    "responses", ResponsesConfig, "Responses that another tool wrote, as this one writes them"
+)
+audit = _stage_flow("audit", AuditConfig, "A judge asked about answers of known worth: is it to be believed?")
+judge = _stage_flow("judge", JudgeConfig, "Scores for responses: metrics, and a judge if asked for")
+compare = _stage_flow("compare", CompareConfig, "Two models' responses to the same rows, row by row")
+promote = _stage_flow("promote", PromoteConfig, "The model in the registry, champion if its scores earn that")
+report = _stage_flow("report", ReportConfig, "The report card")
+
+FLOWS = {
+    stage.name: stage
+    for stage in (
+        download,
+        rows,
+        tokenize,
+        base,
+        preflight,
+        pretrain,
+        finetune,
+        dpo,
+        classify,
+        generate,
+        responses,
+        audit,
+        judge,
+        compare,
+        promote,
+        report,
+    )
+}

@@ -1,0 +1,1 @@
+"""Judging outside a pipeline: audits, files of responses, comparisons."""

@@ -1,0 +1,62 @@
+"""The audits of judges that a pipeline or a comparison uses, and what becomes of their scores."""
+
+import re
+from typing import Any
+
+from flows.dispatch.lookup import Runs
+from flows.dispatch.runs import read_output
+from tasks.config import JudgeConfig
+from tasks.judge.audit.wording import failures
+from tasks.judge.protocol.responses import DECIDED
+from tasks.record.outputs import Reference
+
+SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
+
+
+def audits(chain: Runs, config: JudgeConfig, rows: Reference) -> dict[str, Reference]:
+    """The audit of every judge on these rows, done before its first use on them."""
+    return {
+        f"audit_{place}": chain.run("audit", config.audit_of(scorer), _label(config, scorer), rows=rows)
+        for place, scorer in enumerate(config.judges)
+    }
+
+
+def _label(config: JudgeConfig, scorer: str) -> str:
+    if len(config.judges) == 1:
+        return "audit"
+    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.lower()).strip("-")
+
+
+def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of `scores.json` under a model's name, as commands print them."""
+    return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary["scores"]]
+
+
+def refusal(chain: Runs, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
+    """Why the judges' scores do not count, or None when they do."""
+    if config.despite_audit:
+        return None
+    unfit = [report for report in audit_reports(chain, audited) if report["verdict"] == "fail"]
+    if not unfit:
+        return None
+    told = "; ".join(f"{report['scorer']} failed its audit: {failures(report)}" for report in unfit)
+    return (
+        f"{told}. Its scores do not count. See the audit's page in MLflow, choose another judge, or set "
+        "judge.despite_audit=true to count them all the same"
+    )
+
+
+def unread(summary: dict[str, Any]) -> str | None:
+    """That no answer of a judge could be read, and why; None where the answers of each could be."""
+    decided = sum(summary["responses"][f"share_{kind}"]["count"] for kind in DECIDED)  # without the judge
+    silent = [
+        entry
+        for entry in summary["scores"]
+        if entry["status"] == "too_many_missing" and entry["scored"] <= decided and entry["missing_because"]
+    ]
+    told = (f"{entry['scorer']}: {entry['missing_because'][0]['reason']}" for entry in silent)
+    return f"no answer could be read of {'; '.join(told)}" if silent else None
+
+
+def audit_reports(chain: Runs, audited: dict[str, Reference]) -> list[dict[str, Any]]:
+    return [read_output(chain.tracking, reference, "audit.json") for reference in audited.values()]

@@ -1,0 +1,65 @@
+"""The stages of a comparison, for a flow that makes them, and for a command that finds them all."""
+
+import time
+from typing import Any
+
+from flows.dispatch.lookup import Found, NotFoundError, Runs, told_at_the_end
+from flows.dispatch.runs import read_output
+from flows.judging.audits import audits, refusal
+from flows.judging.inputs import Side
+from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
+from tasks.judge.compare.pairs import paired
+from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.record.outputs import OUTPUT, Reference, fetch
+from tasks.record.tracking import open_tracking
+
+
+def compared(
+    chain: Runs,
+    name_a: str,
+    name_b: str,
+    sides: tuple[Side, Side],
+    responses: ResponsesConfig,
+    judge: JudgeConfig,
+    config: CompareConfig,
+) -> tuple[dict[str, Any], str | None]:
+    """What is told of A and B, and why the judges' scores do not count, if they do not."""
+    ours, theirs = (_responses(chain, side, "ab"[place], responses) for place, side in enumerate(sides))
+    _require_pairs(chain, ours, theirs, config)
+    audited = audits(chain, judge, ours)
+    scores = {
+        f"{name}_scores": chain.run("judge", judge, f"judge {name}", responses=own, **audited)
+        for name, own in (("a", ours), ("b", theirs))
+    }
+    shown_both = audited if config.mode == "pairwise" else {}
+    made = chain.run("compare", config, a_responses=ours, b_responses=theirs, **scores, **shown_both)
+    told = {"a": name_a, "b": name_b, **read_output(chain.tracking, made, "compare.json")}
+    return told, refusal(chain, audited, judge)
+
+
+def found_comparison(*asked: Any) -> dict[str, Any] | None:
+    """What the command tells of a comparison whose stages were all done before; None where one is left to do.
+
+    `asked` is what `compared` takes after the chain. No run is recorded: it is one that was.
+    """
+    started, chain = time.monotonic(), Found(open_tracking())
+    try:
+        told, error = compared(chain, *asked)
+    except NotFoundError:
+        return None
+    last = chain.tracking.client.get_run(chain.outcomes[-1].run_id)
+    run_id = last.data.tags.get("mlflow.parentRunId", last.info.run_id)
+    return told_at_the_end(run_id, chain.outcomes, started, told, error)
+
+
+def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:
+    """Raises UsageError when the two are not of the same rows, before a judge is asked about them."""
+    rows = [read_rows(fetch(chain.tracking, side) / OUTPUT / RESPONSES) for side in (a, b)]
+    paired(*rows, only_common=config.only_common)
+
+
+def _responses(chain: Runs, side: Side, name: str, config: ResponsesConfig) -> Reference:
+    if side.responses:
+        return side.responses
+    downloaded = chain.run("download", side.file, f"download {name}")
+    return chain.run("responses", config, f"responses {name}", source=downloaded)

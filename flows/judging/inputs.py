@@ -1,0 +1,69 @@
+"""What is compared: a file of responses, or what a run made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.dispatch.runs import pipeline_run_of, reference_of
+from tasks.config import DownloadConfig, JudgeConfig, source_from_text
+from tasks.errors import UsageError
+from tasks.record.outputs import Reference, read_aside
+from tasks.record.stage import MADE_BY
+from tasks.record.tracking import Tracking, open_tracking
+
+GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a name to show, and either its responses or the file that holds them."""
+
+    name: str
+    judge: JudgeConfig
+    """How it was scored; files are by a metric, where nothing else is said."""
+    responses: Reference | None = None
+    file: DownloadConfig | None = None
+
+
+def side_of(text: str) -> Side:
+    """What A or B is: a file of responses, or `RUN` or `RUN:MODEL` of a pipeline or of `touchstone judge`.
+
+    Raises UsageError when there is no such file, run or model.
+    """
+    if Path(text).is_file() or "://" in text:
+        name = text.rpartition("/")[2]
+        source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+        return Side(name, JudgeConfig(), file=source)
+    run_id, _, model = text.partition(":")
+    if not (len(run_id) == 32 and run_id.isalnum()):
+        raise UsageError(
+            f"{text!r} is neither a file nor the id of an MLflow run; expected a file of responses, RUN or "
+            "RUN:MODEL"
+        )
+    return _of_run(open_tracking(), run_id, model)
+
+
+def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
+    run = pipeline_run_of(tracking, run_id)
+    made = {
+        name.removeprefix(MADE_BY): value for name, value in run.data.tags.items() if name.startswith(MADE_BY)
+    }
+    models = {
+        label.removeprefix(GENERATED): SCORED + label.removeprefix(GENERATED)
+        for label in made
+        if label.startswith(GENERATED)
+    }
+    if "responses" in made:
+        models = {"": "judge"}
+    if not models:
+        raise UsageError(f"run {run_id} has no responses to compare: nothing was generated or judged in it")
+    if model not in models:
+        if model:
+            there = ", ".join(filter(None, models)) or "one alone, without a name"
+            raise UsageError(f"run {run_id} has no model {model!r}; there are {there}")
+        model = next(name for name in ("preferred", "fine-tuned", "base", "") if name in models)
+    scores = reference_of(tracking, made[models[model]])
+    return Side(
+        name=f"{run.info.run_name} {model}".strip(),
+        judge=JudgeConfig.model_validate_json(read_aside(scores, "config.json")),
+        responses=reference_of(tracking, made[GENERATED + model if model else "responses"]),
+    )

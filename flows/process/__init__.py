@@ -1,0 +1,1 @@
+"""This process: its console, signals, streams, secrets and intervals."""

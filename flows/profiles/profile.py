@@ -1,0 +1,389 @@
+"""Profiles: everything a pipeline run is configured by, from a YAML file and `--set` overrides."""
+
+import difflib
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from flows.profiles.yaml_settings import read_override, read_yaml
+from tasks.config import (
+    BaseConfig,
+    ClassifyConfig,
+    DownloadConfig,
+    DpoConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PreflightConfig,
+    PretrainConfig,
+    PromoteConfig,
+    ReportConfig,
+    Reuse,
+    RowsConfig,
+    StageConfig,
+    TokenizeConfig,
+    source_from_text,
+)
+from tasks.errors import UsageError
+from tasks.machine.home import home
+
+DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
+PRETRAINING = (
+    "corpus",
+    "vocabulary",
+    "tokenize",
+    "pretrain",
+)  # what a base model that is taken over needs not
+NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
+ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
+SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
+
+
+class Profile(StageConfig):
+    """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one.
+
+    The base model is pretrained on `corpus`, or taken over as `base` says, or pretrained on the training
+    rows when neither is given. With `instructions` it is fine-tuned, judged and promoted, with `labelled`
+    texts it becomes a classifier, with neither the pipeline ends there.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    description: str = ""
+    reuse: Annotated[
+        Reuse,
+        Field(
+            description="which earlier results count: auto, of this environment where numbers are computed "
+            "(training, generation, hf: judges) and of any for the rest"
+        ),
+    ] = "auto"
+    corpus: Annotated[DownloadConfig | None, Field(description="text to pretrain on")] = None
+    base: Annotated[
+        BaseConfig | None, Field(description="a model of Hugging Face instead of pretraining one")
+    ] = None
+    instructions: Annotated[
+        DownloadConfig | None, Field(description="rows to fine-tune on: instructions, chats, preferences")
+    ] = None
+    labelled: Annotated[
+        DownloadConfig | None, Field(description="rows to classify: a text and its label")
+    ] = None
+    vocabulary: Annotated[
+        DownloadConfig | None, Field(description="encoder.json and vocab.bpe, for tokenize.kind=gpt2")
+    ] = None
+    rows: RowsConfig = RowsConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    dpo: Annotated[DpoConfig | None, Field(description="left out: the fine-tuned model is the last")] = None
+    classify: ClassifyConfig = ClassifyConfig()
+    generate: GenerateConfig = GenerateConfig()
+    judge: JudgeConfig = JudgeConfig()
+    promote: PromoteConfig = PromoteConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        """The model is named after the profile; responses are asked for with the template trained on."""
+        if not isinstance(raw, dict) or not (raw.get("instructions") or raw.get("labelled")):
+            return raw
+        raw = dict(raw)
+        finetune, promote = raw.get("finetune"), raw.get("promote")
+        if isinstance(finetune, dict) and "template" in finetune:
+            for stage in ("generate", "dpo"):
+                if isinstance(raw.get(stage), dict) or (stage == "generate" and raw.get(stage) is None):
+                    raw[stage] = {"template": finetune["template"]} | (raw.get(stage) or {})
+        if isinstance(promote or {}, dict):
+            name = (promote or {}).get("name", PromoteConfig.model_fields["name"].default)
+            raw["promote"] = (promote or {}) | {"name": str(name).replace("{profile}", str(raw.get("name")))}
+        return raw
+
+    @model_validator(mode="after")
+    def _one_road(self) -> Self:
+        if self.corpus and self.base:
+            raise ValueError(
+                "corpus and base: a model is either pretrained on a corpus or taken over; choose one"
+            )
+        if self.instructions and self.labelled:
+            raise ValueError("instructions and labelled: choose one; each makes a model of its own")
+        if not (self.corpus or self.base or self.has_rows):
+            raise ValueError("a profile needs a corpus, a base model, instructions or labelled texts")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_what_runs(self) -> Self:
+        idle = [
+            f"{stage}.{name}"
+            for stage in sorted(self._idle() & self.model_fields_set)
+            if (config := getattr(self, stage)) is not None
+            for name in sorted(config.model_fields_set)
+        ]
+        if self.tokenize.include_rows and not (self.has_rows and self.corpus):
+            idle.append("tokenize.include_rows")
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: set, but {self._why_idle()}. Leave these out")
+        return self
+
+    def _why_idle(self) -> str:
+        """Of the settings that are not used."""
+        wrong = self._idle() & self.model_fields_set
+        reasons = {
+            "the base model is taken over, so nothing is tokenized or pretrained": wrong
+            & {"tokenize", "pretrain"},
+            "there are no instructions, so no rows, fine-tuning, judging or promotion": not self.has_rows,
+            "labelled texts make a classifier, without responses or a judge": self.labelled and wrong,
+            "only labelled texts are classified": self.instructions and "classify" in wrong,
+            "the corpus is the training rows already": self.has_rows and self.tokenize.include_rows,
+        }
+        return "; ".join(reason for reason, holds in reasons.items() if holds)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        templates = {"generate": self.generate.template, **({"dpo": self.dpo.template} if self.dpo else {})}
+        for stage, template in templates.items():
+            if template != self.finetune.template:
+                raise ValueError(
+                    f"{stage}.template is {template}, finetune.template {self.finetune.template}: "
+                    "a model must be asked with the prompt it was trained on"
+                )
+        if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
+            raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
+        if self.dpo and self.finetune.keeps_adapters:
+            raise ValueError(
+                "finetune.lora.adapters is kept, but dpo goes on with the whole model; set it to merged"
+            )
+        return self
+
+    @property
+    def has_rows(self) -> bool:
+        return bool(self.instructions or self.labelled)
+
+    def stages(self) -> list[str]:
+        """The stages that run, in their order."""
+        stages = [] if self.base and not self.has_rows else ["download"]
+        stages += ["rows"] if self.has_rows else []
+        before = ["base"] if self.base else ["tokenize"]
+        before += ["preflight"] if self.has_rows else []
+        audit = ["audit"] if self.instructions and self.judge.judges else []
+        stages += [*before, *audit, *([] if self.base else ["pretrain"])]
+        if self.instructions:
+            stages += ["finetune", *(["dpo"] if self.dpo else []), "generate", "judge", "promote"]
+        if self.labelled:
+            stages += ["classify", "promote"]
+        return [*stages, "report"]
+
+    def proofs(self, *, rows_only: bool = False) -> PreflightConfig:
+        """What a preflight proves; of rows alone, with no more of pretraining than they depend on."""
+        pretrain = self.pretrain
+        if rows_only:
+            pretrain = PretrainConfig(
+                model=pretrain.model, revision=pretrain.revision, context=pretrain.context
+            )
+        return PreflightConfig(
+            pretrain=pretrain,
+            rows_only=rows_only,
+            finetune=self.finetune if self.instructions else None,
+            dpo=self.dpo,
+            classify=self.classify if self.labelled else None,
+        )
+
+    def with_commits(self) -> Self:
+        """The profile with the commits that its models and data sets of the hub are now."""
+        from tasks.download.commits import pinned
+
+        running = {*self.stages(), *DOWNLOADS}
+        found = {name: getattr(self, name) for name in ON_HUB if name in running}
+        return self.model_copy(update={name: pinned(own) for name, own in found.items() if own})
+
+    def _idle(self) -> set[str]:
+        """The stages' settings that nothing is done with."""
+        return set(SOMETIMES) - set(self.stages())
+
+    @model_serializer(mode="wrap")
+    def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the stages that do not run: no parameter is recorded that nothing was done with."""
+        idle = self._idle()
+        return {name: value for name, value in dump(self).items() if value is not None and name not in idle}
+
+
+Settings = typing.TypeVar("Settings", bound=StageConfig)
+
+
+def profiles_folder() -> Path:
+    return home() / "deployments" / "profiles"
+
+
+def profile_names() -> list[str]:
+    return sorted(path.stem for path in profiles_folder().glob("*.yaml"))
+
+
+def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> Profile:
+    """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
+
+    Paths in the file are relative to it, paths in overrides to the current folder. An override that names a
+    base model takes the place of the file's pretraining. The file's description is of the profile as it
+    stands: with overrides it names them instead, unless one of them is a description. Raises UsageError
+    naming every key at fault.
+    """
+    path, overrides = _find(name), list(overrides)
+    raw = read_yaml(path, Profile)
+    raw.setdefault("name", path.stem)
+    _spell_out(raw, path.parent)
+    settings = [read_override(override, Profile) for override in overrides]
+    if "base" not in raw and any(value and ".".join(at) in ("base", "base.model") for at, value in settings):
+        for stage in PRETRAINING:
+            raw.pop(stage, None)
+    for at, value in settings:
+        _apply(raw, at, value)
+        _spell_out(raw, Path.cwd())
+    changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
+    if changed and "description" not in changed:
+        raw["description"] = f"the profile {path.stem}, but for {', '.join(changed)}"
+    for source in (*DOWNLOADS, "base"):
+        if mirror and isinstance(raw.get(source), dict):
+            raw[source]["mirror"] = mirror
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"profile {name}: {_explain(error)}") from error
+
+
+def load_settings(
+    model: type[Settings], stage: str, raw: dict[str, Any], overrides: Iterable[str]
+) -> Settings:
+    """One stage's settings outside a profile; overrides are as in a profile: `judge.context=8192`.
+
+    Raises UsageError naming every key at fault.
+    """
+    whole: dict[str, Any] = {stage: raw}
+    for override in overrides:
+        _apply(whole, *read_override(override, {stage: model}))
+    if others := [name for name in whole if name != stage]:
+        raise UsageError(
+            f"--set {others[0]}: this command has the settings of {stage} alone: {stage}.a=value"
+        )
+    try:
+        return model.model_validate(whole[stage])
+    except ValidationError as error:
+        raise UsageError(_explain(error, model, stage)) from error
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UsageError(
+                f"profile {name} does not exist; give the path of a YAML file, or one of: "
+                f"{', '.join(profile_names())}"
+            )
+        return Path(name).resolve()
+    path = profiles_folder() / f"{name}.yaml"
+    if not path.is_file():
+        close = difflib.get_close_matches(name, profile_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else "a path to a YAML file works too."
+        raise UsageError(f"there is no profile {name!r}; there are {', '.join(profile_names())}; {hint}")
+    return path
+
+
+def _spell_out(raw: dict[str, Any], folder: Path) -> None:
+    """Write downloads that are a single string in full, and anchor relative paths to the profile's folder.
+
+    Paths are then right wherever the command is started, and `--set corpus.timeout=5` keeps the path.
+    """
+    for name in DOWNLOADS:
+        if isinstance(raw.get(name), str):
+            raw[name] = {"sources": [source_from_text(raw[name])]}
+        sources = raw[name].get("sources") if isinstance(raw.get(name), dict) else None
+        for source in sources if isinstance(sources, list) else ():
+            if isinstance(source, dict) and source.get("path"):
+                source["path"] = str(folder / str(source["path"]))
+    if isinstance(raw.get("base"), str):
+        raw["base"] = {"model": raw["base"]}
+    for stage, setting in NAMES_OR_FOLDERS:
+        settings = raw.get(stage)
+        if isinstance(settings, dict) and str(settings.get(setting)).startswith(("./", "../")):
+            settings[setting] = str(folder / settings[setting])
+
+
+def _apply(raw: dict[str, Any], at: list[str], value: Any) -> None:
+    name = ".".join(at)
+    *parents, last = at
+    target: Any = raw
+    for parent in parents:
+        if isinstance(target, list):
+            target = _item(target, parent, name)
+        elif isinstance(target.get(parent), dict | list):
+            target = target[parent]
+        else:
+            target[parent] = {}
+            target = target[parent]
+    if isinstance(target, list):
+        _item(target, last, name)
+        target[int(last)] = value
+    else:
+        target[last] = value
+
+
+def _item(items: list[Any], index: str, name: str) -> Any:
+    if not index.isdecimal() or int(index) >= len(items):
+        raise UsageError(
+            f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
+        )
+    return items[int(index)]
+
+
+def _explain(error: ValidationError, model: type[BaseModel] = Profile, *stage: str) -> str:
+    """Every fault in one line: the key, what was found, and the key that was probably meant.
+
+    `stage` is where in a profile the model stands.
+
+    A fault inside a list also makes the list look empty: only the innermost is told.
+    """
+    locations = [details["loc"] for details in error.errors()]
+    return "; ".join(
+        _fault(details, model, stage)
+        for details in error.errors()
+        if not any(other != details["loc"] == other[: len(details["loc"])] for other in locations)
+    )
+
+
+def _fault(details: Any, model: type[BaseModel], stage: tuple[str, ...]) -> str:
+    *parents, last = details["loc"] or ("",)
+    name = ".".join(map(str, (*stage, *details["loc"])))
+    if details["type"] == "extra_forbidden":
+        known = _fields_at(model, parents)
+        close = difflib.get_close_matches(str(last), known, n=1)
+        hint = (
+            f"did you mean {'.'.join([*stage, *map(str, parents), close[0]])}?"
+            if close
+            else f"there are {', '.join(known)}"
+        )
+        return f"there is no setting {name}; {hint}"
+    message = details["msg"].removeprefix("Value error, ")
+    found = "" if details["type"] in ("value_error", "missing") else f", found {details['input']!r}"
+    return f"{name}: {message}{found}" if name else f"{message}{found}"
+
+
+def _fields_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
+    for step in location:
+        if isinstance(step, int):
+            continue
+        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
+        if inner is None:
+            break
+        model = inner
+    return sorted(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

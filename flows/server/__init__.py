@@ -1,0 +1,1 @@
+"""Servers, work pools, workers and deployments."""

@@ -1,0 +1,111 @@
+"""How well a classifier does on a split, and whether it does better than another way to classify."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from sklearn.metrics import confusion_matrix, f1_score
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from tasks.batches.labelled import Labelled, Text
+from tasks.statistics.bounded import mean_interval
+from tasks.statistics.comparing import paired_test
+from tasks.statistics.intervals import Sources
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`logits` (texts, labels) on the CPU, `truth` (texts,), in the order of the texts."""
+
+    logits: Tensor
+    truth: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy over the texts, in nats."""
+        return F.cross_entropy(self.logits.double(), self.truth).item()
+
+    @property
+    def predicted(self) -> list[int]:
+        return self.logits.argmax(dim=1).tolist()
+
+    @property
+    def probabilities(self) -> list[float]:
+        """Of the predicted labels."""
+        return self.logits.double().softmax(dim=1).amax(dim=1).tolist()
+
+    @property
+    def accuracy(self) -> float:
+        return (self.logits.argmax(dim=1) == self.truth).double().mean().item()
+
+
+@torch.no_grad()
+def predict(
+    model: PreTrainedModel,
+    data: Labelled,
+    texts: Sequence[Text],
+    heeding: Callable[[Iterable[int]], Iterable[int]] = iter,
+    together: Callable[[Tensor], Tensor] = Tensor.clone,
+) -> Predictions:
+    """Classify at least one text, without dropout; texts of about one length go together.
+
+    The batches are passed through `heeding`, which may raise, or leave some to other processes; `together`
+    adds up the logits (texts, labels) of all.
+    """
+    was_training = model.training
+    model.eval()
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place].input_ids))
+    logits = torch.zeros(len(texts), len(data.labels))
+    for start in heeding(range(0, len(order), data.batch_size)):
+        places = order[start : start + data.batch_size]
+        batch = data.collate([texts[place] for place in places])
+        logits[places] = logits_of(model, batch).float().cpu()
+    model.train(was_training)
+    return Predictions(together(logits), torch.tensor([text.label for text in texts]))
+
+
+def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """(texts, labels) of a batch as `Labelled.collate` makes it."""
+    inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
+    return model(**inputs, use_cache=False).logits
+
+
+def measured(
+    truth: Sequence[int], predicted: Sequence[int], labels: Sequence[str], sources: Sources = ()
+) -> dict[str, Any]:
+    """Accuracy with its 95% interval, F1 of each label and their mean, and the confusion matrix.
+
+    The interval is Wilson's, as of every accuracy; of texts that share sources that of `mean_interval`.
+
+    All are fractions; the matrix counts rows, a line for each true label and a column for each predicted one.
+    A label that is neither there nor predicted has an F1 of 0.
+    """
+    places = range(len(labels))
+    right = [float(one == other) for one, other in zip(truth, predicted, strict=True)]
+    mean, low, high = mean_interval(right, 0.0, 1.0, sources)
+    f1 = f1_score(truth, predicted, labels=places, average=None, zero_division=0).tolist()
+    return {
+        "rows": len(truth),
+        "accuracy": {"mean": mean, "low": low, "high": high},
+        "f1": dict(zip(labels, f1, strict=True)),
+        "macro_f1": sum(f1) / len(f1),
+        "confusion": confusion_matrix(truth, predicted, labels=places).tolist(),
+    }
+
+
+def compared(
+    truth: Sequence[int], ours: Sequence[int], theirs: Sequence[int], sources: Sources = ()
+) -> dict[str, Any]:
+    """What `ours` gains over `theirs` on the same rows: points of accuracy, and whether chance explains it.
+
+    `difference` is paired, with its 95% interval, which holds 0 exactly where `p_value` is above 5%. That is
+    McNemar's exact one (1947): of the rows that one of the two alone gets right, as many would go to each.
+    """
+    own, other = (
+        [100.0 * (one == true) for one, true in zip(labels, truth, strict=True)] for labels in (ours, theirs)
+    )
+    found = asdict(paired_test(own, other, sources))
+    return {"p_value": found.pop("p"), "difference": found}

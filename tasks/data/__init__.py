@@ -1,0 +1,1 @@
+"""Text as it comes: reading files, near duplicates, token files."""

@@ -1,0 +1,54 @@
+"""Who a configuration's judges are, before anything is asked of them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from tasks.config import AskConfig, CompareConfig
+from tasks.judge.backends import Identity, connect
+from tasks.judge.backends.ollama import Ollama
+from tasks.judge.protocol.forms import Form, choice_form_of, form_of
+
+DAY = 86_400.0  # seconds
+
+Progress = Callable[[float, float, str, str], None]
+
+
+def digests_of(config: AskConfig, clock: Callable[[], float] = time.time) -> dict[str, str]:
+    """By judge, the digest of the model that answers for it now: `latest` is not the same one for ever.
+
+    Beside them stands what the judges are asked, since a prompt that was reworded is another measure; and of
+    a judge that is known by name alone the day, so that what it said is looked at again each day and asked
+    for again once it is too old. `clock` gives seconds since the epoch.
+
+    Raises StageError when a judge is not there, saying how to get it.
+    """
+    found = asyncio.run(_identified(config, None))
+    forms = {f"prompt of {scorer}": _form(config, scorer).version() for scorer in config.judges}
+    day = str(int(clock() // min(DAY, DAY * config.max_age_days)))
+    days = {f"day of {identity.scorer}": day for identity in found if identity.by_name}
+    return {identity.scorer: identity.digest for identity in found} | forms | days
+
+
+def made_ready(config: AskConfig, progress: Progress) -> list[Identity]:
+    """The judges, models that Ollama does not have pulled first where `config.pull` says so.
+
+    Raises StageError as `digests_of` does, and when a model cannot be pulled.
+    """
+    return asyncio.run(_identified(config, progress if config.pull else None))
+
+
+async def _identified(config: AskConfig, pulling: Progress | None) -> list[Identity]:
+    found = []
+    for scorer in config.judges:
+        async with connect(config, scorer, _form(config, scorer)) as backend:
+            if pulling and isinstance(backend, Ollama) and not await backend.has_model():
+                await backend.pull(pulling)
+            found.append(await backend.identify())
+    return found
+
+
+def _form(config: AskConfig, scorer: str) -> Form:
+    if isinstance(config, CompareConfig):
+        return choice_form_of(scorer)
+    return form_of(scorer, config.prompt)

@@ -1,0 +1,59 @@
+"""An audit as a page in markdown."""
+
+from typing import Any
+
+from tasks.judge.audit.wording import (
+    CONTROLS,
+    fails,
+    found,
+    has_answers,
+    headline,
+    interval,
+    passes,
+    points,
+    unanswered,
+)
+from tasks.judge.protocol.refusals import identity_lines, refusal_lines
+from tasks.show.markdown_blocks import escaped, table
+
+Json = dict[str, Any]
+
+
+def as_markdown(report: Json) -> str:
+    """The verdict, every gate, every kind of control."""
+    gates = [
+        {
+            "gate": gate["name"],
+            "found": found(gate),
+            "95% interval": interval(gate),
+            "answers": gate["of"],
+            "passes": passes(gate),
+            "fails": fails(gate),
+            "verdict": gate["verdict"],
+        }
+        for gate in report["gates"]
+    ]
+    kinds = [
+        {
+            "control": CONTROLS[kind["kind"]],
+            "worth": kind["group"],
+            "answers": kind["count"],
+            "mean": points(kind["mean"]),
+            "lowest": points(kind["lowest"]),
+            "highest": points(kind["highest"]),
+            "without a score": kind["missing"],
+        }
+        for kind in report["controls"]
+    ]
+    return "\n\n".join(
+        [
+            f"# Audit: {escaped(headline(report))}",
+            *([] if has_answers(report) else [f"**{escaped(unanswered(report))}**"]),
+            *(escaped(line) for line in identity_lines(report["scorer"])),
+            *(escaped(line) for line in refusal_lines(report["refusals"])),
+            "A gate passes where its number does and the 95% interval stays clear of what fails; it fails "
+            "where its number does and the interval stays clear of what passes; else it warns.",
+            table(gates),
+            *(["## What the controls were given", table(kinds)] if kinds else []),
+        ]
+    )

@@ -1,0 +1,126 @@
+"""The comparison of two models' responses to the same rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.config import CompareConfig
+from tasks.errors import StageError
+from tasks.judge.audit.reports import audits_of, is_believed
+from tasks.judge.compare.page import as_markdown
+from tasks.judge.compare.pairs import Judged, Pair, paired, read_judged
+from tasks.judge.compare.pairwise import choices
+from tasks.judge.compare.scores import differences
+from tasks.machine.json_files import write_json, write_lines
+from tasks.record.stage import StageRun
+
+Json = dict[str, Any]
+
+
+def compare(
+    config: CompareConfig,
+    run: StageRun,
+    *,
+    a_responses: Path,
+    b_responses: Path,
+    a_scores: Path,
+    b_scores: Path,
+    **audits: Path,
+) -> None:
+    """Compare A with B; positive differences mean that A is better.
+
+    Writes `compare.json` (the difference by every scorer, and the rows that moved most) and, of a pairwise
+    comparison, `choices.jsonl`; aside, `calls.jsonl`. `audits` hold the audit of a pairwise judge.
+
+    Raises UsageError when the two are not of the same rows, StageError when they were not scored alike.
+    """
+    a, b = read_judged(a_responses, a_scores), read_judged(b_responses, b_scores)
+    if a.summary["headline"] != b.summary["headline"]:
+        raise StageError(
+            f"A was scored by {a.summary['headline']}, B by {b.summary['headline']}; score both by the same"
+        )
+    if _asked(a) != _asked(b):
+        raise StageError(
+            "A and B were not judged alike: the judges' models or their prompts differ. Score both again"
+        )
+    pairs = paired(a.rows, b.rows, only_common=config.only_common)
+    report: Json = {
+        "headline": a.summary["headline"],
+        "mode": config.mode,
+        "rows": len(pairs),
+        "rows_a": len(a.rows),
+        "rows_b": len(b.rows),
+        "tie": config.tie,
+        "differences": differences(config, a, b, pairs),
+        "pairwise": None,
+    }
+    by_pair = _score_lines(a, b, pairs)
+    if config.mode == "pairwise":
+        report["pairwise"] = _pairwise(config, run, pairs, by_pair, audits)
+    report["moved"] = _most_moved(pairs, by_pair, config.shown)
+    write_json(run.out / "compare.json", report)
+    run.log_page("compare", as_markdown(report), f"{len(pairs)} rows by {report['headline']}")
+    first = report["differences"][0]
+    numbers = {name: first[name] for name in ("difference", "low", "high", "p")}
+    run.log_metrics({name: value for name, value in numbers.items() if value is not None})
+    run.log_metrics({"rows": len(pairs)})
+    run.progress(len(pairs), len(pairs), "rows", report["headline"])
+
+
+def _asked(judged: Judged) -> list[tuple[str, str, str]]:
+    """Which models judged, and by which prompts."""
+    return [(judge["scorer"], judge["digest"], judge["prompt_version"]) for judge in judged.judges]
+
+
+def _pairwise(
+    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], by_pair: list[Json], audits: dict[str, Path]
+) -> Json:
+    """Ask the judge, if its audit allows that; its choices then decide which rows moved most."""
+    (scorer,) = config.judges
+    audit = audits_of([scorer], audits.values())[scorer]
+    if not is_believed(audit, despite_audit=config.despite_audit):
+        return {"scorer": scorer, "kind": "judge", "status": "judge_failed_audit", "rows": len(pairs)}
+    summary, lines, calls = choices(config, run, pairs, audit)
+    write_lines(run.out / "choices.jsonl", lines)
+    write_lines(run.aside / "calls.jsonl", calls)
+    for pair, line in zip(by_pair, lines, strict=True):
+        pair["by"] = None if line["points"] is None else 2 * line["points"] - 100
+        pair["reasons"] = line["reasons"]
+    return summary | {"audit": audit["verdict"]}
+
+
+def _score_lines(a: Judged, b: Judged, pairs: Sequence[Pair]) -> list[Json]:
+    """What is known of each pair: `by` how many points A is ahead, both scores, both reasons."""
+    headline = a.summary["headline"]
+    found = []
+    for pair in pairs:
+        ours, theirs = a.lines[pair.a.id], b.lines[pair.b.id]
+        scores = [ours[headline], theirs[headline]]
+        found.append(
+            {
+                "by": None if None in scores else scores[0] - scores[1],
+                "scores": scores,
+                "reasons": [ours.get("reason"), theirs.get("reason")],
+            }
+        )
+    return found
+
+
+def _most_moved(pairs: Sequence[Pair], by_pair: Sequence[Json], shown: int) -> list[Json]:
+    """The rows that differ most, the widest first, each with both responses."""
+    known = [place for place, pair in enumerate(by_pair) if pair["by"]]
+    widest = sorted(known, key=lambda place: (-abs(by_pair[place]["by"]), place))[:shown]
+    return [_moved(pairs[place], by_pair[place]) for place in widest]
+
+
+def _moved(pair: Pair, line: Json) -> Json:
+    return {
+        "instruction": pair.a.instruction,
+        "input": pair.a.input,
+        "reference": pair.a.reference,
+        "by": line["by"],
+        "a": {"id": pair.a.id, "response": pair.a.response, "score": line["scores"][0]}
+        | {"reason": line["reasons"][0]},
+        "b": {"id": pair.b.id, "response": pair.b.response, "score": line["scores"][1]}
+        | {"reason": line["reasons"][1]},
+    }

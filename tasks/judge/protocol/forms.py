@@ -1,0 +1,202 @@
+"""Forms of asking a judge: what is sent, what an answer must look like, and how it is read.
+
+No number is ever searched for in a text, and none is rescaled to fit. What models put around an answer is
+taken away where nothing but the answer is left: the part in which they think, and the fence of a code block.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.judge.protocol.prompts import (
+    HIGHEST,
+    LOWEST,
+    Message,
+    choice_messages,
+    plain_messages,
+    score_messages,
+)
+from tasks.judge.protocol.responses import Row, Turn
+from tasks.record.manifest import canonical_json, digest_of
+
+TOP = 100.0
+STEP = TOP / (HIGHEST - LOWEST)
+POINTS = {str(score): STEP * (score - LOWEST) for score in range(LOWEST, HIGHEST + 1)}
+WINS = {"A": TOP, "B": 0.0, "tie": TOP / 2}
+
+_AS_JSON = 'in JSON with two keys: "reason", one short sentence, then "score", the whole number.'
+_AS_WINNER = 'in JSON with two keys: "reason", one short sentence, then "winner", "A", "B" or "tie".'
+_AS_DIGIT = "with the whole number alone."
+_AS_LETTER = "with the letter alone: A or B."
+
+
+class UnusableError(Exception):
+    """The model's answer holds no score; another seed may help."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an answer gives a response: points from 0 to 100, and why."""
+
+    points: float
+    reason: str | None = None
+    mass: float | None = None
+    """Of labels: the probability that the model gives all of them together."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about: a row with its response or, for a choice, with two responses to it."""
+
+    row: Row
+    other: str | None = None
+    """The second response; the first is the row's own."""
+    again: int = 0
+    """How often it was asked before: each time with other seeds."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of asking, and of reading the answer."""
+
+    name: str
+    messages: Callable[[Question], list[Message]]
+    read: Callable[[str], Given]
+    """Raises UnusableError for anything but the answer that was asked for."""
+    schema: Mapping[str, Any] | None = None
+    """A JSON schema that the answer is held to; Ollama returns keys in alphabetical order, so the reason is
+    written before what it leads to."""
+    labels: Mapping[str, float] | None = None
+    """For models whose next token is looked at instead of an answer: what each label is worth."""
+
+    def version(self) -> str:
+        """Hash of everything but the row that decides what a judge is asked."""
+        before = (Turn("system", "first"), Turn("user", "second"))
+        row = Row(0, "instruction", "input", "reference", "prompt", "response", before=before)
+        sample = Question(row, "other")
+        value = {"messages": self.messages(sample), "schema": self.schema, "labels": self.labels}
+        return digest_of(canonical_json(value))
+
+
+def form_of(scorer: str, prompt: str) -> Form:
+    """How a judge is asked for the score of one response."""
+    if scorer.startswith("hf:"):
+        return LABELS  # a bare number from 0 to 100 is no single token
+    return PLAIN if prompt == "plain" else ANCHORED
+
+
+def choice_form_of(scorer: str) -> Form:
+    """How a judge is asked which of two responses is better."""
+    return CHOICE_LABELS if scorer.startswith("hf:") else CHOICE
+
+
+def _score(text: str) -> Given:
+    """Of an answer that is exactly the JSON object asked for."""
+    reason, score = _object(text, "score")
+    if isinstance(score, float) and score.is_integer():  # 4.0 is 4
+        score = int(score)
+    if type(score) is not int:  # a bool is an int to isinstance; "4" is not what was asked for
+        raise UnusableError(f"the score {score!r:.40} is not a whole number")
+    if not LOWEST <= score <= HIGHEST:
+        raise UnusableError(f"the score {score} is not on the scale from {LOWEST} to {HIGHEST}")
+    return Given(POINTS[str(score)], reason)
+
+
+def _winner(text: str) -> Given:
+    reason, winner = _object(text, "winner")
+    if not isinstance(winner, str) or winner not in WINS:
+        raise UnusableError(f"the winner {winner!r:.40} is none of {', '.join(WINS)}")
+    return Given(WINS[winner], reason)
+
+
+def _object(text: str, key: str) -> tuple[str, Any]:
+    try:
+        value = json.loads(_bare(text), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:  # a looping model opens a thousand brackets
+        raise UnusableError(f"the answer is not the JSON that was asked for: {error}") from error
+    if not isinstance(value, dict) or set(value) != {"reason", key} or type(value["reason"]) is not str:
+        raise UnusableError(f"the answer is not an object with a text 'reason' and a {key!r}")
+    return value["reason"].encode("utf-8", "replace").decode(), value[key]
+
+
+_THOUGHT = re.compile(r"\s*(?:<(think|thinking|reasoning)>)?(.*?)</(think|thinking|reasoning)>", re.DOTALL)
+_FENCED = re.compile(r"(```|~~~)(?:json)?\s(.*?)\s?\1", re.DOTALL | re.IGNORECASE)
+
+
+def _bare(text: str) -> str:
+    """An answer without the thinking before it and the fence around it.
+
+    Chat templates may open the thinking themselves, so that an answer has only its end.
+
+    Raises UnusableError for thinking that does not end, or ends twice: what is the answer is not certain.
+    """
+    rest = text.strip()
+    if rest.startswith(("{", "```", "~~~")):
+        thought = None
+    elif thought := _THOUGHT.match(rest):
+        rest = rest[thought.end() :].strip()
+        if _THOUGHT.match(rest) and not rest.startswith(("{", "```", "~~~")):
+            raise UnusableError("the answer ends its thinking twice")
+    elif re.match(r"<(think|thinking|reasoning)>", rest):
+        raise UnusableError("the answer does not come to the end of its thinking")
+    fenced = _FENCED.fullmatch(rest)
+    return fenced[2] if fenced else rest
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
+
+
+def _number(text: str) -> Given:
+    """Of an answer that is a whole number from 0 to 100 and nothing else."""
+    digits = re.sub(r"\.0*$", "", _bare(text))
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 3):
+        raise UnusableError(f"the answer {text!r:.60} is not a whole number alone")
+    if int(digits) > TOP:
+        raise UnusableError(f"the score {digits} is not on the scale from 0 to {TOP:g}")
+    return Given(float(digits))
+
+
+def _expected(labels: Mapping[str, float]) -> Callable[[str], Given]:
+    """The mean of what the labels are worth, weighed by the probabilities that the model gives them."""
+
+    def read(text: str) -> Given:
+        said = json.loads(text)
+        points = sum(said["probabilities"][label] * worth for label, worth in labels.items())
+        return Given(round(min(max(points, 0.0), TOP), 3), mass=said["mass"])
+
+    return read
+
+
+def _answers(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"reason": {"type": "string"}, key: values},
+        "required": ["reason", key],
+        "additionalProperties": False,
+    }
+
+
+def _choice(answer: str) -> Callable[[Question], list[Message]]:
+    return lambda asked: choice_messages(asked.row, asked.row.response, asked.other or "", answer)
+
+
+ANCHORED = Form(
+    "anchored",
+    lambda asked: score_messages(asked.row, _AS_JSON),
+    _score,
+    schema=_answers("score", {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}),
+)
+LABELS = Form("labels", lambda asked: score_messages(asked.row, _AS_DIGIT), _expected(POINTS), labels=POINTS)
+PLAIN = Form("plain", lambda asked: plain_messages(asked.row), _number)
+CHOICE = Form("choice", _choice(_AS_WINNER), _winner, schema=_answers("winner", {"enum": list(WINS)}))
+CHOICE_LABELS = Form(
+    "choice-labels",
+    _choice(_AS_LETTER),
+    _expected({"A": WINS["A"], "B": WINS["B"]}),
+    labels={"A": WINS["A"], "B": WINS["B"]},
+)

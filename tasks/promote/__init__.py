@@ -1,6 +1,0 @@
-"""Registering a model, and deciding whether it becomes the champion."""
-
-from tasks.promote.candidate import read_scores
-from tasks.promote.stage import promote
-
-__all__ = ["promote", "read_scores"]

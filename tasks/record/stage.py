@@ -1,0 +1,388 @@
+"""The stage record: one idea that carries caching, lineage, resume and hand-over.
+
+A stage is (name, version, config, inputs). The SHA-256 of the canonical JSON of those is its key. Its
+outputs are the files of an MLflow run, complete once their manifest is there:
+
+    manifest.json     every file under output/, with size and SHA-256; written last
+    output/           what the next stages read; the same work gives the same bytes
+    aside/            times, speeds, host names, pictures: kept, but not part of the digest
+    aside.json        the names and sizes of those
+
+A finished run with the same key whose files are all there, unaltered, is a hit. A stage that dies leaves
+`mlruns/work/<key>/`, from which the next attempt continues.
+"""
+
+import json
+import logging
+import re
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from pkgutil import resolve_name
+from posixpath import normpath
+from typing import Any, Protocol
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run
+from mlflow.exceptions import MlflowException
+
+from tasks.config import Reuse, StageConfig
+from tasks.errors import StageError
+from tasks.machine.locks import Timeout, holding
+from tasks.machine.secrets import redacted
+from tasks.record import compute, manifest
+from tasks.record.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
+from tasks.record.run_lifecycle import (
+    KILLED,
+    LOCK,
+    MACHINE,
+    end,
+    ending,
+    held,
+    lock_path,
+    machine_of,
+    running,
+)
+from tasks.record.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "touchstone.environment"
+MADE_BY = "touchstone.stage."  # before a stage's label, on a pipeline's run: the run that its output is in
+TWICE = ("UNIQUE constraint failed", "duplicate key value")  # of a row that is there
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of work. `version` is raised when its meaning changes, which makes every old record a miss."""
+
+    name: str
+    version: int
+    entry: str
+    """`module:function`, imported only when there is work to do: finding a hit must not import torch.
+
+    Called as `function(config, run, **inputs)`, each input the folder of an upstream output.
+    """
+    holds: str | None = None
+    """`module:function` for a stage with an effect beyond its files: `function(tracking, output)` says
+    whether that effect is still there. When it is not, the record is a miss."""
+
+
+class Progress(Protocol):
+    """Who wants to know how far a stage is; `total` is 0 where it is not known."""
+
+    def __call__(self, done: float, total: float, unit: str, note: str) -> None: ...
+
+
+def no_progress(done: float, total: float, unit: str, note: str) -> None:
+    """For callers that do not watch."""
+
+
+def say_nothing(text: str) -> None:
+    """For callers that do not listen."""
+
+
+class Show(Protocol):
+    """Who wants to show a page that a stage wrote."""
+
+    def __call__(self, key: str, markdown: str, description: str) -> None: ...
+
+
+def no_show(key: str, markdown: str, description: str) -> None:
+    """For callers that show none."""
+
+
+def stage_key(stage: Stage, config: StageConfig, inputs: Mapping[str, str]) -> str:
+    """SHA-256 of what decides the stage's result; `inputs` are digests of upstream outputs by name."""
+    value = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": config.key_fields(),
+        "inputs": dict(inputs),
+    }
+    return manifest.digest_of(manifest.canonical_json(value))
+
+
+@dataclass
+class StageRun:
+    """What a running stage is given: folders to write to, and a way to report numbers and progress."""
+
+    out: Path
+    """Files that are the result."""
+    aside: Path
+    """Files about this run of it: times, speeds, pictures."""
+    checkpoint: Path
+    """Files from which a later attempt at the same key continues; gone once the stage is done."""
+    tracking: Tracking | None = None
+    run_id: str | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    """The records behind the inputs, by input name."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the configuration only points to, as they stand in the key."""
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    """What made this run: the code's commit, the flow run."""
+    progress: Progress = no_progress
+    phase: Callable[[str], None] = say_nothing
+    """Who is told what is being done, where that takes time and there is nothing to count."""
+    say: Callable[[str], None] = say_nothing
+    """Who is told what a person should know and the numbers do not tell: where a training resumes."""
+    show: Show = no_show
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when the stage is to stop; a training heeds it where it can be continued."""
+    shared: Path | None = None
+    """Files of this machine that outlive the stage; all that is there can be made again."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    _buffer: MetricBuffer | None = None
+
+    def __post_init__(self) -> None:
+        self.shared = self.shared or self.checkpoint
+        for folder in (self.out, self.aside, self.checkpoint, self.shared):
+            folder.mkdir(parents=True, exist_ok=True)
+        if self.tracking and self.run_id:
+            self._buffer = MetricBuffer(self.tracking.client, self.run_id)
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers of one step; the last value of each name is the stage's."""
+        self.metrics.update(values)
+        if self._buffer:
+            self._buffer.add(values, step)
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str, **profile: object) -> None:
+        """Record a dataset as an input of this run; a tag keeps what MLflow cuts from the digest."""
+        if self.tracking and self.run_id:
+            _log_dataset(self.tracking, self.run_id, name, digest, source, context, profile)
+
+    def log_table(self, rows: list[dict[str, Any]], name: str) -> None:
+        """Show rows as a table in MLflow's UI."""
+        if self.tracking and self.run_id and rows:
+            columns = {column: [row.get(column) for row in rows] for column in rows[0]}
+            self.tracking.client.log_table(self.run_id, columns, name)
+
+    def log_page(self, key: str, markdown: str, description: str) -> None:
+        """Show a page to people: as `<key>.md` in MLflow, and wherever the caller shows pages."""
+        if self.tracking and self.run_id:
+            self.tracking.client.log_text(self.run_id, markdown, f"{key}.md")
+        self.show(key, markdown, description)
+
+    def log_traceback(self) -> None:
+        """Keep the traceback of a defect with the run, where it can be looked for."""
+        try:
+            self.tracking.client.log_text(self.run_id, redacted(traceback.format_exc()), "traceback.txt")
+        except Exception as second:
+            log.warning("the traceback of run %s could not be kept: %s", self.run_id, second)
+
+    def flush(self) -> None:
+        if self._buffer:
+            self._buffer.flush()
+
+
+def _log_dataset(
+    tracking: Tracking,
+    run_id: str,
+    name: str,
+    digest: str,
+    source: str,
+    context: str,
+    profile: Mapping[str, object],
+) -> None:
+    dataset = Dataset(
+        name=name,
+        digest=digest[:36],
+        source_type="touchstone",
+        source=json.dumps({"uri": source, "sha256": digest}),
+        profile=json.dumps(profile) if profile else None,
+    )
+    tags = [InputTag("mlflow.data.context", context)]
+    try:
+        tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+    except MlflowException as error:
+        if not any(words in str(error) for words in TWICE):
+            raise
+        # MLflow looks whether a dataset is known and then enters it: another run has just done so.
+        tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+    tag = re.sub(r"[^\w./ -]", "_", f"touchstone.dataset.{context}.{name}")  # what MLflow allows in a name
+    set_tags(tracking.client, run_id, {normpath(tag[:TAG_NAME_LIMIT]): digest})
+
+
+# Finding what was done before
+
+
+def find(tracking: Tracking, stage: Stage, key: str, environment: str | None = None) -> Reference | None:
+    """The newest finished run with this key whose files are all there, unaltered; None is a miss.
+
+    With an `environment` (tasks/record/compute.py) only a run that was made in it.
+    """
+    runs = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.key` = '{key}' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    for run in runs:
+        if environment not in (None, run.data.tags.get(ENVIRONMENT)):
+            continue
+        reference = reference_to(run)
+        if reference and fault(tracking, reference) is None and _holds(tracking, stage, reference):
+            return reference
+    return None
+
+
+def _holds(tracking: Tracking, stage: Stage, reference: Reference) -> bool:
+    if stage.holds is None:
+        return True
+    try:
+        return resolve_name(stage.holds)(tracking, fetch(tracking, reference) / OUTPUT)
+    except StageError:  # the files were altered on a server in a way that only fetching them shows
+        return False
+
+
+def reference_to(run: Run) -> Reference | None:
+    """The reference to a finished run's output, or None when it has none that can be used."""
+    tags = run.data.tags
+    if "touchstone.digest" not in tags or DAMAGED in tags or run.info.artifact_uri is None:
+        return None
+    return Reference(
+        stage=tags["touchstone.stage"],
+        run_id=run.info.run_id,
+        key=tags["touchstone.key"],
+        digest=tags["touchstone.digest"],
+        uri=run.info.artifact_uri,
+    )
+
+
+# Doing it
+
+
+def execute(
+    tracking: Tracking,
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Reference],
+    *,
+    fingerprints: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    label: str | None = None,
+    lineage: Mapping[str, str] | None = None,
+    refresh: bool = False,
+    reuse: Reuse = "auto",
+    progress: Progress = no_progress,
+    phase: Callable[[str], None] = say_nothing,
+    say: Callable[[str], None] = say_nothing,
+    show: Show = no_show,
+    opened: Callable[[str], None] | None = None,
+) -> Reference:
+    """Run a stage inside its own MLflow run and return the reference to its output.
+
+    `fingerprints` are digests of inputs that are no stage's output (a local file, say). Two processes at
+    the same key work one after the other: the second finds what the first made. `refresh` discards what
+    is left of an earlier attempt and runs in any case; `reuse` says in which environment what is found must
+    have been made.
+
+    Raises what the stage raises; the MLflow run then says FAILED, or KILLED for an interruption.
+    """
+    digests = {name: reference.digest for name, reference in inputs.items()} | dict(fingerprints or {})
+    key = stage_key(stage, config, digests)
+    label = label or stage.name
+    with _only_one(lock_path(tracking, key), label, phase):
+        required = compute.required(config, fingerprints or {}, reuse)
+        if not refresh and (found := find(tracking, stage, key, required)):
+            return found
+        work = tracking.work / key
+        if refresh:
+            shutil.rmtree(work, ignore_errors=True)
+        for name in (OUTPUT, ASIDE):  # of an attempt that died; its checkpoint is kept
+            shutil.rmtree(work / name, ignore_errors=True)
+        _bury_the_dead(tracking, key)
+        tags = {
+            "mlflow.runName": label,
+            "touchstone.stage": stage.name,
+            "touchstone.key": key,
+            "touchstone.version": str(stage.version),
+            ENVIRONMENT: compute.environment(config, fingerprints or {}),
+            **({"mlflow.parentRunId": parent} if parent else {}),
+            **held(tracking, key),
+            **(lineage or {}),
+        }
+        mlflow_run = tracking.client.create_run(tracking.experiment_id, tags=tags)
+        run = StageRun(
+            out=work / OUTPUT,
+            aside=work / ASIDE,
+            checkpoint=work / "checkpoint",
+            shared=tracking.work / "shared",
+            tracking=tracking,
+            run_id=mlflow_run.info.run_id,
+            references=inputs,
+            fingerprints=fingerprints or {},
+            lineage=lineage or {},
+            progress=progress,
+            phase=phase,
+            say=say,
+            show=show,
+        )
+        with ending(tracking, run.run_id, run.flush, run.log_traceback):
+            if opened:
+                opened(run.run_id)
+            log_params(tracking.client, run.run_id, flat(config.model_dump(mode="json")))
+            folders = {}
+            for name, reference in inputs.items():
+                run.log_dataset(reference.stage, reference.digest, reference.uri, name)
+                run.phase(f"checking the files of {reference.stage}")
+                folders[name] = fetch(tracking, reference) / OUTPUT
+            started = time.monotonic()
+            run.phase("loading its libraries")
+            work_of = resolve_name(stage.entry)
+            compute.verify(run.fingerprints, config)
+            work_of(config, run, **folders)
+            _write_json(run.aside / "config.json", config.model_dump(mode="json"))
+            run.phase("keeping the output, and its digests")
+            digest = publish(tracking, mlflow_run, work)
+            run.log_metrics({"seconds": time.monotonic() - started})
+            run.flush()
+            set_tags(tracking.client, run.run_id, {"touchstone.digest": digest})
+        shutil.rmtree(work)
+    return Reference(
+        stage=stage.name,
+        run_id=run.run_id,
+        key=key,
+        digest=digest,
+        uri=mlflow_run.info.artifact_uri,
+    )
+
+
+@contextmanager
+def _only_one(path: Path, label: str, phase: Callable[[str], None]) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(holding(path, timeout=0))
+        except Timeout:
+            phase(f"{label} is being run by another process; waiting for it")
+            held.enter_context(holding(path))
+        yield
+
+
+def _bury_the_dead(tracking: Tracking, key: str) -> None:
+    """End the runs that a killed process left RUNNING; whoever holds the key's lock knows they are dead."""
+    for run in running(tracking, f"tags.`{LOCK}` = '{key}' AND tags.`{MACHINE}` = '{machine_of(tracking)}'"):
+        end(tracking, run.info.run_id, "KILLED", KILLED)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested configuration as dotted names: {"a": {"b": [1]}} becomes {"a.b.0": 1}."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    return {
+        name: leaf
+        for key, child in items
+        for name, leaf in flat(child, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

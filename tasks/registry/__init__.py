@@ -1,0 +1,1 @@
+"""Registered models: versions, champions, where they come from, and promotion."""

@@ -1,0 +1,51 @@
+"""Walking back: from a stage's run to the outputs that it was made from."""
+
+from mlflow.entities import Run
+
+from tasks.errors import StageError
+from tasks.record.outputs import Reference
+from tasks.record.stage import reference_to
+from tasks.record.tracking import Tracking
+from tasks.registry.versions import champion_of
+
+DATASET = "touchstone.dataset."  # begins the tags that name a run's inputs: .<input>.<stage>
+
+
+def input_of(tracking: Tracking, run: Run, name: str) -> Reference:
+    """The output that a stage's run was given under a name. Raises StageError when it is not to be found."""
+    start = f"{DATASET}{name}."
+    digest = next((value for tag, value in run.data.tags.items() if tag.startswith(start)), None)
+    found = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.digest` = '{digest}' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    reference = next((made for other in found if (made := reference_to(other))), None)
+    if digest is None or reference is None:
+        raise StageError(f"the {name} that MLflow run {run.info.run_id} was given are not in MLflow any more")
+    return reference
+
+
+def responses_and_rows(tracking: Tracking, model: str) -> tuple[int, Reference, Reference]:
+    """The champion's version, its responses, and the rows that they answer.
+
+    Raises StageError when the model has no champion, or its champion is no model that responds.
+    """
+    champion = champion_of(tracking, model)
+    if champion is None:
+        raise StageError(
+            f"the registered model {model} has no champion. Run its profile, or promote a version"
+        )
+    if "touchstone.scores" not in champion.tags:
+        raise StageError(
+            f"{model} version {champion.version} was not registered by Touchstone: it has no scores"
+        )
+    scores = Reference.model_validate_json(champion.tags["touchstone.scores"])
+    if scores.stage != "judge":
+        raise StageError(
+            f"{model} version {champion.version} gives no responses: it was scored by {scores.stage}"
+        )
+    judged = tracking.client.get_run(scores.run_id)
+    responses = input_of(tracking, judged, "responses")
+    answered = tracking.client.get_run(responses.run_id)
+    return int(champion.version), responses, input_of(tracking, answered, "rows")

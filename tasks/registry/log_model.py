@@ -1,0 +1,127 @@
+"""Registering a model: logged so that whoever loads it asks as it was trained, and gets what it gives here.
+
+A causal model continues a prompt. A classifier takes texts, a column of that name, and gives the label of
+each with its probability.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.transformers
+import pandas as pd
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, DataType, Schema
+
+from tasks.config import PromoteConfig
+from tasks.errors import StageError
+from tasks.machine.json_files import read_json, read_lines
+from tasks.models.classifier import load_classifier
+from tasks.models.loading import load_model, load_tokenizer
+from tasks.record.stage import StageRun
+from tasks.registry.versions import create_if_missing
+from tasks.rows import load_split
+from tasks.tokenize.templates import load_template
+
+CLASSIFICATION = "classification"  # the task in the summary of the classify stage
+TEXT_TO_LABEL = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]),
+    outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
+)
+ALIKE = 1e-3  # between the probability of a text in a batch and that of the text alone
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A model in MLflow that is no version of a registered model yet."""
+
+    source: str
+    model_id: str | None
+
+
+def log_model(run: StageRun, model: Path, rows: Path, base: Path | None) -> Logged:
+    """Log the model into the stage's MLflow run.
+
+    Raises StageError for a classifier that, loaded from there, does not give what the stage predicted, and
+    for adapters without their base.
+    """
+    with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
+        info = _log(run, model, rows, base)
+    client = run.tracking.client
+    client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
+    return Logged(client.get_logged_model(info.model_id).artifact_location, info.model_id)
+
+
+def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: Mapping[str, str]) -> str:
+    """Make a logged model a version of the registered model, with these tags from its first moment."""
+    create_if_missing(run.tracking, config.name)
+    version = run.tracking.client.create_model_version(
+        config.name, logged.source, run_id=run.run_id, model_id=logged.model_id, tags=dict(tags)
+    )
+    return str(version.version)
+
+
+def _log(run: StageRun, model: Path, rows: Path, base: Path | None) -> ModelInfo:
+    summary = read_json(model / "summary.json")
+    if summary.get("task") == CLASSIFICATION:
+        return _log_classifier(run, model, summary["labels"])
+    return _log_causal(model, summary["template"], rows, base)
+
+
+def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelInfo:
+    network, tokenizer = load_model(model / "model", base / "model" if base else None)
+    example = load_template(name, tokenizer).prompt(load_split(rows, "test")[0])
+    return mlflow.transformers.log_model(
+        {"model": network, "tokenizer": tokenizer},
+        name="model",
+        task="text-generation",
+        signature=infer_signature(example, "a response"),
+        input_example=example,
+        pip_requirements=_requirements(),
+        metadata={"template": name},
+    )
+
+
+def _log_classifier(run: StageRun, model: Path, labels: Sequence[str]) -> ModelInfo:
+    """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
+    predictions = read_lines(model / "predictions.jsonl")[:1]
+    texts = pd.DataFrame({"text": [row["text"] for row in predictions]})
+    components = {"model": load_classifier(model / "model"), "tokenizer": load_tokenizer(model / "model")}
+    info = mlflow.transformers.log_model(
+        components,
+        name="model",
+        task="text-classification",
+        signature=TEXT_TO_LABEL,
+        input_example=texts,
+        model_config={"truncation": True},
+        pip_requirements=_requirements(),
+        metadata={"labels": list(labels)},
+    )
+    run.phase("loading it from MLflow, to see that it gives the same")
+    given = mlflow.pyfunc.load_model(info.model_uri).predict(texts).to_dict("records")
+    for row, answer in zip(predictions, given, strict=True):
+        _require_same(row, answer)
+    return info
+
+
+def _require_same(row: dict[str, Any], answer: dict[str, Any]) -> None:
+    if row["predicted"] != answer["label"] or abs(row["probability"] - answer["score"]) > ALIKE:
+        found, expected = (
+            f"{label} with {probability:.4f}"
+            for label, probability in (
+                (answer["label"], answer["score"]),
+                (row["predicted"], row["probability"]),
+            )
+        )
+        raise StageError(
+            f"the classifier, logged into MLflow and loaded again, does not give what was evaluated: row "
+            f"{row['id']} is {found}, expected {expected}. Was the model changed since?"
+        )
+
+
+def _requirements() -> list[str]:
+    return [f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")]

@@ -1,0 +1,121 @@
+"""What is decided on: a model's scores, and whether its judges and its trainings can be believed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tasks.machine.json_files import read_json, read_lines
+from tasks.preflight.report import Report
+from tasks.record.outputs import Reference
+
+PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
+SCORES = "scores.jsonl"
+PREFLIGHT, HISTORY = "preflight.json", "history.jsonl"
+TRAININGS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
+
+Scores = dict[int, float | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model's headline numbers, its score of each row by id, and what stands behind them."""
+
+    entry: Mapping[str, Any]
+    scores: Scores
+    sources: Mapping[int, str | None]
+    """What other rows a row comes with, by id."""
+    rows: str
+    """The digest of the rows that were scored."""
+    made_by: Reference
+    """The output that the scores are in."""
+    judges: list[list[str]] = field(default_factory=list)
+    """Who judged: scorer, digest, prompt; none when a metric is the headline."""
+    audit: str = NOT_NEEDED
+    """`passed`, `warned`, `not needed: ...` or `failed: ...`."""
+    failed_proofs: tuple[str, ...] = ()
+    """Of the trainings that the model comes from, those that went on all the same."""
+
+    @classmethod
+    def of(cls, rows: str, scores: Path, made_by: Reference, trained: Mapping[str, Path]) -> Self:
+        """Read from the outputs of the stages; `trained` are those of the trainings, by input name."""
+        _, entry, per_row = read_scores(scores)
+        sources = {line["id"]: line.get("source") for line in read_lines(scores / SCORES)}
+        failed = tuple(failed_proofs(trained))
+        return cls(entry, per_row, sources, rows, made_by, judged_by(scores), audit_of(scores), failed)
+
+    @property
+    def scorer(self) -> str:
+        return self.entry["scorer"]
+
+    @property
+    def preflight(self) -> str:
+        """`passed`, or `failed: fine-tuning, end token; ...`."""
+        return f"failed: {'; '.join(self.failed_proofs)}" if self.failed_proofs else PASSED
+
+
+def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
+    """The headline scorer of a judge stage's output, its numbers, and its score of each row by id."""
+    summary = read_json(folder / "scores.json")
+    headline = summary["headline"]
+    entry = next(entry for entry in summary["scores"] if entry["scorer"] == headline)
+    return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / SCORES)}
+
+
+def judged_by(folder: Path) -> list[list[str]]:
+    """Who gave the scores of a judge stage's output, and by which prompts."""
+    return [[judge["scorer"], judge["digest"], judge["prompt_version"]] for judge in _judges(folder)]
+
+
+def audit_of(folder: Path) -> str:
+    """What the audits of a judge stage's judges said, the worst of them; nobody audits a metric."""
+    verdicts: dict[str, list[str]] = {}
+    for judge in _judges(folder):
+        verdicts.setdefault((judge["audit"] or {"verdict": "none"})["verdict"], []).append(judge["scorer"])
+    if not verdicts:
+        return NOT_NEEDED
+    if failed := verdicts.get("fail"):
+        counted = (
+            "; its scores count by override" if _despite_audit(folder) else ", so its scores do not count"
+        )
+        return f"failed: {' and '.join(failed)} failed its audit{counted}"
+    if unknown := verdicts.get("none"):
+        return f"failed: {' and '.join(unknown)} was not audited"
+    return f"warned: {' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
+
+
+def _judges(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "judge.json"
+    return read_json(path)["judges"] if path.exists() else []
+
+
+def _despite_audit(folder: Path) -> bool:
+    return read_json(folder / "judge.json")["despite_audit"]
+
+
+def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
+    """The proofs that failed before a training that went on, as `fine-tuning, end token`.
+
+    `trained` are the outputs `base`, `tuned` and `model`, of which there may be fewer. A base that was taken
+    over from Hugging Face was not trained here; one from the registry brings along what its version says.
+    A training without any proofs counts as one that failed them.
+    """
+    found = []
+    for name, training in TRAININGS.items():
+        if name not in trained:
+            continue
+        folder = trained[name]
+        if (folder / PREFLIGHT).exists():
+            report = Report.from_json(read_json(folder / PREFLIGHT))
+            found += [f"{proof.training}, {proof.proof}" for proof in report.failed]
+        elif name != "base" or (folder / HISTORY).exists():
+            found.append(f"{training}, whose proofs are not on record")
+        elif inherited := taken_from(folder).get("preflight", PASSED).removeprefix(PASSED):
+            found.append(f"{taken_from(folder)['version']}, {inherited.removeprefix('failed: ')}")
+    return found
+
+
+def taken_from(base: Path) -> dict[str, str]:
+    """The registered version that a base model was taken from; nothing for any other."""
+    path = base / "summary.json"
+    return read_json(path).get("registered", {}) if path.exists() else {}

@@ -1,0 +1,36 @@
+"""A decision on its model version: as tags for programs, as a description for people."""
+
+from collections.abc import Mapping
+
+from tasks.registry.promote.decision import Decision
+from tasks.registry.promote.promotion_wording import decision_rows
+from tasks.registry.versions import DECISION
+from tasks.show.markdown_blocks import escaped, table
+
+NONE = "none"  # a number that there is not
+LONGEST = 5000  # characters of a description that MLflow keeps
+
+
+def decision_tags(decision: Decision) -> dict[str, str]:
+    """Everything that was decided on, each under a name of its own; points with four decimals."""
+    numbers = ("mean", "min_score", "difference", "low", "high", "margin")
+    told = {name: _number(getattr(decision, name)) for name in numbers}
+    told |= {
+        "champion": str(decision.champion).lower(),
+        "against": decision.against or NONE,
+        "preflight": decision.preflight,
+        "audit": decision.audit,
+    }
+    return {DECISION: decision.reason} | {f"{DECISION}.{name}": value for name, value in told.items()}
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def description(decision: Decision, origin: Mapping[str, str]) -> str:
+    """Markdown for MLflow's UI; `origin` says what the version was made from."""
+    rows = [{"": name, "decided on": value} for name, value in decision_rows(vars(decision))]
+    rows += [{"": name, "decided on": value} for name, value in origin.items()]
+    title = "Champion" if decision.champion else "Candidate"
+    return f"**{title}.** {escaped(decision.reason)}\n\n{table(rows)}\n"[:LONGEST]

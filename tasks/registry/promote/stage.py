@@ -1,0 +1,167 @@
+"""The promote stage: a model in the registry, champion if its scores earn that."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from tasks.config import PromoteConfig
+from tasks.machine.digests import sha256_of
+from tasks.machine.json_files import write_json
+from tasks.record.outputs import Reference
+from tasks.record.stage import StageRun
+from tasks.record.tracking import Tracking
+from tasks.registry.champions import ROLLED_BACK, crown, succession
+from tasks.registry.log_model import Logged, create_version, log_model
+from tasks.registry.promote.candidate import Candidate, taken_from
+from tasks.registry.promote.decision import decide
+from tasks.registry.promote.page import decision_tags, description
+from tasks.registry.versions import (
+    CANDIDATE,
+    DECIDED,
+    FILES,
+    KEY,
+    MODEL,
+    PROMOTION,
+    UNDER,
+    champion_of,
+    number_of,
+    one_at_a_time,
+    registered_files,
+    versions_of,
+)
+
+
+def promote(
+    config: PromoteConfig,
+    run: StageRun,
+    *,
+    model: Path,
+    rows: Path,
+    scores: Path,
+    base: Path | None = None,
+    tuned: Path | None = None,
+    **_origin: Path,
+) -> None:
+    """Register `model/model`, name it the candidate, and the champion if it earns that.
+
+    The scores of a classifier are in the output that holds it. `base` and `tuned` are what it was trained
+    from, one after the other; adapters alone are registered merged into the last of them. Whatever else is
+    among the inputs (the corpus, the tokens) is named with its digest on the version.
+
+    Writes `promotion.json`. A champion needs trainings whose proofs all passed, and judges whose audits did
+    not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
+    the present champion, on the same rows by the same scorer under the same conditions, to lie above the
+    margin whatever missing scores would have been. Two promotions on one
+    machine are decided one after the other; one from another machine is noticed before the alias is moved.
+
+    An attempt that was killed leaves a version that it may have crowned: that one is taken over, any other
+    is deleted.
+    """
+    trained = {
+        name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
+    }
+    candidate = Candidate.of(run.references["rows"].digest, scores, run.references["scores"], trained)
+    under = "tuned" if tuned else "base"
+    identity = _identity(run, model, base, candidate, under)
+    with one_at_a_time(run.tracking, config.name):
+        left = _left_by_the_dead(config, run, identity[KEY])
+    if left is not None:
+        promotion = json.loads(left.tags[DECIDED])
+    else:
+        run.phase("logging the model to MLflow")
+        logged = log_model(run, model, rows, trained.get(under))
+        run.phase("hashing the registered files")
+        identity[FILES] = json.dumps(registered_files(logged.source))
+        run.phase("deciding whether it is the champion")
+        with one_at_a_time(run.tracking, config.name):
+            promotion = _decided(config, run, candidate, logged, identity)
+    version = run.tracking.client.get_model_version(config.name, str(promotion["version"]))
+    write_json(run.out / PROMOTION, promotion | {"files": registered_files(version.source)})
+    run.log_metrics({"champion": float(promotion["champion"])})
+    told = f"{config.name} version {promotion['version']}: {promotion['reason']}"
+    run.progress(1, 1, "model", told)
+
+
+def _left_by_the_dead(config: PromoteConfig, run: StageRun, key: str) -> ModelVersion | None:
+    """The version that an attempt at this key crowned before it died; others it left are deleted."""
+    client = run.tracking.client
+    crowned = {turn.version for turn in succession(run.tracking, config.name)}
+    for version in versions_of(run.tracking, config.name):
+        if version.tags.get(KEY) != key or not _is_dead(run.tracking, version.run_id):
+            continue
+        if number_of(version) in crowned or ROLLED_BACK in version.tags:
+            return version
+        client.delete_model_version(config.name, version.version)
+    return None
+
+
+def _is_dead(tracking: Tracking, run_id: str) -> bool:
+    """Whether an attempt ended without an output; one of another machine may still be running."""
+    try:
+        return tracking.client.get_run(run_id).info.status in ("FAILED", "KILLED")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # removed by `mlflow gc`
+            return False
+        raise
+
+
+def _decided(
+    config: PromoteConfig, run: StageRun, candidate: Candidate, logged: Logged, identity: dict[str, str]
+) -> dict[str, Any]:
+    """Create the version, decide on it and give it the aliases that it earns; returns what was decided."""
+    client, name = run.tracking.client, config.name
+    number = create_version(config, run, logged, identity)
+    client.set_registered_model_alias(name, CANDIDATE, number)
+    while True:
+        present = champion_of(run.tracking, name)
+        decision = decide(config, run.tracking, candidate, present)
+        promotion = {"name": name, "version": int(number), **vars(decision)}
+        for tag, value in (decision_tags(decision) | {DECIDED: json.dumps(promotion)}).items():
+            client.set_model_version_tag(name, number, tag, value)
+        client.update_model_version(name, number, description(decision, _origin(run, identity)))
+        if not decision.champion:
+            return promotion
+        if number_of(champion_of(run.tracking, name)) == number_of(present):
+            crown(run.tracking, name, int(number), "promotion", decision.reason)
+            return promotion
+
+
+def _identity(
+    run: StageRun, model: Path, base: Path | None, candidate: Candidate, under: str
+) -> dict[str, str]:
+    """Enough to walk from a version to the bytes, the code and the flow run that made it."""
+    mean = candidate.entry["mean"]
+    stages = {f"touchstone.{name}.digest": reference.digest for name, reference in run.references.items()}
+    identity = {
+        **run.lineage,
+        **stages,
+        KEY: run.tracking.client.get_run(run.run_id).data.tags["touchstone.key"],
+        MODEL: _json(run.references["model"]),
+        "touchstone.rows": candidate.rows,
+        "touchstone.tokenizer": sha256_of(model / "model" / "tokenizer.json"),
+        "touchstone.scores": _json(run.references["scores"]),
+        "touchstone.scorer": candidate.scorer,
+        "touchstone.mean": "missing" if mean is None else f"{mean:.4f}",
+    }
+    if under in run.references:
+        identity[UNDER] = _json(run.references[under])
+    if base and (origin := taken_from(base)):
+        identity["touchstone.base.version"] = origin["version"]
+    return identity
+
+
+def _json(reference: Reference) -> str:
+    return reference.model_dump_json()
+
+
+def _origin(run: StageRun, identity: dict[str, str]) -> dict[str, str]:
+    """What a person asks next: from what, and by what code."""
+    found = {"Model": run.references["model"].digest[:12], "Rows": identity["touchstone.rows"][:12]}
+    if "touchstone.base.version" in identity:
+        found["Trained from"] = identity["touchstone.base.version"]
+    if "touchstone.git_commit" in identity:
+        found["Code"] = identity["touchstone.git_commit"]
+    return found

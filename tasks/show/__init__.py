@@ -1,0 +1,1 @@
+"""What reports are made of: text, blocks of markdown, styles of the terminal, curves."""

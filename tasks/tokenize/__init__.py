@@ -1,0 +1,1 @@
+"""The tokenize stage, the tokenizers, and the templates of instructions."""

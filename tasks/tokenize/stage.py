@@ -1,0 +1,398 @@
+"""Tokenizers, and the corpus as a stream of tokens.
+
+Whatever the kind, what is saved is a Hugging Face tokenizer folder that `AutoTokenizer` loads.
+"""
+
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from tasks.config import TokenizeConfig
+from tasks.data.duplicates import Groups, join_near_duplicates
+from tasks.data.reading import read_text, short
+from tasks.data.token_files import END_OFFSET, FACTS, ends_path, id_count, token_path
+from tasks.errors import StageError
+from tasks.machine.json_files import write_lines
+from tasks.machine.proxies import require_way_to_hub
+from tasks.record.manifest import require_unaltered
+from tasks.record.stage import StageRun
+from tasks.rows import distinct_texts_of, texts_of
+from tasks.tokenize.corpus import (
+    ANYWHERE,
+    BETWEEN_WORDS,
+    LONGEST,
+    NOWHERE,
+    Corpus,
+    Measures,
+    Part,
+    Pieces,
+    cut,
+    learnable,
+    measure,
+    sample,
+    split_parts,
+    training_lengths,
+)
+from tasks.tokenize.first_tokens import first_bytes
+
+END = "<|endoftext|>"
+PAD = "<|pad|>"
+UNKNOWN = "<|unk|>"
+EVERY_CHARACTER = r"[\s\S]"
+
+SET_ASIDE = "set_aside.jsonl"
+SMALL = 2**23  # characters of a corpus whose near duplicates are looked for; of a larger one, equal texts
+SHOWN = 1000  # rows of a table in MLflow
+
+PART = 2**14  # characters; dozens go into a batch, so that every core has some
+BATCH = 2**19  # characters; a token being encoded takes some hundred bytes
+PART_COST = 256  # characters that a part's own memory amounts to
+IN_FLIGHT = 2  # batches
+
+
+def tokenize(
+    config: TokenizeConfig,
+    run: StageRun,
+    *,
+    corpus: Path | None = None,
+    vocabulary: Path | None = None,
+    rows: Path | None = None,
+) -> None:
+    """Write `tokenizer/`, `tokens.json`, and the token files of both splits (tasks/data/token_files.py).
+
+    `set_aside.jsonl` names what of the corpus is malformed or empty, if any and if that is to be kept apart.
+    Without a corpus the texts of the training rows are it. `vocabulary` holds `encoder.json` and `vocab.bpe`
+    for kind gpt2. A tokenizer that is trained here also reads the training split of `rows`, so that the
+    words of the instructions get tokens. Every document is followed by the end token. The corpus is read
+    three times (a trained tokenizer reads its sample between the measuring and the encoding) and is never in
+    memory: that holds some batches of text and tokens, eight bytes a document, and the largest row (the
+    whole file for `.json`). A tokenizer that may not cut a document (see `cuts`) holds the largest document.
+    Raises StageError for an empty or malformed corpus.
+    """
+    documents = Corpus(corpus, config) if corpus else None
+    if documents:
+        pieces = documents.pieces
+    else:
+        run.phase("looking for near duplicates among the texts")
+        pieces = partial(enumerate, distinct_texts_of(rows))
+    measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
+    if documents and sum(measures.lengths) <= SMALL:
+        measures = _with_near_kinds(measures, pieces())
+    set_aside = _tell_set_aside(documents, len(measures.lengths), run) if documents else 0
+    tokenizer = make_tokenizer(
+        config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
+    )
+    if config.kind == "hf":
+        require_unaltered("tokenize.name", Path(config.name), run.fingerprints.get("tokenizer"))
+    tokenizer.save_pretrained(run.out / "tokenizer")
+    run.log_metrics({"vocab_size": id_count(tokenizer)})
+    training = training_lengths(measures, config)
+    parts = split_parts(pieces(), measures.lengths, training)
+    facts: dict[str, object] = {
+        "dtype": np.dtype(np.uint16 if id_count(tokenizer) <= 2**16 else np.uint32).name,
+        "vocab_size": id_count(tokenizer),
+        "end_token": tokenizer.eos_token_id,
+        "documents": len(measures.lengths),
+        "set_aside": set_aside,
+    }
+    long_words: list[Part] = []
+    done, started, first = 0, time.monotonic(), first_bytes(tokenizer)
+    with ExitStack() as files:
+        splits = {
+            name: files.enter_context(SplitWriter(run.out, name, facts["dtype"], facts["end_token"]))
+            for name in ("train", "validation")
+        }
+        for batch in encode(tokenizer, parts):
+            for part, ids in batch:
+                size = len(part.text.encode())
+                split = splits[part.split]
+                split.add(ids, size, part.ends, first(ids, part.text) if split.begins else 0)
+                done += size
+                long_words += [part] if part.half_a_word else []
+            rate = done / max(time.monotonic() - started, 1e-9) / 1e6
+            run.progress(done, measures.bytes, "bytes", f"encoding, {rate:.1f} MB/s")
+    for name, split in splits.items():
+        facts[name] = {
+            "tokens": split.tokens,
+            "bytes": split.bytes,
+            "documents": split.documents,
+            "unpredicted_bytes": split.unpredicted,
+        }
+        run.log_metrics({f"{name}_tokens": split.tokens})
+    _tell_long_words(long_words, documents, run)
+    (run.out / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:
+    """How many documents are set aside, with where each stands kept in a file.
+
+    Raises StageError when they are so many that it is rather the format that is wrong.
+    """
+    lines = [{"where": where, "why": why} for where, why in corpus.set_aside.items()]
+    run.log_metrics({"documents_set_aside": len(lines)})
+    if lines:
+        corpus.require_sound(documents)
+        write_lines(run.out / SET_ASIDE, lines)
+        run.log_table(lines[:SHOWN], "set_aside.json")
+        first = f"{lines[0]['where']}: {lines[0]['why']}"
+        run.say(
+            f"{len(lines):,} of {len(lines) + documents:,} documents are set aside, the first, {first} "
+            f"({SET_ASIDE} names all)"
+        )
+    return len(lines)
+
+
+def _tell_long_words(parts: Sequence[Part], corpus: Corpus | None, run: StageRun) -> None:
+    """Say where words were cut: `parts` end within one."""
+    run.log_metrics({"words_cut": len(parts)})
+    if parts:
+        first = parts[0]
+        where = corpus.where(first.document) if corpus else f"text {first.document}"
+        run.say(
+            f"text without a space or another end of a word for {LONGEST:,} characters was cut, "
+            f"{len(parts):,} times, the first in {where}: {short(first.text[-LONGEST:])}"
+        )
+
+
+def _texts_to_learn(
+    config: TokenizeConfig,
+    run: StageRun,
+    pieces: Callable[[], Pieces],
+    measures: Measures,
+    rows: Path | None,
+) -> Iterator[str]:
+    """What a tokenizer that is trained here reads: words of a share of the corpus, characters of it all."""
+    run.progress(0, measures.bytes, "bytes", "training the tokenizer")
+    if config.kind == "char":
+        yield from (text for _, text in pieces())
+    else:
+        whole = split_parts(pieces(), measures.lengths, measures.lengths)
+        yield from sample(whole, measures.bytes, config.training_bytes)
+    if rows:
+        yield from learnable(texts_of(rows))
+    run.phase("training the tokenizer: learning its tokens")
+
+
+def _with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
+    """With near duplicates of one kind, of which some would be learned and others held out."""
+    texts = ["".join(text for _, text in own) for _, own in groupby(pieces, key=itemgetter(0))]
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, [(text,) for text in texts])
+    return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
+
+
+class SplitWriter:
+    """Appends a split's tokens to its file, and the offset behind each end token to the file beside it."""
+
+    def __init__(self, folder: Path, split: str, dtype: str, end_token: int) -> None:
+        self._files = [path(folder, split).open("wb") for path in (token_path, ends_path)]
+        self._dtype = np.dtype(dtype)
+        self._end_token = end_token
+        self.tokens = self.bytes = self.documents = 0
+        self.begins = True
+        """Whether what is added next is the beginning of a document."""
+        self.unpredicted: dict[str, int] = {}
+        """Bytes of text whose token nothing predicts: the first of the stream, or of each document apart."""
+
+    def add(self, ids: Sequence[int], size: int, ends: bool, first: int = 0) -> None:
+        """`ids` of `size` bytes of text, `first` of them the first token's; `ends`: the end token follows."""
+        tokens, offsets = self._files
+        if self.begins and (len(ids) or ends):
+            self.unpredicted.setdefault("joined", first)
+            self.unpredicted["apart"] = self.unpredicted.get("apart", 0) + first
+            self.begins = False
+        tokens.write(np.array([*ids, self._end_token] if ends else ids, dtype=self._dtype).tobytes())
+        self.tokens += len(ids) + ends
+        self.bytes += size
+        self.documents += ends
+        self.begins |= ends
+        if ends:
+            offsets.write(np.array(self.tokens, dtype=END_OFFSET).tobytes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, parts: Iterable[Part]
+) -> Iterator[list[tuple[Part, Sequence[int]]]]:
+    """Batches of the parts, cut to a size that bounds memory, each with its tokens.
+
+    Put together, the tokens of a document are those of its whole text, but where a long word was cut (see
+    `cut`). The tokenizers library encodes the
+    parts of a batch on every core; while the caller writes one batch the next are being encoded.
+    """
+    encode_batch = _batch_encoder(tokenizer)
+    coming: deque[tuple[list[Part], Future]] = deque()
+    with ThreadPoolExecutor(IN_FLIGHT) as threads:
+        for batch in _batches(cut(parts, cuts(tokenizer), PART)):
+            coming.append((batch, threads.submit(encode_batch, [part.text for part in batch])))
+            if len(coming) > IN_FLIGHT:
+                batch, ids = coming.popleft()
+                yield list(zip(batch, ids.result(), strict=True))
+        for batch, ids in coming:
+            yield list(zip(batch, ids.result(), strict=True))
+
+
+def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    batch: list[Part] = []
+    cost = 0
+    for part in parts:
+        batch.append(part)
+        cost += len(part.text) + PART_COST
+        if cost >= BATCH:
+            yield batch
+            batch, cost = [], 0
+    if batch:
+        yield batch
+
+
+def _batch_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], list[list[int]]]:
+    """As `text_ids`, but of a fast tokenizer the library underneath, in two thirds of the time."""
+    if not tokenizer.is_fast:
+        return lambda texts: text_ids(tokenizer, texts)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return lambda texts: [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def cuts(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+    """Where a text may be cut so that the tokens of the parts are those of the whole.
+
+    Anywhere for one token a character. For a byte-level BPE with GPT-2's pattern, between its words: a run
+    of one kind (whitespace, letters, digits, marks) is one word. Nowhere
+    when anything else is known of the tokenizer (a normalizer, added tokens that are not special, another
+    pattern), or nothing.
+    """
+    if not tokenizer.is_fast or (backend := tokenizer.backend_tokenizer).pre_tokenizer is None:
+        return NOWHERE
+    added = backend.get_added_tokens_decoder().values()
+    if backend.normalizer is not None or not all(token.special for token in added):
+        return NOWHERE
+    match json.loads(backend.pre_tokenizer.__getstate__()):
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
+            return BETWEEN_WORDS
+        case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
+            return ANYWHERE if pattern == EVERY_CHARACTER else NOWHERE
+    return NOWHERE
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Tokens of texts as text: nothing is put before or after, and "<|endoftext|>" in one ends nothing."""
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def make_tokenizer(
+    config: TokenizeConfig, texts: Iterable[str], vocabulary: Path | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that `config` describes; `texts` are what a trained one learns from."""
+    if config.kind == "bpe":
+        return train_bpe(texts, config.vocab_size)
+    if config.kind == "char":
+        return characters(texts)
+    if config.kind == "hf":
+        return load_hugging_face(config)
+    if vocabulary is None:
+        raise StageError("tokenize.kind=gpt2 needs vocabulary sources with encoder.json and vocab.bpe")
+    return load_gpt2(vocabulary)
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE as GPT-2's: no text is unknown to it, and decoding gives the text back."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _wrapped(tokenizer, pad_token=PAD)
+
+
+def load_gpt2(folder: Path) -> PreTrainedTokenizerFast:
+    """GPT-2's tokenizer from the two files OpenAI published; its padding is its end token, masked as such."""
+    encoder, merges = (_one_file(folder, name) for name in ("encoder.json", "vocab.bpe"))
+    pairs = [tuple(line.split(" ")) for line in read_text(merges).split("\n")[1:] if line]
+    try:
+        vocab = json.loads(read_text(encoder))
+        if END not in vocab:
+            raise ValueError(f"there is no {END}")
+        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
+    except StageError:
+        raise
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise StageError(f"{encoder.name} and {merges.name} are not GPT-2's: {error}") from error
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _wrapped(tokenizer, pad_token=END)
+
+
+def _one_file(folder: Path, name: str) -> Path:
+    found = sorted(folder.rglob(name))
+    if len(found) != 1:
+        raise StageError(f"expected one {name} among the vocabulary sources, found {len(found)}")
+    return found[0]
+
+
+def characters(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One token for each character that occurs; others become the unknown token."""
+    seen = np.zeros(0x110000, dtype=bool)  # a code point; a set of characters would take ten times as long
+    for text in texts:
+        seen[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
+    alphabet = map(chr, np.flatnonzero(seen))
+    vocab = {token: index for index, token in enumerate([END, PAD, UNKNOWN, *alphabet])}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return _wrapped(tokenizer, pad_token=PAD, unk_token=UNKNOWN)
+
+
+def load_hugging_face(config: TokenizeConfig) -> PreTrainedTokenizerBase:
+    """A tokenizer by name or folder; code that comes with it is never run."""
+    if not Path(config.name).is_dir():
+        require_way_to_hub()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            config.name, revision=config.revision or "main", trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise StageError(
+            f"tokenizer {config.name!r} could not be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise StageError(f"tokenizer {config.name!r} has no end token, so a model could not learn to stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _wrapped(tokenizer: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+        **special,
+    )

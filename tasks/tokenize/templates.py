@@ -1,0 +1,265 @@
+"""Prompt templates: one object for training, generation and export, so that the prompts cannot differ.
+
+A template is a Jinja chat template, as Hugging Face's tokenizers carry one. Ours end every turn of the
+assistant with the tokenizer's end token, whatever that is.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
+from transformers import PreTrainedTokenizerBase
+
+from tasks.errors import StageError
+from tasks.machine.time_limit import TooLongError, within
+from tasks.tokenize.stage import text_ids
+
+Message = dict[str, str]
+
+# The format of Stanford Alpaca as the GPT-2 material trains on it: one preamble, with or without input. A
+# system message takes the preamble's place.
+ALPACA = """\
+{%- if messages[0].role == 'system' -%}
+  {{ messages[0].content }}
+{%- else -%}
+  {{ 'Below is an instruction that describes a task. ' }}
+  {{- 'Write a response that appropriately completes the request.' }}
+{%- endif -%}
+{%- for message in messages -%}
+  {%- if message.role == 'user' -%}
+    {{ '\\n\\n### Instruction:\\n' + message.content }}
+    {%- if message.input %}{{ '\\n\\n### Input:\\n' + message.input }}{% endif -%}
+  {%- elif message.role == 'assistant' -%}
+    {{ '\\n\\n### Response:\\n' + message.content + eos_token }}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '\\n\\n### Response:\\n' }}{% endif -%}
+"""
+
+# The turns of Phi-3 (Abdin et al. 2024); a third of Alpaca's tokens.
+PHI3 = """\
+{%- for message in messages -%}
+  {%- if message.role == 'assistant' -%}
+    {{ '<|assistant|>\\n' + message.content + eos_token + '\\n' }}
+  {%- else -%}
+    {{ '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' }}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif -%}
+"""
+
+# The turns of OpenAI's Chat Markup Language, which Qwen and many others were tuned with.
+CHATML = """\
+{%- for message in messages -%}
+  {{ '<|im_start|>' + message.role + '\\n' + message.content }}
+  {{- eos_token if message.role == 'assistant' else '<|im_end|>' }}{{ '\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif -%}
+"""
+
+# Nothing but the words: for prompts that are completions' beginnings already.
+PLAIN = """\
+{%- for message in messages -%}
+  {{ message.content }}{{ eos_token if message.role == 'assistant' }}
+{%- endfor -%}
+"""
+
+OURS = {"alpaca": ALPACA, "phi3": PHI3, "chatml": CHATML, "plain": PLAIN}
+NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]  # Unicode keeps them out of any text
+PROBE = "completion"
+LONGEST_RENDERING = 5.0  # seconds; a long conversation takes milliseconds
+ANOTHER = "Choose a template of ours, or another model"
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a row becomes the tokens of a prompt, and a completion its tokens, for one tokenizer.
+
+    The prompt is followed by the completion and what closes it, with nothing put between them. A row of
+    plain text (`plain`) has no template: its prompt is the text that it begins with.
+    """
+
+    name: str
+    chat_template: str
+    tokenizer: PreTrainedTokenizerBase
+
+    def messages(self, row: Mapping[str, Any]) -> list[Message]:
+        """The turns before the response; Alpaca alone has a section for the input."""
+        if self.name == "alpaca":
+            asked = {"content": row["instruction"], "input": row.get("input", "")}
+        else:
+            asked = {"content": "\n".join(filter(None, (row["instruction"], row.get("input"))))}
+        return [*row.get("messages", ()), {"role": "user", **asked}]
+
+    def prompt(self, row: Mapping[str, Any]) -> str:
+        """The text a response continues. Raises StageError for turns that a tokenizer's template refuses."""
+        if row.get("plain"):
+            return self.tokenizer.bos_token * self._begins + row["instruction"]
+        try:
+            return self._render(self.messages(row), add_generation_prompt=True)
+        except TemplateError as error:
+            raise StageError(
+                f"row {row.get('id')} does not fit the tokenizer's chat template: {error}. Choose another "
+                "template, or leave the row out"
+            ) from error
+
+    def prompt_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """The tokens a response continues: the same for training and for generation.
+
+        Special tokens of the template are special; what looks like one in a row's own words is text.
+        """
+        return self.prompts_ids([row])[0]
+
+    def prompts_ids(self, rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """`prompt_ids` of every row, those of which nothing is special to be told apart in one call."""
+        ids: dict[int, list[int]] = {}
+        ordinary: dict[int, str] = {}
+        for place, row in enumerate(rows):
+            words = [text for message in self.messages(row) for text in message.values()]
+            if row.get("plain"):
+                begin = [self.tokenizer.bos_token_id] * self._begins
+                ids[place] = begin + text_ids(self.tokenizer, [row["instruction"]])[0]
+            elif any(self._special.search(text) for text in words):
+                ids[place] = self._ids_with_special(row, words)
+            else:
+                ordinary[place] = self.prompt(row)
+        if ordinary:
+            texts = list(ordinary.values())
+            found = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            ids |= zip(ordinary, found, strict=True)
+        return [ids[place] for place in range(len(rows))]
+
+    def _ids_with_special(self, row: Mapping[str, Any], words: Sequence[str]) -> list[int]:
+        hidden = next(mark for mark in NONCHARACTERS if not any(mark in text for text in words))
+        text = self.prompt(_hiding(row, self._special, hidden))
+        ids: list[int] = []
+        for part in re.split(f"({self._special.pattern})", text):
+            own = self._special.fullmatch(part) is not None
+            ids += self._ids(part) if own else text_ids(self.tokenizer, [part.replace(hidden, "")])[0]
+        return ids
+
+    def completion_ids(self, text: str) -> list[int]:
+        """The tokens of a completion and of what closes it; the last is the end token."""
+        return text_ids(self.tokenizer, [text])[0] + self._closing
+
+    def response(self, ids: list[int]) -> str:
+        """The text of generated tokens, without special tokens and what closes a turn."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return text.removesuffix(self._closing_text).strip()
+
+    def export(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Have a tokenizer carry this template, so that whoever loads the model asks as it was trained."""
+        tokenizer.chat_template = self.chat_template
+        return tokenizer
+
+    def _render(self, messages: list[Message], *, add_generation_prompt: bool) -> str:
+        return rendered(
+            self.tokenizer,
+            messages,
+            chat_template=self.chat_template,
+            add_generation_prompt=add_generation_prompt,
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    @cached_property
+    def _begins(self) -> bool:
+        return begins_texts(self.tokenizer)
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = {*self.tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+        return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)")
+
+    @cached_property
+    def _closing(self) -> list[int]:
+        """What the template puts behind a completion, up to the end token."""
+        turns = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": PROBE}]
+        rest = self._render(turns, add_generation_prompt=False).rpartition(PROBE)[2]
+        end = self.tokenizer.eos_token
+        before, found, _ = rest.partition(end)
+        return self._ids((before if found else before.rstrip()) + end)
+
+    @cached_property
+    def _closing_text(self) -> str:
+        return self.tokenizer.decode(self._closing, skip_special_tokens=True).strip()
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
+    """A conversation by a tokenizer's chat template, which whoever made the model has written.
+
+    Transformers runs it in Jinja's sandbox, where it reaches no attribute that it should not. Raises
+    TemplateError when it refuses the conversation; StageError when it does what only a broken or a hostile
+    one does: it does not end, or it reaches for what it must not. A single operation of it that takes long,
+    such as a power of huge numbers, is waited for.
+    """
+    try:
+        with within(LONGEST_RENDERING):
+            return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    except SecurityError as error:
+        raise StageError(f"the tokenizer's chat template is not used: {error}. {ANOTHER}") from error
+    except TemplateError:
+        raise
+    except TooLongError as error:
+        raise StageError(
+            f"the tokenizer's chat template had not ended after {LONGEST_RENDERING:.0f} s. {ANOTHER}"
+        ) from error
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise StageError(f"the tokenizer's chat template fails ({told}). {ANOTHER}") from error
+
+
+def load_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
+    """The named template for a tokenizer; `tokenizer` names the one that this carries.
+
+    Raises StageError when it carries none, and for a tokenizer without an end token.
+    """
+    if tokenizer.eos_token is None:
+        raise StageError("the tokenizer has no end token, so a model could not learn to stop")
+    if name == "tokenizer":
+        if not isinstance(tokenizer.chat_template, str):
+            raise StageError(
+                "template is tokenizer, but the tokenizer carries no chat template of its own. Choose one of "
+                f"{', '.join(OURS)}"
+            )
+        return Template(name, tokenizer.chat_template, tokenizer)
+    begin = "{{- bos_token -}}\n" if begins_texts(tokenizer) else ""
+    return Template(name, begin + OURS[name], tokenizer)
+
+
+def require_room(row: int | str, prompt: Sequence[int], context: float) -> None:
+    """Raise StageError for a prompt that a model of this context, in tokens, cannot answer."""
+    if len(prompt) >= context:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has {len(prompt)} tokens and the model's context is "
+            f"{context}. Pretrain with a larger context, or leave the row out"
+        )
+    if not prompt:
+        raise StageError(
+            f"row {row} cannot be answered: its prompt has no tokens. Choose a template with words of its "
+            "own, or leave the row out"
+        )
+
+
+def begins_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer puts its beginning token before every text, as Llama's does, GPT-2's not."""
+    with_special, without = (tokenizer("a", add_special_tokens=add)["input_ids"] for add in (True, False))
+    begin = tokenizer.bos_token_id
+    return begin is not None and with_special[:1] == [begin] and without[:1] != [begin]
+
+
+def _hiding(row: Mapping[str, Any], special: re.Pattern[str], mark: str) -> dict[str, Any]:
+    """The row with a mark inside whatever looks like a special token, which then is none."""
+
+    def hide(text: str) -> str:
+        return special.sub(lambda found: found.group()[0] + mark + found.group()[1:], text)
+
+    hidden = {name: hide(row[name]) for name in ("instruction", "input") if name in row}
+    turns = [{name: hide(text) for name, text in turn.items()} for turn in row.get("messages", ())]
+    return {**row, **hidden, **({"messages": turns} if turns else {})}

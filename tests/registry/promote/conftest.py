@@ -1,0 +1,76 @@
+"""Promotions of small models, registered quickly unless a test asks for the real thing."""
+
+import json
+from itertools import count
+
+import pytest
+
+from tasks.config import PromoteConfig
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.stage import execute
+from tasks.registry.log_model import Logged
+from tasks.registry.promote import stage as room
+from tests.registry.promote.promoting import LINEAGE, PROMOTE, SCORER, made, mean_of
+
+NAMES = (f"test-promote-{number}" for number in count())  # the store is shared: each test has its own model
+
+
+@pytest.fixture
+def for_real():
+    """For tests of what is registered: the model is logged by MLflow, which takes a second."""
+
+
+@pytest.fixture(autouse=True)
+def _logged_quickly(request, tracking, monkeypatch):
+    """For all other tests: a version is registered of a folder with two small files."""
+
+    def log_model(run, *_):
+        folder = tracking.root / "logged" / run.run_id
+        folder.mkdir(parents=True)
+        (folder / "MLmodel").write_text("flavors: none")
+        (folder / "weights").write_text(run.run_id)
+        return Logged(folder.as_uri(), None)
+
+    if "for_real" not in request.fixturenames and "inputs" not in request.fixturenames:
+        monkeypatch.setattr(room, "log_model", log_model)
+
+
+@pytest.fixture
+def promoted(tracking):
+    """Promote a model with these scores into this test's registered model; gives the promotion."""
+    name, seeds = next(NAMES), count()
+
+    def promote(
+        scores=None,
+        mean=...,
+        scorer=SCORER,
+        rows=30,
+        judge=None,
+        failed=None,
+        origin=None,
+        inputs=None,
+        **config,
+    ):
+        inputs = inputs or {
+            "model": made(tracking, "model", [next(seeds), failed]),
+            "rows": made(tracking, "rows", rows),
+            "scores": made(
+                tracking, "scores", [scorer, mean_of(scores) if mean is ... else mean, scores, judge]
+            ),
+            **(origin or {}),
+        }
+        promote.name, promote.inputs = name, inputs
+        promote.told = []
+        reference = execute(
+            tracking,
+            PROMOTE,
+            PromoteConfig(name=name, **config),
+            inputs,
+            lineage=LINEAGE,
+            phase=promote.told.append,
+        )
+        promote.reference = reference
+        return json.loads((fetch(tracking, reference) / OUTPUT / "promotion.json").read_text())
+
+    promote.name = name
+    return promote

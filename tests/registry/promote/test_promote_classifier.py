@@ -1,0 +1,132 @@
+"""A registered classifier, loaded by anyone through MLflow, classifies as it was evaluated."""
+
+import json
+from itertools import count
+
+import mlflow
+import pandas as pd
+import pytest
+
+from tasks.config import ClassifyConfig, PromoteConfig, StageConfig
+from tasks.errors import StageError
+from tasks.machine.json_files import read_json, read_lines, write_lines
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.stage import Stage, execute
+from tasks.rows import load_split, write_rows
+from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, text_rows_in
+
+PROMOTE = Stage(
+    "promote", 1, "tasks.registry.promote:promote", holds="tasks.registry.versions:still_registered"
+)
+CLASSIFY = Stage("classify", 1, "tasks.finetune.classification:classify")
+CONFIG = ClassifyConfig(tune="full", epochs=4, batch_size=4, learning_rate=5e-3, max_length=24, device="cpu")
+NAMES = (f"test-classifier-{number}" for number in count())
+TRICKY = [  # one after another as long as the longest or longer, with a special token, and Python's literals
+    f"claim your prize {SPECIAL} now {SPECIAL}",
+    "mother garden " * 40,
+    "'12'",
+    "123",
+    "{'text': 'cash', 'text_pair': 'prize'}",
+    "Zeile\n学 🎁",
+]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Made(StageConfig):
+    """An input of the stages here."""
+
+    number: int = 0
+
+
+def make_rows(_config, run):
+    folder = text_rows_in(run.out / "all")
+    test = [*load_split(folder, "test"), *({"text": text, "label": "spam"} for text in TRICKY)]
+    write_rows(folder / "test.jsonl", [row | {"id": 100 + place} for place, row in enumerate(test)])
+    for path in folder.iterdir():
+        path.rename(run.out / path.name)
+    folder.rmdir()
+
+
+def make_base(_config, run):
+    gpt_in(run.out, message_tokenizer())
+
+
+def make_changed(_config, run, *, model):
+    """A classify output that says another test prediction than its model gives."""
+    for name in ("summary.json", "scores.json", "scores.jsonl"):
+        (run.out / name).write_bytes((model / name).read_bytes())
+    (run.out / "model").mkdir()
+    for path in (model / "model").iterdir():
+        (run.out / "model" / path.name).write_bytes(path.read_bytes())
+    first, *others = read_lines(model / "predictions.jsonl")
+    other = {"ham": "spam", "spam": "ham"}[first["predicted"]]
+    write_lines(run.out / "predictions.jsonl", [first | {"predicted": other}, *others])
+
+
+@pytest.fixture
+def inputs(tracking):
+    rows, base = (
+        execute(tracking, Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), Made(), {})
+        for name in ("rows", "base")
+    )
+    model = execute(tracking, CLASSIFY, CONFIG, {"base": base, "rows": rows})
+    return {"model": model, "rows": rows, "scores": model, "base": base}
+
+
+def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tracking, inputs):
+    """Pitfall 16 beyond the stage, and what looks like a special token, is overlong, or is Python."""
+    config = PromoteConfig(name=next(NAMES))
+    promotion = read_json(
+        fetch(tracking, execute(tracking, PROMOTE, config, inputs)) / OUTPUT / "promotion.json"
+    )
+    assert promotion["champion"]
+    expected = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")
+    assert {row["text"] for row in expected} >= {*TRICKY}
+    champion = mlflow.pyfunc.load_model(f"models:/{config.name}@champion")
+    texts = [row["text"] for row in expected]
+    for given in (pd.DataFrame({"text": texts}), [{"text": text} for text in texts]):
+        answers = champion.predict(given)
+        assert answers["label"].tolist() == [row["predicted"] for row in expected]
+        assert answers["score"].tolist() == pytest.approx([row["probability"] for row in expected], abs=1e-5)
+    for row in expected[-len(TRICKY) :]:
+        (answer,) = champion.predict({"text": row["text"]}).to_dict("records")
+        assert answer["label"] == row["predicted"]
+        assert answer["score"] == pytest.approx(row["probability"], abs=1e-5)
+
+
+def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs):
+    config = PromoteConfig(name=next(NAMES))
+    execute(tracking, PROMOTE, config, inputs)
+    info = mlflow.models.get_model_info(f"models:/{config.name}@champion")
+    assert info.signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
+    assert [(column.name, column.type.name) for column in info.signature.outputs] == [
+        ("label", "string"),
+        ("score", "double"),
+    ]
+    assert info.metadata == {"labels": ["ham", "spam"]}
+    example = mlflow.models.Model.load(f"models:/{config.name}@champion").load_input_example()
+    first = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")[0]
+    assert json.loads(example.to_json(orient="records")) == [{"text": first["text"]}]
+
+
+def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
+    config = PromoteConfig(name=next(NAMES))
+    execute(tracking, PROMOTE, config, inputs)
+    other = execute(
+        tracking, CLASSIFY, CONFIG.model_copy(update={"seed": 7}), {n: inputs[n] for n in ("base", "rows")}
+    )
+    second = execute(tracking, PROMOTE, config, inputs | {"model": other, "scores": other})
+    promotion = read_json(fetch(tracking, second) / OUTPUT / "promotion.json")
+    assert promotion["against"] == "version 1"
+    assert promotion["difference"] is not None
+
+
+def test_a_classifier_that_answers_otherwise_than_it_was_evaluated_is_not_registered(tracking, inputs):
+    changed = execute(
+        tracking, Stage("made-changed", 1, f"{__name__}:make_changed"), Made(), {"model": inputs["model"]}
+    )
+    config = PromoteConfig(name=next(NAMES))
+    with pytest.raises(StageError, match=r"does not give what was evaluated: row 100 is (ham|spam) with"):
+        execute(tracking, PROMOTE, config, inputs | {"model": changed, "scores": changed})
+    assert not tracking.client.search_model_versions(f"name='{config.name}'")
