@@ -26,7 +26,8 @@ from flows.profiles.profile import Profile, load_profile
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from tasks.errors import TouchstoneError, UsageError
-from tasks.record.outputs import ASIDE, Reference, read_aside
+from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.work import Reference
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from tasks.config import PANEL, ReportConfig
 from tasks.record.manifest import digest_of
-from tasks.record.outputs import Reference
 from tasks.record.stage import StageRun
+from tasks.record.work import Reference
 from tasks.report import report
 from tasks.report.markdown import as_markdown
 from tasks.report.terminal import show

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
-from flows.dispatch.lookup import STAGES
 from flows.dispatch.stage_flows import FLOWS
+from flows.stages import STAGES
 from tests.commands import CHECKOUT
 
 ADVICE = (

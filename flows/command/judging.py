@@ -90,9 +90,10 @@ def audit(
     """Ask a judge about answers of known worth: is it fit to be believed?"""
     from flows.server.readiness import stages_to_refresh
     from tasks.config import AuditConfig, DownloadConfig
+    from tasks.config.judging import EXPECTED_JUDGE
 
     if judge.startswith("metric:"):
-        raise UsageError(f"{judge} is a metric, not a judge; an audit is of ollama:, openai: or hf:MODEL")
+        raise UsageError(f"{judge} is a metric, not a judge; an audit is of {EXPECTED_JUDGE}")
     found = _judge_config([judge], pull, False, set_)
     config = AuditConfig.model_validate(found.audit_of(judge).model_dump() | {"sample": sample})
     source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)

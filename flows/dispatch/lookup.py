@@ -1,99 +1,49 @@
-"""Every stage, declared once; what its key is made of here; and finding what was made at that key.
+"""What the key of a stage is made of here, and finding what was made at that key.
 
 Prefect, which takes seconds to import, is not needed for it.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from tasks.config import (
-    AskConfig,
-    BaseConfig,
-    DownloadConfig,
-    PreflightConfig,
-    PretrainConfig,
-    Reuse,
-    StageConfig,
-    TokenizeConfig,
-)
-from tasks.download.stage import fingerprints
-from tasks.judge.ask.identities import digests_of
-from tasks.record.compute import required, resolved
-from tasks.record.manifest import sha256_of_tree
-from tasks.record.outputs import Reference
-from tasks.record.stage import Stage, find, stage_key
-from tasks.record.tracking import Tracking, open_tracking
-from tasks.registry.resolve import registered_fingerprints
+from flows.stages import STAGES
+from tasks.config import AskConfig, Reuse, StageConfig
+from tasks.record.compute import resolved
+from tasks.record.stage import find
+from tasks.record.tracking import Tracking
+from tasks.record.work import Reference, Stage, Work
 
 Inputs = dict[str, Reference]
 
-# A version is raised when its stage comes to mean something else: every older record is then a miss.
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage("download", 5, "tasks.download.stage:download"),
-        Stage("rows", 6, "tasks.rows:rows"),
-        Stage("tokenize", 4, "tasks.tokenize.stage:tokenize"),
-        Stage("base", 2, "tasks.registry.import_model:base"),
-        Stage("preflight", 3, "tasks.preflight.stage:preflight"),
-        Stage("pretrain", 3, "tasks.pretrain.stage:pretrain"),
-        Stage("finetune", 5, "tasks.finetune.sft:finetune"),
-        Stage("dpo", 3, "tasks.finetune.dpo:dpo"),
-        Stage("classify", 4, "tasks.finetune.classification:classify"),
-        Stage("generate", 2, "tasks.generate:generate"),
-        Stage("responses", 3, "tasks.rows.imported_responses:responses"),
-        Stage("audit", 4, "tasks.judge.audit.stage:audit"),
-        Stage("judge", 6, "tasks.judge.score.stage:judge"),
-        Stage("compare", 4, "tasks.judge.compare.stage:compare"),
-        Stage(
-            "promote", 6, "tasks.registry.promote:promote", holds="tasks.registry.versions:still_registered"
-        ),
-        Stage("report", 7, "tasks.report:report"),
-    )
-}
+
+class Content:
+    """Digests of what settings point to, each found once: a judge is not asked who it is by every stage."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], dict[str, str]] = {}
+
+    def of(self, stage: Stage, config: StageConfig) -> dict[str, str]:
+        if stage.fingerprints is None:
+            return {}
+        asked = (stage.fingerprints, config.model_dump_json())
+        if asked not in self._found:
+            self._found[asked] = stage.content(config)
+        return self._found[asked]
 
 
-def stage_fingerprints(config: StageConfig) -> dict[str, str]:
-    """What decides a result beside the config: digests of what it only points to, and what computes here."""
-    return _content(config) | resolved(config)
-
-
-def _content(config: StageConfig) -> dict[str, str]:
-    """Digests of what a config only points to (files, judges), so that the key follows their content."""
-    if isinstance(config, AskConfig) and config.judges and getattr(config, "mode", "pairwise") == "pairwise":
-        return digests_of(config)
-    if isinstance(config, DownloadConfig):
-        return fingerprints(config)
-    if isinstance(config, TokenizeConfig) and config.name and Path(config.name).is_dir():
-        return {"tokenizer": sha256_of_tree(Path(config.name))}
-    if isinstance(config, PreflightConfig):
-        return _content(config.pretrain)
-    if isinstance(config, BaseConfig) and config.is_registered:
-        return registered_fingerprints(open_tracking(), config.model)
-    if isinstance(config, BaseConfig) and config.folder:
-        return {"model": sha256_of_tree(config.folder)}
-    if isinstance(config, PretrainConfig) and config.model and Path(config.model).is_dir():
-        return {"model": sha256_of_tree(Path(config.model))}
-    return {}
+def work_of(stage: str, config: StageConfig, inputs: Inputs, content: Content | None = None) -> Work:
+    """What a stage is to do: its key holds the content that its settings point to, and what computes here."""
+    declared = STAGES[stage]
+    found = (content or Content()).of(declared, config)
+    return Work(declared, config, inputs, found | resolved(config))
 
 
 def asks_anew(config: StageConfig) -> bool:
     """Whether a stage is done again whatever it made before, since its judges are to be asked anew."""
     return isinstance(config, AskConfig) and config.anew and bool(config.judges)
-
-
-def find_output(
-    tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
-) -> Reference | None:
-    """A finished run of a stage with the same key whose files are all there, unaltered."""
-    digests = {name: reference.digest for name, reference in inputs.items()}
-    beside = stage_fingerprints(config)
-    key = stage_key(STAGES[stage], config, digests | beside)
-    return find(tracking, STAGES[stage], key, required(config, beside, reuse))
 
 
 class Outcome(BaseModel):
@@ -159,6 +109,7 @@ class Found:
         self.tracking = tracking
         self.outcomes: list[Outcome] = []
         self._reuse = reuse
+        self._content = Content()
 
     def run(
         self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
@@ -166,7 +117,8 @@ class Found:
         """Raises NotFoundError for a stage that has to be done."""
         started = time.monotonic()
         anew = asks_anew(config)
-        found = None if anew else find_output(self.tracking, stage, config, inputs, self._reuse)
+        work = work_of(stage, config, inputs, self._content)
+        found = None if anew else find(self.tracking, work, self._reuse)
         if found is None:
             raise NotFoundError(label or stage)
         seconds = time.monotonic() - started

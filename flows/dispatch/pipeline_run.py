@@ -11,9 +11,9 @@ from prefect import task
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
-from flows.dispatch.lookup import Inputs, Outcome, asks_anew, find_output
+from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
 from flows.dispatch.runs import PIPELINE
-from flows.dispatch.stage_flows import FLOWS
+from flows.dispatch.stage_flows import run_here
 from flows.process.console import console
 from flows.process.intervals import intervals
 from flows.process.secrets import load_secrets
@@ -23,10 +23,11 @@ from tasks.config import Reuse, StageConfig
 from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
 from tasks.machine.home import without_password
 from tasks.machine.locks import holding
-from tasks.record.outputs import Reference, fault
+from tasks.record.outputs import fault
 from tasks.record.run_lifecycle import end_the_dead, ending, held, lock_path
-from tasks.record.stage import MADE_BY, flat, reference_to
+from tasks.record.stage import MADE_BY, find, flat, reference_to
 from tasks.record.tracking import Tracking, log_params, open_tracking, set_tags
+from tasks.record.work import Reference, Work
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,8 @@ log = logging.getLogger(__name__)
     cache_policy=None,
     persist_result=False,
 )
-def look_up(
-    tracking: Tracking, stage: str, config: StageConfig, inputs: Inputs, reuse: Reuse
-) -> Reference | None:
-    return find_output(tracking, stage, config, inputs, reuse)
+def look_up(tracking: Tracking, work: Work, reuse: Reuse) -> Reference | None:
+    return find(tracking, work, reuse)
 
 
 class Chain:
@@ -60,6 +59,7 @@ class Chain:
         self.pools = pools
         self.reuse = reuse
         self.outcomes: list[Outcome] = []
+        self._content = Content()
 
     def run(
         self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
@@ -74,10 +74,11 @@ class Chain:
         console.begin(label)
         console.phase(label, "looking for what it made before")
         search = look_up.with_options(task_run_name=f"look up {label}")
-        reference = None if refresh else search(self.tracking, stage, config, inputs, self.reuse)
+        work = work_of(stage, config, inputs, self._content)
+        reference = None if refresh else search(self.tracking, work, self.reuse)
         if reference is None:
             with self._shown(label, started):
-                deployment = deployment_of(stage, config) if self.pools else None
+                deployment = deployment_of(work.stage, config) if self.pools else None
                 if self.pools and deployment:
                     run_on_pool(
                         deployment,
@@ -92,7 +93,7 @@ class Chain:
                     )
                     reference = self._named(label, deployment)
                 else:
-                    reference = self._run_here(stage, config, inputs, label, refresh)
+                    reference = self._run_here(work, label, refresh)
         else:
             console.end(label, "cached", time.monotonic() - started, "dim")
             log.info("%s: found in MLflow run %s", label, reference.run_id)
@@ -124,11 +125,9 @@ class Chain:
             console.end(label, outcome, seconds, style)
             log.info("%s: %s after %.1f s", label, outcome, seconds)
 
-    def _run_here(
-        self, stage: str, config: StageConfig, inputs: Inputs, label: str, refresh: bool
-    ) -> Reference:
+    def _run_here(self, work: Work, label: str, refresh: bool) -> Reference:
         with without_heartbeat():
-            state = FLOWS[stage](config, inputs, label, self.run_id, refresh, self.reuse, return_state=True)
+            state = run_here(work, label, self.run_id, refresh, self.reuse)
         if state.is_completed():
             return Reference.model_validate(state.result())
         raise error_in(state)

@@ -11,9 +11,10 @@ from mlflow.exceptions import MlflowException
 from tasks.errors import UsageError
 from tasks.machine.home import without_password
 from tasks.machine.json_files import read_json
-from tasks.record.outputs import ASIDE, OUTPUT, Reference, fetch, read_aside
+from tasks.record.outputs import ASIDE, OUTPUT, fetch, read_aside
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
+from tasks.record.work import Reference
 from tasks.registry.champions import now
 
 PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -22,39 +22,21 @@ from pydantic import Field
 
 from flows.dispatch.crash_hooks import AT_A_DEATH
 from flows.dispatch.lineage import lineage, link_to_mlflow
-from flows.dispatch.lookup import STAGES, Inputs, asks_anew, stage_fingerprints
+from flows.dispatch.lookup import Inputs, asks_anew, work_of
 from flows.process.console import console
 from flows.process.intervals import intervals
 from flows.process.progress import TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.process.secrets import load_secrets
 from flows.process.states import failed
-from tasks.config import (
-    AuditConfig,
-    BaseConfig,
-    ClassifyConfig,
-    CompareConfig,
-    DownloadConfig,
-    DpoConfig,
-    FinetuneConfig,
-    GenerateConfig,
-    JudgeConfig,
-    PreflightConfig,
-    PretrainConfig,
-    PromoteConfig,
-    ReportConfig,
-    ResponsesConfig,
-    Reuse,
-    RowsConfig,
-    StageConfig,
-    TokenizeConfig,
-)
+from flows.stages import STAGES
+from tasks.config import Reuse
 from tasks.errors import StageError, TouchstoneError, UnreachableError
 from tasks.machine.home import without_password
 from tasks.machine.scarcity import wanting
 from tasks.machine.secrets import redacted
-from tasks.record.outputs import Reference
-from tasks.record.stage import MADE_BY, Stage, execute
+from tasks.record.stage import MADE_BY, execute
 from tasks.record.tracking import Tracking, open_tracking, set_tags
+from tasks.record.work import Reference, Stage, Work
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +59,7 @@ def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
     persist_result=False,
 )
 def run_recorded(
-    stage: Stage,
-    config: StageConfig,
-    inputs: Inputs,
+    work: Work,
     label: str,
     parent: str | None,
     refresh: bool,
@@ -92,10 +72,7 @@ def run_recorded(
             _require_run(tracking, parent)
         reference = execute(
             tracking,
-            stage,
-            config,
-            inputs,
-            fingerprints=stage_fingerprints(config),
+            work,
             parent=parent,
             label=label,
             lineage=lineage(),
@@ -216,36 +193,18 @@ class ProgressArtifact:
             update_progress_artifact(self._artifact, percent, description=description)
 
 
-def _perform(
-    stage: str,
-    config: StageConfig,
-    inputs: Inputs,
-    label: str,
-    parent: str | None,
-    refresh: bool,
-    reuse: Reuse,
-) -> State | dict[str, Any]:
-    try:
-        load_secrets()
-        again = refresh or asks_anew(config)
-        reference = run_recorded(STAGES[stage], config, inputs, label or stage, parent, again, reuse)
-    except TouchstoneError as error:
-        return failed(error)
-    return reference.model_dump()
-
-
-def _stage_flow(stage: str, config_type: type[StageConfig], description: str) -> Flow[..., Any]:
+def _stage_flow(stage: Stage) -> Flow[..., Any]:
     """The flow of one stage; its parameters make the form in Prefect's UI."""
 
     def run_stage(
-        config: Annotated[config_type, Field(title="Settings", description=f"what {stage} is to do")],
+        config: Annotated[stage.config, Field(title="Settings", description=f"what {stage.name} is to do")],
         inputs: Annotated[
             Inputs,
             Field(title="Inputs", description="references to the outputs of earlier stages, by input name"),
         ],
         label: Annotated[
             str, Field(title="Label", description="what this run of the stage is called")
-        ] = stage,
+        ] = stage.name,
         parent: Annotated[
             str | None,
             Field(title="Pipeline", description="MLflow run of the pipeline that this is a part of"),
@@ -258,54 +217,41 @@ def _stage_flow(stage: str, config_type: type[StageConfig], description: str) ->
             Field(title="Reuse", description="which earlier results count: of any environment, of this one"),
         ] = "auto",
     ) -> Any:
-        return _perform(stage, config, inputs, label, parent, refresh, reuse)
+        try:
+            load_secrets()
+            work = _known.get() or work_of(stage.name, config, inputs)
+            again = refresh or asks_anew(config)
+            return run_recorded(work, label or stage.name, parent, again, reuse).model_dump()
+        except TouchstoneError as error:
+            return failed(error)
 
     return flow(
-        name=stage,
-        description=description,
+        name=stage.name,
+        description=stage.description,
         flow_run_name="{label}",
         persist_result=False,
         **AT_A_DEATH,
     )(run_stage)
 
 
-download = _stage_flow("download", DownloadConfig, "Verified files from mirrors, addresses, folders and hubs")
-rows = _stage_flow("rows", RowsConfig, "Rows to fine-tune on, read and split without leaks")
-tokenize = _stage_flow("tokenize", TokenizeConfig, "A tokenizer, and the corpus as tokens")
-base = _stage_flow("base", BaseConfig, "A pretrained model with its tokenizer, taken over")
-preflight = _stage_flow("preflight", PreflightConfig, "The proofs before training, without the training")
-pretrain = _stage_flow("pretrain", PretrainConfig, "A GPT trained from random weights on the tokens")
-finetune = _stage_flow("finetune", FinetuneConfig, "The base model trained on the completions of the rows")
-dpo = _stage_flow("dpo", DpoConfig, "The fine-tuned model trained to prefer the chosen to the rejected")
-classify = _stage_flow("classify", ClassifyConfig, "The base model with a head that gives a text its label")
-generate = _stage_flow("generate", GenerateConfig, "A model's responses to the test rows")
-responses = _stage_flow(
-    "responses", ResponsesConfig, "Responses that another tool wrote, as this one writes them"
-)
-audit = _stage_flow("audit", AuditConfig, "A judge asked about answers of known worth: is it to be believed?")
-judge = _stage_flow("judge", JudgeConfig, "Scores for responses: metrics, and a judge if asked for")
-compare = _stage_flow("compare", CompareConfig, "Two models' responses to the same rows, row by row")
-promote = _stage_flow("promote", PromoteConfig, "The model in the registry, champion if its scores earn that")
-report = _stage_flow("report", ReportConfig, "The report card")
+FLOWS = {name: _stage_flow(stage) for name, stage in STAGES.items()}
 
-FLOWS = {
-    stage.name: stage
-    for stage in (
-        download,
-        rows,
-        tokenize,
-        base,
-        preflight,
-        pretrain,
-        finetune,
-        dpo,
-        classify,
-        generate,
-        responses,
-        audit,
-        judge,
-        compare,
-        promote,
-        report,
-    )
-}
+_known: ContextVar[Work | None] = ContextVar("known", default=None)
+
+
+def run_here(work: Work, label: str, parent: str, refresh: bool, reuse: Reuse) -> State:
+    """Run a stage as a flow in this process; the key that its work has is not computed again."""
+    token = _known.set(work)
+    try:
+        run = FLOWS[work.stage.name]
+        return run(work.config, dict(work.inputs), label, parent, refresh, reuse, return_state=True)
+    finally:
+        _known.reset(token)
+
+
+def __getattr__(name: str) -> Flow[..., Any]:
+    """The flow of a stage by its name, as the entrypoints of deployments call it."""
+    try:
+        return FLOWS[name]
+    except KeyError:
+        raise AttributeError(f"there is no stage {name}") from None

@@ -8,7 +8,7 @@ from flows.dispatch.runs import read_output
 from tasks.config import JudgeConfig
 from tasks.judge.audit.wording import failures
 from tasks.judge.protocol.responses import DECIDED
-from tasks.record.outputs import Reference
+from tasks.record.work import Reference
 
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 

@@ -10,8 +10,9 @@ from flows.judging.inputs import Side
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.judge.compare.pairs import paired
 from tasks.judge.protocol.responses import RESPONSES, read_rows
-from tasks.record.outputs import OUTPUT, Reference, fetch
+from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import open_tracking
+from tasks.record.work import Reference
 
 
 def compared(

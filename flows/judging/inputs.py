@@ -6,9 +6,10 @@ from pathlib import Path
 from flows.dispatch.runs import pipeline_run_of, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
-from tasks.record.outputs import Reference, read_aside
+from tasks.record.outputs import read_aside
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
+from tasks.record.work import Reference
 
 GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
 

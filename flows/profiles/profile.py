@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from flows.profiles.yaml_settings import read_override, read_yaml
+from flows.stages import STAGES
 from tasks.config import (
     BaseConfig,
     ClassifyConfig,
@@ -46,7 +47,6 @@ PRETRAINING = (
 )  # what a base model that is taken over needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
-SOMETIMES = ("rows", "tokenize", "pretrain", "finetune", "dpo", "classify", "generate", "judge", "promote")
 
 
 class Profile(StageConfig):
@@ -169,17 +169,7 @@ class Profile(StageConfig):
 
     def stages(self) -> list[str]:
         """The stages that run, in their order."""
-        stages = [] if self.base and not self.has_rows else ["download"]
-        stages += ["rows"] if self.has_rows else []
-        before = ["base"] if self.base else ["tokenize"]
-        before += ["preflight"] if self.has_rows else []
-        audit = ["audit"] if self.instructions and self.judge.judges else []
-        stages += [*before, *audit, *([] if self.base else ["pretrain"])]
-        if self.instructions:
-            stages += ["finetune", *(["dpo"] if self.dpo else []), "generate", "judge", "promote"]
-        if self.labelled:
-            stages += ["classify", "promote"]
-        return [*stages, "report"]
+        return [name for name, stage in STAGES.items() if stage.runs_in(self)]
 
     def proofs(self, *, rows_only: bool = False) -> PreflightConfig:
         """What a preflight proves; of rows alone, with no more of pretraining than they depend on."""
@@ -206,7 +196,7 @@ class Profile(StageConfig):
 
     def _idle(self) -> set[str]:
         """The stages' settings that nothing is done with."""
-        return set(SOMETIMES) - set(self.stages())
+        return (STAGES.keys() & type(self).model_fields.keys()) - set(self.stages())
 
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

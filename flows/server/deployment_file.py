@@ -21,11 +21,11 @@ from pydantic import (
 
 from flows.profiles.profile import load_profile
 from flows.profiles.yaml_settings import read_yaml
-from flows.server.pools import GPU, TAG
+from flows.server.pools import TAG
+from flows.stages import with_stage_deployments
 from tasks.errors import UsageError
 from tasks.machine.home import DEPLOYMENTS, home
 
-GPU_POOL = "gpu-pool"
 SWEEP = "flows.server.sweep.sweeping"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -45,12 +45,6 @@ class PoolSpec(Strict):
     concurrency_limit: Annotated[int | None, Field(ge=1)] = None
 
 
-class Definitions(Strict):
-    """What is not Prefect's own."""
-
-    pools: tuple[PoolSpec, ...]
-
-
 class WorkPoolSpec(Strict):
     """Where a deployment's runs go."""
 
@@ -62,6 +56,20 @@ class WorkPoolSpec(Strict):
     def _environment_is_text(cls, value: dict[str, Any]) -> dict[str, Any]:
         TypeAdapter(dict[str, str]).validate_python(value.get("env", {}), strict=True)
         return value
+
+
+class StagePools(Strict):
+    """Where the stages' own deployments go."""
+
+    cpu: WorkPoolSpec
+    gpu: WorkPoolSpec
+
+
+class Definitions(Strict):
+    """What is not Prefect's own."""
+
+    pools: tuple[PoolSpec, ...]
+    stage_pools: StagePools
 
 
 class ScheduleSpec(Strict):
@@ -149,10 +157,6 @@ class DeploymentFile(Strict):
                     f"{spec.name}: there is no pool {spec.work_pool.name} among definitions.pools, there are "
                     f"{', '.join(pools)}"
                 )
-            if spec.name.endswith(f"-{GPU}") and spec.work_pool.name != GPU_POOL:
-                raise ValueError(
-                    f"{spec.name}: what wants a GPU goes to {GPU_POOL}, found {spec.work_pool.name}"
-                )
             if spec.entrypoint == SWEEP and TAG in spec.tags:
                 raise ValueError(f"{spec.name}: tagged {TAG}, it would be started by its own crash")
         return self
@@ -201,7 +205,7 @@ def load_deployments(path: Path | None = None) -> DeploymentFile:
     path = path or home() / DEPLOYMENTS
     if not path.is_file():
         raise UsageError(f"there is no {path}; TOUCHSTONE_HOME must be a folder that holds deployments/")
-    raw = read_yaml(path)
+    raw = with_stage_deployments(read_yaml(path))
     try:
         return DeploymentFile.model_validate(raw)
     except ValidationError as error:

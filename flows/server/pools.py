@@ -24,18 +24,17 @@ from pydantic import Field
 
 from flows.process.intervals import intervals
 from flows.process.states import error_in
-from tasks.config import AskConfig, Reuse, StageConfig
+from flows.stages import GPU
+from tasks.config import Reuse, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError
-from tasks.record.outputs import Reference
+from tasks.record.work import Reference, Stage
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-GPU = "gpu"
 LOG_PAGE = 200  # lines that Prefect gives at once
 TAG = "touchstone"  # of the flow runs that a server's automations look after
-ON_GPU = ("pretrain", "finetune", "dpo", "classify", "generate")
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone
 QUIET = 10.0  # seconds until it is told that a run has not begun
 
@@ -52,13 +51,12 @@ class Pools(StageConfig):
     ] = 2
 
 
-def deployment_of(stage: str, config: StageConfig) -> str | None:
+def deployment_of(stage: Stage, config: StageConfig) -> str | None:
     """The deployment that a stage is sent to, or None for one that runs where the pipeline does.
 
     Training and generation want a GPU, and so does a judge that is a model of this process.
     """
-    local_judge = isinstance(config, AskConfig) and any(name.startswith("hf:") for name in config.judges)
-    return f"{stage}/{stage}-{GPU}" if stage in ON_GPU or local_judge else None
+    return f"{stage.name}/{stage.name}-{GPU}" if stage.wants_gpu(config) else None
 
 
 def run_on_pool(

@@ -23,6 +23,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from flows.profiles.yaml_settings import read_yaml
 from flows.server.servers import ENGINE, job_variables
+from flows.stages import with_stage_deployments
 from tasks.errors import UsageError
 from tasks.machine.home import DEPLOYMENTS, home
 
@@ -88,7 +89,7 @@ def declared() -> Declared:
     """The deployments of this home, read at every run: a person may have changed them."""
     return {
         (spec["name"], spec["entrypoint"]): job_variables(spec["work_pool"].get("job_variables", {}))
-        for spec in read_yaml(home() / DEPLOYMENTS)["deployments"]
+        for spec in with_stage_deployments(read_yaml(home() / DEPLOYMENTS))["deployments"]
     }
 
 

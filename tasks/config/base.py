@@ -1,5 +1,6 @@
 """What every stage's configuration is made of."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,12 @@ Positive = Annotated[int, Field(gt=0, lt=2**53)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+def one_of(names: Sequence[str]) -> str:
+    """What may be written, in words: `a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 class StageConfig(BaseModel):
     """Base of every stage's configuration: frozen, and a wrong key is an error."""
 
@@ -51,6 +58,11 @@ class StageConfig(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError(f"Input should not be a boolean, found {value}")
         return value
+
+    @property
+    def in_process(self) -> bool:
+        """Whether a model of this process does the work, where the settings leave that open."""
+        return False
 
     def key_fields(self) -> dict[str, Any]:
         """The fields that decide the result, as JSON values, nested configurations included."""

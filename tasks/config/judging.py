@@ -5,11 +5,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig
+from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig, one_of
+from tasks.config.judge_kinds import KINDS, kind_of
 
 PANEL = "panel"  # the scorer's name under which several judges' mean stands
-SCORER = re.compile(r"metric:(chrf|bleu|rouge-l|exact)|(ollama|openai|hf):\S+")
-EXPECTED = "ollama:MODEL, openai:MODEL, hf:MODEL, metric:chrf, metric:bleu, metric:rouge-l or metric:exact"
+METRICS = ("chrf", "bleu", "rouge-l", "exact")
+SCORER = re.compile(rf"metric:({'|'.join(METRICS)})|({'|'.join(KINDS)}):\S+")
+JUDGES = [f"{kind}:MODEL" for kind in KINDS]
+EXPECTED_JUDGE = one_of(JUDGES)
+EXPECTED = one_of([*JUDGES, *(f"metric:{name}" for name in METRICS)])
 
 
 class AskConfig(StageConfig):
@@ -102,6 +106,15 @@ class AskConfig(StageConfig):
         return tuple(scorer for scorer in self.scorers if not scorer.startswith("metric:"))
 
     @property
+    def asks(self) -> bool:
+        """Whether a language model is asked."""
+        return bool(self.judges)
+
+    @property
+    def in_process(self) -> bool:
+        return any(kind_of(scorer).in_process for scorer in self.judges)
+
+    @property
     def headline(self) -> str:
         """The scorer by which models are compared and promoted."""
         return self.scorer if isinstance(self.scorer, str) else PANEL
@@ -132,8 +145,11 @@ class AskConfig(StageConfig):
             raise ValueError(
                 "a list of scorers is of two different judges or more; the metrics always stand beside them"
             )
-        if self.prompt == "plain" and any(scorer.startswith("hf:") for scorer in self.scorers):
-            raise ValueError("prompt: plain is not for hf: judges, whose score is read from single tokens")
+        by_labels = [scorer for scorer in self.judges if kind_of(scorer).reads == "labels"]
+        if self.prompt == "plain" and by_labels:
+            raise ValueError(
+                f"prompt: plain is not for {by_labels[0]}, whose score is read from single tokens"
+            )
         return self
 
 
@@ -197,7 +213,7 @@ class AuditConfig(AskConfig):
     @model_validator(mode="after")
     def _audits_one_judge(self) -> Self:
         if len(self.judges) != 1:
-            raise ValueError("an audit is of one judge: ollama:MODEL, openai:MODEL or hf:MODEL")
+            raise ValueError(f"an audit is of one judge: {EXPECTED_JUDGE}")
         return self
 
 
@@ -259,10 +275,14 @@ class CompareConfig(AskConfig):
     tie: Annotated[float, Field(ge=0, description="points of difference up to which a row is a tie")] = 0.0
     shown: Annotated[Positive, Field(description="rows that moved most, side by side")] = 10
 
+    @property
+    def asks(self) -> bool:
+        return self.mode == "pairwise" and super().asks
+
     @model_validator(mode="after")
     def _one_judge_is_shown_both(self) -> Self:
         if self.mode == "pairwise" and len(self.judges) != 1:
-            raise ValueError("mode: pairwise needs one judge: ollama:MODEL, openai:MODEL or hf:MODEL")
+            raise ValueError(f"mode: pairwise needs one judge: {EXPECTED_JUDGE}")
         return self
 
 

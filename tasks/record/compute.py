@@ -41,7 +41,7 @@ def computing(config: StageConfig) -> Any:
     if isinstance(config, PreflightConfig):
         return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig):  # a server of its own answers for other judges
-        return config if any(judge.startswith("hf:") for judge in config.judges) else None
+        return config if config.in_process else None
     return config if isinstance(config, PretrainConfig | TuningConfig | GenerateConfig) else None
 
 

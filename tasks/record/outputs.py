@@ -7,28 +7,16 @@ from pathlib import Path
 
 import mlflow.artifacts
 from mlflow.entities import Run
-from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import StageError
 from tasks.machine.locks import holding
 from tasks.machine.scarcity import require_no_want
 from tasks.record import manifest
 from tasks.record.tracking import Tracking, local_folder, set_tags
+from tasks.record.work import Reference
 
 OUTPUT, ASIDE = "output", "aside"
 DAMAGED = "touchstone.damaged"  # tag of a run whose files on the server are not what it recorded
-
-
-class Reference(BaseModel):
-    """What crosses a stage boundary: a few strings, never a tensor, a table or a path of one machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    run_id: str
-    key: str
-    digest: str
-    uri: str
 
 
 def fault(tracking: Tracking, reference: Reference) -> str | None:

@@ -30,12 +30,12 @@ from typing import Any, Protocol
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
-from tasks.config import Reuse, StageConfig
+from tasks.config import Reuse
 from tasks.errors import StageError
 from tasks.machine.locks import Timeout, holding
 from tasks.machine.secrets import redacted
-from tasks.record import compute, manifest
-from tasks.record.outputs import ASIDE, DAMAGED, OUTPUT, Reference, fault, fetch, publish
+from tasks.record import compute
+from tasks.record.outputs import ASIDE, DAMAGED, OUTPUT, fault, fetch, publish
 from tasks.record.run_lifecycle import (
     KILLED,
     LOCK,
@@ -48,28 +48,13 @@ from tasks.record.run_lifecycle import (
     running,
 )
 from tasks.record.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
+from tasks.record.work import Reference, Stage, Work
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "touchstone.environment"
 MADE_BY = "touchstone.stage."  # before a stage's label, on a pipeline's run: the run that its output is in
 TWICE = ("UNIQUE constraint failed", "duplicate key value")  # of a row that is there
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A kind of work. `version` is raised when its meaning changes, which makes every old record a miss."""
-
-    name: str
-    version: int
-    entry: str
-    """`module:function`, imported only when there is work to do: finding a hit must not import torch.
-
-    Called as `function(config, run, **inputs)`, each input the folder of an upstream output.
-    """
-    holds: str | None = None
-    """`module:function` for a stage with an effect beyond its files: `function(tracking, output)` says
-    whether that effect is still there. When it is not, the record is a miss."""
 
 
 class Progress(Protocol):
@@ -94,17 +79,6 @@ class Show(Protocol):
 
 def no_show(key: str, markdown: str, description: str) -> None:
     """For callers that show none."""
-
-
-def stage_key(stage: Stage, config: StageConfig, inputs: Mapping[str, str]) -> str:
-    """SHA-256 of what decides the stage's result; `inputs` are digests of upstream outputs by name."""
-    value = {
-        "stage": stage.name,
-        "version": stage.version,
-        "config": config.key_fields(),
-        "inputs": dict(inputs),
-    }
-    return manifest.digest_of(manifest.canonical_json(value))
 
 
 @dataclass
@@ -211,21 +185,22 @@ def _log_dataset(
 # Finding what was done before
 
 
-def find(tracking: Tracking, stage: Stage, key: str, environment: str | None = None) -> Reference | None:
-    """The newest finished run with this key whose files are all there, unaltered; None is a miss.
+def find(tracking: Tracking, work: Work, reuse: Reuse = "any") -> Reference | None:
+    """The newest finished run of this work whose files are all there, unaltered; None is a miss.
 
-    With an `environment` (tasks/record/compute.py) only a run that was made in it.
+    `reuse` says in which environment (tasks/record/compute.py) it must have been made.
     """
+    environment = compute.required(work.config, work.fingerprints, reuse)
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`touchstone.key` = '{key}' AND attributes.status = 'FINISHED'",
+        f"tags.`touchstone.key` = '{work.key}' AND attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
     )
     for run in runs:
         if environment not in (None, run.data.tags.get(ENVIRONMENT)):
             continue
         reference = reference_to(run)
-        if reference and fault(tracking, reference) is None and _holds(tracking, stage, reference):
+        if reference and fault(tracking, reference) is None and _holds(tracking, work.stage, reference):
             return reference
     return None
 
@@ -258,11 +233,8 @@ def reference_to(run: Run) -> Reference | None:
 
 def execute(
     tracking: Tracking,
-    stage: Stage,
-    config: StageConfig,
-    inputs: Mapping[str, Reference],
+    work: Work,
     *,
-    fingerprints: Mapping[str, str] | None = None,
     parent: str | None = None,
     label: str | None = None,
     lineage: Mapping[str, str] | None = None,
@@ -276,46 +248,43 @@ def execute(
 ) -> Reference:
     """Run a stage inside its own MLflow run and return the reference to its output.
 
-    `fingerprints` are digests of inputs that are no stage's output (a local file, say). Two processes at
-    the same key work one after the other: the second finds what the first made. `refresh` discards what
-    is left of an earlier attempt and runs in any case; `reuse` says in which environment what is found must
-    have been made.
+    Two processes at the same key work one after the other: the second finds what the first made. `refresh`
+    discards what is left of an earlier attempt and runs in any case; `reuse` says in which environment what
+    is found must have been made.
 
     Raises what the stage raises; the MLflow run then says FAILED, or KILLED for an interruption.
     """
-    digests = {name: reference.digest for name, reference in inputs.items()} | dict(fingerprints or {})
-    key = stage_key(stage, config, digests)
+    stage, config, key = work.stage, work.config, work.key
     label = label or stage.name
     with _only_one(lock_path(tracking, key), label, phase):
-        required = compute.required(config, fingerprints or {}, reuse)
-        if not refresh and (found := find(tracking, stage, key, required)):
+        if not refresh and (found := find(tracking, work, reuse)):
             return found
-        work = tracking.work / key
+        folder = tracking.work / key
         if refresh:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         for name in (OUTPUT, ASIDE):  # of an attempt that died; its checkpoint is kept
-            shutil.rmtree(work / name, ignore_errors=True)
+            shutil.rmtree(folder / name, ignore_errors=True)
         _bury_the_dead(tracking, key)
         tags = {
             "mlflow.runName": label,
             "touchstone.stage": stage.name,
             "touchstone.key": key,
             "touchstone.version": str(stage.version),
-            ENVIRONMENT: compute.environment(config, fingerprints or {}),
+            ENVIRONMENT: compute.environment(config, work.fingerprints),
             **({"mlflow.parentRunId": parent} if parent else {}),
             **held(tracking, key),
             **(lineage or {}),
         }
         mlflow_run = tracking.client.create_run(tracking.experiment_id, tags=tags)
         run = StageRun(
-            out=work / OUTPUT,
-            aside=work / ASIDE,
-            checkpoint=work / "checkpoint",
+            out=folder / OUTPUT,
+            aside=folder / ASIDE,
+            checkpoint=folder / "checkpoint",
             shared=tracking.work / "shared",
             tracking=tracking,
             run_id=mlflow_run.info.run_id,
-            references=inputs,
-            fingerprints=fingerprints or {},
+            references=work.inputs,
+            fingerprints=work.fingerprints,
             lineage=lineage or {},
             progress=progress,
             phase=phase,
@@ -327,22 +296,22 @@ def execute(
                 opened(run.run_id)
             log_params(tracking.client, run.run_id, flat(config.model_dump(mode="json")))
             folders = {}
-            for name, reference in inputs.items():
+            for name, reference in work.inputs.items():
                 run.log_dataset(reference.stage, reference.digest, reference.uri, name)
                 run.phase(f"checking the files of {reference.stage}")
                 folders[name] = fetch(tracking, reference) / OUTPUT
             started = time.monotonic()
             run.phase("loading its libraries")
-            work_of = resolve_name(stage.entry)
+            entry = resolve_name(stage.entry)
             compute.verify(run.fingerprints, config)
-            work_of(config, run, **folders)
+            entry(config, run, **folders)
             _write_json(run.aside / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
-            digest = publish(tracking, mlflow_run, work)
+            digest = publish(tracking, mlflow_run, folder)
             run.log_metrics({"seconds": time.monotonic() - started})
             run.flush()
             set_tags(tracking.client, run.run_id, {"touchstone.digest": digest})
-        shutil.rmtree(work)
+        shutil.rmtree(folder)
     return Reference(
         stage=stage.name,
         run_id=run.run_id,

@@ -3,9 +3,9 @@
 from mlflow.entities import Run
 
 from tasks.errors import StageError
-from tasks.record.outputs import Reference
 from tasks.record.stage import reference_to
 from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
 from tasks.registry.versions import champion_of
 
 DATASET = "touchstone.dataset."  # begins the tags that name a run's inputs: .<input>.<stage>

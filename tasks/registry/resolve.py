@@ -11,8 +11,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tasks.config import REGISTERED, BaseConfig
 from tasks.errors import StageError, UsageError
-from tasks.record.outputs import Reference, fault
-from tasks.record.tracking import Tracking
+from tasks.record.manifest import sha256_of_tree
+from tasks.record.outputs import fault
+from tasks.record.tracking import Tracking, open_tracking
+from tasks.record.work import Reference
 from tasks.registry.versions import (
     MODEL,
     PREFLIGHT,
@@ -95,6 +97,13 @@ def registered_fingerprints(tracking: Tracking, uri: str) -> dict[str, str]:
     found = resolve(tracking, uri)
     digests = {"registered": found.label, "model": found.model.digest}
     return digests | ({"under": found.under.digest} if found.under else {})
+
+
+def fingerprints(config: BaseConfig) -> dict[str, str]:
+    """Digests of the existing model that a configuration points to, for the key of its stage."""
+    if config.is_registered:
+        return registered_fingerprints(open_tracking(), config.model)
+    return {"model": sha256_of_tree(config.folder)} if config.folder else {}
 
 
 def as_fingerprinted(tracking: Tracking, uri: str, fingerprints: Mapping[str, str]) -> Registered:

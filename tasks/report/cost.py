@@ -9,9 +9,10 @@ from typing import Any
 
 from tasks.config import ReportConfig
 from tasks.machine.json_files import read_lines
-from tasks.record.outputs import Reference, read_aside
+from tasks.record.outputs import read_aside
 from tasks.record.stage import ENVIRONMENT, StageRun
 from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
 from tasks.report.card import HISTORY, Inputs, is_pretrained
 from tasks.report.samples import spread
 

@@ -46,13 +46,14 @@ def bare(seeds: Iterable[int]) -> None:
 
 
 def recorded(seeds: Iterable[int]) -> None:
-    from flows.dispatch.lookup import STAGES
+    from flows.stages import STAGES
     from tasks.record.stage import execute
     from tasks.record.tracking import open_tracking
+    from tasks.record.work import Work
 
     tracking = open_tracking()
     for seed in seeds:
-        execute(tracking, STAGES["download"], row_of(seed), {})
+        execute(tracking, Work(STAGES["download"], row_of(seed)))
 
 
 def piped(seeds: Iterable[int]) -> None:
@@ -102,8 +103,8 @@ def fill(past: int) -> None:
     """As many finished runs in MLflow and in Prefect as so many stages leave."""
     import httpx
 
-    from tasks.record.stage import Stage
     from tasks.record.tracking import open_tracking
+    from tasks.record.work import Stage
 
     tracking, stage = open_tracking(), Stage("download", 1, "")
     login = tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":"))

@@ -23,11 +23,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from flows.dispatch.lookup import stage_fingerprints
 from tasks.data.token_files import IGNORED, load_tokens
 from tasks.errors import StageError
 from tasks.models.architectures import HuggingFaceCausal, build_model
 from tasks.models.gpt import GPT, WEIGHTS, GPTConfig
+from tasks.record.content import of_model
 from tests.pretrain.training import (
     Stopped,
     changed,
@@ -163,7 +163,7 @@ def test_from_its_config_alone_a_model_starts_at_random(bloom, documents, tmp_pa
 def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(documents, tmp_path):
     tiny_llama_config(vocab_size=6000).save_pretrained(tmp_path)
     config = changed(model=str(tmp_path), **NO_DROPOUT)
-    fingerprints = stage_fingerprints(config)
+    fingerprints = of_model(config)
     build_model(config, load_tokens(documents), fingerprints)
     (tmp_path / "generation_config.json").write_text("{}")
     with pytest.raises(StageError, match=r"pretrain\.model: .* was altered since its SHA-256 was taken"):

@@ -7,7 +7,8 @@ import yaml
 
 from flows.dispatch.stage_flows import FLOWS
 from flows.server.deployment_file import load_deployments
-from flows.server.pools import ON_GPU, deployment_of
+from flows.server.pools import deployment_of
+from flows.stages import STAGES
 from tasks.config import AuditConfig, CompareConfig, GenerateConfig, JudgeConfig, PretrainConfig, RowsConfig
 from tasks.errors import UsageError
 from tests.commands import CHECKOUT
@@ -15,7 +16,10 @@ from tests.commands import CHECKOUT
 OURS = CHECKOUT / "deployments" / "prefect.yaml"
 SOUND = {
     "name": "touchstone",
-    "definitions": {"pools": [{"name": "cpu-pool", "type": "process", "description": "all"}]},
+    "definitions": {
+        "pools": [{"name": "cpu-pool", "type": "process", "description": "all"}],
+        "stage_pools": {"cpu": {"name": "cpu-pool"}, "gpu": {"name": "cpu-pool"}},
+    },
     "deployments": [
         {
             "name": "nightly",
@@ -96,9 +100,13 @@ BROKEN = {
         altered(*FIRST, "schedules", 0, "parameters", value={"overrides": ["pretrain.stepz=1"]}),
         "there is no setting pretrain.stepz; did you mean pretrain.steps?",
     ),
-    "a gpu deployment elsewhere": (
-        altered(*FIRST, "name", value="pretrain-gpu"),
-        "pretrain-gpu: what wants a GPU goes to gpu-pool, found cpu-pool",
+    "no pool of the GPU": (
+        altered("definitions", "stage_pools", "gpu", value=None),
+        "definitions.stage_pools.gpu: Field required",
+    ),
+    "a pool of the GPU that there is not": (
+        altered("definitions", "stage_pools", "gpu", "name", value="gpus"),
+        "audit-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
     ),
     "a sweep that starts itself": (
         altered(
@@ -137,7 +145,9 @@ BROKEN = {
 
 
 def test_the_sound_file_is_read(load):
-    assert [spec.name for spec in load(SOUND).deployments] == ["nightly"]
+    first, *stages = load(SOUND).deployments
+    assert first.name == "nightly"
+    assert {spec.name for spec in stages} >= {"rows-cpu", "pretrain-gpu", "judge-cpu", "judge-gpu"}
 
 
 @pytest.mark.parametrize("broken", BROKEN)
@@ -170,7 +180,9 @@ def test_our_file_has_the_pipeline_every_stage_and_the_three_schedules():
 def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
     file = load_deployments(OURS)
     pools = {f"{spec.flow.name}/{spec.name}": spec.work_pool.name for spec in file.deployments}
-    assert {stage for stage in ON_GPU if pools[f"{stage}/{stage}-gpu"] == "gpu-pool"} == set(ON_GPU)
+    for stage in ("pretrain", "finetune", "dpo", "classify", "generate"):
+        assert pools[f"{stage}/{stage}-gpu"] == "gpu-pool"
+        assert f"{stage}/{stage}-cpu" not in pools
     limits = {pool.name: pool.concurrency_limit for pool in file.definitions.pools}
     assert limits == {"cpu-pool": None, "gpu-pool": 1}
 
@@ -189,6 +201,6 @@ def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
     ],
 )
 def test_a_stage_that_wants_a_gpu_has_a_deployment_that_our_file_holds(stage, config, expected):
-    assert deployment_of(stage, config) == expected
+    assert deployment_of(STAGES[stage], config) == expected
     if expected:
         assert expected in {f"{spec.flow.name}/{spec.name}" for spec in load_deployments(OURS).deployments}

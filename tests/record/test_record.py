@@ -24,17 +24,17 @@ from tasks.config import (
 )
 from tasks.errors import RefusedError, StageError
 from tasks.record import manifest
-from tasks.record.compute import environment
-from tasks.record.outputs import Reference, fault, fetch
-from tasks.record.stage import Stage, StageRun, execute, find, flat, stage_key
+from tasks.record.outputs import fault, fetch
+from tasks.record.stage import StageRun, execute, find, flat
 from tasks.record.tracking import local_folder, open_tracking
+from tasks.record.work import Reference, Stage, Work, stage_key
 from tasks.registry.versions import PROMOTION
 from tasks.show.curves import draw_losses
 
 EVENTS = {}
 
 
-class Work(StageConfig):
+class Settings(StageConfig):
     """What the stages of this file are told; `text` makes the key of each test its own."""
 
     text: str
@@ -85,7 +85,7 @@ WRITE = Stage("write", 1, f"{__name__}:write")
 
 @pytest.fixture
 def config(request, tmp_path):
-    return Work(text=re.sub(r"\W", "_", request.node.name), journal=tmp_path / "journal")
+    return Settings(text=re.sub(r"\W", "_", request.node.name), journal=tmp_path / "journal")
 
 
 def runs_of(config):
@@ -230,15 +230,15 @@ def test_where_a_file_is_fetched_from_is_no_part_of_the_key_of_a_download():
 
 
 def test_the_second_time_nothing_is_done(tracking, config):
-    first = execute(tracking, WRITE, config, {})
-    second = execute(tracking, WRITE, config.model_copy(update={"device": "cpu"}), {})
+    first = execute(tracking, Work(WRITE, config))
+    second = execute(tracking, Work(WRITE, config.model_copy(update={"device": "cpu"})))
     assert second == first
-    assert find(tracking, WRITE, first.key) == first
+    assert find(tracking, Work(WRITE, config)) == first
     assert len(runs_of(config)) == len(mlflow_runs(tracking, first.key)) == 1
 
 
 def test_the_artifacts_are_the_output_what_stands_beside_it_and_the_manifest(tracking, config):
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     folder = artifacts_of(reference)
     assert list(manifest.files_under(folder)) == [
         "aside.json",
@@ -258,11 +258,11 @@ def test_the_artifacts_are_the_output_what_stands_beside_it_and_the_manifest(tra
 
 
 def test_the_run_says_what_was_done(tracking, config):
-    upstream = execute(tracking, WRITE, config, {})
+    upstream = execute(tracking, Work(WRITE, config))
     lineage = {"touchstone.git_commit": "abc"}
     inputs = {"corpus": upstream}
     reference = execute(
-        tracking, WRITE, config, inputs, parent="0" * 32, label="write again", lineage=lineage
+        tracking, Work(WRITE, config, inputs), parent="0" * 32, label="write again", lineage=lineage
     )
     run = tracking.client.get_run(reference.run_id)
     assert run.info.status == "FINISHED"
@@ -296,8 +296,8 @@ def test_the_run_says_what_was_done(tracking, config):
 
 
 def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, config):
-    first = execute(tracking, WRITE, config, {})
-    second = execute(tracking, WRITE, config, {}, refresh=True)
+    first = execute(tracking, Work(WRITE, config))
+    second = execute(tracking, Work(WRITE, config), refresh=True)
     assert first.digest == second.digest
     asides = [(artifacts_of(found) / "aside" / "speed.txt").read_text() for found in (first, second)]
     assert asides[0] != asides[1]
@@ -305,9 +305,9 @@ def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, c
 
 def test_the_same_work_in_another_store_has_the_same_key_and_digest(tracking, config, fresh_store, tmp_path):
     other = fresh_store(tmp_path / "other" / "mlruns")
-    upstream = [execute(store, WRITE, config, {}) for store in (tracking, other)]
+    upstream = [execute(store, Work(WRITE, config)) for store in (tracking, other)]
     one, two = (
-        execute(store, WRITE, config, {"corpus": found})
+        execute(store, Work(WRITE, config, {"corpus": found}))
         for store, found in zip((tracking, other), upstream, strict=True)
     )
     assert (one.key, one.digest) == (two.key, two.digest)
@@ -316,25 +316,23 @@ def test_the_same_work_in_another_store_has_the_same_key_and_digest(tracking, co
 
 
 def test_another_input_is_other_work(tracking, config):
-    upstream = execute(tracking, WRITE, config, {})
-    changed = execute(tracking, WRITE, config.model_copy(update={"times": 2}), {})
-    one, two = (execute(tracking, WRITE, config, {"corpus": found}) for found in (upstream, changed))
+    upstream = execute(tracking, Work(WRITE, config))
+    changed = execute(tracking, Work(WRITE, config.model_copy(update={"times": 2})))
+    one, two = (execute(tracking, Work(WRITE, config, {"corpus": found})) for found in (upstream, changed))
     assert one.key != two.key
     assert one.digest != two.digest
 
 
 def test_an_input_only_pointed_to_is_followed_by_its_fingerprint(tracking, config):
-    keys = {
-        execute(tracking, WRITE, config, {}, fingerprints=found).key for found in ({}, {"f": "1"}, {"f": "2"})
-    }
+    keys = {execute(tracking, Work(WRITE, config, {}, found)).key for found in ({}, {"f": "1"}, {"f": "2"})}
     assert len(keys) == 3
 
 
 def test_checking_and_keeping_files_is_told(tracking, config):
     """They are hashed, and of a large model that takes minutes."""
-    upstream = execute(tracking, WRITE, config, {})
+    upstream = execute(tracking, Work(WRITE, config))
     told = []
-    execute(tracking, WRITE, config, {"source": upstream}, phase=told.append)
+    execute(tracking, Work(WRITE, config, {"source": upstream}), phase=told.append)
     assert told == [
         "checking the files of write",
         "loading its libraries",
@@ -343,48 +341,48 @@ def test_checking_and_keeping_files_is_told(tracking, config):
 
 
 def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, config):
-    first = execute(tracking, WRITE, config, {})
+    execute(tracking, Work(WRITE, config))
     with pytest.raises(StageError):
-        execute(tracking, WRITE, config.model_copy(update={"act": "explain"}), {}, refresh=True)
-    second = execute(tracking, WRITE, config, {}, refresh=True)
+        execute(tracking, Work(WRITE, config.model_copy(update={"act": "explain"})), refresh=True)
+    second = execute(tracking, Work(WRITE, config), refresh=True)
     assert (artifacts_of(second) / "output" / "attempts").read_text() == "+"
     assert len(runs_of(config)) == 3
-    assert find(tracking, WRITE, first.key) == second
+    assert find(tracking, Work(WRITE, config)) == second
 
 
 def test_pitfall_31_what_another_environment_computed_is_no_hit_unless_any_will_do(
     tracking, config, monkeypatch
 ):
-    computed = {"fingerprints": {"device": "cpu"}}
+    computed = Work(WRITE, config, {}, {"device": "cpu"})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    first = execute(tracking, WRITE, config, {}, **computed)
-    assert execute(tracking, WRITE, config, {}, **computed) == first
+    first = execute(tracking, computed)
+    assert execute(tracking, computed) == first
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert execute(tracking, WRITE, config, {}, **computed, reuse="any") == first
-    second = execute(tracking, WRITE, config, {}, **computed)
+    assert execute(tracking, computed, reuse="any") == first
+    second = execute(tracking, computed)
     assert (second.key, second.digest) == (first.key, first.digest)
     assert second.run_id != first.run_id
-    assert find(tracking, WRITE, first.key, environment(config, {"device": "cpu"})) == second
+    assert find(tracking, computed, "auto") == second
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert find(tracking, WRITE, first.key, environment(config, {"device": "cpu"})) == first
+    assert find(tracking, computed, "auto") == first
 
 
 def test_what_is_not_computed_on_a_device_is_a_hit_in_every_environment(tracking, config, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    first = execute(tracking, WRITE, config, {})
+    first = execute(tracking, Work(WRITE, config))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert execute(tracking, WRITE, config, {}) == first
-    assert execute(tracking, WRITE, config, {}, reuse="same-environment") != first
+    assert execute(tracking, Work(WRITE, config)) == first
+    assert execute(tracking, Work(WRITE, config), reuse="same-environment") != first
 
 
 def test_a_stage_without_output_is_a_hit_too(tracking, config):
     stage = Stage("silent", 1, f"{__name__}:silent")
-    first = execute(tracking, stage, config, {})
-    assert execute(tracking, stage, config, {}) == first
+    first = execute(tracking, Work(stage, config))
+    assert execute(tracking, Work(stage, config)) == first
 
 
 def test_a_reference_crosses_as_json(tracking, config):
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     text = reference.model_dump_json()
     assert Reference.model_validate_json(text) == reference
     assert Reference.model_validate(json.loads(text)) == reference
@@ -435,47 +433,47 @@ def test_a_reference_crosses_as_json(tracking, config):
     ],
 )
 def test_pitfall_25_what_is_not_as_it_was_is_a_miss_and_never_a_crash(tracking, config, damage):
-    first = execute(tracking, WRITE, config, {})
+    first = execute(tracking, Work(WRITE, config))
     damage(artifacts_of(first))
     assert fault(tracking, first) is not None
-    assert find(tracking, WRITE, first.key) is None
-    second = execute(tracking, WRITE, config, {})
+    assert find(tracking, Work(WRITE, config)) is None
+    second = execute(tracking, Work(WRITE, config))
     assert second.run_id != first.run_id
     assert second.digest == first.digest
-    assert find(tracking, WRITE, first.key) == second
+    assert find(tracking, Work(WRITE, config)) == second
     assert len(runs_of(config)) == 2
 
 
 def test_an_older_record_is_found_when_the_newest_is_damaged(tracking, config):
-    first = execute(tracking, WRITE, config, {})
-    second = execute(tracking, WRITE, config, {}, refresh=True)
+    first = execute(tracking, Work(WRITE, config))
+    second = execute(tracking, Work(WRITE, config), refresh=True)
     shutil.rmtree(artifacts_of(second))
-    assert execute(tracking, WRITE, config, {}) == first
+    assert execute(tracking, Work(WRITE, config)) == first
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "SCHEDULED", "FAILED", "KILLED"])
 def test_only_a_finished_run_is_a_hit(tracking, config, status):
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     tracking.client.update_run(reference.run_id, status=status)
     assert fault(tracking, reference) is None
-    assert find(tracking, WRITE, reference.key) is None
+    assert find(tracking, Work(WRITE, config)) is None
 
 
 def test_a_run_deleted_in_mlflow_is_a_miss(tracking, config):
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     tracking.client.delete_run(reference.run_id)
-    assert find(tracking, WRITE, reference.key) is None
+    assert find(tracking, Work(WRITE, config)) is None
 
 
 def test_a_finished_run_without_a_digest_is_a_miss(tracking, config):
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     tracking.client.delete_tag(reference.run_id, "touchstone.digest")
-    assert find(tracking, WRITE, reference.key) is None
+    assert find(tracking, Work(WRITE, config)) is None
 
 
 def test_a_higher_version_makes_every_old_record_a_miss(tracking, config):
-    first = execute(tracking, WRITE, config, {})
-    second = execute(tracking, Stage("write", 2, WRITE.entry), config, {})
+    first = execute(tracking, Work(WRITE, config))
+    second = execute(tracking, Work(Stage("write", 2, WRITE.entry), config))
     assert first.key != second.key
     assert len(runs_of(config)) == 2
 
@@ -484,11 +482,11 @@ def test_an_effect_beyond_the_files_that_is_gone_makes_a_miss(tracking, config):
     stage = Stage("write", 1, WRITE.entry, holds=f"{__name__}:wanted")
     effect = tracking.root / f"effect-{config.text}"
     effect.touch()
-    first = execute(tracking, stage, config, {})
-    assert execute(tracking, stage, config, {}) == first
+    first = execute(tracking, Work(stage, config))
+    assert execute(tracking, Work(stage, config)) == first
     effect.unlink()
-    assert find(tracking, stage, first.key) is None
-    assert execute(tracking, stage, config, {}) != first
+    assert find(tracking, Work(stage, config)) is None
+    assert execute(tracking, Work(stage, config)) != first
 
 
 def promote(config, run):
@@ -499,23 +497,23 @@ def promote(config, run):
 def test_a_model_version_deleted_from_the_registry_is_registered_again(tracking, config):
     stage = Stage("promote", 1, f"{__name__}:promote", holds="tasks.registry.versions:still_registered")
     tracking.client.create_registered_model(config.text)
-    first = execute(tracking, stage, config, {})
-    assert execute(tracking, stage, config, {}) == first
+    first = execute(tracking, Work(stage, config))
+    assert execute(tracking, Work(stage, config)) == first
     tracking.client.delete_model_version(config.text, "1")
-    second = execute(tracking, stage, config, {})
+    second = execute(tracking, Work(stage, config))
     assert second.run_id != first.run_id
     assert tracking.client.get_model_version(config.text, "2").version in ("2", 2)
     tracking.client.delete_registered_model(config.text)
-    assert find(tracking, stage, second.key) is None
+    assert find(tracking, Work(stage, config)) is None
 
 
 def test_a_damaged_input_is_named_and_the_stage_does_not_run(tracking, config):
-    upstream = execute(tracking, WRITE, config, {})
+    upstream = execute(tracking, Work(WRITE, config))
     (artifacts_of(upstream) / "output" / "attempts").write_text("-")
     with pytest.raises(
         StageError, match=r"the output of write cannot be used: .*attempts was altered.* Run again"
     ):
-        execute(tracking, WRITE, config, {"corpus": upstream})
+        execute(tracking, Work(WRITE, config, {"corpus": upstream}))
     assert len(runs_of(config)) == 1
 
 
@@ -535,7 +533,7 @@ def test_a_failure_ends_the_run_with_its_reason_and_leaves_nothing_half_written(
     tracking, config, act, error, status, said
 ):
     with pytest.raises(error):
-        execute(tracking, WRITE, config.model_copy(update={"act": act}), {})
+        execute(tracking, Work(WRITE, config.model_copy(update={"act": act})))
     key = key_of(config)
     (run,) = mlflow_runs(tracking, key)
     assert run.info.status == status
@@ -547,16 +545,16 @@ def test_a_failure_ends_the_run_with_its_reason_and_leaves_nothing_half_written(
     assert left == (["traceback.txt"] if act == "raise" else [])
     if left:
         assert "ValueError: something is\nwrong" in (folder / "traceback.txt").read_text()
-    assert find(tracking, WRITE, key) is None
+    assert find(tracking, Work(WRITE, config)) is None
 
 
 def test_the_checkpoint_survives_a_failure_and_is_gone_after_success(tracking, config):
     work = tracking.work / key_of(config)
     for attempts in ("+", "++"):
         with pytest.raises(StageError):
-            execute(tracking, WRITE, config.model_copy(update={"act": "explain"}), {})
+            execute(tracking, Work(WRITE, config.model_copy(update={"act": "explain"})))
         assert (work / "checkpoint" / "attempts").read_text() == attempts
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     assert (artifacts_of(reference) / "output" / "attempts").read_text() == "+++"
     assert not work.exists()
 
@@ -569,15 +567,15 @@ def test_an_error_without_words_is_named_by_its_kind_and_a_long_one_cut(tracking
 
         monkeypatch.setattr(sys.modules[__name__], "write", fail)
         with pytest.raises(type(error)):
-            execute(tracking, WRITE, config, {})
+            execute(tracking, Work(WRITE, config))
         assert mlflow_runs(tracking, key_of(config))[-1].data.tags["touchstone.error"] == said
 
 
 def test_a_lock_is_given_back_by_a_failure(tracking, config):
     with pytest.raises(ValueError, match="something"):
-        execute(tracking, WRITE, config.model_copy(update={"act": "raise"}), {})
+        execute(tracking, Work(WRITE, config.model_copy(update={"act": "raise"})))
     waited = []
-    execute(tracking, WRITE, config, {}, progress=lambda *said: waited.append(said))
+    execute(tracking, Work(WRITE, config), progress=lambda *said: waited.append(said))
     assert waited == []
 
 
@@ -598,7 +596,7 @@ def _execute_and_die(root, config, where):
             path.write_bytes(data)
 
         manifest.write_atomically = die
-    execute(opened(root), WRITE, config, {})
+    execute(opened(root), Work(WRITE, config))
 
 
 @pytest.mark.parametrize("where", ["in the stage", "before the manifest"])
@@ -615,16 +613,16 @@ def test_a_killed_process_leaves_no_hit_and_the_next_attempt_continues(tracking,
     folder = local_folder(dead.info.artifact_uri)
     assert not (folder / "manifest.json").exists()
     assert (folder / "output" / "deep" / "text.txt").exists() == (where == "before the manifest")
-    assert find(tracking, WRITE, key) is None
+    assert find(tracking, Work(WRITE, config)) is None
 
-    reference = execute(tracking, WRITE, config, {})
+    reference = execute(tracking, Work(WRITE, config))
     dead = tracking.client.get_run(dead.info.run_id)
     assert dead.info.status == "KILLED"
     assert dead.info.end_time is not None
     assert dead.data.tags["touchstone.error"] == "the process was killed"
     assert reference.run_id != dead.info.run_id
     assert (artifacts_of(reference) / "output" / "attempts").read_text() == "++"  # from the checkpoint
-    assert find(tracking, WRITE, key) == reference
+    assert find(tracking, Work(WRITE, config)) == reference
     assert not (tracking.work / key).exists()
 
 
@@ -637,13 +635,13 @@ def test_a_record_that_died_before_it_was_finished_is_no_hit(tracking, config, m
 
     monkeypatch.setattr(tracking.client, "set_terminated", die)
     with pytest.raises(SystemExit):
-        execute(tracking, WRITE, config, {})
+        execute(tracking, Work(WRITE, config))
     monkeypatch.setattr(tracking.client, "set_terminated", real)
     (run,) = mlflow_runs(tracking, key_of(config))
     assert (local_folder(run.info.artifact_uri) / "manifest.json").exists()
     assert "touchstone.digest" in run.data.tags
-    assert find(tracking, WRITE, key_of(config)) is None
-    execute(tracking, WRITE, config, {})
+    assert find(tracking, Work(WRITE, config)) is None
+    execute(tracking, Work(WRITE, config))
     assert len(runs_of(config)) == 2
 
 
@@ -658,7 +656,7 @@ def _execute_beside(root, config, waiting, answers):
             answers.put(("waiting", what))
             waiting.set()  # and only then does the other's stage end
 
-    reference = execute(opened(root), WRITE, config, {}, label="twins", phase=phase)
+    reference = execute(opened(root), Work(WRITE, config), label="twins", phase=phase)
     answers.put(("reference", reference.model_dump()))
 
 
@@ -688,12 +686,12 @@ def test_other_keys_do_not_wait(tracking, config):
     """One stage waits for an event that the other sets when it is done."""
     EVENTS["waiting"] = threading.Event()
     slow = config.model_copy(update={"act": "wait", "times": 2})
-    thread = threading.Thread(target=execute, args=(tracking, WRITE, slow, {}))
+    thread = threading.Thread(target=execute, args=(tracking, Work(WRITE, slow)))
     thread.start()
-    execute(tracking, WRITE, config, {})
+    execute(tracking, Work(WRITE, config))
     EVENTS["waiting"].set()
     thread.join(60)
-    assert find(tracking, WRITE, key_of(slow)) is not None
+    assert find(tracking, Work(WRITE, slow)) is not None
 
 
 # What a stage logs
@@ -828,7 +826,7 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
     downloads = mlflow.artifacts.download_artifacts.calls
 
     # uploaded, and a hit without anything being fetched
-    first = execute(tracking, WRITE, config, {})
+    first = execute(tracking, Work(WRITE, config))
     assert local_folder(first.uri) is None
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
         "manifest.json",
@@ -839,13 +837,13 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
         "text.txt",
     }
     assert not (tracking.work / first.key).exists()
-    assert execute(tracking, WRITE, config, {}) == first
+    assert execute(tracking, Work(WRITE, config)) == first
     assert len(runs_of(config)) == 1
     assert not (tracking.work / "downloads" / first.digest).exists()
 
     # fetched once, by digest, when something needs it
     downloads.clear()
-    second = execute(tracking, WRITE, config, {"corpus": first})
+    second = execute(tracking, Work(WRITE, config, {"corpus": first}))
     assert sorted(name.rpartition("/")[2] for name in downloads) == ["manifest.json", "output"]
     here = tracking.work / "downloads" / first.digest
     assert (here / "output" / "deep" / "text.txt").read_text() == config.text
@@ -867,9 +865,9 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
     ]
     for damage in damages:
         damage()
-        assert find(tracking, WRITE, second.key) is None
+        assert find(tracking, Work(WRITE, config, {"corpus": first})) is None
         shutil.rmtree(next(folder.rglob(second.run_id)))
-        remade = execute(tracking, WRITE, config, {"corpus": first})
+        remade = execute(tracking, Work(WRITE, config, {"corpus": first}))
         assert remade.digest == second.digest
         second = remade
 
@@ -878,8 +876,8 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
     with pytest.raises(StageError, match=r"the output of write arrived damaged: .*corpus.txt was altered"):
         fetch(tracking, second)
     assert not (tracking.work / "downloads" / second.digest).exists()
-    assert find(tracking, WRITE, second.key) is None
-    third = execute(tracking, WRITE, config, {"corpus": first})
+    assert find(tracking, Work(WRITE, config, {"corpus": first})) is None
+    third = execute(tracking, Work(WRITE, config, {"corpus": first}))
     assert third.run_id != second.run_id
     assert (fetch(tracking, third) / "output" / "corpus.txt").read_text() == config.text
 
@@ -890,10 +888,10 @@ def test_with_a_server_a_record_whose_effect_cannot_be_looked_up_is_a_miss(mlflo
     tracking = open_tracking(tmp_path / "mlruns", uri)
     stage = Stage("write", 1, WRITE.entry, holds=f"{__name__}:wanted")
     (tracking.root / f"effect-{config.text}").touch()
-    first = execute(tracking, stage, config, {})
+    first = execute(tracking, Work(stage, config))
     _on_server(folder, "text.txt").write_text("?" * len(config.text))
-    assert find(tracking, stage, first.key) is None
-    assert execute(tracking, stage, config, {}).run_id != first.run_id
+    assert find(tracking, Work(stage, config)) is None
+    assert execute(tracking, Work(stage, config)).run_id != first.run_id
 
 
 def _counting(real):

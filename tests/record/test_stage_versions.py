@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.dispatch.lookup import STAGES
+from flows.stages import STAGES
 from tests import stage_code
 from tests.stage_code import ADVICE, Name, changed, kept, reached
 

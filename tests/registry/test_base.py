@@ -9,7 +9,6 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from flows.dispatch.lookup import stage_fingerprints
 from flows.profiles.profile import Profile
 from tasks.config import BaseConfig, DownloadConfig, PretrainConfig, TokenizeConfig
 from tasks.download.commits import pinned
@@ -18,6 +17,7 @@ from tasks.models.gpt import GPT, GPTConfig
 from tasks.models.loading import load_model
 from tasks.record.manifest import sha256_of_tree
 from tasks.registry.import_model import ENDPOINT, base
+from tasks.registry.resolve import fingerprints
 from tasks.tokenize.stage import train_bpe
 from tests.http_server import FaultyServer, Reply
 
@@ -66,7 +66,7 @@ def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(
 ):
     mirror = {"model": "owner/story", "mirror": str(tmp_path / "models")}
     config = BaseConfig(**mirror if mirrored else {"model": str(folder)})
-    found = stage_fingerprints(config)
+    found = fingerprints(config)
     assert found == {"model": sha256_of_tree(folder)}, "whose content stands in the key"
     run = stage_run(fingerprints=found)
     (folder / "vocab.txt").write_text("altered")

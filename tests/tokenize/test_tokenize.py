@@ -26,7 +26,7 @@ from tasks.download.stage import fingerprints
 from tasks.errors import StageError
 from tasks.preflight.splits import documents_apart
 from tasks.record.manifest import sha256_of_tree
-from tasks.record.stage import Stage, stage_key
+from tasks.record.work import Stage, stage_key
 from tasks.rows import write_rows
 from tasks.tokenize.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Part
 from tasks.tokenize.first_tokens import first_bytes

@@ -5,13 +5,18 @@ import time
 from collections.abc import Callable
 
 from tasks.config import AskConfig, CompareConfig
+from tasks.config.judge_kinds import kind_of
 from tasks.judge.backends import Identity, connect
-from tasks.judge.backends.ollama import Ollama
 from tasks.judge.protocol.forms import Form, choice_form_of, form_of
 
 DAY = 86_400.0  # seconds
 
 Progress = Callable[[float, float, str, str], None]
+
+
+def fingerprints(config: AskConfig) -> dict[str, str]:
+    """What of its judges enters the key of a stage; nothing where none is asked."""
+    return digests_of(config) if config.asks else {}
 
 
 def digests_of(config: AskConfig, clock: Callable[[], float] = time.time) -> dict[str, str]:
@@ -42,7 +47,7 @@ async def _identified(config: AskConfig, pulling: Progress | None) -> list[Ident
     found = []
     for scorer in config.judges:
         async with connect(config, scorer, _form(config, scorer)) as backend:
-            if pulling and isinstance(backend, Ollama) and not await backend.has_model():
+            if pulling and kind_of(scorer).can_pull and not await backend.has_model():
                 await backend.pull(pulling)
             found.append(await backend.identify())
     return found

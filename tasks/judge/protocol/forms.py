@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.config.judge_kinds import kind_of
 from tasks.judge.protocol.prompts import (
     HIGHEST,
     LOWEST,
@@ -82,14 +83,14 @@ class Form:
 
 def form_of(scorer: str, prompt: str) -> Form:
     """How a judge is asked for the score of one response."""
-    if scorer.startswith("hf:"):
+    if kind_of(scorer).reads == "labels":
         return LABELS  # a bare number from 0 to 100 is no single token
     return PLAIN if prompt == "plain" else ANCHORED
 
 
 def choice_form_of(scorer: str) -> Form:
     """How a judge is asked which of two responses is better."""
-    return CHOICE_LABELS if scorer.startswith("hf:") else CHOICE
+    return CHOICE_LABELS if kind_of(scorer).reads == "labels" else CHOICE
 
 
 def _score(text: str) -> Given:

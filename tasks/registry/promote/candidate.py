@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from tasks.machine.json_files import read_json, read_lines
 from tasks.preflight.report import Report
-from tasks.record.outputs import Reference
+from tasks.record.work import Reference
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
 SCORES = "scores.jsonl"

@@ -3,8 +3,9 @@
 import json
 
 from tasks.config import GenerateConfig
-from tasks.record.outputs import Reference, read_aside
+from tasks.record.outputs import read_aside
 from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
 
 Conditions = dict[str, str]

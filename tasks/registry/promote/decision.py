@@ -6,8 +6,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
-from tasks.record.outputs import OUTPUT, Reference, fault, fetch
+from tasks.record.outputs import OUTPUT, fault, fetch
 from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
 from tasks.registry.champions import succession
 from tasks.registry.promote.candidate import NOT_NEEDED, Candidate, Scores, judged_by, read_scores
 from tasks.registry.promote.conditions import conditions_of, unlike

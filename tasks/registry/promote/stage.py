@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 from tasks.config import PromoteConfig
 from tasks.machine.digests import sha256_of
 from tasks.machine.json_files import write_json
-from tasks.record.outputs import Reference
 from tasks.record.stage import StageRun
 from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
 from tasks.registry.champions import ROLLED_BACK, crown, succession
 from tasks.registry.log_model import Logged, create_version, log_model
 from tasks.registry.promote.candidate import Candidate, taken_from

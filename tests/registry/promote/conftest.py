@@ -8,6 +8,7 @@ import pytest
 from tasks.config import PromoteConfig
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
+from tasks.record.work import Work
 from tasks.registry.log_model import Logged
 from tasks.registry.promote import stage as room
 from tests.registry.promote.promoting import LINEAGE, PROMOTE, SCORER, made, mean_of
@@ -63,9 +64,7 @@ def promoted(tracking):
         promote.told = []
         reference = execute(
             tracking,
-            PROMOTE,
-            PromoteConfig(name=name, **config),
-            inputs,
+            Work(PROMOTE, PromoteConfig(name=name, **config), inputs),
             lineage=LINEAGE,
             phase=promote.told.append,
         )

@@ -9,7 +9,8 @@ from tasks.config import StageConfig
 from tasks.machine.json_files import write_json
 from tasks.models.gpt import GPT, GPTConfig
 from tasks.preflight.report import Proof, Report
-from tasks.record.stage import Stage, execute
+from tasks.record.stage import execute
+from tasks.record.work import Stage, Work
 from tasks.rows import write_rows
 from tasks.tokenize.stage import train_bpe
 from tasks.tokenize.templates import load_template
@@ -35,7 +36,7 @@ class Made(StageConfig):
 def made(tracking, name, what):
     """The output of a stage that is there for promotion to read: a model, rows, scores or responses."""
     config = Made(what=json.dumps(what))
-    return execute(tracking, Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), config, {})
+    return execute(tracking, Work(Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), config))
 
 
 def asked(row):

@@ -12,8 +12,9 @@ from tasks.machine.digests import sha256_of
 from tasks.machine.json_files import write_json
 from tasks.models.gpt import GPT
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import Stage, execute, find
+from tasks.record.stage import execute, find
 from tasks.record.tracking import local_folder
+from tasks.record.work import Stage, Work
 from tasks.registry.promote import read_scores
 from tasks.registry.versions import champion_of, registered_files, still_registered
 from tasks.tokenize.templates import load_template
@@ -203,10 +204,10 @@ def test_scores_that_came_about_under_other_conditions_are_not_compared(tracking
 
     def scored(seed, points, generate=2, judge=6, **settings):
         answers = Stage("generate", generate, f"{__name__}:make_answers")
-        responses = execute(tracking, answers, GenerateConfig(**settings), {"model": seed})
+        responses = execute(tracking, Work(answers, GenerateConfig(**settings), {"model": seed}))
         config = Made(what=json.dumps([SCORER, 50, around(points), None]))
         stage = Stage("judge", judge, "tests.registry.promote.promoting:make_judged")
-        scores = execute(tracking, stage, config, {"responses": responses})
+        scores = execute(tracking, Work(stage, config, {"responses": responses}))
         return {"model": seed, "rows": rows, "scores": scores}
 
     promoted(inputs=scored(made(tracking, "model", [901, None]), 40))
@@ -250,9 +251,11 @@ def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
     responses = made(tracking, "responses", ["City0 学", "no", ""])
     judged = execute(
         tracking,
-        Stage("judge", 1, "tasks.judge.score.stage:judge"),
-        JudgeConfig(scorer=SCORER, resamples=100),
-        {"responses": responses},
+        Work(
+            Stage("judge", 1, "tasks.judge.score.stage:judge"),
+            JudgeConfig(scorer=SCORER, resamples=100),
+            {"responses": responses},
+        ),
     )
     headline, entry, scores = read_scores(fetch(tracking, judged) / OUTPUT)
     assert headline == SCORER

@@ -11,7 +11,8 @@ from tasks.config import ClassifyConfig, PromoteConfig, StageConfig
 from tasks.errors import StageError
 from tasks.machine.json_files import read_json, read_lines, write_lines
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import Stage, execute
+from tasks.record.stage import execute
+from tasks.record.work import Stage, Work
 from tasks.rows import load_split, write_rows
 from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, text_rows_in
 
@@ -67,10 +68,10 @@ def make_changed(_config, run, *, model):
 @pytest.fixture
 def inputs(tracking):
     rows, base = (
-        execute(tracking, Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), Made(), {})
+        execute(tracking, Work(Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), Made()))
         for name in ("rows", "base")
     )
-    model = execute(tracking, CLASSIFY, CONFIG, {"base": base, "rows": rows})
+    model = execute(tracking, Work(CLASSIFY, CONFIG, {"base": base, "rows": rows}))
     return {"model": model, "rows": rows, "scores": model, "base": base}
 
 
@@ -78,7 +79,7 @@ def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tra
     """Pitfall 16 beyond the stage, and what looks like a special token, is overlong, or is Python."""
     config = PromoteConfig(name=next(NAMES))
     promotion = read_json(
-        fetch(tracking, execute(tracking, PROMOTE, config, inputs)) / OUTPUT / "promotion.json"
+        fetch(tracking, execute(tracking, Work(PROMOTE, config, inputs))) / OUTPUT / "promotion.json"
     )
     assert promotion["champion"]
     expected = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")
@@ -97,7 +98,7 @@ def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tra
 
 def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs):
     config = PromoteConfig(name=next(NAMES))
-    execute(tracking, PROMOTE, config, inputs)
+    execute(tracking, Work(PROMOTE, config, inputs))
     info = mlflow.models.get_model_info(f"models:/{config.name}@champion")
     assert info.signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
     assert [(column.name, column.type.name) for column in info.signature.outputs] == [
@@ -112,11 +113,12 @@ def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs
 
 def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
     config = PromoteConfig(name=next(NAMES))
-    execute(tracking, PROMOTE, config, inputs)
+    execute(tracking, Work(PROMOTE, config, inputs))
     other = execute(
-        tracking, CLASSIFY, CONFIG.model_copy(update={"seed": 7}), {n: inputs[n] for n in ("base", "rows")}
+        tracking,
+        Work(CLASSIFY, CONFIG.model_copy(update={"seed": 7}), {n: inputs[n] for n in ("base", "rows")}),
     )
-    second = execute(tracking, PROMOTE, config, inputs | {"model": other, "scores": other})
+    second = execute(tracking, Work(PROMOTE, config, inputs | {"model": other, "scores": other}))
     promotion = read_json(fetch(tracking, second) / OUTPUT / "promotion.json")
     assert promotion["against"] == "version 1"
     assert promotion["difference"] is not None
@@ -124,9 +126,10 @@ def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
 
 def test_a_classifier_that_answers_otherwise_than_it_was_evaluated_is_not_registered(tracking, inputs):
     changed = execute(
-        tracking, Stage("made-changed", 1, f"{__name__}:make_changed"), Made(), {"model": inputs["model"]}
+        tracking,
+        Work(Stage("made-changed", 1, f"{__name__}:make_changed"), Made(), {"model": inputs["model"]}),
     )
     config = PromoteConfig(name=next(NAMES))
     with pytest.raises(StageError, match=r"does not give what was evaluated: row 100 is (ham|spam) with"):
-        execute(tracking, PROMOTE, config, inputs | {"model": changed, "scores": changed})
+        execute(tracking, Work(PROMOTE, config, inputs | {"model": changed, "scores": changed}))
     assert not tracking.client.search_model_versions(f"name='{config.name}'")

@@ -5,8 +5,9 @@ import pytest
 from tasks.config import BaseConfig, PromoteConfig
 from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import Stage, execute
+from tasks.record.stage import execute
 from tasks.record.tracking import open_tracking
+from tasks.record.work import Stage, Work
 from tasks.registry.champions import override, rollback
 from tasks.registry.resolve import registered_fingerprints
 from tasks.registry.versions import champion_of
@@ -26,14 +27,14 @@ def test_the_champion_of_a_server_is_moved_by_hand_and_begun_from(mlflow_server,
             "rows": made(tracking, "rows", 30),
             "scores": made(tracking, "scores", [SCORER, mean, around(mean), None]),
         }
-        execute(tracking, PROMOTE, PromoteConfig(name=NAME), inputs)
+        execute(tracking, Work(PROMOTE, PromoteConfig(name=NAME), inputs))
     assert int(champion_of(tracking, NAME).version) == 1
     assert override(tracking, NAME, 2, "it is kinder").previous == 1
 
     config = BaseConfig(model=f"models:/{NAME}@champion")
     fingerprints = registered_fingerprints(tracking, config.model)
     base = execute(
-        tracking, Stage("base", 1, "tasks.registry.import_model:base"), config, {}, fingerprints=fingerprints
+        tracking, Work(Stage("base", 1, "tasks.registry.import_model:base"), config, {}, fingerprints)
     )
     summary = read_json(fetch(tracking, base) / OUTPUT / "summary.json")
     assert summary["revision"] == inputs["model"].digest

@@ -7,6 +7,7 @@ import pytest
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
 from tasks.record.stage import execute
+from tasks.record.work import Work
 from tasks.registry.champions import history, override, rollback
 from tasks.registry.promote import stage as room
 from tasks.registry.versions import champion_of, versions_of
@@ -149,6 +150,6 @@ def test_a_version_that_a_person_rolled_back_meanwhile_is_not_crowned_again(trac
 def test_a_version_of_a_finished_attempt_stays_when_it_is_done_again(tracking, promoted):
     promoted(around(40))
     config = PromoteConfig(name=promoted.name)
-    execute(tracking, PROMOTE, config, promoted.inputs, refresh=True)
+    execute(tracking, Work(PROMOTE, config, promoted.inputs), refresh=True)
     assert [int(version.version) for version in versions_of(tracking, promoted.name)] == [1, 2]
     assert override(tracking, promoted.name, 2, "the same").previous == 1

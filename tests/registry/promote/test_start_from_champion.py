@@ -12,7 +12,8 @@ from tasks.errors import StageError, UsageError
 from tasks.machine.json_files import read_json, write_json
 from tasks.models.loading import load_causal, load_model
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import Stage, execute, find, stage_key
+from tasks.record.stage import execute, find
+from tasks.record.work import Stage, Work, stage_key
 from tasks.registry.champions import override
 from tasks.registry.resolve import registered_fingerprints, resolve, with_version
 from tasks.rows import write_rows
@@ -25,7 +26,7 @@ def taken(tracking, uri, refresh=False):
     """The base stage's output folder for a model of the registry."""
     config = with_version(tracking, BaseConfig(model=uri))
     fingerprints = registered_fingerprints(tracking, config.model)
-    reference = execute(tracking, BASE, config, {}, fingerprints=fingerprints, refresh=refresh)
+    reference = execute(tracking, Work(BASE, config, {}, fingerprints), refresh=refresh)
     return fetch(tracking, reference) / OUTPUT
 
 
@@ -97,7 +98,7 @@ def test_the_version_of_the_key_is_taken_whoever_holds_the_alias_by_then(trackin
     uri = f"models:/{promoted.name}@champion"
     fingerprints = registered_fingerprints(tracking, uri)
     promoted(around(60))
-    reference = execute(tracking, BASE, BaseConfig(model=uri), {}, fingerprints=fingerprints)
+    reference = execute(tracking, Work(BASE, BaseConfig(model=uri), {}, fingerprints))
     assert read_json(fetch(tracking, reference) / OUTPUT / "summary.json")["revision"] == champion.digest
 
 
@@ -106,7 +107,7 @@ def test_a_version_that_became_another_model_is_not_taken_for_the_one_of_the_key
     uri = f"models:/{promoted.name}/1"
     fingerprints = registered_fingerprints(tracking, uri) | {"model": "0" * 64}
     with pytest.raises(StageError, match="is another model than when this stage was started"):
-        execute(tracking, BASE, BaseConfig(model=uri), {}, fingerprints=fingerprints)
+        execute(tracking, Work(BASE, BaseConfig(model=uri), {}, fingerprints))
 
 
 def test_failed_proofs_go_along_with_a_base_of_the_registry(tracking, promoted):
@@ -131,7 +132,7 @@ def make_adapters(config, run, *, base):
 def test_adapters_alone_are_taken_over_merged(tracking, promoted):
     base = made(tracking, "pretrained", None)
     stage = Stage("made-adapters", 1, f"{__name__}:make_adapters")
-    adapters = execute(tracking, stage, Made(what="adapters"), {"base": base})
+    adapters = execute(tracking, Work(stage, Made(what="adapters"), {"base": base}))
     rows, scores = made(tracking, "rows", 30), made(tracking, "scores", ["metric:chrf", 40, around(40), None])
     promoted(inputs={"model": adapters, "rows": rows, "scores": scores, "base": base})
     output = taken(tracking, f"models:/{promoted.name}@champion") / "model"
@@ -151,7 +152,9 @@ def make_classifier(config, run):
 
 
 def test_a_classifier_is_no_base(tracking, promoted):
-    model = execute(tracking, Stage("made-classifier", 1, f"{__name__}:make_classifier"), Made(what="c"), {})
+    model = execute(
+        tracking, Work(Stage("made-classifier", 1, f"{__name__}:make_classifier"), Made(what="c"))
+    )
     rows, scores = made(tracking, "rows", 30), made(tracking, "scores", ["metric:chrf", 40, around(40), None])
     promoted(inputs={"model": model, "rows": rows, "scores": scores})
     with pytest.raises(StageError, match="is a classifier, which cannot be trained to write"):
@@ -170,7 +173,7 @@ def test_the_same_output_of_another_run_serves_as_well(tracking, promoted):
     with pytest.raises(StageError, match=r"made from cannot be used: .*model.safetensors is missing"):
         taken(tracking, uri)
     stage = Stage("made-model", 1, "tests.registry.promote.promoting:make_model")
-    again = execute(tracking, stage, config, {})
+    again = execute(tracking, Work(stage, config))
     assert (again.digest, again.run_id == model.run_id) == (model.digest, False)
     assert read_json(taken(tracking, uri) / "summary.json")["revision"] == model.digest
 

@@ -1,0 +1,207 @@
+"""Every stage, declared once, in the order in which a pipeline runs them.
+
+What follows from it is derived: the stage's flow and its form (flows/dispatch), the pool that it goes to and
+its deployments there (flows/server), the stages that a profile calls for and the settings that it may hold
+(flows/profiles), what `--refresh` takes. Nothing heavy is imported here.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.config import (
+    AuditConfig,
+    BaseConfig,
+    ClassifyConfig,
+    CompareConfig,
+    DownloadConfig,
+    DpoConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    JudgeConfig,
+    PreflightConfig,
+    PretrainConfig,
+    PromoteConfig,
+    ReportConfig,
+    ResponsesConfig,
+    RowsConfig,
+    TokenizeConfig,
+)
+from tasks.record.work import Stage, always
+
+# A version is raised when its stage comes to mean something else: every older record is then a miss.
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "download",
+            5,
+            "tasks.download.stage:download",
+            DownloadConfig,
+            "Verified files from mirrors, addresses, folders and hubs",
+            runs_in=lambda profile: profile.has_rows or not profile.base,
+            fingerprints="tasks.download.stage:fingerprints",
+        ),
+        Stage(
+            "rows",
+            6,
+            "tasks.rows:rows",
+            RowsConfig,
+            "Rows to fine-tune on, read and split without leaks",
+            runs_in=lambda profile: profile.has_rows,
+        ),
+        Stage(
+            "base",
+            2,
+            "tasks.registry.import_model:base",
+            BaseConfig,
+            "A pretrained model with its tokenizer, imported",
+            runs_in=lambda profile: profile.base,
+            fingerprints="tasks.registry.resolve:fingerprints",
+        ),
+        Stage(
+            "tokenize",
+            4,
+            "tasks.tokenize.stage:tokenize",
+            TokenizeConfig,
+            "A tokenizer, and the corpus as tokens",
+            runs_in=lambda profile: not profile.base,
+            fingerprints="tasks.record.content:of_tokenizer",
+        ),
+        Stage(
+            "preflight",
+            3,
+            "tasks.preflight.stage:preflight",
+            PreflightConfig,
+            "The checks before training, without the training",
+            runs_in=lambda profile: profile.has_rows,
+            fingerprints="tasks.record.content:of_preflight",
+        ),
+        Stage(
+            "audit",
+            4,
+            "tasks.judge.audit.stage:audit",
+            AuditConfig,
+            "A judge asked about answers of known worth: is it to be believed?",
+            runs_in=lambda profile: profile.instructions and profile.judge.judges,
+            pool="as configured",
+            fingerprints="tasks.judge.ask.identities:fingerprints",
+        ),
+        Stage(
+            "pretrain",
+            3,
+            "tasks.pretrain.stage:pretrain",
+            PretrainConfig,
+            "A GPT trained from random weights on the tokens",
+            runs_in=lambda profile: not profile.base,
+            pool="gpu",
+            fingerprints="tasks.record.content:of_model",
+        ),
+        Stage(
+            "finetune",
+            5,
+            "tasks.finetune.sft:finetune",
+            FinetuneConfig,
+            "The base model trained on the completions of the rows",
+            runs_in=lambda profile: profile.instructions,
+            pool="gpu",
+        ),
+        Stage(
+            "dpo",
+            3,
+            "tasks.finetune.dpo:dpo",
+            DpoConfig,
+            "The fine-tuned model trained to prefer the chosen to the rejected",
+            runs_in=lambda profile: profile.instructions and profile.dpo,
+            pool="gpu",
+        ),
+        Stage(
+            "classify",
+            4,
+            "tasks.finetune.classification:classify",
+            ClassifyConfig,
+            "The base model with a head that gives a text its label",
+            runs_in=lambda profile: profile.labelled,
+            pool="gpu",
+        ),
+        Stage(
+            "generate",
+            2,
+            "tasks.generate:generate",
+            GenerateConfig,
+            "A model's responses to the test rows",
+            runs_in=lambda profile: profile.instructions,
+            pool="gpu",
+        ),
+        Stage(
+            "judge",
+            6,
+            "tasks.judge.score.stage:judge",
+            JudgeConfig,
+            "Scores for responses: metrics, and a judge if asked for",
+            runs_in=lambda profile: profile.instructions,
+            pool="as configured",
+            fingerprints="tasks.judge.ask.identities:fingerprints",
+        ),
+        Stage(
+            "promote",
+            6,
+            "tasks.registry.promote:promote",
+            PromoteConfig,
+            "The model in the registry, champion if its scores earn that",
+            runs_in=lambda profile: profile.has_rows,
+            holds="tasks.registry.versions:still_registered",
+        ),
+        Stage(
+            "report",
+            7,
+            "tasks.report:report",
+            ReportConfig,
+            "The report card",
+            runs_in=always,
+        ),
+        Stage(
+            "responses",
+            3,
+            "tasks.rows.imported_responses:responses",
+            ResponsesConfig,
+            "Responses that another tool wrote, as this one writes them",
+        ),
+        Stage(
+            "compare",
+            4,
+            "tasks.judge.compare.stage:compare",
+            CompareConfig,
+            "Two models' responses to the same rows, row by row",
+            pool="as configured",
+            fingerprints="tasks.judge.ask.identities:fingerprints",
+        ),
+    )
+}
+
+CPU, GPU = "cpu", "gpu"  # kinds of pools
+FLOWS = "flows.dispatch.stage_flows"  # the module that has each stage's flow under the stage's name
+
+
+def with_stage_deployments(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of prefect.yaml with a deployment for each stage and each pool that it may run on.
+
+    They go to `definitions.stage_pools`; content without those, which is a mistake, is left as it is.
+    """
+    definitions = content.get("definitions")
+    pools = definitions.get("stage_pools") if isinstance(definitions, dict) else None
+    written = content.get("deployments")
+    if not (isinstance(pools, dict) and pools.keys() >= {CPU, GPU} and isinstance(written, list)):
+        return content
+    return content | {"deployments": [*written, *_stage_deployments(pools)]}
+
+
+def _stage_deployments(pools: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for stage in STAGES.values():
+        for kind in (CPU, GPU) if stage.pool == "as configured" else (stage.pool,):
+            yield {
+                "name": f"{stage.name}-{kind}",
+                "entrypoint": f"{FLOWS}.{stage.name}",
+                "description": stage.description,
+                "tags": ["touchstone", "stage"],
+                "work_pool": pools[kind],
+            }
