@@ -23,7 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.config import DownloadConfig
-from tasks.download.stage import download, fingerprints, http
+from tasks.download import http
+from tasks.download.stage import download, fingerprints
 from tasks.errors import StageError, UsageError
 from tasks.machine import disk, unzip
 from tasks.record.manifest import sha256_of_tree

@@ -12,10 +12,11 @@ from tasks.config import AskConfig
 from tasks.errors import StageError
 from tasks.judge.ask.answers import Answers, asked_of
 from tasks.judge.ask.in_flight import InFlight
-from tasks.judge.backends import Answered, Backend, Identity, Reply, connect
+from tasks.judge.backends import Backend, connect
 from tasks.judge.protocol.forms import Form, Question, UnusableError
 from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import refusal_lines
+from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.record.stage import say_nothing
 
 BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one

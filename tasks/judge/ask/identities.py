@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from tasks.config import AskConfig, CompareConfig
 from tasks.config.judge_kinds import kind_of
-from tasks.judge.backends import Identity, connect
+from tasks.judge.backends import connect
 from tasks.judge.protocol.forms import Form, choice_form_of, form_of
+from tasks.judge.protocol.replies import Identity
 
 DAY = 86_400.0  # seconds
 

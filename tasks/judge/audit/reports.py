@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import StageError
-from tasks.judge.backends import Identity
 from tasks.judge.protocol.refusals import TEMPERATURE
+from tasks.judge.protocol.replies import Identity
 from tasks.machine.json_files import read_json
 
 Json = dict[str, Any]

@@ -7,10 +7,10 @@ from pkgutil import resolve_name
 
 from tasks.config import AskConfig
 from tasks.config.judge_kinds import kind_of
-from tasks.judge.backends.base import Answered, Backend, Identity, Reply
+from tasks.judge.backends.base import Backend
 from tasks.judge.protocol.forms import Form
 
-__all__ = ["Answered", "Backend", "Identity", "Reply", "connect"]
+__all__ = ["Backend", "connect"]
 
 
 def connect(config: AskConfig, scorer: str, form: Form) -> Backend:

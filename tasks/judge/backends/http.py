@@ -13,7 +13,8 @@ from typing import Any, Self
 import httpx
 
 from tasks.errors import UsageError
-from tasks.judge.backends.base import Json, Reply
+from tasks.judge.backends.base import Json
+from tasks.judge.protocol.replies import Reply
 from tasks.machine.addresses import parse_address, reached
 from tasks.machine.proxies import takes_proxy, through
 

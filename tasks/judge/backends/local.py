@@ -24,8 +24,9 @@ from transformers import PreTrainedTokenizerBase
 from tasks.config import AskConfig, GenerateConfig
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
-from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
+from tasks.judge.backends.base import Json, Message
 from tasks.judge.protocol.forms import Form
+from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.machine.device import pick_device
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import load_causal, load_tokenizer

@@ -10,9 +10,10 @@ import httpx
 
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
-from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
+from tasks.judge.backends.base import Json, Message
 from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
 from tasks.judge.protocol.forms import Form, UnusableError
+from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.machine.addresses import WEB
 from tasks.machine.proxies import takes_proxy
 

@@ -6,10 +6,11 @@ from typing import Any, Self
 
 from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
-from tasks.judge.backends.base import Answered, Identity, Json, Message, Reply
+from tasks.judge.backends.base import Json, Message
 from tasks.judge.backends.http import Server, clean, url_of
 from tasks.judge.protocol.forms import Form, UnusableError
 from tasks.judge.protocol.refusals import Refusals
+from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.machine.addresses import WEB
 from tasks.record.manifest import canonical_json, digest_of
 

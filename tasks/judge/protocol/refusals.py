@@ -8,10 +8,9 @@ no JSON schema. A part that is refused is left out from then on, and that is tol
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # reports have its words, and need no client of a server
-    from tasks.judge.backends.base import Reply
+from tasks.judge.protocol.replies import BY_NAME, Reply
 
 Json = dict[str, Any]
 
@@ -27,7 +26,6 @@ WORDS = {
     "json_object": "its server refuses to hold answers to JSON: it is only asked for",
 }
 
-BY_NAME = "openai:"  # judges whose server tells no digest of the model
 BY_NAME_LINE = "its server tells no digest: another model under this name shows only when asked anew"
 
 _UNSUPPORTED = re.compile(
@@ -60,7 +58,7 @@ class Refusals:
             del request["response_format"]
         return request
 
-    def learn(self, request: Json, reply: "Reply") -> str | None:
+    def learn(self, request: Json, reply: Reply) -> str | None:
         """The part that the server refuses in its reply to a request; None where it is something else.
 
         An answer that names a part because of its size, such as a prompt too long for `max_tokens` more,
@@ -87,7 +85,7 @@ def refusal_lines(parts: Iterable[str]) -> list[str]:
     return [WORDS[part] for part in parts]
 
 
-def _names(reply: "Reply", part: str) -> bool:
+def _names(reply: Reply, part: str) -> bool:
     """Whether a refusal is of that part: as its parameter, else by a word in it."""
     if reply.parameter:
         return reply.parameter.partition(".")[0] == part
