@@ -7,8 +7,8 @@ and caches that they cannot write to are settled here too.
 
 import os
 
+from tasks.compat.lean_mlflow import import_mlflow_lean
 from tasks.machine.caches import settle as settle_caches
-from tasks.machine.lean_mlflow import import_mlflow_lean
 from tasks.machine.proxies import settle as settle_proxies
 
 for _name, _value in {

@@ -18,11 +18,11 @@ gc.disable()
 if TYPE_CHECKING:
     import uvicorn
 
+from flows.compat import EPHEMERAL  # noqa: E402
 from flows.server.access import SECRET, SECRET_FILE, USER, required_secret  # noqa: E402
 from flows.server.guard import Guard, told_hosts  # noqa: E402
 from tasks.errors import UsageError  # noqa: E402
 
-EPHEMERAL = "PREFECT__SERVER_EPHEMERAL"  # Prefect's name for one that serves a single command
 QUIET = 3.0  # seconds until old runs are forgotten
 GRACE = 3  # seconds that requests have at the end
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from flows.compat import BRIEF_SERVER
 from flows.process.intervals import FLOW_HEARTBEAT, intervals
 from flows.server.access import HOSTS, SECRET, SECRET_FILE
 from tasks.errors import StageError, UsageError
@@ -219,16 +220,7 @@ def prefect_server(
         "PREFECT_UI_API_URL": "/api",  # of whichever address the browser has reached
     }
     if brief:
-        settings |= {
-            "PREFECT_UI_ENABLED": "0",
-            "PREFECT__SERVER_EPHEMERAL": "1",
-            "PREFECT__SERVER_FINAL": "1",
-            "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
-            "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",  # half of what a run leaves behind
-            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-            "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # which imports them all
-        }
+        settings |= BRIEF_SERVER
     command = [sys.executable, "-P", str(Path(__file__).with_name("prefect_app.py"))]
     command += [place.host, str(place.prefect_port)]
     told = RETENTION | _inherited("PREFECT_API_URL", SECRET_FILE) | settings | dict(environment or {})

@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
-import prefect.workers.process
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
@@ -21,6 +20,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from flows.compat import load_flows_by
 from flows.profiles.yaml_settings import read_yaml
 from flows.server.servers import ENGINE, job_variables
 from flows.stages import with_stage_deployments
@@ -82,7 +82,7 @@ async def _load_checked(flow_run: FlowRun) -> Flow[..., Any]:
     return getattr(import_module(module), name)
 
 
-prefect.workers.process.load_flow_from_flow_run = _load_checked
+load_flows_by(_load_checked)
 
 
 def declared() -> Declared:

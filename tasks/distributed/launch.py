@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from tasks import errors
+from tasks.compat.training import FIRST_SIGNAL
 from tasks.distributed.part import Alone
 from tasks.errors import StageError, StoppedError
 from tasks.machine.device import pick_device
@@ -29,8 +29,6 @@ WORKER = "tasks.distributed.worker"
 
 MARK = "\x1e"  # before a line of ours among what workers print
 LAST_LINES = 30
-# Of what torchrun prints at the end: the signal that ended the first process to fail.
-FIRST_SIGNAL = re.compile(r"Root Cause.*exitcode *: -\d+ \(pid: \d+\) +\((\w+)\)", re.DOTALL)
 
 
 Train = Callable[..., None]

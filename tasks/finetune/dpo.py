@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -17,6 +16,7 @@ from trl import DPOConfig, DPOTrainer
 
 from tasks.batches.supervised import tell_cuts
 from tasks.batches.tuning import PreferenceData, preference_data
+from tasks.compat.training import AlreadyTokenized
 from tasks.config import DpoConfig
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
@@ -130,7 +130,7 @@ def reference_of(config: DpoConfig, model: PreTrainedModel) -> PreTrainedModel |
     return None if config.tune == "lora" else copy.deepcopy(model)
 
 
-class _PairMeanTrainer(Resumable, DPOTrainer):
+class _PairMeanTrainer(AlreadyTokenized, Resumable, DPOTrainer):
     """Means over the pairs of a whole step and of all evaluation; the parent's are of its batches' means."""
 
     loss_is_scaled_for_ga = True  # by compute_loss, below
@@ -138,10 +138,6 @@ class _PairMeanTrainer(Resumable, DPOTrainer):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._sums = Counter[str]()  # over the pairs of this process since the numbers were last logged
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        """The pairs are tokens already; the parent would tokenize prompts in its own way."""
-        return dataset
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Tensor]], int]:
         """The micro-batches of a step, and how many pairs they hold together."""

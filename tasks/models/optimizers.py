@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tasks.compat.training import lerp, lerp_, scale_
 from tasks.config import PretrainConfig, TuningConfig
 from tasks.machine.device import multiplies_in_bfloat16
 from tasks.models.fused import Layout, layout_of
@@ -142,7 +143,7 @@ class Muon(torch.optim.Optimizer):
                 for piece in _pieces(parameter, update, group["layout"]):
                     by_shape[piece.update.shape].append(piece)
             if moving:
-                torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
+                scale_(moving, 1 - group["lr"] * group["weight_decay"])
             for shape, pieces in by_shape.items():
                 step = -group["lr"] * 0.2 * max(shape) ** 0.5
                 orthogonal = orthogonalised(torch.stack([piece.update for piece in pieces]))
@@ -159,8 +160,8 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[p]["momentum"] for p in moving]
         if not moving:
             return []
-        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        lerp_(buffers, gradients, 1 - group["momentum"])
+        ahead = lerp(gradients, buffers, group["momentum"])
         return [update.to(getattr(torch, group["precision"])) for update in ahead]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -25,6 +24,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from tasks.batches.blocks import Batch
+from tasks.compat.training import forget_processes
 from tasks.config import PretrainConfig
 from tasks.distributed.collectives import any_of, sum_over
 from tasks.distributed.part import PATIENCE
@@ -38,8 +38,7 @@ class Processes:
     """The processes that train together, and this one among them."""
 
     def __init__(self, config: PretrainConfig) -> None:
-        # Accelerate keeps one state a Python process, of whoever used it last.
-        AcceleratorState._reset_state(reset_partial_state=True)
+        forget_processes()
         on_cpu = pick_device(config.device).type == "cpu"
         # Autocast is the loop's own: Accelerate's would also copy all logits to float32.
         group = InitProcessGroupKwargs(timeout=PATIENCE)

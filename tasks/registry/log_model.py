@@ -17,6 +17,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, Schema
 
+from tasks.compat.mlflow_runs import active
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
 from tasks.machine.json_files import read_json, read_lines
@@ -49,10 +50,9 @@ def log_model(run: StageRun, model: Path, rows: Path, base: Path | None) -> Logg
     Raises StageError for a classifier that, loaded from there, does not give what the stage predicted, and
     for adapters without their base.
     """
-    with mlflow.start_run(run_id=run.run_id):  # log_model knows only the active run
-        info = _log(run, model, rows, base)
     client = run.tracking.client
-    client.update_run(run.run_id, status="RUNNING")  # leaving the block above ended it too early
+    with active(client, run.run_id):  # log_model knows only the active run
+        info = _log(run, model, rows, base)
     return Logged(client.get_logged_model(info.model_id).artifact_location, info.model_id)
 
 

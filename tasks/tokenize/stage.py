@@ -288,7 +288,9 @@ def cuts(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     added = backend.get_added_tokens_decoder().values()
     if backend.normalizer is not None or not all(token.special for token in added):
         return NOWHERE
-    match json.loads(backend.pre_tokenizer.__getstate__()):
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = backend.pre_tokenizer
+    match json.loads(bare.to_str())["pre_tokenizer"]:
         case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
             return BETWEEN_WORDS
         case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
