@@ -12,22 +12,23 @@ import argparse
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple
 
-from flows.dispatch.stage_flows import FLOWS
 from flows.stages import STAGES
 from tests.commands import CHECKOUT
 
 ADVICE = (
-    "Raise its version in flows/dispatch/lookup.py, or say why it makes the same: "
+    "Raise its version in flows/stages.py, or say why it makes the same: "
     "python -m tests.stage_code --same REASON"
 )
 KEPT = Path(__file__).with_suffix(".json")
 ROOM = "tasks"
+ENTRY = re.compile(rf"({ROOM}(?:\.\w+)+):(\w+)")
 
 
 class Name(NamedTuple):
@@ -135,6 +136,9 @@ def _used(where: str, node: ast.AST) -> Iterator[Name]:
             target = module.imported.get(part.value.id)
             if target and not target.name:  # an attribute of a module
                 yield Name(target.module, part.attr)
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            if named := ENTRY.fullmatch(part.value):  # imported once it is needed
+                yield Name(*named.groups())
         elif isinstance(part, ast.Name):
             if part.id in module.defined:
                 yield Name(where, part.id)
@@ -145,7 +149,7 @@ def _used(where: str, node: ast.AST) -> Iterator[Name]:
 def roots_of(stage: str) -> list[Name]:
     """What a stage begins with: its entry, and its settings."""
     module, entry = STAGES[stage].entry.split(":")
-    config = get_type_hints(FLOWS[stage].fn)["config"]
+    config = STAGES[stage].config
     return [Name(module, entry), Name(config.__module__, config.__name__)]
 
 

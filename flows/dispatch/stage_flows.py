@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -36,7 +36,7 @@ from tasks.machine.scarcity import wanting
 from tasks.machine.secrets import redacted
 from tasks.record.stage import MADE_BY, execute
 from tasks.record.tracking import Tracking, open_tracking, set_tags
-from tasks.record.work import Reference, Stage, Work
+from tasks.record.work import Reference, Work
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +193,10 @@ class ProgressArtifact:
             update_progress_artifact(self._artifact, percent, description=description)
 
 
-def _stage_flow(stage: Stage) -> Flow[..., Any]:
-    """The flow of one stage; its parameters make the form in Prefect's UI."""
+@cache
+def flow_of(name: str) -> Flow[..., Any]:
+    """The flow of a stage; its parameters make the form in Prefect's UI. Raises KeyError for no stage."""
+    stage = STAGES[name]
 
     def run_stage(
         config: Annotated[stage.config, Field(title="Settings", description=f"what {stage.name} is to do")],
@@ -234,8 +236,6 @@ def _stage_flow(stage: Stage) -> Flow[..., Any]:
     )(run_stage)
 
 
-FLOWS = {name: _stage_flow(stage) for name, stage in STAGES.items()}
-
 _known: ContextVar[Work | None] = ContextVar("known", default=None)
 
 
@@ -243,7 +243,7 @@ def run_here(work: Work, label: str, parent: str, refresh: bool, reuse: Reuse) -
     """Run a stage as a flow in this process; the key that its work has is not computed again."""
     token = _known.set(work)
     try:
-        run = FLOWS[work.stage.name]
+        run = flow_of(work.stage.name)
         return run(work.config, dict(work.inputs), label, parent, refresh, reuse, return_state=True)
     finally:
         _known.reset(token)
@@ -252,6 +252,6 @@ def run_here(work: Work, label: str, parent: str, refresh: bool, reuse: Reuse) -
 def __getattr__(name: str) -> Flow[..., Any]:
     """The flow of a stage by its name, as the entrypoints of deployments call it."""
     try:
-        return FLOWS[name]
+        return flow_of(name)
     except KeyError:
         raise AttributeError(f"there is no stage {name}") from None

@@ -10,10 +10,16 @@ from tasks.config.judge_kinds import KINDS, kind_of
 
 PANEL = "panel"  # the scorer's name under which several judges' mean stands
 METRICS = ("chrf", "bleu", "rouge-l", "exact")
-SCORER = re.compile(rf"metric:({'|'.join(METRICS)})|({'|'.join(KINDS)}):\S+")
 JUDGES = [f"{kind}:MODEL" for kind in KINDS]
 EXPECTED_JUDGE = one_of(JUDGES)
 EXPECTED = one_of([*JUDGES, *(f"metric:{name}" for name in METRICS)])
+
+
+def _is_scorer(name: str) -> bool:
+    kind, colon, which = name.partition(":")
+    if kind == "metric":
+        return which in METRICS
+    return bool(kind in KINDS and colon and which and not re.search(r"\s", which))
 
 
 class AskConfig(StageConfig):
@@ -123,7 +129,7 @@ class AskConfig(StageConfig):
     @classmethod
     def _known(cls, value: Any) -> Any:
         for name in (value,) if isinstance(value, str) or not isinstance(value, list | tuple) else value:
-            if not isinstance(name, str) or not SCORER.fullmatch(name):
+            if not isinstance(name, str) or not _is_scorer(name):
                 raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}")
         return value
 

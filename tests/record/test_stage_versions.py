@@ -64,6 +64,11 @@ def test_words_annotations_and_what_is_not_reached_do_not_matter(package, one, t
     assert package(one=one, two=two) == before
 
 
+def test_what_is_named_as_an_entry_is_reached(package):
+    one = "KIND = 'tasks.two:other'\n\ndef entry(config):\n    return KIND\n"
+    assert package(one=one, two=TWO) != package(one=one, two=TWO.replace("return 1", "return 2"))
+
+
 def test_settings_are_reached_too():
     """What checks a setting and makes something else of it is part of what its stage does."""
     assert Name("tasks.config.pretraining", "PretrainConfig") in reached(stage_code.roots_of("pretrain"))

@@ -1,0 +1,125 @@
+"""What CONTRIBUTING.md promises whoever adds a stage or a kind of judge: how little there is to touch."""
+
+import pytest
+
+from flows import stages as declared
+from flows.dispatch.pipeline_run import pipeline_run
+from flows.dispatch.stage_flows import flow_of
+from flows.profiles.profile import Profile
+from flows.server.pools import deployment_of
+from flows.server.readiness import stages_to_refresh
+from tasks.config import JudgeConfig, StageConfig
+from tasks.config.judge_kinds import KINDS, JudgeKind
+from tasks.errors import UsageError
+from tasks.judge.ask.identities import digests_of
+from tasks.judge.backends import connect
+from tasks.judge.protocol.replies import Identity
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.work import Stage
+
+# A stage
+
+
+class ShoutConfig(StageConfig):
+    """What the stage of this file is told."""
+
+    text: str = "hello"
+
+
+def shout(config, run):
+    """The stage: called as every other."""
+    (run.out / "shout.txt").write_text(config.text.upper())
+
+
+def content(config):
+    return {"letters": str(len(config.text))}
+
+
+SHOUT = Stage(
+    "shout",
+    1,
+    f"{__name__}:shout",
+    ShoutConfig,
+    "The text, louder",
+    runs_in=lambda profile: profile.instructions,
+    pool="gpu",
+    fingerprints=f"{__name__}:content",
+)
+
+
+@pytest.fixture
+def _shouting(monkeypatch):
+    monkeypatch.setitem(declared.STAGES, "shout", SHOUT)
+
+
+@pytest.mark.usefixtures("_shouting")
+def test_a_declared_stage_is_run_recorded_and_found_again(make_workplace):
+    config = ShoutConfig(text="a stage of a test")
+    with make_workplace("shouting").entered():
+        with pipeline_run("shouting", {}, []) as run:
+            made = run.run("shout", config)
+            louder = run.run("shout", config.model_copy(update={"text": "another"}))
+            assert (fetch(run.tracking, made) / OUTPUT / "shout.txt").read_text() == "A STAGE OF A TEST"
+        with pipeline_run("shouting again", {}, []) as later:
+            assert later.run("shout", config) == made
+    assert louder.key != made.key
+    assert [outcome.cached for outcome in (*run.outcomes, *later.outcomes)] == [False, False, True]
+
+
+@pytest.mark.usefixtures("_shouting")
+def test_a_declared_stage_has_its_form_its_pool_its_deployment_and_its_place():
+    assert flow_of("shout").description == "The text, louder"
+    assert "config" in flow_of("shout").parameters.properties
+    assert deployment_of(SHOUT, ShoutConfig()) == "shout/shout-gpu"
+    pools = {"cpu": {"name": "cpu-pool"}, "gpu": {"name": "gpu-pool"}}
+    content = {"definitions": {"stage_pools": pools}, "deployments": []}
+    ours = {spec["name"]: spec for spec in declared.with_stage_deployments(content)["deployments"]}
+    assert ours["shout-gpu"]["work_pool"] == {"name": "gpu-pool"}
+    assert "shout-cpu" not in ours
+    rows = {"sources": [{"made": "skills", "count": 60}]}
+    assert "shout" in Profile(name="loud", instructions=rows).stages()
+    assert "shout" not in Profile(name="quiet", corpus={"sources": [{"made": "skills"}]}).stages()
+    assert stages_to_refresh(["shout"], Profile(name="loud", instructions=rows).stages()) == ["shout"]
+
+
+# A kind of judge
+
+
+class Echo:
+    """A judge that needs no server, as far as finding it goes."""
+
+    refusals = promised = context = None
+    first_in_flight = most_in_flight = 1
+
+    def __init__(self, config, model, form):
+        self.model = model
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def identify(self):
+        return Identity(f"echo:{self.model}", "0" * 64, "1")
+
+
+@pytest.fixture
+def _echoing(monkeypatch):
+    monkeypatch.setitem(KINDS, "echo", JudgeKind("echo", f"{__name__}:Echo", in_process=True))
+
+
+@pytest.mark.usefixtures("_echoing")
+def test_a_declared_kind_of_judge_is_known_connected_and_sent_to_its_pool():
+    config = JudgeConfig(scorer="echo:loud")
+    assert config.judges == ("echo:loud",)
+    assert isinstance(connect(config, "echo:loud", None), Echo)
+    assert digests_of(config)["echo:loud"] == "0" * 64
+    assert deployment_of(declared.STAGES["judge"], config) == "judge/judge-gpu"
+
+
+def test_a_kind_of_judge_that_is_not_declared_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match=r"'echo:loud' is no scorer; expected ollama:MODEL, openai"):
+        JudgeConfig(scorer="echo:loud")
+    with pytest.raises(UsageError):
+        stages_to_refresh(["shout"], ["rows"])
