@@ -145,7 +145,7 @@ STAGES = {
         Stage(
             "promote",
             6,
-            "tasks.registry.promote:promote",
+            "tasks.registry.promote.stage:promote",
             PromoteConfig,
             "The model in the registry, champion if its scores earn that",
             runs_in=lambda profile: profile.has_rows,

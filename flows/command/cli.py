@@ -6,7 +6,6 @@ The modules of commands hold what a command line may say, and import what does t
 
 import errno
 import gc
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -102,7 +101,6 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
-    from flows.process.console import print_result
     from flows.server.readiness import begin_prefect, require_servers, stages_to_refresh
 
     waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
@@ -112,7 +110,9 @@ def run(
     stages = stages_to_refresh(refresh or (), loaded.stages())
     outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
     if json_:
-        print_result(json.dumps(outcome, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json(outcome)
     else:
         _show_report(outcome["run_id"])
     end_when_refused(outcome)
@@ -153,7 +153,6 @@ def preflight(
     verbose: Verbose = False,
 ) -> None:
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
-    from flows.process.console import print_result
     from flows.server.readiness import begin_prefect, prefect_is_ready, stages_to_refresh
 
     loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
@@ -166,7 +165,9 @@ def preflight(
     prefect_is_ready()
     outcome = prove(loaded, stages)
     if json_:
-        print_result(json.dumps(outcome, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json(outcome)
     else:
         show(outcome, Console(highlight=False))
     end_when_refused(outcome)
@@ -211,10 +212,11 @@ def report(
 ) -> None:
     """Show the report card of a pipeline run, and where its page is."""
     from flows.dispatch.runs import load_report
-    from flows.process.console import print_result
 
     if json_:
-        print_result(json.dumps(load_report(run_id).report, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json(load_report(run_id).report)
     else:
         _show_report(run_id)
 
@@ -300,7 +302,7 @@ def _say_stopping() -> None:
 
 
 def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
-    from flows.process.console import console, print_result
+    from flows.process.console import console
     from tasks.machine.secrets import redacted
 
     message = redacted(message)
@@ -311,5 +313,7 @@ def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
         console.say(f"error: {message}", style="red")
     if wants_json:
         outcome = {1: "failed", 2: "usage", 3: "refused"}.get(status, "interrupted")
-        print_result(json.dumps({"status": outcome, "error": message}, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json({"status": outcome, "error": message})
     sys.exit(status)

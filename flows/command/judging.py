@@ -1,6 +1,5 @@
 """The commands about judges: `judge`, `audit`, `compare`."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -235,10 +234,11 @@ def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
 
 
 def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
-    from flows.process.console import print_result
 
     if json_:
-        print_result(json.dumps(outcome, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json(outcome)
     else:
         from rich.console import Console
 

@@ -1,6 +1,5 @@
 """The commands about registered models: `models`, `promote`, `rollback`. They need MLflow and no Prefect."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,13 +22,14 @@ Model = Annotated[
 @commands.command()
 def models(json_: Json = False) -> None:
     """List the registered models: versions, aliases, scores, and why each is champion or not."""
-    from flows.process.console import print_result
     from tasks.record.tracking import open_tracking
     from tasks.registry.champions import registered
 
     found = registered(open_tracking())
     if json_:
-        print_result(json.dumps({"status": "completed", "models": found}, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json({"status": "completed", "models": found})
     else:
         _show(found)
 
@@ -84,7 +84,9 @@ def _tell(move: "Move", json_: bool) -> None:
     from flows.process.console import print_result
 
     if json_:
-        print_result(json.dumps({"status": "completed", **asdict(move)}, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json({"status": "completed", **asdict(move)})
         return
     before = "there was none" if move.previous is None else f"it was version {move.previous}"
     print_result(f"{move.name}: version {move.version} is the champion now ({before}): {move.because}")

@@ -1,6 +1,5 @@
 """The commands about servers and workers: `up`, `deploy`, `worker`."""
 
-import json
 import os
 from typing import Annotated
 
@@ -82,7 +81,6 @@ def deploy(
     """Bring work pools, deployments and automations to the Prefect server; doing it again changes nothing."""
     from rich.console import Console
 
-    from flows.process.console import print_result
     from flows.server.readiness import require_prefect, verbosely
 
     verbosely(verbose)
@@ -92,7 +90,9 @@ def deploy(
 
     done = bring(activate=activate or (), deactivate=deactivate or ())
     if json_:
-        print_result(json.dumps(done, ensure_ascii=False))
+        from flows.process.console import print_json
+
+        print_json(done)
         return
     out = Console(highlight=False)
     for name, what in done.items():

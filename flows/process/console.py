@@ -7,6 +7,7 @@ import atexit
 import sys
 import threading
 import time
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console as RichConsole
@@ -15,6 +16,7 @@ from rich.live import Live
 
 from flows.process.progress import FRAMES, TICK, Clock, StageProgress, Ticker, lines_apart
 from flows.process.streams import as_json_can_be_written
+from tasks.machine.json_files import as_line
 from tasks.machine.secrets import redacted
 
 
@@ -111,6 +113,11 @@ class _Line:
 
 
 console = Console()
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on standard output, as one line of JSON."""
+    print_result(as_line(value).rstrip("\n"))
 
 
 def print_result(text: str) -> None:

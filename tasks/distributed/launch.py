@@ -20,6 +20,7 @@ from tasks.compat.training import FIRST_SIGNAL
 from tasks.distributed.part import Alone
 from tasks.errors import StageError, StoppedError
 from tasks.machine.device import pick_device
+from tasks.machine.json_files import write_json
 from tasks.machine.stopping import begin, is_stoppable, run_stoppable
 from tasks.preflight import require
 from tasks.preflight.report import Report
@@ -57,7 +58,7 @@ def run_training(train: Train, config: Any, run: StageRun, **inputs: Path | None
         "report": str(run.checkpoint / "checks.json"),
     }
     path = run.checkpoint / "job.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
+    write_json(path, job)
     require(run, config.preflight, lambda: _checked(job, path, run))
     _work("train", path, config.processes, run)
 

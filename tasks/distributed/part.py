@@ -4,13 +4,13 @@ One process alone waits for no other, so the checks may take as long as they lik
 a wait after minutes, and every rank that is not the first would wait.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tasks.machine.json_files import as_text
 from tasks.machine.stopping import run_stoppable
 from tasks.preflight import require
 from tasks.preflight.report import Report
@@ -68,7 +68,7 @@ class Checking:
 
     def require(self, _mode: Mode, prove: Callable[[], Report]) -> None:
         """Raises ChecksDone, whatever was found: the process that launched this one judges it."""
-        write_atomically(self.report, json.dumps(prove().as_json()).encode())
+        write_atomically(self.report, as_text(prove().as_json()).encode())
         raise ChecksDone
 
     def fit(self, _fit: Callable[[], None]) -> None:

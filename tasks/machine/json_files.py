@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 
+def as_text(value: Any) -> str:
+    """A value, indented for people. Raises ValueError for a number that is not finite."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """One value, indented for people. Raises ValueError for a number that is not finite."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """One value, as text. Raises ValueError for a number that is not finite."""
+    path.write_text(as_text(value), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from tasks.machine.json_files import as_text
 from tasks.preflight.report import Report, refuse
 from tasks.record.manifest import write_atomically
 from tasks.record.stage import StageRun
@@ -30,7 +31,7 @@ def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], 
     refuse(report, mode)
     if failed:
         log.warning("preflight: %d proofs failed; training goes on because preflight is warn", failed)
-    data = (json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n").encode()
+    data = as_text(report.as_json()).encode()
     if not proved_before:
         write_atomically(kept, data)
     (run.out / FILE).write_bytes(data)

@@ -1,6 +1,5 @@
 """What a training leaves: the best model, its history, and the numbers beside them."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import nn
 
 from tasks.batches.blocks import batch_at
 from tasks.errors import StageError
+from tasks.machine.json_files import write_json, write_lines
 from tasks.models.architectures import build_model
 from tasks.pretrain.speed import matrix_rate
 from tasks.show.curves import draw_losses
@@ -32,13 +32,12 @@ def write_result(trainer: "Trainer") -> None:
     best.save(run.out / "model")
     _check_saved(trainer, best)
     trainer.tokenizer.save_pretrained(run.out / "model")
-    with (run.out / "history.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in history)
+    write_lines(run.out / "history.jsonl", history)
     summary = _summary(trainer)
-    (run.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(run.out / "summary.json", summary)
     speed = speed_of(trainer)
     (run.aside / "samples.txt").touch()  # an attempt that went on behind the last evaluation has written none
-    (run.aside / "speed.json").write_text(json.dumps(speed, indent=2) + "\n", encoding="utf-8")
+    write_json(run.aside / "speed.json", speed)
     metrics = {name: summary[name] for name in AS_METRICS if name in summary}
     if speed["tokens_per_second"]:
         metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}

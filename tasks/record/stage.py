@@ -32,6 +32,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.config import Reuse
 from tasks.errors import StageError
+from tasks.machine.json_files import write_json
 from tasks.machine.locks import Timeout, holding
 from tasks.machine.secrets import redacted
 from tasks.record import compute
@@ -305,7 +306,7 @@ def execute(
             entry = resolve_name(stage.entry)
             compute.verify(run.fingerprints, config)
             entry(config, run, **folders)
-            _write_json(run.aside / "config.json", config.model_dump(mode="json"))
+            write_json(run.aside / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, folder)
             run.log_metrics({"seconds": time.monotonic() - started})
@@ -336,10 +337,6 @@ def _bury_the_dead(tracking: Tracking, key: str) -> None:
     """End the runs that a killed process left RUNNING; whoever holds the key's lock knows they are dead."""
     for run in running(tracking, f"tags.`{LOCK}` = '{key}' AND tags.`{MACHINE}` = '{machine_of(tracking)}'"):
         end(tracking, run.info.run_id, "KILLED", KILLED)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tasks.finetune import classification
 from tasks.finetune.classification import classify
 from tasks.models.architectures import longest
 from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
-from tasks.registry.promote import read_scores
+from tasks.registry.promote.candidate import read_scores
 from tasks.rows import load_split, write_rows
 from tasks.tokenize.stage import characters, text_ids
 from tests.finetune.labelled_texts import (

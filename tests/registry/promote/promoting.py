@@ -23,7 +23,7 @@ QUESTIONS = [
 ]
 LINEAGE = {"touchstone.git_commit": "0123abcd", "touchstone.prefect_flow_run_id": "flow-7"}
 PROMOTE = Stage(
-    "promote", 1, "tasks.registry.promote:promote", holds="tasks.registry.versions:still_registered"
+    "promote", 1, "tasks.registry.promote.stage:promote", holds="tasks.registry.versions:still_registered"
 )
 
 

@@ -15,7 +15,7 @@ from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute, find
 from tasks.record.tracking import local_folder
 from tasks.record.work import Stage, Work
-from tasks.registry.promote import read_scores
+from tasks.registry.promote.candidate import read_scores
 from tasks.registry.versions import champion_of, registered_files, still_registered
 from tasks.tokenize.templates import load_template
 from tests.registry.promote.promoting import (

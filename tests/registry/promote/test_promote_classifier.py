@@ -17,7 +17,7 @@ from tasks.rows import load_split, write_rows
 from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, text_rows_in
 
 PROMOTE = Stage(
-    "promote", 1, "tasks.registry.promote:promote", holds="tasks.registry.versions:still_registered"
+    "promote", 1, "tasks.registry.promote.stage:promote", holds="tasks.registry.versions:still_registered"
 )
 CLASSIFY = Stage("classify", 1, "tasks.finetune.classification:classify")
 CONFIG = ClassifyConfig(tune="full", epochs=4, batch_size=4, learning_rate=5e-3, max_length=24, device="cpu")
