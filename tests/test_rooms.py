@@ -1,6 +1,7 @@
 """The rooms of the house import downward only, and no module outgrows them."""
 
 import ast
+import re
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from itertools import chain
@@ -84,3 +85,16 @@ def test_every_room_says_what_it_is_for():
         for name, path in MODULES.items()
         if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
+
+
+def test_the_rooms_are_listed_and_each_imports_only_those_above_it():
+    page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `((?:tasks|flows)[\w.]*)` \|", page, re.MULTILINE)
+    found = arrows()
+    assert sorted(listed) == sorted(found.keys() | set(chain.from_iterable(found.values())))
+    upward = {
+        room: wrong
+        for place, room in enumerate(listed)
+        if (wrong := found.get(room, set()) - set(listed[:place]))
+    }
+    assert not upward
