@@ -311,5 +311,5 @@ def test_a_name_that_is_no_folder_is_looked_for_on_the_hub():
 
 
 def test_a_bare_number_is_asked_of_no_local_judge():
-    with pytest.raises(ValueError, match="plain is not for hf: judges"):
+    with pytest.raises(ValueError, match="plain is not for hf:x"):
         AuditConfig(scorer="hf:x", prompt="plain")

@@ -136,11 +136,11 @@ def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
     monkeypatch.setattr(flows.dispatch.stage_flows.run_recorded, "retry_delay_seconds", 1)
     attempts, real, over = [], flows.dispatch.stage_flows.execute, threading.Event()
 
-    def execute(tracking, stage, *arguments, **options):
+    def execute(tracking, work, **options):
         try:
-            return real(tracking, stage, *arguments, **options)
+            return real(tracking, work, **options)
         except Exception as error:
-            attempts.append((stage.name, str(error)))
+            attempts.append((work.stage.name, str(error)))
             over.set()
             raise
 

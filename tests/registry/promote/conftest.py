@@ -62,12 +62,8 @@ def promoted(tracking):
         }
         promote.name, promote.inputs = name, inputs
         promote.told = []
-        reference = execute(
-            tracking,
-            Work(PROMOTE, PromoteConfig(name=name, **config), inputs),
-            lineage=LINEAGE,
-            phase=promote.told.append,
-        )
+        promote.work = Work(PROMOTE, PromoteConfig(name=name, **config), inputs)
+        reference = execute(tracking, promote.work, lineage=LINEAGE, phase=promote.told.append)
         promote.reference = reference
         return json.loads((fetch(tracking, reference) / OUTPUT / "promotion.json").read_text())
 

@@ -21,7 +21,6 @@ from tasks.tokenize.templates import load_template
 from tests.registry.promote.promoting import (
     JUDGE,
     LINEAGE,
-    PROMOTE,
     QUESTIONS,
     SCORER,
     Made,
@@ -334,20 +333,20 @@ def test_the_model_has_a_signature_an_example_and_its_template(tracking, promote
 
 def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, promoted, for_real):
     promoted(around(40))
-    assert find(tracking, PROMOTE, promoted.reference.key) == promoted.reference
+    assert find(tracking, promoted.work) == promoted.reference
     folder = local_folder(tracking.client.get_model_version(promoted.name, "1").source)
     (folder / "model" / "model.safetensors").unlink()
-    assert find(tracking, PROMOTE, promoted.reference.key) is None
+    assert find(tracking, promoted.work) is None
 
 
 def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted, for_real):
     promotion = promoted(around(40))
     output = fetch(tracking, promoted.reference) / OUTPUT
     assert still_registered(tracking, output)
-    assert find(tracking, PROMOTE, promoted.reference.key) == promoted.reference
+    assert find(tracking, promoted.work) == promoted.reference
     tracking.client.delete_model_version(promoted.name, str(promotion["version"]))
     assert not still_registered(tracking, output)
-    assert find(tracking, PROMOTE, promoted.reference.key) is None
+    assert find(tracking, promoted.work) is None
 
 
 def test_a_promotion_is_done_again_when_its_model_was_deleted(tracking, promoted):

@@ -38,10 +38,8 @@ def test_two_at_once_are_decided_one_after_the_other(tracking, promoted, monkeyp
         return decision
 
     monkeypatch.setattr(room, "decide", decide)
-    threads = [
-        threading.Thread(target=execute, args=(tracking, PROMOTE, PromoteConfig(name=promoted.name), one))
-        for one in each
-    ]
+    config = PromoteConfig(name=promoted.name)
+    threads = [threading.Thread(target=execute, args=(tracking, Work(PROMOTE, config, one))) for one in each]
     for thread in threads:
         thread.start()
     for thread in threads:

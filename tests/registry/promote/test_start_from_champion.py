@@ -63,8 +63,8 @@ def test_the_run_says_which_version_it_took(tracking, promoted):
     uri = f"models:/{promoted.name}@champion"
     taken(tracking, uri)
     pinned = BaseConfig(model=f"models:/{promoted.name}/1")
-    key = stage_key(BASE, pinned, registered_fingerprints(tracking, uri))
-    run = tracking.client.get_run(find(tracking, BASE, key).run_id)
+    work = Work(BASE, pinned, {}, registered_fingerprints(tracking, uri))
+    run = tracking.client.get_run(find(tracking, work).run_id)
     assert run.data.tags["touchstone.base.version"] == f"{promoted.name}/1"
 
 
