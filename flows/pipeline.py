@@ -20,6 +20,7 @@ from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
+from flows.judging.rescoring import champion_scores
 from flows.process.secrets import load_secrets
 from flows.process.states import failed
 from flows.profiles.profile import Profile, load_profile
@@ -163,14 +164,9 @@ def tune_and_judge(
         scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses, **audited)
         judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
     *before, (name, model) = models.items()
-    promotion = chain.run(
-        "promote",
-        profile.promote,
-        model=model,
-        rows=rows,
-        scores=judged[f"{name}_scores"],
-        **_origin(made | dict(before)),
-    )
+    scores = judged[f"{name}_scores"]
+    inputs = {"model": model, "rows": rows, "scores": scores, **_origin(made | dict(before))}
+    promotion = promote(chain, profile, audited, inputs)
     return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
 
 
@@ -198,10 +194,15 @@ def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict
     """What labelled texts are for: a classifier with its evaluation, and a promotion."""
     rows, base = made["rows"], made["base"]
     classifier = chain.run("classify", profile.classify, base=base, rows=rows, **_read_before(made))
-    promotion = chain.run(
-        "promote", profile.promote, model=classifier, rows=rows, scores=classifier, **_origin(made)
-    )
+    inputs = {"model": classifier, "rows": rows, "scores": classifier, **_origin(made)}
+    promotion = promote(chain, profile, {}, inputs)
     return {"classifier": classifier, "promotion": promotion}
+
+
+def promote(chain: Chain, profile: Profile, audited: Audits, inputs: dict[str, Reference]) -> Reference:
+    """The model in the registry; a champion that was scored under other conditions is scored anew first."""
+    settings = (profile.promote, inputs, profile.generate, profile.judge, audited)
+    return chain.run("promote", profile.promote, **inputs, **champion_scores(chain, *settings))
 
 
 def conclude(
@@ -260,6 +261,9 @@ def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:
         "version": made["version"],
         "champion": champion is not None and int(champion.version) == made["version"],
         "decision": made["reason"],
+        "sealed_mean": made["sealed_mean"],
+        "openings": made["openings"],
+        "budget_left": made["budget_left"],
     }
 
 

@@ -18,6 +18,7 @@ from tasks.config import (
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
+    PredictConfig,
     PreflightConfig,
     PretrainConfig,
     PromoteConfig,
@@ -124,6 +125,15 @@ STAGES = {
             pool="gpu",
         ),
         Stage(
+            "predict",
+            1,
+            "tasks.finetune.predicting:predict",
+            PredictConfig,
+            "A trained classifier's labels of other test rows",
+            runs_in=lambda profile: profile.labelled,
+            pool="gpu",
+        ),
+        Stage(
             "generate",
             2,
             "tasks.generate:generate",
@@ -144,7 +154,7 @@ STAGES = {
         ),
         Stage(
             "promote",
-            6,
+            7,
             "tasks.registry.promote.stage:promote",
             PromoteConfig,
             "The model in the registry, champion if its scores earn that",
@@ -153,7 +163,7 @@ STAGES = {
         ),
         Stage(
             "report",
-            7,
+            8,
             "tasks.report:report",
             ReportConfig,
             "The report card",

@@ -105,13 +105,17 @@ def _show(found: list[dict[str, Any]]) -> None:
         console.print("No model is registered yet; `touchstone run quickstart` registers one.")
     for model in found:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("version", "aliases", "mean", "scorer", "decision"):
-            table.add_column(column, overflow="fold", justify="right" if column == "mean" else "left")
+        for column in ("version", "aliases", "mean", "sealed", "scorer", "decision"):
+            justify = "right" if column in ("mean", "sealed") else "left"
+            table.add_column(column, overflow="fold", justify=justify)
         for version in model["versions"]:
             cells = (
                 str(version["version"]),
                 ", ".join(version["aliases"]),
-                "" if version["mean"] is None else f"{version['mean']:.1f}",
+                *(
+                    "" if (mean := version[name]) is None else f"{mean:.1f}"
+                    for name in ("mean", "sealed_mean")
+                ),
                 version["scorer"] or "",
                 _told(version),
             )

@@ -19,6 +19,7 @@ from flows.server.readiness import stages_to_refresh
 from tasks.config import JudgeConfig
 from tasks.errors import TouchstoneError
 from tasks.registry.lineage import responses_and_rows
+from tasks.registry.promote.rescoring import keep_later
 
 
 @flow(
@@ -40,6 +41,8 @@ def rejudging(
 ) -> State | dict[str, Any]:
     """Score the responses of the present champion; its scores at promotion stay as they were.
 
+    The new ones are named on its version, where a later candidate that is judged likewise meets them.
+
     With `config.anew`, as the schedule has it, every question is asked again: a model that was exchanged
     under the same digest shows. Without, only a judge of another digest is asked.
     Returns the scores, the audits' verdicts, and the version that was judged.
@@ -54,11 +57,14 @@ def rejudging(
             version, responses, rows = responses_and_rows(chain.tracking, model)
             audited = audits(chain, config, rows)
             scores = chain.run("judge", config, responses=responses, **audited)
+            refused = refusal(chain, audited, config)
+            if refused is None:
+                keep_later(chain.tracking, model, version, scores)
             summary = read_output(chain.tracking, scores, "scores.json")
             told = {
                 "model": {"name": model, "version": version},
                 "scores": score_entries(f"{model} version {version}", summary),
             }
-            return finished(chain, started, told, refusal(chain, audited, config))
+            return finished(chain, started, told, refused)
     except TouchstoneError as error:
         return failed(error)

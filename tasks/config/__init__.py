@@ -35,7 +35,7 @@ from tasks.config.judging import (
     ResponsesConfig,
 )
 from tasks.config.pretraining import REGISTERED, SIZES, BaseConfig, PretrainConfig
-from tasks.config.scoring import GenerateConfig, PromoteConfig, ReportConfig
+from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.tuning import (
     ClassifyConfig,
     DpoConfig,
@@ -68,6 +68,7 @@ __all__ = [
     "LoraConfig",
     "Malformed",
     "Positive",
+    "PredictConfig",
     "PreflightConfig",
     "PreflightMode",
     "PretrainConfig",

@@ -54,6 +54,13 @@ class GenerateConfig(StageConfig):
         return self
 
 
+class PredictConfig(StageConfig):
+    """Labels that a trained classifier gives to the texts of a test split."""
+
+    batch_size: Positive = 32
+    device: Device = "auto"
+
+
 class PromoteConfig(StageConfig):
     """When the registered model becomes the champion."""
 

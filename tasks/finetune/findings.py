@@ -41,7 +41,7 @@ def write_findings(run: StageRun, model: PreTrainedModel, data: Labelled) -> Non
     predictions = _predictions(data, test, baselines)
     write_json(run.out / "evaluation.json", evaluation)
     write_lines(run.out / "predictions.jsonl", predictions)
-    _write_scores(run, predictions)
+    write_scores(run, predictions)
     _draw_confusion(run.aside / "confusion.png", data.labels, splits)
     run.log_metrics(_metrics(evaluation))
     run.log_table(predictions, "predictions.json")
@@ -82,7 +82,7 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
     ]
 
 
-def _write_scores(run: StageRun, predictions: Sequence[Json]) -> None:
+def write_scores(run: StageRun, predictions: Sequence[Json]) -> None:
     """The test rows' scores as the judge writes those of responses: a right label has 100, a wrong one 0."""
     scores = [100.0 if row["predicted"] == row["label"] else 0.0 for row in predictions]
     sources = [row.get("source") for row in predictions]

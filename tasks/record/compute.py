@@ -19,6 +19,7 @@ from typing import Any
 from tasks.config import (
     AskConfig,
     GenerateConfig,
+    PredictConfig,
     PreflightConfig,
     PretrainConfig,
     Reuse,
@@ -42,7 +43,8 @@ def computing(config: StageConfig) -> Any:
         return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig):  # a server of its own answers for other judges
         return config if config.in_process else None
-    return config if isinstance(config, PretrainConfig | TuningConfig | GenerateConfig) else None
+    computed = PretrainConfig | TuningConfig | GenerateConfig | PredictConfig
+    return config if isinstance(config, computed) else None
 
 
 def resolved(config: StageConfig) -> dict[str, str]:

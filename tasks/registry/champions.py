@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from tasks.errors import StageError, UsageError
 from tasks.record.tracking import Tracking
 from tasks.registry.versions import (
     CHAMPION,
     DECIDED,
+    DECISION,
     KEY,
     champion_of,
     fault_in_files,
@@ -27,6 +27,7 @@ from tasks.registry.versions import (
     one_at_a_time,
     registered_models,
     require_version,
+    tags_of_model,
     version_of,
     versions_of,
 )
@@ -75,12 +76,7 @@ def history(tracking: Tracking, name: str) -> list[Turn]:
 
 
 def _noted(tracking: Tracking, name: str) -> dict[int, str]:
-    try:
-        tags = tracking.client.get_registered_model(name).tags
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return {}
-        raise
+    tags = tags_of_model(tracking, name)
     return {int(tag.removeprefix(HISTORY)): text for tag, text in tags.items() if tag.startswith(HISTORY)}
 
 
@@ -119,7 +115,7 @@ def _last(versions: list[int], version: int, otherwise: int = 0) -> int:
 def crown(tracking: Tracking, name: str, version: int, how: How, why: str) -> Turn:
     """Write down the turn and move the alias; call it inside `one_at_a_time`."""
     at = time.strftime(UTC, time.gmtime())
-    turn = Turn(version, how, why[:LONGEST], at, _user())
+    turn = Turn(version, how, why[:LONGEST], at, current_user())
     line, present = _replayed(history(tracking, name)), number_of(champion_of(tracking, name))
     new = [turn]
     if present is not None and (not line or line[-1].version != present):
@@ -132,7 +128,7 @@ def crown(tracking: Tracking, name: str, version: int, how: How, why: str) -> Tu
     return turn
 
 
-def _user() -> str:
+def current_user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container may have no user of that number
@@ -252,7 +248,8 @@ def _version(version: ModelVersion, aliases: dict[int, list[str]]) -> dict[str, 
         "created": time.strftime(UTC, time.gmtime(version.creation_timestamp / 1000)),
         "scorer": tags.get("touchstone.scorer"),
         "mean": _known(tags.get("touchstone.mean"), float),
-        "decision": tags.get("touchstone.decision"),
+        "sealed_mean": _known(tags.get(f"{DECISION}.sealed_mean"), float),
+        "decision": tags.get(DECISION),
         "override": tags.get(OVERRIDE),
         "rolled_back": tags.get(ROLLED_BACK),
         "run_id": version.run_id,
@@ -260,4 +257,4 @@ def _version(version: ModelVersion, aliases: dict[int, list[str]]) -> dict[str, 
 
 
 def _known(text: str | None, read: Callable[[str], float]) -> float | None:
-    return None if text in (None, "missing") else read(text)
+    return None if text in (None, "missing", "none") else read(text)

@@ -11,6 +11,11 @@ from tasks.registry.versions import champion_of
 DATASET = "touchstone.dataset."  # begins the tags that name a run's inputs: .<input>.<stage>
 
 
+def inputs_of(run: Run) -> set[str]:
+    """The names of what a stage's run was given."""
+    return {tag.removeprefix(DATASET).partition(".")[0] for tag in run.data.tags if tag.startswith(DATASET)}
+
+
 def input_of(tracking: Tracking, run: Run, name: str) -> Reference:
     """The output that a stage's run was given under a name. Raises StageError when it is not to be found."""
     start = f"{DATASET}{name}."

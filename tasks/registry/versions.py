@@ -62,6 +62,16 @@ def version_of(tracking: Tracking, name: str, number: int) -> ModelVersion | Non
         raise
 
 
+def tags_of_model(tracking: Tracking, name: str) -> dict[str, str]:
+    """The tags of the registered model itself; none of one that does not exist."""
+    try:
+        return tracking.client.get_registered_model(name).tags
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
 def number_of(version: ModelVersion | None) -> int | None:
     return None if version is None else int(version.version)
 

@@ -27,7 +27,7 @@ from scipy.special import ndtri
 
 from tasks.statistics.intervals import Sources, by_source, wilson_interval
 
-TAIL = 0.025  # of an interval of 95%, on either side
+TAIL = 0.025  # of an interval of 95%, on either side: the one-sided level of each of its ends
 LEAST_STEP = 1e-12  # by which the end of an interval is known, where all values are nearly 0
 NEAR = 6.0  # standard errors, within which the end of an interval is looked for first
 FURTHEST = 38.0  # standard normal deviates: what is beyond has a chance below the least float
@@ -66,22 +66,22 @@ class _Units:
         terms = np.append(self.sums - mean * self.sizes, self.sizes.max() * (least - mean))
         return _chance_of_no_gain(terms, np.append(self.counts, 1.0))
 
-    def lower(self, least: float) -> float:
-        """The mean that has TAIL as its chance."""
+    def lower(self, least: float, level: float) -> float:
+        """The mean that has `level` as its chance."""
         top = float((self.sums / self.sizes).max())
         if top <= least:
             return least
 
         def deviate(mean: float) -> float:
-            return _deviate(self.chance_of_at_most(mean, least)) - float(ndtri(TAIL))
+            return _deviate(self.chance_of_at_most(mean, least)) - float(ndtri(level))
 
         near = self.mean - NEAR * self._error(least)
         bottom = near if near > least and deviate(near) < 0.0 else least
         return float(brentq(deviate, bottom, top, xtol=max(1e-9 * (top - least), LEAST_STEP), rtol=1e-12))
 
-    def interval(self, least: float, greatest: float) -> tuple[float, float, float]:
+    def interval(self, least: float, greatest: float, level: float = TAIL) -> tuple[float, float, float]:
         """Mean, lower and upper end."""
-        low, high = self.lower(least), -self._mirrored().lower(-greatest)
+        low, high = self.lower(least, level), -self._mirrored().lower(-greatest, level)
         return self.mean, min(low, self.mean), max(high, self.mean)
 
     def _mirrored(self) -> Self:
@@ -96,16 +96,16 @@ class _Units:
 
 
 def bounded_interval(
-    values: Sequence[float], low: float, high: float, sources: Sources = ()
+    values: Sequence[float], low: float, high: float, sources: Sources = (), level: float = TAIL
 ) -> tuple[float, float, float]:
-    """Mean of `values`, all from `low` to `high`, and its 95% interval, as (mean, low, high).
+    """Mean of `values`, all from `low` to `high`, and its interval, as (mean, low, high).
 
-    Its width is never 0.
+    Each end has the one-sided `level`: by default it is the 95% interval. Its width is never 0.
 
     Raises ValueError when there are no values, or one is outside.
     """
     units = _units(values, low, high, sources)
-    return units.interval(low, high)
+    return units.interval(low, high, level)
 
 
 def bounded_chance(
@@ -113,7 +113,7 @@ def bounded_chance(
 ) -> float:
     """One-sided p-value of values from `low` to `high`, were their true mean at most `mean`.
 
-    It is at most 2.5% exactly where `bounded_interval` lies above `mean`.
+    It is at most a level exactly where `bounded_interval` of that level lies above `mean`.
 
     Raises ValueError as that does.
     """

@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.statistics.bounded import bounded_chance, bounded_interval, least_shown
+from tasks.statistics.bounded import TAIL, bounded_chance, bounded_interval, least_shown
 from tasks.statistics.intervals import Sources, by_source, wilson_interval
 
 
@@ -18,9 +18,9 @@ class Paired:
     """Mean difference of the rows that have both scores."""
     low: float
     high: float
-    """The 95% interval of the mean difference over all rows, whatever the missing scores would have been."""
+    """The interval of the mean difference over all rows, whatever the missing scores would have been."""
     p: float
-    """Two-sided; at most 5% exactly where the interval does not hold 0."""
+    """Two-sided; at most twice the level of the interval's ends exactly where that does not hold 0."""
 
 
 def paired_test(
@@ -29,8 +29,11 @@ def paired_test(
     sources: Sources = (),
     low: float = 0.0,
     high: float = 100.0,
+    level: float = TAIL,
 ) -> Paired | None:
     """What `a - b` shows, row by row, of scores from `low` to `high`; None where no row has both.
+
+    Each end of its interval has the one-sided `level`: by default it is the 95% interval.
 
     This is the one test by which a model is called better, at the gate as in every report. Rows are taken as
     pairs, so that what makes a row hard for both takes no part. The interval is that of bounded values
@@ -46,14 +49,14 @@ def paired_test(
     span = high - low
     known = np.array([a[place] - b[place] for place in both], dtype=np.float64)
     own = [sources[place] for place in both] if sources else ()
-    difference, lowest, highest = bounded_interval(known, -span, span, own)
+    difference, lowest, highest = bounded_interval(known, -span, span, own, level)
     below = bounded_chance(known, -span, span, sources=own)
     above = bounded_chance(-known, -span, span, sources=own)
     if len(both) < len(a):
         worst = _filled(a, low) - _filled(b, high)
         best = _filled(a, high) - _filled(b, low)
-        lowest = min(lowest, bounded_interval(worst, -span, span, sources)[1])
-        highest = max(highest, bounded_interval(best, -span, span, sources)[2])
+        lowest = min(lowest, bounded_interval(worst, -span, span, sources, level)[1])
+        highest = max(highest, bounded_interval(best, -span, span, sources, level)[2])
         below = max(below, bounded_chance(worst, -span, span, sources=sources))
         above = max(above, bounded_chance(-best, -span, span, sources=sources))
     return Paired(difference, lowest, highest, min(1.0, 2.0 * min(below, above)))

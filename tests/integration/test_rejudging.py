@@ -56,6 +56,23 @@ def test_the_champion_is_audited_on_and_scored_anew_and_found_the_second_time(ma
     assert "ollama:llama3.2" in {entry["scorer"] for entry in first["scores"]}
     assert [stage["name"] for stage in first["stages"]] == ["audit", "judge"]
     assert all(stage["cached"] for stage in again["stages"])
+    settings = ("--set", "promote.min_score=0", "--set", "promote.min_rows=1")
+    with OllamaServer(judge=honest) as server:
+        judged = (*settings, "--set", "judge.scorer=ollama:llama3.2")
+        later = workplace("run", "tiny.yaml", "--json", *judged, OLLAMA_HOST=server.address)
+    because = "champion scored anew because its scores came about under other conditions ("
+    assert f"{because}scorer: ollama:llama3.2, was metric:chrf; " in later.json["model"]["decision"], (
+        later.err
+    )
+    assert not any("champion" in stage["name"] for stage in later.json["stages"]), "it was judged already"
+    other = workplace("run", "tiny.yaml", "--json", *settings, "--set", "rows.seed=9")
+    names = [stage["name"] for stage in other.json["stages"]]
+    assert names[-4:] == ["generate champion", "judge champion", "promote", "report"], other.err
+    decision = other.json["model"]["decision"]
+    assert f"{because}rows: " in decision
+    assert "test rows are left out, which version 1 or the candidate was trained on" in decision
+    assert all(workplace("run", "tiny.yaml", "--json", *settings, "--set", "rows.seed=9").cached.values())
+    assert because in " ".join(workplace("report").out.split())
     with OllamaServer(judge=always_top, digest="b" * 64) as server:
         refused = rejudged(workplace, OLLAMA_HOST=server.address)
     assert refused["status"] == "refused"

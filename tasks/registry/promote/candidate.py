@@ -1,13 +1,15 @@
 """What is decided on: a model's scores, and whether its judges and its trainings can be believed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tasks.machine.json_files import read_json, read_lines
 from tasks.preflight.report import Report
 from tasks.record.work import Reference
+from tasks.registry.promote.conditions import judges_of
+from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
 SCORES = "scores.jsonl"
@@ -27,22 +29,43 @@ class Candidate:
     """What other rows a row comes with, by id."""
     rows: str
     """The digest of the rows that were scored."""
+    tested: Path
+    """The folder that they are in."""
     made_by: Reference
     """The output that the scores are in."""
-    judges: list[list[str]] = field(default_factory=list)
-    """Who judged: scorer, digest, prompt; none when a metric is the headline."""
+    digests: Mapping[int, str]
+    """The digest of what each row asks and expects, by id."""
+    model: Reference
+    """The output that it is."""
+    champion: Reference | None = None
+    """Scores of the champion that were made to be compared with, where its own are of other conditions."""
     audit: str = NOT_NEEDED
     """`passed`, `warned`, `not needed: ...` or `failed: ...`."""
     failed_proofs: tuple[str, ...] = ()
     """Of the trainings that the model comes from, those that went on all the same."""
 
     @classmethod
-    def of(cls, rows: str, scores: Path, made_by: Reference, trained: Mapping[str, Path]) -> Self:
-        """Read from the outputs of the stages; `trained` are those of the trainings, by input name."""
+    def of(
+        cls, tested: Path, scores: Path, references: Mapping[str, Reference], trained: Mapping[str, Path]
+    ) -> Self:
+        """Read from the outputs of the stages, to which `references` leads by input name.
+
+        `tested` are the rows, `trained` the outputs of the trainings, by input name.
+        """
         _, entry, per_row = read_scores(scores)
-        sources = {line["id"]: line.get("source") for line in read_lines(scores / SCORES)}
-        failed = tuple(failed_proofs(trained))
-        return cls(entry, per_row, sources, rows, made_by, judged_by(scores), audit_of(scores), failed)
+        return cls(
+            entry,
+            per_row,
+            sources={line["id"]: line.get("source") for line in read_lines(scores / SCORES)},
+            rows=references["rows"].digest,
+            tested=tested,
+            made_by=references["scores"],
+            digests=row_digests(tested, per_row),
+            model=references["model"],
+            champion=references.get("champion"),
+            audit=audit_of(scores),
+            failed_proofs=tuple(failed_proofs(trained)),
+        )
 
     @property
     def scorer(self) -> str:
@@ -62,15 +85,10 @@ def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
     return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / SCORES)}
 
 
-def judged_by(folder: Path) -> list[list[str]]:
-    """Who gave the scores of a judge stage's output, and by which prompts."""
-    return [[judge["scorer"], judge["digest"], judge["prompt_version"]] for judge in _judges(folder)]
-
-
 def audit_of(folder: Path) -> str:
     """What the audits of a judge stage's judges said, the worst of them; nobody audits a metric."""
     verdicts: dict[str, list[str]] = {}
-    for judge in _judges(folder):
+    for judge in judges_of(folder):
         verdicts.setdefault((judge["audit"] or {"verdict": "none"})["verdict"], []).append(judge["scorer"])
     if not verdicts:
         return NOT_NEEDED
@@ -82,11 +100,6 @@ def audit_of(folder: Path) -> str:
     if unknown := verdicts.get("none"):
         return f"failed: {' and '.join(unknown)} was not audited"
     return f"warned: {' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
-
-
-def _judges(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "judge.json"
-    return read_json(path)["judges"] if path.exists() else []
 
 
 def _despite_audit(folder: Path) -> bool:

@@ -1,43 +1,68 @@
 """Under which conditions scores came about: what must be alike before two models' scores are compared."""
 
 import json
+from pathlib import Path
+from typing import Any
 
-from tasks.config import GenerateConfig
-from tasks.record.outputs import read_aside
+from tasks.config import AskConfig, GenerateConfig
+from tasks.machine.json_files import read_json
+from tasks.record.outputs import OUTPUT, fetch, read_aside
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
 
 Conditions = dict[str, str]
 
+PREDICTED = "version of the predict stage"  # a condition of a classifier's labels of others' test rows
+OWN = ("template",)  # a setting of responses that belongs to the model: it is asked as it was trained
 
-def conditions_of(tracking: Tracking, scores: Reference) -> Conditions:
-    """The versions of the stages that made the scores, and the settings that the responses came from.
 
-    Template and decoding are those of the generate stage; a classifier's scores are made by its own stage.
-    Who judged, and by which prompt, stands in the scores themselves.
+def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Conditions:
+    """The rows of that digest, who scored them by which prompt, and what made the responses.
 
-    Raises StageError when the responses are not in MLflow any more.
+    Beside them the versions of the stages, and the settings of the decoding and of the judges. A classifier's
+    scores are made by its own stage, or by `predict`.
+
+    Raises StageError when the scores or their responses are not in MLflow any more.
     """
+    folder = fetch(tracking, scores) / OUTPUT
+    found = {"rows": rows[:12], "scorer": read_json(folder / "scores.json")["headline"]}
+    for judge in judges_of(folder):
+        found[f"model behind {judge['scorer']}"] = judge["digest"][:12]
+        found[f"prompt of {judge['scorer']}"] = judge["prompt_version"]
     run = tracking.client.get_run(scores.run_id)
-    found = {f"version of the {scores.stage} stage": run.data.tags["touchstone.version"]}
+    found[f"version of the {scores.stage} stage"] = run.data.tags["touchstone.version"]
     if scores.stage != "judge":
         return found
+    if judges_of(folder):
+        found |= _settings(scores, AskConfig(), ("scorer", "prompt"))
     responses = input_of(tracking, run, "responses")
     made = tracking.client.get_run(responses.run_id)
     found[f"version of the {responses.stage} stage"] = made.data.tags["touchstone.version"]
     if responses.stage == "generate":
-        settings = json.loads(read_aside(responses, "config.json"))
-        deciding = GenerateConfig().key_fields()
-        found |= {name: json.dumps(settings.get(name)) for name in deciding}
+        found |= _settings(responses, GenerateConfig(), OWN)
     return found
 
 
+def _settings(reference: Reference, config: AskConfig | GenerateConfig, known: tuple[str, ...]) -> Conditions:
+    """The settings, by the names that decide in `config`, that an output was made with."""
+    settings = json.loads(read_aside(reference, "config.json"))
+    return {name: json.dumps(settings.get(name)) for name in config.key_fields() if name not in known}
+
+
 def unlike(ours: Conditions, theirs: Conditions) -> list[str]:
-    """What differs, as `max_new_tokens: 64, was 256`."""
+    """What differs, as `max_new_tokens: 64, was 256`; labels that were predicted anew are as new as any."""
     names = [*ours, *(name for name in theirs if name not in ours)]
+    if PREDICTED in theirs:
+        names = ["rows", "scorer"]
     return [
         f"{name}: {ours.get(name, 'none')}, was {theirs.get(name, 'none')}"
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
+
+
+def judges_of(folder: Path) -> list[dict[str, Any]]:
+    """The judges of a judge stage's output, each with its audit; none where metrics scored alone."""
+    path = folder / "judge.json"
+    return read_json(path)["judges"] if path.exists() else []

@@ -2,28 +2,36 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
-from tasks.record.outputs import OUTPUT, fault, fetch
+from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.champions import succession
-from tasks.registry.promote.candidate import NOT_NEEDED, Candidate, Scores, judged_by, read_scores
-from tasks.registry.promote.conditions import conditions_of, unlike
-from tasks.show.text import whatever_missing
-from tasks.statistics.comparing import paired_test
+from tasks.registry.promote.candidate import NOT_NEEDED, Candidate, Scores, read_scores
+from tasks.registry.promote.contest import TWO, Pair, Part, contest
+from tasks.registry.promote.leaks import leaked_rows
+from tasks.registry.promote.openings import Budget
+from tasks.registry.promote.parts import Parts, cut
+from tasks.registry.promote.rescoring import SCORES, scorable, why_not_its_own, why_not_these
+from tasks.registry.versions import MODEL
+from tasks.statistics.bounded import mean_interval
+from tasks.statistics.comparing import Paired
+from tasks.statistics.spending import left_after
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the candidate becomes the champion, and why; points are of 100, the interval is the 95% one."""
+    """Whether the candidate becomes the champion, and why; points are of 100."""
 
     champion: bool
     reason: str
     scorer: str
     mean: float | None
+    """Over the whole test split."""
     min_score: float
     """The mean that a first champion needs."""
     margin: float
@@ -31,9 +39,26 @@ class Decision:
     preflight: str
     audit: str
     against: str | None = None
+    anew: str | None = None
+    """Why the champion's scores are not those that it was promoted by."""
+    leaked: int = 0
+    """Test rows that one of the two was trained on, which are left out of the comparison."""
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    level: float | None = None
+    """The one-sided level of each end of the interval."""
+    part: Part | None = None
+    """The rows that it was decided by, the last that it met."""
+    part_rows: int | None = None
+    sealed_mean: float | None = None
+    """Of a champion by its scores: the headline, over the rows that did not choose it; None uncut."""
+    sealed_low: float | None = None
+    sealed_high: float | None = None
+    openings: int | None = None
+    """How often the sealed rows were opened, this time included."""
+    budget_left: float | None = None
+    """The chance of a false champion that is left for later openings."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +68,14 @@ class _Found:
     passes: bool
     text: str
     against: str | None = None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
+    shown: Paired | None = None
+    level: float | None = None
+    part: Part | None = None
+    part_rows: int | None = None
+    sealed: tuple[float, float, float] | None = None
+    openings: int | None = None
+    anew: str | None = None
+    leaked: int = 0
 
 
 def decide(
@@ -53,8 +83,8 @@ def decide(
 ) -> Decision:
     """Compare the candidate with the present champion, if any, and look at what stands behind its scores.
 
-    Scores that stand against an audit are not compared; a training that went on against a failed proof is
-    compared all the same, and makes no champion.
+    Scores that stand against an audit are not compared. A training that went on against a failed proof is
+    compared at the gate all the same; it makes no champion, so no sealed row is opened for it.
     """
     against = None if present is None else f"version {present.version}"
     found = _unbelieved(candidate, against) or _by_scores(config, tracking, candidate, present)
@@ -71,6 +101,10 @@ def decide(
         reason += f"by its scores: {found.text}"
     else:
         reason = f"kept as candidate: {found.text}"
+    difference, low, high = (
+        (found.shown.difference, found.shown.low, found.shown.high) if found.shown else (None,) * 3
+    )
+    sealed_mean, sealed_low, sealed_high = (champion and found.sealed) or (None,) * 3
     return Decision(
         champion,
         reason,
@@ -81,9 +115,19 @@ def decide(
         preflight=candidate.preflight,
         audit=candidate.audit,
         against=found.against,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
+        anew=found.anew,
+        leaked=found.leaked,
+        difference=difference,
+        low=low,
+        high=high,
+        level=found.level,
+        part=found.part,
+        part_rows=found.part_rows,
+        sealed_mean=sealed_mean,
+        sealed_low=sealed_low,
+        sealed_high=sealed_high,
+        openings=found.openings,
+        budget_left=None if found.openings is None else left_after(found.openings),
     )
 
 
@@ -99,60 +143,109 @@ def _unbelieved(candidate: Candidate, against: str | None) -> _Found | None:
 def _by_scores(
     config: PromoteConfig, tracking: Tracking, candidate: Candidate, present: ModelVersion | None
 ) -> _Found:
+    parts = cut(candidate.digests, candidate.sources, max(config.min_rows, TWO))
+    budget = Budget(tracking, config.name, candidate.scorer, candidate.digests.values())
     if present is None:
-        mean = candidate.entry["mean"]
-        passes = mean >= config.min_score
-        relation = "reaches" if passes else "is below"
-        return _Found(passes, f"its mean {mean:.1f} {relation} the least score {config.min_score:g}")
+        return _first(config, candidate, parts, budget.openings)
     against = f"version {present.version}"
     theirs = _scores_of(tracking, candidate, present)
     if isinstance(theirs, str):
         return _Found(False, theirs, against)
-    return _by_difference(config, candidate, theirs, against, _standing(tracking, present))
-
-
-def _by_difference(
-    config: PromoteConfig, candidate: Candidate, theirs: Scores, against: str, standing: str
-) -> _Found:
-    """What the paired scores show; missing ones count as the worst for the candidate."""
-    ours = list(candidate.scores.values())
-    other = [theirs.get(row) for row in candidate.scores]
-    scored = sum(None not in pair for pair in zip(ours, other, strict=True))
-    if scored < config.min_rows:
-        text = f"{scored} rows have a score of both it and {against}; a comparison needs {config.min_rows}"
-        return _Found(False, text, against)
-    test = paired_test(ours, other, [candidate.sources[row] for row in candidate.scores])
-    better = test.low > config.margin
-    missing = len(ours) - scored
-    text = (
-        f"{test.difference:+.1f} points against {against} (95% {test.low:+.1f} to {test.high:+.1f}"
-        f"{whatever_missing(missing)}), "
-        f"which is {'above' if better else 'not above'} the margin of {config.margin:g}"
-    )
-    return _Found(better, text + standing, against, test.difference, test.low, test.high)
-
-
-def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> Scores | str:
-    """The champion's score of each row, or why they are not to be compared with."""
-    tags, against = present.tags, f"version {present.version}"
-    if tags.get("touchstone.scorer") != candidate.scorer or tags.get("touchstone.rows") != candidate.rows:
-        return f"the champion ({against}) was scored on other rows or by another scorer"
-    reference = Reference.model_validate_json(tags["touchstone.scores"])
-    if lost := fault(tracking, reference):
-        return f"the scores of {against} are lost ({lost})"
-    folder = fetch(tracking, reference) / OUTPUT
-    if judged_by(folder) != candidate.judges:
-        return (
-            f"the champion ({against}) was scored by another model behind {candidate.scorer}, or by another "
-            "prompt"
-        )
     try:
-        made, now = conditions_of(tracking, reference), conditions_of(tracking, candidate.made_by)
+        leaked = _leaked(tracking, candidate, present)
     except StageError as error:
-        return f"how the scores of {against} came about is not known: {error}"
-    if different := unlike(now, made):
-        return f"the champion ({against}) was scored under other conditions ({'; '.join(different)})"
-    return read_scores(folder)[2]
+        text = f"it cannot be told whether the test rows are new to it and to {against}: {error}"
+        return _Found(False, text, against, anew=theirs.anew)
+    parts = Parts(parts.gate - leaked, parts.sealed - leaked)
+    pairs = {
+        row: Pair(score, theirs.scores.get(row), candidate.sources[row], candidate.digests[row])
+        for row, score in candidate.scores.items()
+    }
+    may_open = not candidate.failed_proofs
+    met = contest(config, pairs, parts, budget, against, may_open)
+    text = met.text
+    if theirs.anew:
+        text += f"; champion scored anew because {theirs.anew}"
+    if leaked:
+        text += f"; {len(leaked)} test rows are left out, which {against} or the candidate was trained on"
+    return _Found(
+        met.passes,
+        text + _standing(tracking, present),
+        against,
+        met.shown,
+        met.level,
+        met.part,
+        met.rows,
+        _headline(candidate, parts),
+        met.openings,
+        theirs.anew,
+        len(leaked),
+    )
+
+
+def _first(config: PromoteConfig, candidate: Candidate, parts: Parts, openings: int) -> _Found:
+    """The gate alone is asked for the least score, so that the headline is of rows that chose nothing."""
+    part: Part = "gate" if parts.gate else "test"
+    rows = parts.gate or parts.sealed
+    scores = [score for row in rows if (score := candidate.scores[row]) is not None]
+    if not scores:
+        return _Found(False, f"none of the {len(rows)} {part} rows has a score", openings=openings)
+    mean = float(np.mean(scores)) if parts.gate else candidate.entry["mean"]
+    passes = mean >= config.min_score
+    relation = "reaches" if passes else "is below"
+    where = f" on {len(scores)} gate rows" if parts.gate else ""
+    text = f"its mean {mean:.1f}{where} {relation} the least score {config.min_score:g}"
+    sealed = _headline(candidate, parts)
+    return _Found(passes, text, part=part, part_rows=len(scores), sealed=sealed, openings=openings)
+
+
+def _headline(candidate: Candidate, parts: Parts) -> tuple[float, float, float] | None:
+    """Mean and 95% interval over the sealed rows that have a score; None where there are none, or no gate."""
+    rows = [row for row in parts.sealed if candidate.scores[row] is not None] if parts.gate else []
+    if not rows:
+        return None
+    values = [candidate.scores[row] for row in sorted(rows)]
+    sources = [candidate.sources[row] for row in sorted(rows)]
+    return mean_interval(values, 0.0, 100.0, sources)
+
+
+@dataclass(frozen=True)
+class _Theirs:
+    """The champion's score of each row, and why it was scored anew, if it was."""
+
+    scores: Scores
+    anew: str | None = None
+
+
+def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> _Theirs | str:
+    """The champion's scores under the candidate's conditions, or why there are none."""
+    made_by, rows, given = candidate.made_by, candidate.rows, candidate.champion
+    reason = why_not_its_own(tracking, present, made_by, rows)
+    if reason is None:
+        own = Reference.model_validate_json(present.tags[SCORES])
+        return _Theirs(read_scores(fetch(tracking, own) / OUTPUT)[2])
+    refused = f"not compared with the champion (version {present.version}): {reason}"
+    if given is not None:
+        if unfit := why_not_these(tracking, present, made_by, rows, given):
+            return f"{refused}; and it was not scored anew: {unfit}. Run again with --refresh promote"
+        return _Theirs(read_scores(fetch(tracking, given) / OUTPUT)[2], reason)
+    try:
+        scorable(tracking, present, made_by)
+    except StageError as error:
+        return f"{refused}; and it cannot be scored anew: {error}"
+    return f"{refused}; and it was not scored anew. Run its profile again with --refresh promote"
+
+
+def _leaked(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> frozenset[int]:
+    """Test rows that the candidate or the champion learned.
+
+    Raises StageError where that is not known.
+    """
+    models = [candidate.model]
+    if MODEL in present.tags:
+        models.append(Reference.model_validate_json(present.tags[MODEL]))
+    found = [leaked_rows(tracking, model, candidate.tested, candidate.rows) for model in models]
+    return frozenset().union(*found)
 
 
 def _standing(tracking: Tracking, present: ModelVersion) -> str:

@@ -14,10 +14,18 @@ LONGEST = 5000  # characters of a description that MLflow keeps
 def decision_tags(decision: Decision) -> dict[str, str]:
     """Everything that was decided on, each under a name of its own; points with four decimals."""
     numbers = ("mean", "min_score", "difference", "low", "high", "margin")
+    numbers += ("sealed_mean", "sealed_low", "sealed_high")
     told = {name: _number(getattr(decision, name)) for name in numbers}
     told |= {
         "champion": str(decision.champion).lower(),
         "against": decision.against or NONE,
+        "anew": decision.anew or NONE,
+        "leaked": _exact(decision.leaked),
+        "part": decision.part or NONE,
+        "rows": _exact(decision.part_rows),
+        "level": _exact(decision.level),
+        "openings": _exact(decision.openings),
+        "budget_left": _exact(decision.budget_left),
         "preflight": decision.preflight,
         "audit": decision.audit,
     }
@@ -26,6 +34,11 @@ def decision_tags(decision: Decision) -> dict[str, str]:
 
 def _number(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
+
+
+def _exact(value: float | None) -> str:
+    """A count, or a chance that may be small."""
+    return NONE if value is None else f"{value:.4g}"
 
 
 def description(decision: Decision, origin: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from tasks.registry.log_model import Logged, create_version, log_model
 from tasks.registry.promote.candidate import Candidate, taken_from
 from tasks.registry.promote.decision import decide
 from tasks.registry.promote.page import decision_tags, description
+from tasks.registry.promote.rescoring import MET, SCORES
 from tasks.registry.versions import (
     CANDIDATE,
     DECIDED,
@@ -43,19 +44,20 @@ def promote(
     scores: Path,
     base: Path | None = None,
     tuned: Path | None = None,
-    **_origin: Path,
+    **_others: Path,
 ) -> None:
     """Register `model/model`, name it the candidate, and the champion if it earns that.
 
     The scores of a classifier are in the output that holds it. `base` and `tuned` are what it was trained
-    from, one after the other; adapters alone are registered merged into the last of them. Whatever else is
-    among the inputs (the corpus, the tokens) is named with its digest on the version.
+    from, one after the other; adapters alone are registered merged into the last of them. An input `champion`
+    has scores of the present champion that were made anew, where its own came about under other conditions.
+    Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
 
     Writes `promotion.json`. A champion needs trainings whose proofs all passed, and judges whose audits did
     not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
-    the present champion, on the same rows by the same scorer under the same conditions, to lie above the
-    margin whatever missing scores would have been. Two promotions on one
-    machine are decided one after the other; one from another machine is noticed before the alias is moved.
+    the present champion, on the same sealed rows by the same scorer under the same conditions, to lie above
+    the margin whatever missing scores would have been. Two promotions on one machine are decided one after
+    the other; one from another machine is noticed before the alias is moved.
 
     An attempt that was killed leaves a version that it may have crowned: that one is taken over, any other
     is deleted.
@@ -63,7 +65,7 @@ def promote(
     trained = {
         name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
     }
-    candidate = Candidate.of(run.references["rows"].digest, scores, run.references["scores"], trained)
+    candidate = Candidate.of(rows, scores, run.references, trained)
     under = "tuned" if tuned else "base"
     identity = _identity(run, model, base, candidate, under)
     with one_at_a_time(run.tracking, config.name):
@@ -142,10 +144,12 @@ def _identity(
         MODEL: _json(run.references["model"]),
         "touchstone.rows": candidate.rows,
         "touchstone.tokenizer": sha256_of(model / "model" / "tokenizer.json"),
-        "touchstone.scores": _json(run.references["scores"]),
+        SCORES: _json(run.references["scores"]),
         "touchstone.scorer": candidate.scorer,
         "touchstone.mean": "missing" if mean is None else f"{mean:.4f}",
     }
+    if "champion" in run.references:
+        identity[MET] = _json(run.references["champion"])
     if under in run.references:
         identity[UNDER] = _json(run.references[under])
     if base and (origin := taken_from(base)):

@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 
+from flows.dispatch.lookup import work_of
 from tasks.config import StageConfig
 from tasks.machine.json_files import write_json
 from tasks.models.gpt import GPT, GPTConfig
@@ -19,12 +20,25 @@ SCORER = "metric:chrf"
 JUDGE = "ollama:llama3.2"
 QUESTIONS = [
     {"id": 100 + index, "instruction": f"Name city {index}.", "input": "", "output": f"City{index} 学"}
-    for index in range(30)
+    for index in range(31)
 ]
 LINEAGE = {"touchstone.git_commit": "0123abcd", "touchstone.prefect_flow_run_id": "flow-7"}
 PROMOTE = Stage(
     "promote", 1, "tasks.registry.promote.stage:promote", holds="tasks.registry.versions:still_registered"
 )
+
+
+class Chained:
+    """Runs stages one after another, as the chain of a pipeline does, and remembers which."""
+
+    refresh, reuse = (), "auto"
+
+    def __init__(self, tracking):
+        self.tracking, self.labels = tracking, []
+
+    def run(self, stage, config, label=None, **inputs):
+        self.labels.append(label or stage)
+        return execute(self.tracking, work_of(stage, config, inputs), label=label)
 
 
 class Made(StageConfig):

@@ -55,12 +55,12 @@ def test_an_override_makes_a_candidate_the_champion_and_says_so(tracking, promot
 
 def test_the_next_candidate_is_compared_with_the_overridden_champion_and_told_of_it(tracking, promoted_four):
     override(tracking, promoted_four.name, 4, "it is kinder")
-    promotion = promoted_four(around(38))
+    promotion = promoted_four(around(60))
     assert promotion["champion"]
     assert promotion["against"] == "version 4"
-    assert promotion["difference"] == pytest.approx(18)
+    assert promotion["difference"] == pytest.approx(40)
     assert f"{promoted_four.name} version 4 is champion by override: it is kinder" in promotion["reason"]
-    assert "override" not in promoted_four(around(80))["reason"], "version 5 earned its place"
+    assert "override" not in promoted_four(around(95))["reason"], "version 5 earned its place"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from tasks.config import ClassifyConfig, PromoteConfig, StageConfig
+from flows.judging.rescoring import champion_scores
+from tasks.config import ClassifyConfig, GenerateConfig, JudgeConfig, PromoteConfig, StageConfig
 from tasks.errors import StageError
 from tasks.machine.json_files import read_json, read_lines, write_lines
 from tasks.record.outputs import OUTPUT, fetch
@@ -15,6 +16,7 @@ from tasks.record.stage import execute
 from tasks.record.work import Stage, Work
 from tasks.rows import load_split, write_rows
 from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, text_rows_in
+from tests.registry.promote.promoting import Chained
 
 PROMOTE = Stage(
     "promote", 1, "tasks.registry.promote.stage:promote", holds="tasks.registry.versions:still_registered"
@@ -47,6 +49,25 @@ def make_rows(_config, run):
     for path in folder.iterdir():
         path.rename(run.out / path.name)
     folder.rmdir()
+
+
+def make_other_rows(_config, run):
+    """A third of the test texts, and texts of a label more, in every split."""
+    make_rows(_config, run)
+    texts = [
+        "agenda",
+        "minutes",
+        "quarterly report",
+        "budget meeting",
+        "slides",
+        "invoice",
+        "deadline",
+        "memo",
+    ]
+    new = [{"text": text, "label": "work", "id": 900 + place} for place, text in enumerate(texts)]
+    train, test = (load_split(run.out, split) for split in ("train", "test"))
+    write_rows(run.out / "train.jsonl", [*train, *new[:4]])
+    write_rows(run.out / "test.jsonl", [*test[::3], *new[4:]])
 
 
 def make_base(_config, run):
@@ -122,6 +143,30 @@ def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
     promotion = read_json(fetch(tracking, second) / OUTPUT / "promotion.json")
     assert promotion["against"] == "version 1"
     assert promotion["difference"] is not None
+
+
+def test_a_champion_classifier_is_measured_anew_on_other_rows(tracking, inputs):
+    """By the labels that it was evaluated with, where the rows are the same; of a new label none is right."""
+    config, chain = PromoteConfig(name=next(NAMES), min_rows=2, min_score=0), Chained(tracking)
+    execute(tracking, Work(PROMOTE, config, inputs))
+    rows = execute(tracking, Work(Stage("made-other-rows", 1, f"{__name__}:make_other_rows"), Made()))
+    other = execute(tracking, Work(CLASSIFY, CONFIG, {"base": inputs["base"], "rows": rows}))
+    again = inputs | {"rows": rows, "model": other, "scores": other}
+    met = champion_scores(chain, config, again, GenerateConfig(), JudgeConfig(), {})
+    assert chain.labels == ["predict champion"]
+    scores = fetch(tracking, met["champion"]) / OUTPUT
+    before = {
+        line["id"]: line for line in read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "scores.jsonl")
+    }
+    found = {line["id"]: line for line in read_lines(scores / "scores.jsonl")}
+    assert all(line == before[row] for row, line in found.items() if row < 900)
+    assert {line["metric:accuracy"] for row, line in found.items() if row >= 900} == {0}
+    assert len(found) > 6
+    promotion = read_json(
+        fetch(tracking, execute(tracking, Work(PROMOTE, config, again | met))) / OUTPUT / "promotion.json"
+    )
+    assert promotion["anew"].startswith("its scores came about under other conditions (rows: ")
+    assert promotion["against"] == "version 1"
 
 
 def test_a_classifier_that_answers_otherwise_than_it_was_evaluated_is_not_registered(tracking, inputs):

@@ -18,12 +18,12 @@ def tags_of(tracking, promoted, version=1):
 
 
 def test_a_model_that_was_trained_against_a_failed_proof_stays_a_candidate(tracking, promoted):
-    promotion = promoted(around(90), failed="end token")
+    promotion = promoted([90.0] * 30, failed="end token")
     assert not promotion["champion"]
     assert promotion["preflight"] == "failed: fine-tuning, end token"
     assert promotion["reason"] == (
         "kept as candidate: training went on against failed proofs (fine-tuning, end token); "
-        "by its scores: its mean 90.0 reaches the least score 10"
+        "by its scores: its mean 90.0 on 6 gate rows reaches the least score 10"
     )
     assert versions_named(tracking, promoted.name) == {"candidate": 1}
     assert tags_of(tracking, promoted)["preflight"] == "failed: fine-tuning, end token"
@@ -102,10 +102,20 @@ def test_one_judge_of_several_that_failed_makes_no_champion(promoted):
 
 
 def test_the_version_holds_every_number_of_the_decision(tracking, promoted):
-    promoted(around(40))
+    first = promoted([40.0] * 30)
     assert tags_of(tracking, promoted) == {
         "champion": "true",
         "against": "none",
+        "anew": "none",
+        "leaked": "0",
+        "part": "gate",
+        "rows": "6",
+        "level": "none",
+        "openings": "0",
+        "budget_left": "0.05",
+        "sealed_mean": "40.0000",
+        "sealed_low": f"{first['sealed_low']:.4f}",
+        "sealed_high": f"{first['sealed_high']:.4f}",
         "mean": "40.0000",
         "min_score": "10.0000",
         "difference": "none",
@@ -115,23 +125,28 @@ def test_the_version_holds_every_number_of_the_decision(tracking, promoted):
         "preflight": "passed",
         "audit": "not needed: metrics alone",
     }
-    promotion = promoted([score + 10 + index % 3 for index, score in enumerate(around(40))], margin=0.5)
+    promotion = promoted([70.0 + index % 3 for index in range(30)], margin=0.5)
     second = tags_of(tracking, promoted, 2)
     assert second["against"] == "version 1"
     assert second["margin"] == "0.5000"
-    for name in ("difference", "low", "high"):
+    assert (second["part"], second["rows"], second["openings"]) == ("sealed", "24", "1")
+    assert float(second["level"]) == pytest.approx(0.01914, abs=1e-5)
+    assert float(second["budget_left"]) == pytest.approx(0.03086, abs=1e-5)
+    for name in ("difference", "low", "high", "sealed_mean", "sealed_low", "sealed_high"):
         assert float(second[name]) == pytest.approx(promotion[name], abs=1e-4)
 
 
 def test_the_version_has_a_description_for_people(tracking, promoted):
     promoted(around(40))
-    promoted(around(60))
+    promotion = promoted(around(70))
     text = tracking.client.get_model_version(promoted.name, "2").description
-    assert text.startswith("**Champion.** champion: +20.0 points against version 1")
+    assert text.startswith("**Champion.** champion: +30.0 points against version 1")
     for row in (
-        f"| Score | 60.0 of 100 by {SCORER} |",
+        f"| Score | {promotion['sealed_mean']:.1f} of 100 by {SCORER} on the sealed rows |",
+        "| Whole test split | 70.0, the gate rows included |",
         "| Compared with | version 1, the champion then |",
-        r"| Difference | \+20.0 points on the same rows |",
+        r"| Difference | \+30.0 points on the same 24 sealed rows |",
+        "| Sealed rows | opened once, which leaves 3.09% of the error budget of 5% |",
         "| Preflight | passed |",
         "| Code | 0123abcd |",
     ):
