@@ -24,6 +24,8 @@ from flows.judging.rescoring import champion_scores
 from flows.process.secrets import load_secrets
 from flows.process.states import failed
 from flows.profiles.profile import Profile, load_profile
+from flows.profiles.seeds import SeedOf, trainings_of
+from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from tasks.errors import TouchstoneError, UsageError
@@ -39,8 +41,9 @@ MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 
 
 def _run_name() -> str:
-    profile = flow_run.parameters["profile"]
-    return PurePath(profile).stem if isinstance(profile, str) else Profile.model_validate(profile).name
+    profile, seed = flow_run.parameters["profile"], flow_run.parameters.get("seed")
+    name = PurePath(profile).stem if isinstance(profile, str) else Profile.model_validate(profile).name
+    return f"{name} seed {SeedOf.model_validate(seed).number}" if seed else name
 
 
 @flow(
@@ -73,9 +76,14 @@ def pipeline(
         Pools | None,
         Field(title="Work pools", description="send training and generation to gpu-pool; none: all here"),
     ] = None,
+    seed: Annotated[
+        SeedOf | None,
+        Field(title="Seed", description="which of several trainings of the profile this is; none: all"),
+    ] = None,
 ) -> State | dict[str, Any]:
     """Run a profile; stages that were done before with the same inputs are not done again.
 
+    A profile with several `seeds` is run with each, as runs of this flow below this one.
     Returns the summary that `touchstone run --json` prints, or a failed state with the reason.
     """
     started = time.monotonic()
@@ -85,9 +93,15 @@ def pipeline(
         load_secrets()
         if loaded.instructions:
             find_judges(loaded.judge)  # before anything takes time
-        settings = loaded.model_dump(mode="json")
-        with pipeline_run(loaded.name, settings, again, pools=pools, reuse=loaded.reuse) as chain:
-            made, audited = stages(chain, loaded)
+        if len(trainings := trainings_of(loaded)) > 1:
+            return run_seeds(pipeline, before_training, loaded, trainings, again, pools, started)
+        (one,) = trainings
+        settings, group = one.profile.model_dump(mode="json"), seed.group if seed else None
+        name = f"{loaded.name} seed {seed.number}" if seed else loaded.name
+        with pipeline_run(
+            name, settings, again, pools=pools, reuse=loaded.reuse, profile=loaded.name, group=group
+        ) as chain:
+            made, audited = stages(chain, one.profile)
             return conclude(chain, loaded, made, audited, started)
     except TouchstoneError as error:
         return failed(error)
@@ -107,11 +121,7 @@ def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits
     Returns what the report card was made from, and it; and the audits of the judges, which come before
     training: who is not to be believed is known before anything has taken hours.
     """
-    made, audited = prepare(chain, profile), {}
-    if profile.has_rows:
-        prove_rows(chain, profile, made)
-    if profile.instructions:
-        audited = audits(chain, profile.judge, made["rows"])
+    made, audited = before_training(chain, profile)
     if not profile.base:
         made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
     if profile.instructions:
@@ -119,6 +129,16 @@ def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits
     if profile.labelled:
         made |= classify(chain, profile, made)
     return made | {"report": chain.run("report", profile.report, **made)}, audited
+
+
+def before_training(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits]:
+    """What does not depend on a seed of training, and is known before anything has taken hours."""
+    made, audited = prepare(chain, profile), {}
+    if profile.has_rows:
+        prove_rows(chain, profile, made)
+    if profile.instructions:
+        audited = audits(chain, profile.judge, made["rows"])
+    return made, audited
 
 
 def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:

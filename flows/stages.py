@@ -25,6 +25,7 @@ from tasks.config import (
     ReportConfig,
     ResponsesConfig,
     RowsConfig,
+    SeedsConfig,
     TokenizeConfig,
 )
 from tasks.record.work import Stage, always
@@ -47,6 +48,7 @@ STAGES = {
             6,
             "tasks.rows:rows",
             RowsConfig,
+            SeedsConfig,
             "Rows to fine-tune on, read and split without leaks",
             runs_in=lambda profile: profile.has_rows,
         ),
@@ -154,7 +156,7 @@ STAGES = {
         ),
         Stage(
             "promote",
-            7,
+            8,
             "tasks.registry.promote.stage:promote",
             PromoteConfig,
             "The model in the registry, champion if its scores earn that",
@@ -163,11 +165,18 @@ STAGES = {
         ),
         Stage(
             "report",
-            8,
+            9,
             "tasks.report:report",
             ReportConfig,
             "The report card",
             runs_in=always,
+        ),
+        Stage(
+            "seeds",
+            1,
+            "tasks.seeds.stage:seeds",
+            SeedsConfig,
+            "What several trainings of one recipe show of it",
         ),
         Stage(
             "responses",
@@ -178,7 +187,7 @@ STAGES = {
         ),
         Stage(
             "compare",
-            4,
+            5,
             "tasks.judge.compare.stage:compare",
             CompareConfig,
             "Two models' responses to the same rows, row by row",

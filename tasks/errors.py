@@ -51,6 +51,10 @@ class CrashedError(StageError):
     """The process of a stage is gone: killed, out of memory, or with its machine."""
 
 
+class IncompleteError(StageError):
+    """Some of several runs failed; what came of the others is there, and told."""
+
+
 class UsageError(TouchstoneError):
     """The command, the profile or a file it names is wrong; no stage was run."""
 

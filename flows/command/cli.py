@@ -8,7 +8,7 @@ import errno
 import gc
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -26,7 +26,7 @@ from flows.command.options import (
     Refresh,
     Scorers,
     Verbose,
-    end_when_refused,
+    end_unless_completed,
     judge_settings,
 )
 from flows.command.registry import commands as registry_commands
@@ -94,6 +94,10 @@ def run(
     judge: Scorers = None,
     pull: Pull = False,
     despite_audit: DespiteAudit = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Train N times, each with seeds of its own: what holds of the recipe"),
+    ] = None,
     pools: Annotated[
         bool, typer.Option("--pools", help="On the work pools: training and generation on gpu-pool")
     ] = False,
@@ -106,6 +110,7 @@ def run(
     waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
     overrides = [override for override in set_ or () if override not in waiting]
     overrides += judge_settings(judge, pull, despite_audit)
+    overrides += [] if seeds is None else [f"seeds={seeds}"]
     loaded = _ready(profile, overrides, mirror, verbose, require_servers if pools else begin_prefect)
     stages = stages_to_refresh(refresh or (), loaded.stages())
     outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
@@ -114,8 +119,8 @@ def run(
 
         print_json(outcome)
     else:
-        _show_report(outcome["run_id"])
-    end_when_refused(outcome)
+        _show_outcome(outcome)
+    end_unless_completed(outcome)
 
 
 def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def preflight(
         print_json(outcome)
     else:
         show(outcome, Console(highlight=False))
-    end_when_refused(outcome)
+    end_unless_completed(outcome)
 
 
 def _ready(
@@ -219,6 +224,12 @@ def report(
         print_json(load_report(run_id).report)
     else:
         _show_report(run_id)
+
+
+def _show_outcome(outcome: Mapping[str, Any]) -> None:
+    """The card, where there is one: of several trainings none may have come to its end."""
+    if outcome["report"] is not None:
+        _show_report(outcome["run_id"])
 
 
 def _show_report(run_id: str | None) -> None:

@@ -14,7 +14,7 @@ from flows.command.options import (
     Refresh,
     Scorers,
     Verbose,
-    end_when_refused,
+    end_unless_completed,
     judge_settings,
 )
 from tasks.errors import UsageError
@@ -138,6 +138,11 @@ def compare(
     for side in sides:
         if side.file:
             fingerprints(side.file)  # a file that is missing
+    if pairwise and (several := next((side for side in sides if len(side.responses) > 1), None)):
+        raise UsageError(
+            f"--pairwise shows a judge two responses, and {several.name} has one of each seed for every row; "
+            "name the run of one seed, or compare their scores without --pairwise"
+        )
     overrides = set_ or ()
     for_judge = [own for own in overrides if own.startswith("judge.")]
     as_recorded = {} if judge else _settings_of_both([side.judge for side in sides if not side.file])
@@ -246,4 +251,4 @@ def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
         show(outcome, out)
         told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
         out.print(told, style="dim", soft_wrap=True)
-    end_when_refused(outcome)
+    end_unless_completed(outcome)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tasks.errors import RefusedError
+from tasks.errors import RefusedError, StageError
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -79,10 +79,11 @@ def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit:
     return found
 
 
-def end_when_refused(outcome: dict[str, Any]) -> None:
-    """End the command with the status of a refusal, and its reason, when that is what came of it."""
+def end_unless_completed(outcome: dict[str, Any]) -> None:
+    """End the command with the status of a refusal or a failure, and its reason, when that came of it."""
     from flows.process.console import console
 
-    if outcome["status"] == "refused":
+    statuses = {"refused": RefusedError.exit_status, "failed": StageError.exit_status}
+    if outcome["status"] in statuses:
         console.say(f"error: {outcome['error']}", style="red")
-        raise typer.Exit(RefusedError.exit_status)
+        raise typer.Exit(statuses[outcome["status"]])

@@ -11,12 +11,15 @@ from pydantic import BaseModel
 
 from flows.stages import STAGES
 from tasks.config import AskConfig, Reuse, StageConfig
+from tasks.errors import TouchstoneError
 from tasks.record.compute import resolved
 from tasks.record.stage import find
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference, Stage, Work
 
 Inputs = dict[str, Reference]
+
+STATUSES = {0: "completed", 1: "failed", 2: "usage", 3: "refused"}  # in --json, by the command's exit status
 
 
 class Content:
@@ -75,12 +78,16 @@ class Outcome(BaseModel):
 
 
 def told_at_the_end(
-    run_id: str, outcomes: Sequence[Outcome], started: float, told: Mapping[str, Any], error: str | None
+    run_id: str,
+    outcomes: Sequence[Outcome],
+    started: float,
+    told: Mapping[str, Any],
+    error: TouchstoneError | None,
 ) -> dict[str, Any]:
-    """What --json prints; `started` is a time on the monotonic clock, an `error` makes it a refusal."""
+    """What --json prints; `started` is a time on the monotonic clock, an `error` decides on the status."""
     return {
-        "status": "refused" if error else "completed",
-        **({"error": error} if error else {}),
+        "status": STATUSES[error.exit_status if error else 0],
+        **({"error": str(error)} if error else {}),
         "run_id": run_id,
         "seconds": round(time.monotonic() - started, 3),
         "stages": [outcome.model_dump() for outcome in outcomes],

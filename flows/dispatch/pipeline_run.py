@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
-from flows.dispatch.runs import PIPELINE
+from flows.dispatch.runs import PIPELINE, SEEDS
 from flows.dispatch.stage_flows import run_here
 from flows.process.console import console
 from flows.process.intervals import intervals
@@ -174,10 +174,13 @@ def pipeline_run(
     kind: str = PIPELINE,
     pools: Pools | None = None,
     reuse: Reuse = "auto",
+    profile: str | None = None,
+    group: str | None = None,
 ) -> Iterator[Chain]:
     """Open the MLflow run that stages are children of, and give it the end that they have.
 
-    What earlier processes of this machine left RUNNING is ended first.
+    `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all seeds
+    that this is one of. What earlier processes of this machine left RUNNING is ended first.
     """
     load_secrets()
     tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
@@ -188,7 +191,8 @@ def pipeline_run(
         tags = {
             "mlflow.runName": name,
             "touchstone.kind": kind,
-            **({"touchstone.profile": name} if kind == PIPELINE else {}),
+            **({"touchstone.profile": profile or name} if kind in (PIPELINE, SEEDS) else {}),
+            **({"mlflow.parentRunId": group} if group else {}),
             **held(tracking, lock),
             **lineage(),
         }

@@ -9,25 +9,29 @@ from prefect import Flow, State
 
 from flows.dispatch.lookup import told_at_the_end
 from flows.dispatch.pipeline_run import Chain, without_heartbeat
+from flows.dispatch.runs import KIND
 from flows.process.interrupts import interrupts
 from flows.process.states import error_in
 from flows.server.sweep import end_at_once
-from tasks.errors import RefusedError, StageError
+from tasks.errors import IncompleteError, RefusedError, StageError, TouchstoneError
 from tasks.record.tracking import open_tracking
 
 SUMMARY = "summary.json"
 
 
-def finished(chain: Chain, started: float, told: Mapping[str, Any], error: str | None) -> dict[str, Any]:
+def finished(
+    chain: Chain, started: float, told: Mapping[str, Any], error: TouchstoneError | str | None
+) -> dict[str, Any]:
     """Keep what a command tells, on the run that its stages are children of, and return it.
 
-    `started` is the time on the monotonic clock. With an `error` the outcome is a refusal: it is kept all
-    the same, and RefusedError is raised.
+    `started` is the time on the monotonic clock. With an `error` the outcome is kept all the same, and it is
+    raised; one that is told as text is a refusal.
     """
-    outcome = told_at_the_end(chain.run_id, chain.outcomes, started, told, error)
+    raised = RefusedError(error) if isinstance(error, str) else error
+    outcome = told_at_the_end(chain.run_id, chain.outcomes, started, told, raised)
     chain.tracking.client.log_dict(chain.run_id, outcome, SUMMARY)
-    if error:
-        raise RefusedError(error)
+    if raised:
+        raise raised
     return outcome
 
 
@@ -38,13 +42,13 @@ def run_here(flow: Flow[..., Any], *arguments: Any, **parameters: Any) -> dict[s
 
 
 def outcome_of(state: State) -> dict[str, Any]:
-    """What `finished` kept of a flow, refused or not. Raises the error that ended it before that.
+    """What `finished` kept of a flow, whatever its end. Raises the error that ended it before that.
 
     Prefect brings neither what a refused flow told, nor what a flow on another machine returned: it is read
     from MLflow.
     """
     error = None if state.is_completed() else error_in(state)
-    if error is not None and not isinstance(error, RefusedError):
+    if error is not None and not isinstance(error, RefusedError | IncompleteError):
         raise error
     kept = _kept(str(state.state_details.flow_run_id))
     if kept is None:
@@ -53,11 +57,11 @@ def outcome_of(state: State) -> dict[str, Any]:
 
 
 def _kept(flow_run: str) -> dict[str, Any] | None:
-    """What a flow run told; None for a refusal in the middle, which told nothing."""
+    """What a flow run told, and none below it; None for a refusal in the middle, which told nothing."""
     tracking = open_tracking()
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`touchstone.prefect_pipeline_run_id` = '{flow_run}' AND tags.`touchstone.kind` != ''",
+        f"tags.`touchstone.prefect_flow_run_id` = '{flow_run}' AND tags.`{KIND}` != ''",
     )
     try:
         return mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/{SUMMARY}") if runs else None

@@ -17,7 +17,12 @@ from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
 from tasks.registry.champions import now
 
-PIPELINE = "pipeline"  # the value of the tag touchstone.kind on a pipeline's own MLflow run
+KIND = "touchstone.kind"  # the tag of a run that stages are children of
+SEED = "touchstone.seed."  # before a seed's number, on the run of all seeds: the pipeline run of that one
+PIPELINE, SEEDS = (
+    "pipeline",
+    "seeds",
+)  # its value on a pipeline's own MLflow run, and on that of several seeds
 
 
 def read_output(tracking: Tracking, reference: Reference, name: str) -> Any:
@@ -77,23 +82,29 @@ def reference_of(tracking: Tracking, run_id: str) -> Reference:
 def pipeline_run_of(tracking: Tracking, run_id: str | None) -> Run:
     """The MLflow run that stages are children of, by its id or one of theirs; else the newest with a report.
 
+    Of several seeds the newest is the run of all, once that has a report.
+
     Raises UsageError when there is none.
     """
     if run_id is not None:
         try:
             run = tracking.client.get_run(run_id)
-            parent = run.data.tags.get("mlflow.parentRunId")  # a stage's run stands for its pipeline's
-            return tracking.client.get_run(parent) if parent else run
+            parent = None if KIND in run.data.tags else run.data.tags.get("mlflow.parentRunId")
+            return (
+                tracking.client.get_run(parent) if parent else run
+            )  # a stage's run stands for its pipeline's
         except MlflowException as error:
             raise UsageError(
                 f"there is no MLflow run {run_id} in {without_password(tracking.uri)}"
             ) from error
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
-        f"tags.`touchstone.kind` = '{PIPELINE}' AND tags.`{MADE_BY}report` != ''",
+        f"tags.`{KIND}` = '{PIPELINE}' AND tags.`{MADE_BY}report` != ''",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
     if not runs:
         raise UsageError("no pipeline has finished yet; start one with: touchstone run quickstart")
-    return runs[0]
+    group = runs[0].data.tags.get("mlflow.parentRunId")
+    whole = tracking.client.get_run(group) if group else runs[0]
+    return whole if f"{MADE_BY}report" in whole.data.tags else runs[0]

@@ -1,6 +1,7 @@
 """The stages of a comparison, for a flow that makes them, and for a command that finds them all."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flows.dispatch.lookup import Found, NotFoundError, Runs, told_at_the_end
@@ -8,6 +9,7 @@ from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal
 from flows.judging.inputs import Side
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
+from tasks.errors import RefusedError
 from tasks.judge.compare.pairs import paired
 from tasks.judge.protocol.responses import RESPONSES, read_rows
 from tasks.record.outputs import OUTPUT, fetch
@@ -26,14 +28,18 @@ def compared(
 ) -> tuple[dict[str, Any], str | None]:
     """What is told of A and B, and why the judges' scores do not count, if they do not."""
     ours, theirs = (_responses(chain, side, "ab"[place], responses) for place, side in enumerate(sides))
-    _require_pairs(chain, ours, theirs, config)
-    audited = audits(chain, judge, ours)
-    scores = {
-        f"{name}_scores": chain.run("judge", judge, f"judge {name}", responses=own, **audited)
-        for name, own in (("a", ours), ("b", theirs))
-    }
+    _require_pairs(chain, ours[0], theirs[0], config)
+    audited = audits(chain, judge, ours[0])
+    inputs = {}
+    for name, own in (("a", ours), ("b", theirs)):
+        for place, answers in enumerate(own):
+            label, seed = (
+                (f"judge {name} seed {place + 1}", f"_{place + 1}") if place else (f"judge {name}", "")
+            )
+            inputs[f"{name}_responses{seed}"] = answers
+            inputs[f"{name}_scores{seed}"] = chain.run("judge", judge, label, responses=answers, **audited)
     shown_both = audited if config.mode == "pairwise" else {}
-    made = chain.run("compare", config, a_responses=ours, b_responses=theirs, **scores, **shown_both)
+    made = chain.run("compare", config, **inputs, **shown_both)
     told = {"a": name_a, "b": name_b, **read_output(chain.tracking, made, "compare.json")}
     return told, refusal(chain, audited, judge)
 
@@ -50,7 +56,7 @@ def found_comparison(*asked: Any) -> dict[str, Any] | None:
         return None
     last = chain.tracking.client.get_run(chain.outcomes[-1].run_id)
     run_id = last.data.tags.get("mlflow.parentRunId", last.info.run_id)
-    return told_at_the_end(run_id, chain.outcomes, started, told, error)
+    return told_at_the_end(run_id, chain.outcomes, started, told, RefusedError(error) if error else None)
 
 
 def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:
@@ -59,8 +65,8 @@ def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfi
     paired(*rows, only_common=config.only_common)
 
 
-def _responses(chain: Runs, side: Side, name: str, config: ResponsesConfig) -> Reference:
+def _responses(chain: Runs, side: Side, name: str, config: ResponsesConfig) -> Sequence[Reference]:
     if side.responses:
         return side.responses
     downloaded = chain.run("download", side.file, f"download {name}")
-    return chain.run("responses", config, f"responses {name}", source=downloaded)
+    return (chain.run("responses", config, f"responses {name}", source=downloaded),)

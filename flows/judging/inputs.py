@@ -1,9 +1,11 @@
-"""What is compared: a file of responses, or what a run made."""
+"""What is compared: a file of responses, or what a run made, or the runs of several seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.dispatch.runs import pipeline_run_of, reference_of
+from mlflow.entities import Run
+
+from flows.dispatch.runs import KIND, SEED, SEEDS, pipeline_run_of, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
 from tasks.record.outputs import read_aside
@@ -16,12 +18,12 @@ GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's sta
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: a name to show, and either its responses or the file that holds them."""
+    """One of the two: a name to show, and either its responses, by seed, or the file that holds them."""
 
     name: str
     judge: JudgeConfig
     """How it was scored; files are by a metric, where nothing else is said."""
-    responses: Reference | None = None
+    responses: tuple[Reference, ...] = ()
     file: DownloadConfig | None = None
 
 
@@ -45,6 +47,8 @@ def side_of(text: str) -> Side:
 
 def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
     run = pipeline_run_of(tracking, run_id)
+    if run.data.tags[KIND] == SEEDS:
+        return _of_seeds(tracking, run, model)
     made = {
         name.removeprefix(MADE_BY): value for name, value in run.data.tags.items() if name.startswith(MADE_BY)
     }
@@ -66,5 +70,17 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
     return Side(
         name=f"{run.info.run_name} {model}".strip(),
         judge=JudgeConfig.model_validate_json(read_aside(scores, "config.json")),
-        responses=reference_of(tracking, made[GENERATED + model if model else "responses"]),
+        responses=(reference_of(tracking, made[GENERATED + model if model else "responses"]),),
     )
+
+
+def _of_seeds(tracking: Tracking, run: Run, model: str) -> Side:
+    """The responses of every seed; a model that was not trained, the same for all of them, counts once."""
+    numbers = sorted(int(name.removeprefix(SEED)) for name in run.data.tags if name.startswith(SEED))
+    if not numbers:
+        raise UsageError(f"run {run.info.run_id} has no seed that came to its end. Run its profile again")
+    sides = [_of_run(tracking, run.data.tags[f"{SEED}{number}"], model) for number in numbers]
+    responses = {side.responses[0].digest: side.responses[0] for side in sides}
+    first = sides[0].name.rpartition(" ")
+    name = f"{run.info.run_name} {first[2]}, {len(responses)} seeds"
+    return Side(name, sides[0].judge, tuple(responses.values()))

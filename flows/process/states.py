@@ -5,7 +5,15 @@ from prefect.exceptions import FailedRun
 from prefect.results import ResultRecord
 from prefect.states import Cancelled, Crashed, Failed
 
-from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, TouchstoneError, UsageError
+from tasks.errors import (
+    CrashedError,
+    IncompleteError,
+    RefusedError,
+    StageError,
+    StoppedError,
+    TouchstoneError,
+    UsageError,
+)
 from tasks.machine.secrets import redacted
 
 STATES = {
@@ -13,6 +21,7 @@ STATES = {
     UsageError: (Failed, "Usage"),
     CrashedError: (Crashed, "Crashed"),
     StoppedError: (Cancelled, "Cancelled"),
+    IncompleteError: (Failed, "Incomplete"),
     StageError: (Failed, "Failed"),
 }  # an error is told by the first of these kinds that it is of
 

@@ -31,6 +31,7 @@ from tasks.config import (
     ReportConfig,
     Reuse,
     RowsConfig,
+    Seeds,
     StageConfig,
     TokenizeConfig,
     source_from_text,
@@ -66,6 +67,7 @@ class Profile(StageConfig):
             "(training, generation, hf: judges) and of any for the rest"
         ),
     ] = "auto"
+    seeds: Seeds = 1
     corpus: Annotated[DownloadConfig | None, Field(description="text to pretrain on")] = None
     base: Annotated[
         BaseConfig | None, Field(description="a model of Hugging Face instead of pretraining one")
@@ -172,19 +174,23 @@ class Profile(StageConfig):
         return [name for name, stage in STAGES.items() if stage.runs_in(self)]
 
     def proofs(self, *, rows_only: bool = False) -> PreflightConfig:
-        """What a preflight proves; of rows alone, with no more of pretraining than they depend on."""
+        """What a preflight proves; of rows alone, with no more of pretraining than they depend on.
+
+        What is proved of rows does not depend on the seeds of trainings, which share those proofs.
+        """
         pretrain = self.pretrain
+        trainings = {
+            "finetune": self.finetune if self.instructions else None,
+            "dpo": self.dpo,
+            "classify": self.classify if self.labelled else None,
+        }
         if rows_only:
             pretrain = PretrainConfig(
                 model=pretrain.model, revision=pretrain.revision, context=pretrain.context
             )
-        return PreflightConfig(
-            pretrain=pretrain,
-            rows_only=rows_only,
-            finetune=self.finetune if self.instructions else None,
-            dpo=self.dpo,
-            classify=self.classify if self.labelled else None,
-        )
+            seedless = {"seed": FinetuneConfig.model_fields["seed"].default}
+            trainings = {name: own and own.model_copy(update=seedless) for name, own in trainings.items()}
+        return PreflightConfig(pretrain=pretrain, rows_only=rows_only, **trainings)
 
     def with_commits(self) -> Self:
         """The profile with the commits that its models and data sets of the hub are now."""

@@ -36,6 +36,7 @@ from tasks.config.judging import (
 )
 from tasks.config.pretraining import REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
+from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
 from tasks.config.tuning import (
     ClassifyConfig,
     DpoConfig,
@@ -79,6 +80,9 @@ __all__ = [
     "RowFormat",
     "RowsConfig",
     "Seed",
+    "SeedRun",
+    "Seeds",
+    "SeedsConfig",
     "Source",
     "StageConfig",
     "TemplateName",

@@ -73,6 +73,13 @@ class PromoteConfig(StageConfig):
         Field(description="rows scored for both that a comparison needs; fewer than 6 can show nothing"),
     ] = 6
     margin: Annotated[float, Field(ge=0, description="points that the paired interval must lie above")] = 0.0
+    eligible: Annotated[
+        bool,
+        Field(
+            description="whether it may become the champion; of several seeds the first alone may, which is "
+            "fixed before any is scored: the best of several would be chosen by its luck"
+        ),
+    ] = True
 
 
 class ReportConfig(StageConfig):

@@ -1,4 +1,4 @@
-"""Model versions and their aliases: `candidate` is the newest, `champion` the one to use."""
+"""Model versions and their aliases: `candidate` is the newest that may win, `champion` the one to use."""
 
 import json
 from collections.abc import Iterator

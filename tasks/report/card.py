@@ -1,7 +1,8 @@
 """What the card says, read from the stages' outputs: no times, no run ids, no paths of this machine.
 
 Which inputs there are decides what the card is about: a pretrained model alone, models that were judged
-side by side, or a classifier.
+side by side, or a classifier; with `seeds`, of several trainings of one recipe, of which the other inputs are
+the first's.
 """
 
 from collections.abc import Mapping
@@ -76,6 +77,8 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
         found |= judged(config, inputs)
     if CLASSIFIER in inputs:
         found |= classified(config, inputs[CLASSIFIER])
+    if "seeds" in inputs:
+        found["seeds"] = read_json(inputs["seeds"] / "seeds.json")
     if "promotion" not in inputs:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
     promotion = read_json(inputs["promotion"] / PROMOTION)

@@ -42,12 +42,16 @@ def verdict_on(baseline: Json) -> Literal["better", "worse", "open"]:
 
 def comparison(baseline: Json) -> str:
     """`Better than bag of words`, or that this cannot be shown."""
-    name = visible(baseline["name"])
+    return comparison_of(verdict_on(baseline), visible(baseline["name"]))
+
+
+def comparison_of(shown: str, name: str) -> str:
+    """The same of what is shown, and a name that can be."""
     return {
         "better": f"Better than {name}",
         "worse": f"Worse than {name}",
         "open": f"Not shown to be better than {name}",
-    }[verdict_on(baseline)]
+    }[shown]
 
 
 def comparison_detail(baseline: Json) -> str:

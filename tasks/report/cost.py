@@ -7,6 +7,8 @@ continued from a checkpoint has no texts from before.
 import json
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
 from tasks.config import ReportConfig
 from tasks.machine.json_files import read_lines
 from tasks.record.outputs import read_aside
@@ -27,10 +29,10 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
     `speed` is that of pretraining, None without a record of it or without pretraining. `texts` are those
     that the model wrote at evaluations, `config.samples` of them at most: only of a card about pretraining.
 
-    `parent` is the pipeline run that a stage was computed in: another one than the card's own says that the
-    stage's output was found, not made again. Whether a stage was continued from a checkpoint, so that its
-    seconds are only those of the last attempt, is not recorded. `elsewhere` is what was otherwise in the
-    environment that it was made in.
+    `parent` is the pipeline run that a stage was computed in, of several seeds the run of all: another one
+    than the card's own says that the stage's output was found, not made again. Whether a stage was continued
+    from a checkpoint, so that its seconds are only those of the last attempt, is not recorded. `elsewhere` is
+    what was otherwise in the environment that it was made in.
     """
     own = _environment(run.tracking, run.run_id) if run.tracking and run.run_id else {}
     stages = []
@@ -42,7 +44,7 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
             entry |= {
                 "seconds": recorded.metrics.get("seconds"),
                 "tokens_per_second": recorded.metrics.get("tokens_per_second"),
-                "parent": recorded.tags.get("mlflow.parentRunId"),
+                "parent": _whole(run.tracking, recorded.tags.get("mlflow.parentRunId")),
                 "elsewhere": {
                     fact: value
                     for fact, value in _environment(run.tracking, reference.run_id).items()
@@ -52,7 +54,8 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         stages.append(entry)
     parent = None
     if run.tracking and run.run_id:
-        parent = run.tracking.client.get_run(run.run_id).data.tags.get("mlflow.parentRunId")
+        tags = run.tracking.client.get_run(run.run_id).data.tags
+        parent = _whole(run.tracking, tags.get("mlflow.parentRunId"))
     base = run.references.get("base") if is_pretrained(inputs) else None
     beside = {"speed": json.loads(read_aside(base, "speed.json")) if base else None}
     if "promotion" not in inputs:
@@ -63,6 +66,18 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         "parent": parent,
         "lineage": {name.removeprefix(PREFIX): value for name, value in run.lineage.items() if value},
     }
+
+
+def _whole(tracking: Tracking, pipeline: str | None) -> str | None:
+    """The run that a pipeline's run is a part of, as one of several seeds; else itself, also if deleted."""
+    if pipeline is None:
+        return None
+    try:
+        return tracking.client.get_run(pipeline).data.tags.get("mlflow.parentRunId", pipeline)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return pipeline
 
 
 def _environment(tracking: Tracking, run_id: str) -> Json:

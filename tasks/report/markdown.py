@@ -6,6 +6,7 @@ from tasks.judge.score import scores_wording as scores
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
+from tasks.report import seeds_wording as seeds
 from tasks.report import wording as words
 from tasks.report.verdict import verdict
 from tasks.show.markdown_blocks import escaped, fenced, grid, table
@@ -39,6 +40,7 @@ def as_markdown(report: Json, cost: Json) -> str:
         f"**{escaped(f'{found.sentence} {found.number}'.rstrip())}** {escaped(found.detail)}",
         escaped(found.more),
         f"**{escaped(found.warning)}**" if found.warning else "",
+        *(_seeds(report) if "seeds" in report else ()),
         *(_judged(report) if words.is_judged(report) else ()),
         *(_classified(report) if words.is_classified(report) else ()),
         *(() if words.is_pretrained_only(report) else _promotion(report)),
@@ -51,6 +53,14 @@ def as_markdown(report: Json, cost: Json) -> str:
     if cost["stages"]:
         parts.append(table([_stage(stage, cost) for stage in cost["stages"]]))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _seeds(report: Json) -> list[str]:
+    parts = [f"## {seeds.title(report).capitalize()}", *map(escaped, seeds.explained(report))]
+    parts += [f"**{escaped(line)}**" for line in seeds.failures(report)]
+    parts += [table(seeds.run_rows(report)), escaped(seeds.loss_text(report))]
+    tables = (seeds.score_rows(report), seeds.difference_rows(report))
+    return parts + [table(rows) for rows in tables if rows]
 
 
 def _judged(report: Json) -> list[str]:

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.judge.score import scores_wording
 from tasks.registry.promote.promotion_wording import decision_rows
-from tasks.report import classes_wording, judging_wording, wording
+from tasks.report import classes_wording, judging_wording, seeds_wording, wording
 from tasks.report.charts import chart
 from tasks.report.verdict import verdict
 from tasks.show import text
@@ -29,6 +29,7 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         scores=scores_wording,
         judging=judging_wording,
         classes=classes_wording,
+        seeds=seeds_wording,
         decision_rows=decision_rows,
     )
 

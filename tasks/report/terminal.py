@@ -9,12 +9,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from tasks.registry.promote.promotion_wording import checked_text
+from tasks.report import seeds_wording as seeds
 from tasks.report import terminal_classes, terminal_scores
 from tasks.report import wording as words
 from tasks.report.older import in_todays_form
 from tasks.report.samples import spread
+from tasks.report.seeds_wording import SEEDS_OF
 from tasks.report.verdict import verdict
-from tasks.show.terminal_style import SAMPLES, grid_of, loss_style
+from tasks.show.terminal_style import SAMPLES, STYLES, TRACK, grid_of, loss_style, track
 from tasks.show.text import duration, one_line, short, visible
 
 SPARK = "▁▂▃▄▅▆▇█"
@@ -32,6 +34,8 @@ def show(report: Json, cost: Json, console: Console) -> None:
 
 def _card(report: Json, cost: Json, width: int) -> Iterator[RenderableType]:
     yield from _head(report)
+    if "seeds" in report:
+        yield from _section(seeds.title(report).capitalize(), *_seeds(report))
     about: dict[str, list[RenderableType]] = {}
     if words.is_judged(report):
         about = terminal_scores.sections(report, width)
@@ -65,6 +69,29 @@ def _head(report: Json) -> Iterator[RenderableType]:
         yield Text(visible(report["promotion"]["reason"]), "dim")
         if checked := checked_text(report["promotion"]):
             yield Text(visible(checked), "dim")
+
+
+def _seeds(report: Json) -> Iterator[RenderableType]:
+    """Every seed on one line from 0 to 100, with the interval over all; then the differences."""
+    for line in seeds.explained(report):
+        yield Text(line, "dim")
+    for line in seeds.failures(report):
+        yield Text(line, "bold red")
+    grid = grid_of(10, TRACK, 0)
+    for entry in seeds.headline(report):
+        low, *means, high = entry["low"], *entry["by_seed"], entry["high"]
+        style, mean = STYLES[entry["model"]], f"{entry['mean']:.1f}"
+        told = Text.assemble((mean, "bold"), (f"  {seeds.spread_text(entry)}", "dim"))
+        grid.add_row(Text(entry["model"], style), Text(track(low, means, high), style), told)
+    yield grid
+    for row in seeds.run_rows(report):
+        numbers = [f"{name} {value}" for name, value in row.items() if name not in ("seed", SEEDS_OF)]
+        yield Text(f"seed {row['seed']}: {', '.join(numbers)}  ({row[SEEDS_OF]})")
+    if loss := seeds.loss_text(report):
+        yield Text(loss, "dim")
+    for row in seeds.difference_rows(report):
+        interval = f"; 95% over seeds and rows {row['95% over seeds and rows']}" if row["each seed"] else ""
+        yield Text(f"{row['difference']}, {row['scorer']}: {row['points']}, {row['shown']}{interval}")
 
 
 def _texts(cost: Json, width: int) -> Iterator[RenderableType]:

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 from tasks.judge.score import scores_wording as scores
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
+from tasks.report import seeds_wording as seeds
 from tasks.report.wording import is_classified, is_judged, perplexity_text
-from tasks.show.text import percent, signed, visible, whatever_missing
+from tasks.show.text import percent, percents, signed, visible, whatever_missing
 
 # What was done between two models.
 DONE = {
@@ -37,10 +38,10 @@ def verdict(report: Json) -> Verdict:
     Of a classifier, whether it is better than its strongest baseline; without rows, how far pretraining came.
     """
     if is_classified(report):
-        return _classified(report["evaluation"])
+        return _classified_over_seeds(report) if seeds.is_over_seeds(report) else _classified(report)
     if is_judged(report):
         return _judged(report)
-    return _reached(report["pretraining"])
+    return _reached(report)
 
 
 def _judged(report: Json) -> Verdict:
@@ -50,22 +51,22 @@ def _judged(report: Json) -> Verdict:
         sentence = f"{judging.failed_text(report)}: whether {_lower(DONE[last, first])} helped is not known"
         why = "; ".join(judging.why_failed(judge) for judge in failed)
         return Verdict("none", sentence, "", why, "The reference metrics below stand without a judge.")
-    headline = scores.of_scorer(report["differences"], report["headline"])
+    shown = report["seeds"] if seeds.is_over_seeds(report) else report
+    headline = scores.of_scorer(shown["differences"], report["headline"])
     found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
     kind = scores.tone(found)
     title, done = scores.scorer_title(found), DONE[last, first]
     step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
     more, warning = _step(step) if step else "", judging.against_audit(report)
     if kind == "none":
-        reasons = {
-            scores.mean_text(entry) for entry in scores.of_scorer(report["scores"], report["headline"])
-        }
+        reasons = {scores.mean_text(entry) for entry in scores.of_scorer(shown["scores"], report["headline"])}
         why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")
         sentence = f"Whether {_lower(done)} helped is not known"
         return Verdict("none", sentence, "", f"{title}: {why}", more, warning)
     detail = (
         f"points of 100 by {title}; 95% interval {scores.difference_interval(found)}, "
-        f"{found['rows']:,} test rows, paired{whatever_missing(found.get('missing', 0))}"
+        f"{found['rows']:,} test rows, paired{whatever_missing(found.get('missing', 0))}; "
+        f"{seeds.covers(report)}"
     )
     sentence = {
         "better": f"{done} helped",
@@ -86,17 +87,39 @@ def _lower(words: str) -> str:
     return words[0].lower() + words[1:]
 
 
-def _classified(evaluation: Json) -> Verdict:
+def _classified(report: Json) -> Verdict:
+    evaluation = report["evaluation"]
     test, baseline = evaluation["splits"]["test"], classes.strongest(evaluation)
     accuracy = test["accuracy"]
     detail = f"test accuracy, 95% interval {classes.accuracy_interval(accuracy)}, {test['rows']:,} texts"
+    detail += f"; {seeds.covers(report)}"
     theirs = f"{visible(baseline['name']).capitalize()}: {percent(baseline['accuracy']['mean'])}"
     more = f"{theirs}; the difference is {classes.comparison_detail(baseline)}"
     sentence = classes.comparison(baseline)
     return Verdict(classes.verdict_on(baseline), sentence, percent(accuracy["mean"]), detail, more)
 
 
-def _reached(pretraining: Json) -> Verdict:
+def _classified_over_seeds(report: Json) -> Verdict:
+    """The mean accuracy of the seeds, against the baseline that was strongest beside the first."""
+    baseline = classes.strongest(report["evaluation"])
+    (own,) = report["seeds"]["scores"]
+    found = seeds.difference_of(report, own["model"], baseline["name"])
+    kind, name = scores.tone(found), visible(baseline["name"])
+    detail = f"mean test accuracy, 95% interval {percents(own['low'] / 100, own['high'] / 100)}, "
+    detail += f"{own['rows']:,} texts; {seeds.covers(report)}"
+    more = f"{name.capitalize()}: {percent(baseline['accuracy']['mean'])} beside the first seed; the "
+    more += f"difference over the seeds is {signed(found['difference'])} points, "
+    more += f"95% interval {scores.difference_interval(found)}; {classes.p_text(found['p'])}"
+    return Verdict(kind, classes.comparison_of(kind, name), percent(own["mean"] / 100), detail, more)
+
+
+def _reached(report: Json) -> Verdict:
+    pretraining = report["pretraining"]
+    losses = report["seeds"]["losses"] if seeds.is_over_seeds(report) else None
+    if losses:
+        detail = f"nats per token, the mean of {len(losses['by_seed'])} seeds; 95% interval "
+        detail += f"{losses['low']:.3f} to {losses['high']:.3f} covers training, not the text"
+        return Verdict("none", "Best validation loss", f"{losses['mean']:.3f}", detail)
     if pretraining.get("best_validation_loss") is None:
         return Verdict(
             "none",

@@ -1,5 +1,7 @@
 """What the sections of the terminal's card have in common: colours, columns, and a line from 0 to 100."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 from rich.text import Text
 
@@ -20,11 +22,12 @@ def grid_of(*widths: int) -> Table:
     return grid
 
 
-def track(low: float, mean: float, high: float) -> str:
-    """The interval and the mean on a line from 0 to 100."""
-    first, middle, last = (round(value / 100 * (TRACK - 1)) for value in (low, mean, high))
+def track(low: float, means: Sequence[float], high: float) -> str:
+    """The interval and the means on a line from 0 to 100."""
+    first, last, *places = (round(value / 100 * (TRACK - 1)) for value in (low, high, *means))
     cells = ["─" if first <= at <= last else "·" for at in range(TRACK)]
-    cells[middle] = "●"
+    for place in places:
+        cells[place] = "●"
     return "".join(cells)
 
 
@@ -32,8 +35,9 @@ def bar(
     name: str, style: str, numbers: tuple[float, float, float], value: str, interval: str
 ) -> tuple[Text, ...]:
     """A row of a grid: who, the line from 0 to 100, and the number with its interval."""
+    low, mean, high = numbers
     return (
         Text(name, style),
-        Text(track(*numbers), style),
+        Text(track(low, [mean], high), style),
         Text.assemble((value, "bold"), (f"  {interval}", "dim")),
     )

@@ -20,6 +20,8 @@ STAGE = "pretrain/pretrain-gpu"
 class Stage(Site):
     """A home whose pipelines run in this process and send their training to a pool."""
 
+    deployment = STAGE
+
     @contextmanager
     def entered(self, **environment):
         with entered(self.folder, self.environment | environment, f"{self.prefect}/api"):
@@ -41,7 +43,7 @@ class Stage(Site):
     @contextmanager
     def worker(self, *scripts):
         """Takes one run after another, and brings each through the states of its script."""
-        deployment = self.ask("GET", f"deployments/name/{STAGE}")
+        deployment = self.ask("GET", f"deployments/name/{self.deployment}")
         asked = {"deployments": {"id": {"any_": [deployment["id"]]}}}
         asked["flow_runs"] = {"state": {"type": {"any_": ["SCHEDULED"]}}}
         failed = []

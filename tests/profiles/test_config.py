@@ -482,7 +482,7 @@ def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(w
     profile = load_profile(write(**ONLY))
     assert profile.instructions is None
     assert set(profile.model_dump(mode="json")) == {
-        *("name", "description", "reuse", "corpus", "tokenize", "pretrain", "report")
+        *("name", "description", "reuse", "seeds", "corpus", "tokenize", "pretrain", "report")
     }
     assert {"judge", "promote"} <= set(load_profile(write()).model_dump())
 

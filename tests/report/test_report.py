@@ -134,7 +134,7 @@ class Client:
 
     def get_run(self, run_id):
         metrics, parent = self.runs[run_id]
-        tags = {"mlflow.parentRunId": parent}
+        tags = {"mlflow.parentRunId": parent} if parent else {}
         return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
 
 
@@ -150,6 +150,8 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     runs = {
         "r1": ({"seconds": 61.0, "tokens_per_second": 14490.0}, "now"),
         "r2": ({"seconds": 2.0}, "before"),
+        "now": ({}, None),
+        "before": ({}, None),
     }
     card = Card(
         outputs,

@@ -53,6 +53,7 @@ def sentences(found: Json) -> list[str]:
     both = ", shown both" if "contradictions" in found else ""
     told = [f"{scorer_title(found)}{both}: {shown(found)}."]
     if found.get("difference") is not None:
+        told.append(covers(found["seeds"]))
         shares = [outcome(found[name]) for name in ("wins", "ties", "losses")]
         told.append("A wins {} of the rows, ties {}, loses {}.".format(*shares))
     if found.get("scored", found["rows"]) < found["rows"]:
@@ -61,6 +62,32 @@ def sentences(found: Json) -> list[str]:
             f"{found['lowest_possible']:+.1f} and {found['highest_possible']:+.1f}."
         )
     return told
+
+
+def covers(seeds: Json) -> str:
+    """Whether the interval covers the trainings, of which each side has one or several."""
+    several = [name for name in ("a", "b") if seeds[name] > 1]
+    if not several:
+        return "One seed each: the interval covers rows, not training."
+    told = [
+        f"{seeds[name]} seeds of {name.upper()} (SD {seeds[f'sd_{name}']:.1f} between them)"
+        if name in several
+        else f"one of {name.upper()}"
+        for name in ("a", "b")
+    ]
+    what = (
+        "rows and training"
+        if len(several) == 2
+        else f"rows, and of training that of {several[0].upper()} alone"
+    )
+    alone = f"{seeds['rows_low']:+.1f} to {seeds['rows_high']:+.1f}"
+    return f"{' and '.join(told)}: the interval covers {what}; over rows alone it is {alone}."
+
+
+def moved_title(report: Json) -> str:
+    """What the rows with responses are headed by."""
+    first = report["differences"][0]["seeds"] if report["differences"] else {"a": 1, "b": 1}
+    return "The rows that moved most" + ", of the first seeds" * (max(first["a"], first["b"]) > 1)
 
 
 def orders(found: Json) -> str:
@@ -93,7 +120,7 @@ def as_markdown(report: Json) -> str:
         parts += ["## Shown both", table([cells(found)]), escaped(" ".join(sentences(found)))]
         if "contradictions" in found:
             parts.append(escaped(orders(found)))
-    parts.append("## The rows that moved most")
+    parts.append(f"## {moved_title(report)}")
     for row in report["moved"]:
         parts.append(
             fenced(

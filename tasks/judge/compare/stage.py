@@ -25,16 +25,24 @@ def compare(
     b_responses: Path,
     a_scores: Path,
     b_scores: Path,
-    **audits: Path,
+    **more: Path,
 ) -> None:
     """Compare A with B; positive differences mean that A is better.
 
+    `more` are `a_responses_2`, `a_scores_2` and so on, of further seeds of A or B, and the audits of a
+    pairwise judge. Rows that moved and choices are of the first seeds.
+
     Writes `compare.json` (the difference by every scorer, and the rows that moved most) and, of a pairwise
-    comparison, `choices.jsonl`; aside, `calls.jsonl`. `audits` hold the audit of a pairwise judge.
+    comparison, `choices.jsonl`; aside, `calls.jsonl`.
 
     Raises UsageError when the two are not of the same rows, StageError when they were not scored alike.
     """
-    a, b = read_judged(a_responses, a_scores), read_judged(b_responses, b_scores)
+    of_seeds = {"a": [read_judged(a_responses, a_scores)], "b": [read_judged(b_responses, b_scores)]}
+    for name, own in of_seeds.items():
+        while (scores := more.pop(f"{name}_scores_{len(own) + 1}", None)) is not None:
+            own.append(read_judged(more.pop(f"{name}_responses_{len(own) + 1}"), scores))
+        _require_same_rows(name, own)
+    (a, *_), (b, *_) = of_seeds.values()
     if a.summary["headline"] != b.summary["headline"]:
         raise StageError(
             f"A was scored by {a.summary['headline']}, B by {b.summary['headline']}; score both by the same"
@@ -51,12 +59,12 @@ def compare(
         "rows_a": len(a.rows),
         "rows_b": len(b.rows),
         "tie": config.tie,
-        "differences": differences(config, a, b, pairs),
+        "differences": differences(config, *of_seeds.values(), pairs),
         "pairwise": None,
     }
     by_pair = _score_lines(a, b, pairs)
     if config.mode == "pairwise":
-        report["pairwise"] = _pairwise(config, run, pairs, by_pair, audits)
+        report["pairwise"] = _pairwise(config, run, pairs, by_pair, more)
     report["moved"] = _most_moved(pairs, by_pair, config.shown)
     write_json(run.out / "compare.json", report)
     run.log_page("compare", as_markdown(report), f"{len(pairs)} rows by {report['headline']}")
@@ -65,6 +73,19 @@ def compare(
     run.log_metrics({name: value for name, value in numbers.items() if value is not None})
     run.log_metrics({"rows": len(pairs)})
     run.progress(len(pairs), len(pairs), "rows", report["headline"])
+
+
+def _require_same_rows(name: str, of_seeds: Sequence[Judged]) -> None:
+    """Raises StageError where seeds of one recipe did not answer the same rows, or were not scored alike."""
+    first, *others = of_seeds
+    for other in others:
+        alike = (
+            set(other.lines) == set(first.lines) and other.summary["headline"] == first.summary["headline"]
+        )
+        if not alike or _asked(other) != _asked(first):
+            raise StageError(
+                f"the seeds of {name.upper()} were not scored alike on the same rows; score all again"
+            )
 
 
 def _asked(judged: Judged) -> list[tuple[str, str, str]]:

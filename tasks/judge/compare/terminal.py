@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.judge.compare.page import cells, orders, sentences
+from tasks.judge.compare.page import cells, moved_title, orders, sentences
 from tasks.show.text import one_line, visible
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ def show(report: Json, console: Console) -> None:
         if "contradictions" in pairwise:
             console.print(Text(orders(pairwise)))
     if report["moved"]:
-        console.print(Text("The rows that moved most", "bold"))
+        console.print(Text(moved_title(report), "bold"))
     for row in report["moved"]:
         console.print(_row(row, max(20, console.width - 24)))
 

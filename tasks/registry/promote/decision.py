@@ -87,7 +87,11 @@ def decide(
     compared at the gate all the same; it makes no champion, so no sealed row is opened for it.
     """
     against = None if present is None else f"version {present.version}"
-    found = _unbelieved(candidate, against) or _by_scores(config, tracking, candidate, present)
+    found = (
+        _not_eligible(config, against)
+        or _unbelieved(candidate, against)
+        or _by_scores(config, tracking, candidate, present)
+    )
     champion = found.passes and not candidate.failed_proofs
     if champion:
         audit = (
@@ -129,6 +133,16 @@ def decide(
         openings=found.openings,
         budget_left=None if found.openings is None else left_after(found.openings),
     )
+
+
+def _not_eligible(config: PromoteConfig, against: str | None) -> _Found | None:
+    """That nothing is compared of a model that is a further seed of a recipe, or set aside by its profile."""
+    if config.eligible:
+        return None
+    text = (
+        "promote.eligible is false: of several seeds the first, fixed before any was scored, stands for them"
+    )
+    return _Found(False, text, against)
 
 
 def _unbelieved(candidate: Candidate, against: str | None) -> _Found | None:

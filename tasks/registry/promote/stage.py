@@ -59,6 +59,8 @@ def promote(
     the margin whatever missing scores would have been. Two promotions on one machine are decided one after
     the other; one from another machine is noticed before the alias is moved.
 
+    A model that is not `config.eligible` is registered, and neither named the candidate nor compared.
+
     An attempt that was killed leaves a version that it may have crowned: that one is taken over, any other
     is deleted.
     """
@@ -116,7 +118,8 @@ def _decided(
     """Create the version, decide on it and give it the aliases that it earns; returns what was decided."""
     client, name = run.tracking.client, config.name
     number = create_version(config, run, logged, identity)
-    client.set_registered_model_alias(name, CANDIDATE, number)
+    if config.eligible:
+        client.set_registered_model_alias(name, CANDIDATE, number)
     while True:
         present = champion_of(run.tracking, name)
         decision = decide(config, run.tracking, candidate, present)

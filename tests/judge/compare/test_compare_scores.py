@@ -108,7 +108,7 @@ def test_scores_follow_their_rows_and_not_their_places():
     summary = {"headline": CHRF, "scores": [{"scorer": CHRF, "kind": "metric", "status": "ok"}]}
     ours = Judged(a, {index: {CHRF: 10.0 * index} for index in range(3)}, summary, [])
     theirs = Judged(b, {10 + index: {CHRF: 10.0 * (2 - index)} for index in range(3)}, summary, [])
-    (found,) = differences(CONFIG, ours, theirs, paired(a, b, only_common=False))
+    (found,) = differences(CONFIG, [ours], [theirs], paired(a, b, only_common=False))
     assert (found["difference"], found["ties"]["count"]) == (0.0, 3)
 
 

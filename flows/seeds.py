@@ -1,0 +1,217 @@
+"""Several trainings of one recipe: what they share once, then each as a pipeline run of its own.
+
+In MLflow the run of all of them has the shared stages as its children, and the run of each, whose stages are
+below that. A training that fails does not lose the others; what is done is found at the next call, and one
+that was killed goes on from its checkpoint.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import Flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.dispatch.elsewhere import elsewhere
+from flows.dispatch.pipeline_run import Chain, pipeline_run, without_heartbeat
+from flows.dispatch.results import finished, outcome_of
+from flows.dispatch.runs import SEED, SEEDS, read_output, reference_of
+from flows.process.console import console
+from flows.profiles.profile import Profile
+from flows.profiles.seeds import SHARED, SeedOf, Training
+from flows.server.pools import Pools
+from tasks.config import SeedRun, SeedsConfig
+from tasks.errors import IncompleteError, RefusedError, TouchstoneError
+from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.tracking import set_tags
+from tasks.record.work import Reference
+from tasks.registry.lineage import DATASET
+from tasks.report.markdown import as_markdown, score_rows
+
+Json = dict[str, Any]
+
+SCORED = ("base", "base_scores", "tuned_scores", "preferred_scores", "classifier")
+"""What the report of a training was made from that the seeds are compared by."""
+
+
+def run_seeds(
+    pipeline: Flow[..., Any],
+    share: Callable[[Chain, Profile], object],
+    profile: Profile,
+    trainings: Sequence[Training],
+    refresh: Sequence[str],
+    pools: Pools | None,
+    started: float,
+) -> Json:
+    """Do what `share` does of a profile, run `pipeline` for each training, and tell what they come to.
+
+    Raises IncompleteError when a training failed, RefusedError when those that ended were refused; what came
+    of them is kept for both.
+    """
+    settings = profile.model_dump(mode="json")
+    with pipeline_run(profile.name, settings, refresh, SEEDS, pools, profile.reuse) as chain:
+        share(chain, profile)
+        again = [stage for stage in refresh if stage not in SHARED]
+        ended = _Trainings(pipeline, chain, trainings, again, pools).run()
+        return _conclude(chain, profile, trainings, ended, started)
+
+
+class _Trainings:
+    """Runs each training: here one after another, on the work pools side by side with that."""
+
+    def __init__(
+        self,
+        pipeline: Flow[..., Any],
+        chain: Chain,
+        trainings: Sequence[Training],
+        refresh: Sequence[str],
+        pools: Pools | None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._group = chain.run_id
+        self._trainings = trainings
+        self._refresh = refresh
+        self._pools = pools
+        self._ended: dict[int, Json | TouchstoneError] = {}
+
+    def run(self) -> dict[int, Json | TouchstoneError]:
+        """What each training told at its end, or the error that it ended with, by number.
+
+        The first runs in this process, and so does whatever no worker has begun by then: a pool without room
+        beside this run holds nothing up.
+        """
+        first, *others = self._trainings
+        if not self._pools:
+            for training in self._trainings:
+                self._run_here(training)
+            return self._ended
+        with elsewhere("touchstone/pipeline") as beside:
+            for training in others:
+                parameters = self._parameters(training) | {
+                    "profile": training.profile.model_dump(mode="json")
+                }
+                beside.start(training.number, parameters, f"{training.profile.name} {training}")
+            by_number = {training.number: training for training in others}
+            self._run_here(first)
+            while (number := beside.take_back()) is not None:
+                self._run_here(by_number[number])
+            for number, state in beside.ends():
+                if state is None:  # its process died, or never was
+                    self._run_here(by_number[number])
+                else:
+                    self._keep(by_number[number], state)
+        return self._ended
+
+    def _parameters(self, training: Training) -> Json:
+        return {
+            "refresh": list(self._refresh),
+            "pools": self._pools.model_dump() if self._pools else None,
+            "seed": SeedOf(group=self._group, number=training.number).model_dump(),
+        }
+
+    def _run_here(self, training: Training) -> None:
+        console.say(f"{training} of {len(self._trainings)}", style="bold")
+        with without_heartbeat():
+            state = self._pipeline(training.profile, return_state=True, **self._parameters(training))
+        self._keep(training, state)
+
+    def _keep(self, training: Training, state: Any) -> None:
+        try:
+            self._ended[training.number] = outcome_of(state)
+        except TouchstoneError as error:
+            self._ended[training.number] = error
+            console.say(f"{training} of {len(self._trainings)} failed: {error}", style="red")
+
+
+def _conclude(
+    chain: Chain,
+    profile: Profile,
+    trainings: Sequence[Training],
+    ended: dict[int, Json | TouchstoneError],
+    started: float,
+) -> Json:
+    """The card of those that came to their end, and what is told of all."""
+    told: Json = {"profile": profile.name, "seeds": [_told(one, ended[one.number]) for one in trainings]}
+    done = {number: outcome for number, outcome in ended.items() if isinstance(outcome, dict)}
+    if not done:
+        return finished(chain, started, told | _nothing(), _error(trainings, ended))
+    runs = {f"{SEED}{number}": outcome["run_id"] for number, outcome in done.items()}
+    set_tags(chain.tracking.client, chain.run_id, runs)
+    made = {number: _report_inputs(chain, done[number]) for number in sorted(done)}
+    config = SeedsConfig(runs=tuple(_seed_run(one, ended[one.number]) for one in trainings))
+    scored = {
+        f"seed_{number}_{name}": inputs[name]
+        for number, inputs in made.items()
+        for name in SCORED
+        if name in inputs
+    }
+    spread = chain.run("seeds", config, **scored)
+    first = min(made)
+    report = chain.run("report", profile.report, **made[first], seeds=spread)
+    found = read_output(chain.tracking, spread, "seeds.json")
+    _log_metrics(chain, found)
+    card = read_output(chain.tracking, report, "report.json")
+    cost = json.loads(read_aside(report, "cost.json"))
+    create_markdown_artifact(as_markdown(card, cost), key=f"report-{profile.name}", description="Report card")
+    if "scores" in card:
+        create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
+    told |= {
+        "scores": found["scores"],
+        "differences": found["differences"],
+        "losses": found["losses"],
+        "model": done[first]["model"] if first == trainings[0].number else None,
+        "report": report.uri + f"/{ASIDE}/report.html",
+    }
+    return finished(chain, started, told, _error(trainings, ended))
+
+
+def _nothing() -> Json:
+    return {"scores": [], "differences": [], "losses": [], "model": None, "report": None}
+
+
+def _told(training: Training, outcome: Json | TouchstoneError) -> Json:
+    own: Json = {"number": training.number, "seeds": training.seeds}
+    if isinstance(outcome, TouchstoneError):
+        status = "refused" if isinstance(outcome, RefusedError) else "failed"
+        return own | {"status": status, "error": str(outcome)}
+    return own | outcome
+
+
+def _seed_run(training: Training, outcome: Json | TouchstoneError) -> SeedRun:
+    error = str(outcome) if isinstance(outcome, TouchstoneError) else None
+    return SeedRun(number=training.number, seeds=training.seeds, error=error)
+
+
+def _error(trainings: Sequence[Training], ended: dict[int, Json | TouchstoneError]) -> TouchstoneError | None:
+    """Why the whole is not done: a training that failed, before one whose scores are refused."""
+    of = len(trainings)
+    failed = [(one, error) for one in trainings if isinstance(error := ended[one.number], TouchstoneError)]
+    if failed:
+        told = "; ".join(f"{one} of {of} failed: {error}" for one, error in failed)
+        kept = f"The other {of - len(failed)} are done and kept. " if len(failed) < of else ""
+        refused = len(failed) == of and all(isinstance(error, RefusedError) for _, error in failed)
+        kind = RefusedError if refused else IncompleteError
+        return kind(f"{told}. {kept}Run again: what is done is found, and what is not goes on")
+    refusals = {one["error"] for one in ended.values() if isinstance(one, dict) and "error" in one}
+    return RefusedError("; ".join(sorted(refusals))) if refusals else None
+
+
+def _report_inputs(chain: Chain, outcome: Json) -> dict[str, Reference]:
+    """What the report of a training was made from, by the names that its inputs have."""
+    by_digest = {stage["digest"]: stage["run_id"] for stage in outcome["stages"]}
+    report = next(stage for stage in outcome["stages"] if stage["name"] == "report")
+    tags = chain.tracking.client.get_run(report["run_id"]).data.tags
+    return {
+        tag.removeprefix(DATASET).rpartition(".")[0]: reference_of(chain.tracking, by_digest[digest])
+        for tag, digest in tags.items()
+        if tag.startswith(DATASET)
+    }
+
+
+def _log_metrics(chain: Chain, found: Json) -> None:
+    """The mean over seeds and the spread between them, on the run of all."""
+    for entry in found["scores"]:
+        name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}"
+        for number in ("mean", "low", "high", "sd"):
+            if entry[number] is not None:
+                chain.tracking.client.log_metric(chain.run_id, f"{name}.{number}", entry[number])

@@ -1,0 +1,161 @@
+"""The card's words on several trainings of one recipe: each seed, and what holds over all of them."""
+
+from typing import Any
+
+from tasks.judge.score import scores_wording as scores
+from tasks.show.text import signed, visible
+
+ONE = "one seed: the interval covers rows, not training"
+SEEDS_OF = "seeds of the stages"
+PROMOTED = (
+    "The first seed was fixed before any was scored, and is the only one that may become champion: the best "
+    "of several would be chosen by its luck."
+)
+
+Json = dict[str, Any]
+
+
+def is_over_seeds(report: Json) -> bool:
+    """Whether the card is of several trainings, of which more than one came to its end."""
+    return len(report.get("seeds", {}).get("done", ())) > 1
+
+
+def covers(report: Json) -> str:
+    """What the interval of the headline covers: `3 seeds: ...`, or that one seed says nothing of training."""
+    if not is_over_seeds(report):
+        return ONE
+    return f"{len(report['seeds']['done'])} seeds: the interval covers rows and training"
+
+
+def title(report: Json) -> str:
+    """`3 seeds`, or how many of them came to their end."""
+    done, of = len(report["seeds"]["done"]), len(report["seeds"]["runs"])
+    return f"{of} seeds" if done == of else f"{done} of {of} seeds"
+
+
+def explained(report: Json) -> list[str]:
+    """How to read the section, a paragraph each."""
+    spread = report["seeds"]
+    first = spread["done"][0]
+    told = f"Only seed {first} came to its end: {ONE}."
+    if is_over_seeds(report):
+        told = (
+            "One recipe, trained with several seeds on the same rows and scored on the same test rows. "
+            "Intervals of 95% cover the rows that could have been drawn and the trainings: Student's t on "
+            "the seeds' means, joined with the interval of the rows."
+        )
+    promoted = PROMOTED if "promotion" in report else ""
+    of_one = f"All that follows below is of seed {first}: scores, responses, curves and cost."
+    return [told, " ".join(filter(None, (promoted, of_one)))]
+
+
+def failures(report: Json) -> list[str]:
+    """A line for each training that failed, and so is in no number."""
+    return [
+        f"Seed {one['number']} failed and is in no number here: {visible(one['error'])}"
+        for one in report["seeds"]["runs"]
+        if one["error"]
+    ]
+
+
+def seeds_text(one: Json) -> str:
+    """`pretrain 124, finetune 124`."""
+    return ", ".join(f"{stage} {seed}" for stage, seed in one["seeds"].items())
+
+
+def run_rows(report: Json) -> list[Json]:
+    """A line for each seed that came to its end: its seeds, every model's mean, the best validation loss."""
+    spread = report["seeds"]
+    entries = scores.of_scorer(spread["scores"], spread["headline"])
+    named = {one["number"]: one for one in spread["runs"]}
+    rows = []
+    for place, number in enumerate(spread["done"]):
+        row = {"seed": str(number), SEEDS_OF: seeds_text(named[number])}
+        for entry in entries:
+            row[entry["model"]] = f"{entry['by_seed'][place]:.1f}" if scores.has_mean(entry) else "no mean"
+        if spread["losses"]:
+            row["validation loss"] = f"{spread['losses']['by_seed'][place]:.3f}"
+        rows.append(row)
+    return rows
+
+
+def loss_text(report: Json) -> str:
+    """`Best validation loss of pretraining: 3.214 on average, 95% 3.101 to 3.327 ...`; or nothing."""
+    losses = report["seeds"]["losses"]
+    if not losses or losses["low"] is None:
+        return ""
+    return (
+        f"Best validation loss of pretraining: {losses['mean']:.3f} on average over the seeds, 95% interval "
+        f"{losses['low']:.3f} to {losses['high']:.3f}, SD between seeds {losses['sd']:.3f}; it covers "
+        "training, not the text"
+    )
+
+
+def score_rows(report: Json) -> list[Json]:
+    """A line for each model and scorer: the mean over seeds, what it covers, and how far seeds are apart."""
+    return [_score_row(report, entry) for entry in report["seeds"]["scores"]]
+
+
+def _score_row(report: Json, entry: Json) -> Json:
+    known = scores.has_mean(entry)
+    return {
+        "model": entry["model"],
+        "scorer": _title(report, entry),
+        "mean": scores.mean_text(entry),
+        "95% over seeds and rows": scores.interval_text(entry),
+        "95% over rows alone": f"{entry['rows_low']:.1f} to {entry['rows_high']:.1f}" if known else "",
+        "SD between seeds": sd_text(entry),
+        "rows": f"{entry['scored']:,} of {entry['rows']:,}",
+    }
+
+
+def difference_rows(report: Json) -> list[Json]:
+    """A line for each difference, seed by seed."""
+    return [
+        {
+            "difference": f"{found['model'].capitalize()} minus {visible(found['against'])}",
+            "scorer": _title(report, found),
+            "points": scores.difference_text(found),
+            "95% over seeds and rows": scores.difference_interval(found),
+            "SD between seeds": sd_text(found),
+            "each seed": ", ".join(signed(one) for one in found["by_seed"] or ()),
+            "shown": scores.difference_note(found),
+        }
+        for found in report["seeds"]["differences"]
+    ]
+
+
+def sd_text(entry: Json) -> str:
+    return "" if entry["sd"] is None else f"{entry['sd']:.1f}"
+
+
+def _title(report: Json, entry: Json) -> str:
+    judges = {one["scorer"]: one["judges"] for one in report["scores"] if "judges" in one}
+    own = {"judges": judges[entry["scorer"]]} if entry["scorer"] in judges else {}
+    return scores.scorer_title(entry | own)
+
+
+def headline(report: Json) -> list[Json]:
+    """Each model's numbers over seeds by the headline, where there is a mean; for a plot."""
+    spread = report["seeds"]
+    return [one for one in scores.of_scorer(spread["scores"], spread["headline"]) if scores.has_mean(one)]
+
+
+def plot_note(report: Json) -> str:
+    """What the plot of the headline shows."""
+    name = _title(report, headline(report)[0])
+    return f"{name}: a dot for each seed; the line is the 95% interval over seeds and rows."
+
+
+def spread_text(entry: Json) -> str:
+    """`95% 12.0 to 31.5 over seeds and rows, 15.1 to 28.0 over rows alone, SD between seeds 2.2`."""
+    alone = f"{entry['rows_low']:.1f} to {entry['rows_high']:.1f} over rows alone"
+    if entry["sd"] is None:
+        return alone
+    return f"{scores.interval_text(entry)} over seeds and rows, {alone}; SD between seeds {sd_text(entry)}"
+
+
+def difference_of(report: Json, model: str, against: str) -> Json:
+    """A difference by the headline over the seeds."""
+    found = scores.of_scorer(report["seeds"]["differences"], report["seeds"]["headline"])
+    return next(one for one in found if (one["model"], one["against"]) == (model, against))

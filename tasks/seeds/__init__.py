@@ -1,0 +1,1 @@
+"""What several trainings of one recipe show of it."""

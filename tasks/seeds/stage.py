@@ -1,0 +1,166 @@
+"""The seeds stage: how far apart one recipe's trainings are, and what holds of it over seeds and rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tasks.config import SeedsConfig
+from tasks.errors import StageError
+from tasks.machine.json_files import read_json, read_lines, write_json
+from tasks.record.stage import StageRun
+from tasks.report.classified import CLASSIFIER
+from tasks.report.judged import MODELS
+from tasks.statistics.intervals import Sources
+from tasks.statistics.seeds import gain_over_seeds, interval_of_seeds, over_seeds
+
+SEEDS = "seeds.json"
+LOSS, HISTORY = "best_validation_loss", "history.jsonl"
+
+Json = dict[str, Any]
+Folders = list[Path]
+"""The outputs of one kind, in the order of the seeds."""
+
+
+def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
+    """Compare the trainings; inputs are `seed_<number>_<name>`, of those that came to their end.
+
+    Names are `base_scores`, `tuned_scores`, `preferred_scores` and `classifier`, and `base` for what
+    pretraining came to. Writes `seeds.json`.
+
+    Raises StageError when seeds were not scored on the same rows by the same scorers.
+    """
+    numbers = [one.number for one in config.runs if one.error is None]
+    scored = {
+        model: _folders(made, numbers, name)
+        for name, model in [(f"{name}_scores", model) for name, model in MODELS.items()]
+        + [(CLASSIFIER, CLASSIFIER)]
+        if f"seed_{numbers[0]}_{name}" in made
+    }
+    models = {model: _Model(folders) for model, folders in scored.items()}
+    entries = [entry for model, own in models.items() for entry in _scores(model, own)]
+    found: Json = {
+        "runs": [one.model_dump(mode="json") for one in config.runs],
+        "done": numbers,
+        "headline": next((own.summaries[0]["headline"] for own in models.values()), None),
+        "scores": entries,
+        "differences": [*_differences(models), *_against_baselines(models)],
+        "losses": _losses(_folders(made, numbers, "base")),
+    }
+    write_json(run.out / SEEDS, found)
+    run.progress(len(numbers), len(config.runs), "seeds", "")
+
+
+class _Model:
+    """One model's scores of every seed, on the same rows."""
+
+    def __init__(self, folders: Folders) -> None:
+        self.folders = folders
+        self.summaries = [read_json(folder / "scores.json") for folder in folders]
+        lines = [{line["id"]: line for line in read_lines(folder / "scores.jsonl")} for folder in folders]
+        self.ids = list(lines[0])
+        if any(set(own) != set(self.ids) for own in lines):
+            raise StageError("the seeds' scores are not of the same rows; run again")
+        if len({summary["headline"] for summary in self.summaries}) > 1:
+            raise StageError("the seeds were scored by different scorers; run again")
+        self.lines = [[own[row] for row in self.ids] for own in lines]
+
+    @property
+    def sources(self) -> Sources:
+        return [line.get("source") for line in self.lines[0]]
+
+    def points(self, scorer: str) -> list[list[float | None]]:
+        """By seed, then by row."""
+        return [[line[scorer] for line in own] for own in self.lines]
+
+    def status(self, scorer: str) -> str:
+        """The first that is not ok of the seeds' scores."""
+        statuses = (entry["status"] for entry in self.entries(scorer))
+        return next((status for status in statuses if status != "ok"), "ok")
+
+    def entries(self, scorer: str) -> list[Json]:
+        return [
+            entry for summary in self.summaries for entry in summary["scores"] if entry["scorer"] == scorer
+        ]
+
+
+def _folders(made: Mapping[str, Path], numbers: list[int], name: str) -> Folders:
+    return [made[f"seed_{number}_{name}"] for number in numbers if f"seed_{number}_{name}" in made]
+
+
+def _scores(model: str, own: _Model) -> Iterator[Json]:
+    for entry in own.summaries[0]["scores"]:
+        scorer, rows = entry["scorer"], len(own.ids)
+        status = own.status(scorer)
+        found = over_seeds(own.points(scorer), sources=own.sources) if status == "ok" else None
+        numbers = _numbers(found)
+        del numbers["p"]
+        yield {
+            "model": model,
+            "scorer": scorer,
+            "kind": entry["kind"],
+            "status": status if found or status != "ok" else "too_many_missing",
+            **numbers,
+            "rows": rows,
+            "scored": numbers["scored"],
+            "missing": rows - numbers["scored"],
+        }
+
+
+def _numbers(found: Any) -> Json:
+    """An `OverSeeds` as JSON, all of it empty where there is none."""
+    names = ("mean", "low", "high", "rows_low", "rows_high", "by_seed", "sd", "p")
+    known = asdict(found) if found else dict.fromkeys(names)
+    return {name: known[name] for name in names} | {"scored": found.rows if found else 0}
+
+
+def _differences(models: Mapping[str, _Model]) -> Iterator[Json]:
+    """For every scorer, each later model minus each earlier one, seed by seed."""
+    for entry in next(iter(models.values())).summaries[0]["scores"] if models else ():
+        scorer = entry["scorer"]
+        for against, model in combinations(models, 2):
+            ours, theirs = models[model], models[against]
+            trusted = ours.status(scorer) == theirs.status(scorer) == "ok"
+            points = (ours.points(scorer), theirs.points(scorer))
+            found = gain_over_seeds(*points, ours.sources) if trusted else None
+            yield _difference(model, against, entry, found, len(ours.ids))
+
+
+def _against_baselines(models: Mapping[str, _Model]) -> Iterator[Json]:
+    """A classifier's accuracy minus that of each of its baselines, seed by seed."""
+    if CLASSIFIER not in models:
+        return
+    own = models[CLASSIFIER]
+    (entry,) = own.summaries[0]["scores"]
+    evaluation = read_json(own.folders[0] / "evaluation.json")
+    predictions = [read_lines(folder / "predictions.jsonl") for folder in own.folders]
+    for name in (baseline["name"] for baseline in evaluation["baselines"]):
+        theirs = [[100.0 * (line[name] == line["label"]) for line in lines] for lines in predictions]
+        found = gain_over_seeds(own.points(entry["scorer"]), theirs, own.sources)
+        yield _difference(CLASSIFIER, name, entry, found, len(own.ids))
+
+
+def _difference(model: str, against: str, entry: Json, found: Any, rows: int) -> Json:
+    numbers = _numbers(found)
+    return {
+        "model": model,
+        "against": against,
+        "scorer": entry["scorer"],
+        "kind": entry["kind"],
+        "difference": numbers.pop("mean"),
+        **numbers,
+        "rows": numbers["scored"],
+        "missing": rows - numbers["scored"],
+    }
+
+
+def _losses(bases: Folders) -> Json | None:
+    """The best validation loss of pretraining, over the seeds; None where there was none to measure."""
+    if not all((folder / HISTORY).exists() for folder in bases):
+        return None
+    losses = [read_json(folder / "summary.json").get(LOSS) for folder in bases]
+    if not losses or None in losses:
+        return None
+    mean, low, high, sd = interval_of_seeds(losses)
+    return {"by_seed": losses, "mean": mean, "low": low, "high": high, "sd": sd}
