@@ -14,6 +14,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.dispatch.cards import MODELS, labels_output
 from flows.dispatch.crash_hooks import AT_A_DEATH
 from flows.dispatch.pipeline_run import Chain, pipeline_run
 from flows.dispatch.results import finished
@@ -36,8 +37,6 @@ from tasks.registry.versions import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
 
 Audits = dict[str, Reference]
-
-MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 
 
 def _run_name() -> str:
@@ -183,10 +182,12 @@ def tune_and_judge(
         )
         scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses, **audited)
         judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
+        if labels := labels_output(chain, responses, f"labels {label}"):
+            judged[f"{name}_labels"] = labels
     *before, (name, model) = models.items()
     scores = judged[f"{name}_scores"]
     inputs = {"model": model, "rows": rows, "scores": scores, **_origin(made | dict(before))}
-    promotion = promote(chain, profile, audited, inputs)
+    promotion = promote(chain, profile, audited, inputs, judged.get(f"{name}_labels"))
     return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
 
 
@@ -198,6 +199,11 @@ def _read_before(made: dict[str, Reference]) -> dict[str, Reference]:
 def _origin(made: dict[str, Reference]) -> dict[str, Reference]:
     """What a model comes from, which the registry names and whose proofs count; what there is of it."""
     return {name: made[name] for name in ("corpus", "tokens", "base", "tuned") if name in made}
+
+
+def _required_labels(profile: Profile, labels: Reference | None) -> dict[str, Reference]:
+    """The labels that a promotion is decided on: only where it requires some does it wait for them."""
+    return {"labels": labels} if labels and profile.promote.require_labels else {}
 
 
 def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[str, Reference]]:
@@ -219,8 +225,15 @@ def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict
     return {"classifier": classifier, "promotion": promotion}
 
 
-def promote(chain: Chain, profile: Profile, audited: Audits, inputs: dict[str, Reference]) -> Reference:
+def promote(
+    chain: Chain,
+    profile: Profile,
+    audited: Audits,
+    inputs: dict[str, Reference],
+    labels: Reference | None = None,
+) -> Reference:
     """The model in the registry; a champion that was scored under other conditions is scored anew first."""
+    inputs = inputs | _required_labels(profile, labels)
     settings = (profile.promote, inputs, profile.generate, profile.judge, audited)
     return chain.run("promote", profile.promote, **inputs, **champion_scores(chain, *settings))
 

@@ -15,6 +15,7 @@ import typer
 
 from flows import VERSION
 from flows.command.judging import commands
+from flows.command.labels import commands as label_commands
 from flows.command.options import (
     HELP,
     Commands,
@@ -44,6 +45,7 @@ app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pr
 app.add_typer(commands)
 app.add_typer(server_commands)
 app.add_typer(registry_commands)
+app.add_typer(label_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
@@ -216,7 +218,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Show the report card of a pipeline run, and where its page is."""
-    from flows.dispatch.runs import load_report
+    from flows.dispatch.cards import load_report
 
     if json_:
         from flows.process.console import print_json
@@ -235,7 +237,7 @@ def _show_outcome(outcome: Mapping[str, Any]) -> None:
 def _show_report(run_id: str | None) -> None:
     from rich.console import Console
 
-    from flows.dispatch.runs import load_report
+    from flows.dispatch.cards import load_report
     from tasks.report.terminal import show
 
     loaded, out = load_report(run_id), Console(highlight=False)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from flows.dispatch.cards import labels_output
 from flows.dispatch.lookup import Found, NotFoundError, Runs, told_at_the_end
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal
@@ -39,7 +40,12 @@ def compared(
             inputs[f"{name}_responses{seed}"] = answers
             inputs[f"{name}_scores{seed}"] = chain.run("judge", judge, label, responses=answers, **audited)
     shown_both = audited if config.mode == "pairwise" else {}
-    made = chain.run("compare", config, **inputs, **shown_both)
+    labels = {
+        f"{name}_labels": found
+        for name, own in (("a", ours), ("b", theirs))
+        if len(own) == 1 and (found := labels_output(chain, own[0], f"labels {name}"))
+    }
+    made = chain.run("compare", config, **inputs, **labels, **shown_both)
     told = {"a": name_a, "b": name_b, **read_output(chain.tracking, made, "compare.json")}
     return told, refusal(chain, audited, judge)
 

@@ -49,6 +49,19 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
     run = pipeline_run_of(tracking, run_id)
     if run.data.tags[KIND] == SEEDS:
         return _of_seeds(tracking, run, model)
+    name, responses, scores = outputs_of(tracking, run_id, model)
+    judge = JudgeConfig.model_validate_json(read_aside(scores, "config.json"))
+    return Side(name=name, judge=judge, responses=(responses,))
+
+
+def outputs_of(tracking: Tracking, run_id: str, model: str) -> tuple[str, Reference, Reference]:
+    """Of a model of a run, by default the last one trained: its name, its responses, its scores.
+
+    Raises UsageError when the run has no such model.
+    """
+    run = pipeline_run_of(tracking, run_id)
+    if run.data.tags[KIND] == SEEDS:
+        raise UsageError(f"run {run_id} is of several seeds; name the run of one of them")
     made = {
         name.removeprefix(MADE_BY): value for name, value in run.data.tags.items() if name.startswith(MADE_BY)
     }
@@ -66,11 +79,10 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
             there = ", ".join(filter(None, models)) or "one alone, without a name"
             raise UsageError(f"run {run_id} has no model {model!r}; there are {there}")
         model = next(name for name in ("preferred", "fine-tuned", "base", "") if name in models)
-    scores = reference_of(tracking, made[models[model]])
-    return Side(
-        name=f"{run.info.run_name} {model}".strip(),
-        judge=JudgeConfig.model_validate_json(read_aside(scores, "config.json")),
-        responses=(reference_of(tracking, made[GENERATED + model if model else "responses"]),),
+    return (
+        f"{run.info.run_name} {model}".strip(),
+        reference_of(tracking, made[GENERATED + model if model else "responses"]),
+        reference_of(tracking, made[models[model]]),
     )
 
 

@@ -38,6 +38,7 @@ from tasks.config import (
 )
 from tasks.errors import UsageError
 from tasks.machine.home import home
+from tasks.record.work import never
 
 DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
 PRETRAINING = (
@@ -202,7 +203,8 @@ class Profile(StageConfig):
 
     def _idle(self) -> set[str]:
         """The stages' settings that nothing is done with."""
-        return (STAGES.keys() & type(self).model_fields.keys()) - set(self.stages())
+        called_for = {name for name, stage in STAGES.items() if stage.runs_in is not never}
+        return (called_for & type(self).model_fields.keys()) - set(self.stages())
 
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

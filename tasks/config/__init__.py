@@ -32,6 +32,7 @@ from tasks.config.judging import (
     Gate,
     GatesConfig,
     JudgeConfig,
+    LabelsConfig,
     ResponsesConfig,
 )
 from tasks.config.pretraining import REGISTERED, SIZES, BaseConfig, PretrainConfig
@@ -66,6 +67,7 @@ __all__ = [
     "GatesConfig",
     "GenerateConfig",
     "JudgeConfig",
+    "LabelsConfig",
     "LoraConfig",
     "Malformed",
     "Positive",

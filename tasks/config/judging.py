@@ -306,3 +306,9 @@ class ResponsesConfig(StageConfig):
     needs_response: Annotated[
         bool, Field(description="no: the rows are only questions with their right answers")
     ] = True
+
+
+class LabelsConfig(StageConfig):
+    """People's labels of some responses, as they are."""
+
+    of: Annotated[str, Field(description="the digest of the responses")]

@@ -80,6 +80,14 @@ class PromoteConfig(StageConfig):
             "fixed before any is scored: the best of several would be chosen by its luck"
         ),
     ] = True
+    require_labels: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="rows that people must have labelled (touchstone label), of the champion's responses "
+            "too; the mean and the difference corrected by them must then pass as well. 0: none",
+        ),
+    ] = 0
 
 
 class ReportConfig(StageConfig):

@@ -27,8 +27,8 @@ Seeds = Annotated[
     int | tuple[int, ...],
     BeforeValidator(_number_or_list),
     Field(
-        description="how many times training is done, each with seeds of its own, or those seeds: what holds of a "
-        "recipe does not hang on one of them"
+        description="how many times training is done, each with seeds of its own, or those seeds: what holds "
+        "of a recipe does not hang on one of them"
     ),
 ]
 

@@ -11,7 +11,7 @@ from tasks.registry.versions import champion_of
 DATASET = "touchstone.dataset."  # begins the tags that name a run's inputs: .<input>.<stage>
 
 
-def inputs_of(run: Run) -> set[str]:
+def names_of_inputs(run: Run) -> set[str]:
     """The names of what a stage's run was given."""
     return {tag.removeprefix(DATASET).partition(".")[0] for tag in run.data.tags if tag.startswith(DATASET)}
 
@@ -29,6 +29,11 @@ def input_of(tracking: Tracking, run: Run, name: str) -> Reference:
     if digest is None or reference is None:
         raise StageError(f"the {name} that MLflow run {run.info.run_id} was given are not in MLflow any more")
     return reference
+
+
+def inputs_of(tracking: Tracking, run: Run) -> dict[str, Reference]:
+    """Every output that a stage's run was given, by input name. Raises StageError as `input_of` does."""
+    return {name: input_of(tracking, run, name) for name in sorted(names_of_inputs(run))}
 
 
 def responses_and_rows(tracking: Tracking, model: str) -> tuple[int, Reference, Reference]:

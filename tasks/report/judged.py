@@ -8,6 +8,8 @@ from typing import Any
 
 from tasks.config import PANEL, ReportConfig
 from tasks.errors import StageError
+from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
+from tasks.judge.labels.stage import Labels
 from tasks.machine.json_files import read_json, read_lines
 from tasks.report.samples import draw
 from tasks.statistics.comparing import paired_test
@@ -28,6 +30,8 @@ class Answers:
     """`scores.json`: headline, scores, responses, categories, and of several judges their agreement."""
     judge: Json | None
     """`judge.json`: who judged, each with its audit; None when only metrics scored."""
+    labels: Labels | None = None
+    """What people have said of the responses."""
 
     def entry(self, scorer: str) -> Json:
         return next(entry for entry in self.summary["scores"] if entry["scorer"] == scorer)
@@ -40,13 +44,14 @@ Models = dict[str, Answers]
 def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     """What responses and scores say. Raises StageError when they are of other rows or another scorer."""
     models = {
-        model: _answers(inputs[f"{name}_responses"], inputs[f"{name}_scores"])
+        model: _answers(*(inputs.get(f"{name}_{part}") for part in ("responses", "scores", "labels")))
         for name, model in MODELS.items()
         if f"{name}_scores" in inputs
     }
     _check_comparable(models)
     last = list(models)[-1]
     headline = models[last].summary["headline"]
+    labelled = {"labels": _labels(models, headline)} if any(own.labels for own in models.values()) else {}
     return {
         "headline": headline,
         "judge": models[last].judge,
@@ -72,16 +77,17 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
                 for row in draw(_scored_rows(models[last], headline), config.samples, config.seed)
             ],
         },
-    }
+    } | labelled
 
 
-def _answers(responses: Path, scores: Path) -> Answers:
+def _answers(responses: Path, scores: Path, labels: Path | None) -> Answers:
     judge = scores / "judge.json"
     return Answers(
         responses={row["id"]: row for row in read_lines(responses / "responses.jsonl")},
         lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
         summary=read_json(scores / "scores.json"),
         judge=read_json(judge) if judge.exists() else None,
+        labels=Labels.read(labels) if labels else None,
     )
 
 
@@ -127,6 +133,37 @@ def _difference(scorer: str, ours: Answers, theirs: Answers) -> Json:
     test = paired_test(own, other, sources) if trusted else None
     numbers = asdict(test) if test else dict.fromkeys(("difference", "low", "high", "p"))
     return numbers | {"rows": rows, "missing": len(own) - rows}
+
+
+def _labels(models: Models, scorer: str) -> Json:
+    """What people's labels make of the headline's means and differences; none where nobody labelled any."""
+    first = next(iter(models.values()))
+    named = _named(first.entry(scorer), first)
+    sources = {row: line.get("source") for row, line in first.lines.items()}
+    means = [
+        {"model": model, **named, "mean": own.entry(scorer)["mean"]}
+        | corrected_mean(own.labels, _scores(own, scorer), sources)
+        for model, own in models.items()
+        if own.labels
+    ]
+    return {"means": means, "differences": list(_corrected_differences(models, scorer, named, sources))}
+
+
+def _corrected_differences(
+    models: Models, scorer: str, named: Json, sources: Mapping[int, str | None]
+) -> Iterator[Json]:
+    rows = list(sources)
+    for against, model in combinations(models, 2):
+        ours, theirs = models[model], models[against]
+        if ours.labels or theirs.labels:
+            scores = [[own.lines[row][scorer] for row in rows] for own in (ours, theirs)]
+            pairs = Pairs(rows, rows, *scores, list(sources.values()))
+            found = corrected_difference(ours.labels, theirs.labels, pairs)
+            yield named | {"model": model, "against": against} | found
+
+
+def _scores(answers: Answers, scorer: str) -> dict[int, float | None]:
+    return {row: line[scorer] for row, line in answers.lines.items()}
 
 
 def _categories(models: Models) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.report import classes_wording as classes
@@ -68,7 +69,7 @@ def _judged(report: Json) -> list[str]:
     parts = ["## Scores", table(score_rows(report)), *_bounds(report)]
     parts += [escaped(line) for line in judging.correlation_lines(report)]
     parts += ["## Differences", table([_difference(found) for found in report["differences"]])]
-    parts += _judges(report)
+    parts += _judges(report) + _labels(report)
     parts += ["## Responses", _by_model(models, scores.response_rows(report))]
     if categories := scores.headline_categories(report):
         parts += ["## By category", table([_category(row, models) for row in categories])]
@@ -96,6 +97,18 @@ def _judges(report: Json) -> list[str]:
         parts += ["### Agreement", _by_model(scores.models(report), judging.agreement_rows(report))]
         parts.append(table(judging.pair_rows(report)))
     return parts
+
+
+def _labels(report: Json) -> list[str]:
+    """What people's labels make of the scores; nothing where nobody labelled any."""
+    means = labelling.means(report)
+    if not means:
+        return []
+    parts = ["## People's labels", table(labelling.mean_rows(report))]
+    if labelling.differences(report):
+        parts.append(table(labelling.difference_rows(report)))
+    told = (line for entry in means for line in labelling.lines(entry))
+    return [*parts, "\n".join(f"- {escaped(line)}" for line in told)]
 
 
 def _bounds(report: Json) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks.judge.labels import labels_wording
 from tasks.judge.score import scores_wording
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.report import classes_wording, judging_wording, seeds_wording, wording
@@ -28,6 +29,7 @@ def as_html(report: dict[str, Any], cost: dict[str, Any]) -> str:
         words=wording,
         scores=scores_wording,
         judging=judging_wording,
+        labelling=labels_wording,
         classes=classes_wording,
         seeds=seeds_wording,
         decision_rows=decision_rows,

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as words
 from tasks.report import judging_wording as judging
 from tasks.report.samples import spread
@@ -24,6 +25,8 @@ def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:
     found = {"Scores": list(_scores(report))}
     if judges := judging.judges(report):
         found["Judges" if len(judges) > 1 else "Judge"] = list(_judges(report))
+    if labelling.means(report):
+        found["People's labels"] = list(_labels(report))
     if categories := words.headline_categories(report):
         found["By category, lowest first"] = [_categories(categories, words.models(report))]
     return found | {"Samples": list(_samples(report, width))}
@@ -83,6 +86,16 @@ def _judges(report: Json) -> Iterator[RenderableType]:
         for row in judging.pair_rows(report):
             if row["model"] == own["model"]:
                 yield Text(f"  {judging.pair_text(row)}", "dim")
+
+
+def _labels(report: Json) -> Iterator[RenderableType]:
+    """Each labelled model's mean and each difference, corrected."""
+    for entry in labelling.means(report):
+        first, *others = labelling.lines(entry)
+        yield Text(first)
+        yield from (Text(f"  {line}", "dim") for line in others)
+    for found in labelling.differences(report):
+        yield Text(f"{words.minus_text(found)}: {labelling.difference_text(found)}")
 
 
 def _categories(rows: Sequence[Json], models: Sequence[str]) -> RenderableType:

@@ -2,12 +2,14 @@
 
 from typing import Any, NamedTuple
 
+from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
 from tasks.report import seeds_wording as seeds
 from tasks.report.wording import is_classified, is_judged, perplexity_text
 from tasks.show.text import percent, percents, signed, visible, whatever_missing
+from tasks.statistics.verdicts import shows
 
 # What was done between two models.
 DONE = {
@@ -58,6 +60,16 @@ def _judged(report: Json) -> Verdict:
     title, done = scores.scorer_title(found), DONE[last, first]
     step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
     more, warning = _step(step) if step else "", judging.against_audit(report)
+    labels = next(
+        (one for one in labelling.differences(report) if (one["model"], one["against"]) == (last, first)),
+        None,
+    )
+    if labels and labels["estimate"] is not None:
+        told = f"By people's labels: {labelling.difference_text(labels)}"
+        if shows(labels) == kind:
+            more = "; ".join(filter(None, (more, told)))
+        else:
+            warning = " ".join(filter(None, (warning, f"{told}. Its scores alone say otherwise.")))
     if kind == "none":
         reasons = {scores.mean_text(entry) for entry in scores.of_scorer(shown["scores"], report["headline"])}
         why = next((reason for reason in sorted(reasons) if reason.startswith("no mean")), "no row has both")

@@ -108,6 +108,22 @@ def bounded_interval(
     return units.interval(low, high, level)
 
 
+def weighted_interval(
+    values: Sequence[float], counts: Sequence[float], low: float, high: float, sources: Sources = ()
+) -> tuple[float, float, float]:
+    """As `bounded_interval`, of values that stand for `counts` rows each: drawn with unequal chances, say.
+
+    The possible unit that was not seen stands for as many rows as the greatest that was.
+
+    Raises ValueError as that does.
+    """
+    weights = np.asarray(counts, dtype=np.float64)
+    within = _within(values, low, high)
+    sums, _ = by_source(within * weights, sources)
+    sizes, _ = by_source(weights, sources)
+    return _Units(sums, sizes, np.ones(len(sums))).interval(low, high)
+
+
 def bounded_chance(
     values: Sequence[float], low: float, high: float, mean: float = 0.0, sources: Sources = ()
 ) -> float:
@@ -183,11 +199,15 @@ def perplexity_interval(
 
 
 def _units(values: Sequence[float], low: float, high: float, sources: Sources) -> _Units:
+    return _Units.of(_within(values, low, high), sources)
+
+
+def _within(values: Sequence[float], low: float, high: float) -> np.ndarray:
     sample = np.asarray(values, dtype=np.float64)
     within = np.clip(sample, low, high)
     if sample.size == 0 or not (np.abs(sample - within) <= ROUNDING * (high - low)).all():
         raise ValueError(f"a mean needs at least one value, all from {low:g} to {high:g}; found {sample}")
-    return _Units.of(within, sources)
+    return within
 
 
 def _deviate(chance: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.statistics.intervals import Z
 
+ROUNDING = 1e-12  # of a spread of ranks, as shares: below it all are equal
 HALVINGS = 60  # of an interval no longer than 1, down to the last bit of a float
 
 
@@ -77,6 +78,29 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     if spread == 0.0:
         return None
     return float(offset_a @ offset_b) / spread  # never beyond 1: sums of half-integers are exact
+
+
+def weighted_spearman(a: Sequence[float], b: Sequence[float], counts: Sequence[float]) -> float | None:
+    """As `spearman`, of rows that stand for `counts` rows each, as those of a sample do.
+
+    A row's rank is the number of rows below it, and half of those that are equal.
+    """
+    if len(a) < 3:
+        return None
+    weights = np.asarray(counts, dtype=np.float64)
+    share = weights / weights.sum()
+    ranks_a, ranks_b = (_ranks_by_weight(_numbers(values), share) for values in (a, b))
+    offset_a, offset_b = ranks_a - share @ ranks_a, ranks_b - share @ ranks_b
+    spread = math.sqrt((share @ np.square(offset_a)) * (share @ np.square(offset_b)))
+    if spread < ROUNDING:
+        return None
+    return min(1.0, max(-1.0, float(share @ (offset_a * offset_b)) / spread))
+
+
+def _ranks_by_weight(values: np.ndarray, share: np.ndarray) -> np.ndarray:
+    _, place = np.unique(values, return_inverse=True)
+    own = np.bincount(place, share)
+    return (np.cumsum(own) - own / 2)[place]
 
 
 def spearman_interval(value: float, count: int) -> tuple[float, float] | None:

@@ -54,6 +54,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         ),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
+        "PredictConfig.device",
         *(
             f"{config}.{name}"
             for config in ("AskConfig", "AuditConfig", "JudgeConfig", "CompareConfig")
@@ -728,6 +729,7 @@ def test_each_shape_of_a_profile_runs_its_own_stages(write):
         "preflight",
         "pretrain",
         "classify",
+        "predict",
         "promote",
         "report",
     ]

@@ -19,7 +19,7 @@ from tasks.statistics.seeds import (
 from tests.benchmarks.seeds import called_better, continuous, coverage
 
 POINTS = st.integers(0, 100).map(float)
-MISSING = st.one_of(st.none(), POINTS)
+MISSING = st.one_of(*[POINTS] * 4, st.none())
 
 
 def recipes(count, points=POINTS):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tasks.judge.labels.labels_wording import difference_text
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.score.scores_wording import STATUSES, scorer_name, scorer_title
 from tasks.show.markdown_blocks import escaped, fenced, table
@@ -90,6 +91,12 @@ def moved_title(report: Json) -> str:
     return "The rows that moved most" + ", of the first seeds" * (max(first["a"], first["b"]) > 1)
 
 
+def labels_sentence(report: Json) -> str:
+    """What people's labels make of the headline's difference; nothing where nobody labelled a response."""
+    found = report.get("labels")
+    return f"{scorer_title(found)}: {difference_text(found)}." if found else ""
+
+
 def orders(found: Json) -> str:
     """What exchanging the two did to a judge who was shown both."""
     apart, first = found["contradictions"], found["chose_the_first"]
@@ -116,6 +123,8 @@ def as_markdown(report: Json) -> str:
         table([cells(found) for found in report["differences"]]),
         *(escaped(" ".join(sentences(found))) for found in report["differences"][:1]),
     ]
+    if told := labels_sentence(report):
+        parts.append(escaped(told))
     if found := report["pairwise"]:
         parts += ["## Shown both", table([cells(found)]), escaped(" ".join(sentences(found)))]
         if "contradictions" in found:

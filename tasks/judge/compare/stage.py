@@ -10,7 +10,9 @@ from tasks.judge.audit.reports import audits_of, is_believed
 from tasks.judge.compare.page import as_markdown
 from tasks.judge.compare.pairs import Judged, Pair, paired, read_judged
 from tasks.judge.compare.pairwise import choices
-from tasks.judge.compare.scores import differences
+from tasks.judge.compare.scores import differences, points_of, sources_of
+from tasks.judge.labels.corrected import Pairs, corrected_difference
+from tasks.judge.labels.stage import Labels
 from tasks.machine.json_files import write_json, write_lines
 from tasks.record.stage import StageRun
 
@@ -25,6 +27,8 @@ def compare(
     b_responses: Path,
     a_scores: Path,
     b_scores: Path,
+    a_labels: Path | None = None,
+    b_labels: Path | None = None,
     **more: Path,
 ) -> None:
     """Compare A with B; positive differences mean that A is better.
@@ -33,7 +37,8 @@ def compare(
     pairwise judge. Rows that moved and choices are of the first seeds.
 
     Writes `compare.json` (the difference by every scorer, and the rows that moved most) and, of a pairwise
-    comparison, `choices.jsonl`; aside, `calls.jsonl`.
+    comparison, `choices.jsonl`; aside, `calls.jsonl`. `a_labels` and `b_labels` hold what people said of the
+    responses, as far as they did.
 
     Raises UsageError when the two are not of the same rows, StageError when they were not scored alike.
     """
@@ -62,6 +67,8 @@ def compare(
         "differences": differences(config, *of_seeds.values(), pairs),
         "pairwise": None,
     }
+    if a_labels or b_labels:
+        report["labels"] = _corrected(a, b, pairs, a_labels, b_labels)
     by_pair = _score_lines(a, b, pairs)
     if config.mode == "pairwise":
         report["pairwise"] = _pairwise(config, run, pairs, by_pair, more)
@@ -86,6 +93,16 @@ def _require_same_rows(name: str, of_seeds: Sequence[Judged]) -> None:
             raise StageError(
                 f"the seeds of {name.upper()} were not scored alike on the same rows; score all again"
             )
+
+
+def _corrected(
+    a: Judged, b: Judged, pairs: Sequence[Pair], a_labels: Path | None, b_labels: Path | None
+) -> Json:
+    """The headline's difference corrected by people's labels of A's and B's responses."""
+    scorer, ours, theirs = a.summary["headline"], [pair.a.id for pair in pairs], [pair.b.id for pair in pairs]
+    both = Pairs(ours, theirs, points_of(scorer, a, ours), points_of(scorer, b, theirs), sources_of(pairs))
+    labels = (Labels.read(folder) if folder else None for folder in (a_labels, b_labels))
+    return {"scorer": scorer, "kind": a.entry(scorer)["kind"]} | corrected_difference(*labels, both)
 
 
 def _asked(judged: Judged) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.judge.compare.page import cells, moved_title, orders, sentences
+from tasks.judge.compare.page import cells, labels_sentence, moved_title, orders, sentences
 from tasks.show.text import one_line, visible
 
 Json = dict[str, Any]
@@ -28,6 +28,8 @@ def show(report: Json, console: Console) -> None:
     console.print(table)
     for difference in [*found, *report["differences"][:1]]:
         console.print(Text(" ".join(sentences(difference)), "bold"))
+    if told := labels_sentence(report):
+        console.print(Text(told, "bold"))
     for pairwise in found:
         if "contradictions" in pairwise:
             console.print(Text(orders(pairwise)))

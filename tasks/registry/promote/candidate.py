@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tasks.judge.labels.stage import Labels
 from tasks.machine.json_files import read_json, read_lines
 from tasks.preflight.report import Report
 from tasks.record.work import Reference
@@ -43,6 +44,8 @@ class Candidate:
     """`passed`, `warned`, `not needed: ...` or `failed: ...`."""
     failed_proofs: tuple[str, ...] = ()
     """Of the trainings that the model comes from, those that went on all the same."""
+    labels: Labels | None = None
+    """What people have said of its responses, where the profile requires that."""
 
     @classmethod
     def of(

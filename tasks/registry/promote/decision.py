@@ -13,6 +13,7 @@ from tasks.record.work import Reference
 from tasks.registry.champions import succession
 from tasks.registry.promote.candidate import NOT_NEEDED, Candidate, Scores, read_scores
 from tasks.registry.promote.contest import TWO, Pair, Part, contest
+from tasks.registry.promote.labelled import by_labels
 from tasks.registry.promote.leaks import leaked_rows
 from tasks.registry.promote.openings import Budget
 from tasks.registry.promote.parts import Parts, cut
@@ -59,6 +60,8 @@ class Decision:
     """How often the sealed rows were opened, this time included."""
     budget_left: float | None = None
     """The chance of a false champion that is left for later openings."""
+    labels: str | None = None
+    """What people's labels say, where the profile requires them."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,17 @@ def decide(
     compared at the gate all the same; it makes no champion, so no sealed row is opened for it.
     """
     against = None if present is None else f"version {present.version}"
-    found = (
-        _not_eligible(config, against)
-        or _unbelieved(candidate, against)
-        or _by_scores(config, tracking, candidate, present)
-    )
+    found, said = _not_eligible(config, against) or _unbelieved(candidate, against), None
+    if found is None and config.require_labels:
+        said = by_labels(config, tracking, candidate, present)
+        found = None if said.passes else _Found(False, said.text, against)
+    found = found or _by_scores(config, tracking, candidate, present)
     champion = found.passes and not candidate.failed_proofs
     if champion:
         audit = (
             "no audit needed (metrics alone)" if candidate.audit == NOT_NEEDED else f"audit {candidate.audit}"
         )
+        audit += f"; {said.text}" if said else ""
         title = "the first champion" if present is None else "champion"
         reason = f"{title}: {found.text}; preflight passed, {audit}"
     elif candidate.failed_proofs:
@@ -132,6 +136,7 @@ def decide(
         sealed_high=sealed_high,
         openings=found.openings,
         budget_left=None if found.openings is None else left_after(found.openings),
+        labels=said.text if said else None,
     )
 
 

@@ -11,7 +11,7 @@ from tasks.errors import StageError
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.lineage import input_of, inputs_of
+from tasks.registry.lineage import input_of, names_of_inputs
 from tasks.registry.resolve import intact
 from tasks.registry.versions import MODEL, version_of
 from tasks.rows import load_split, prompt_groups
@@ -33,7 +33,7 @@ def rows_learned(tracking: Tracking, model: Reference) -> Iterator[Reference]:
             continue
         seen.add(reference.digest)
         run = tracking.client.get_run(reference.run_id)
-        names = inputs_of(run)
+        names = names_of_inputs(run)
         if "rows" in names:
             yield input_of(tracking, run, "rows")
         waiting += [input_of(tracking, run, name) for name in TRAINED_FROM if name in names]

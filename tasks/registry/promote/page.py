@@ -29,6 +29,7 @@ def decision_tags(decision: Decision) -> dict[str, str]:
         "preflight": decision.preflight,
         "audit": decision.audit,
     }
+    told |= {"labels": decision.labels} if decision.labels else {}
     return {DECISION: decision.reason} | {f"{DECISION}.{name}": value for name, value in told.items()}
 
 

@@ -50,7 +50,9 @@ def decision_rows(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "openings" in known:
         name = "Test rows" if known.get("part") == "test" else "Sealed rows"
         rows.append((name, budget_text(known["openings"])))
-    return rows + [(name.capitalize(), known[name]) for name in ("preflight", "audit") if name in known]
+    return rows + [
+        (name.capitalize(), known[name]) for name in ("preflight", "audit", "labels") if name in known
+    ]
 
 
 def _rows_of(known: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The promote stage: a model in the registry, champion if its scores earn that."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.config import PromoteConfig
+from tasks.judge.labels.stage import Labels
 from tasks.machine.digests import sha256_of
 from tasks.machine.json_files import write_json
 from tasks.record.stage import StageRun
@@ -44,6 +46,7 @@ def promote(
     scores: Path,
     base: Path | None = None,
     tuned: Path | None = None,
+    labels: Path | None = None,
     **_others: Path,
 ) -> None:
     """Register `model/model`, name it the candidate, and the champion if it earns that.
@@ -51,7 +54,8 @@ def promote(
     The scores of a classifier are in the output that holds it. `base` and `tuned` are what it was trained
     from, one after the other; adapters alone are registered merged into the last of them. An input `champion`
     has scores of the present champion that were made anew, where its own came about under other conditions.
-    Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
+    `labels` are those that people gave its responses, where the profile requires some. Whatever else is among
+    the inputs (the corpus, the tokens) is named with its digest on the version.
 
     Writes `promotion.json`. A champion needs trainings whose proofs all passed, and judges whose audits did
     not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
@@ -68,6 +72,7 @@ def promote(
         name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
     }
     candidate = Candidate.of(rows, scores, run.references, trained)
+    candidate = replace(candidate, labels=Labels.read(labels) if labels else None)
     under = "tuned" if tuned else "base"
     identity = _identity(run, model, base, candidate, under)
     with one_at_a_time(run.tracking, config.name):

@@ -65,6 +65,7 @@ def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real)
         "sealed_mean": 40.0,
         "openings": 0,
         "budget_left": 0.05,
+        "labels": None,
     }
     assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
 
@@ -98,6 +99,17 @@ def test_a_first_model_below_the_least_score_stays_a_candidate(tracking, promote
     assert versions_named(tracking, promoted.name) == {"candidate": 1}
     assert promoted([40.0] * 30, min_score=40)["champion"], "a candidate is no champion to be compared with"
     assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 2}
+
+
+def test_the_best_of_several_seeds_is_not_promoted_for_its_luck(tracking, promoted):
+    """Pitfall 36: only the first seed, fixed before any was scored, is compared; others are registered."""
+    promoted(around(40))
+    for score in (60, 90):
+        promotion = promoted(around(score), eligible=False)
+        assert not promotion["champion"]
+        assert promotion["difference"] is None
+        assert "of several seeds the first, fixed before any was scored" in promotion["reason"]
+    assert versions_named(tracking, promoted.name) == {"candidate": 1, "champion": 1}
 
 
 def test_a_better_model_becomes_the_champion(tracking, promoted):

@@ -1,0 +1,120 @@
+"""The report card of a run, with the labels that people have given its responses until now.
+
+Prefect is not needed for it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+
+from flows.dispatch.lookup import Runs, work_of
+from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
+from tasks.config import LabelsConfig, ReportConfig, StageConfig
+from tasks.errors import UsageError
+from tasks.judge.labels.stage import labels_fingerprint
+from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.stage import MADE_BY, execute
+from tasks.record.tracking import Tracking, open_tracking, set_tags
+from tasks.record.work import Reference
+from tasks.registry.champions import now
+from tasks.registry.lineage import DATASET, inputs_of
+
+MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
+"""What the stages' inputs call a model, and what people do."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A report card: what it shows, what that cost, and the address of its page."""
+
+    report: dict[str, Any]
+    cost: dict[str, Any]
+    page: str
+    now: str | None
+    """What became of the promotion since, where that is not what the card says."""
+
+
+def load_report(run_id: str | None = None) -> Card:
+    """The report card of a pipeline run, by default the newest that came to its end, with people's labels.
+
+    Raises UsageError when there is no such run, or it has no report.
+    """
+    tracking = open_tracking()
+    run = pipeline_run_of(tracking, run_id)
+    made_in = run.data.tags.get(f"{MADE_BY}report")
+    if made_in is None:
+        raise UsageError(
+            f"run {run.info.run_id} has no report: it is {run.info.status}. Run its profile again"
+        )
+    reference = _with_present_labels(tracking, run, reference_of(tracking, made_in))
+    report = read_output(tracking, reference, "report.json")
+    cost = json.loads(read_aside(reference, "cost.json"))
+    return Card(report, cost, f"{reference.uri}/{ASIDE}/report.html", _now(tracking, report))
+
+
+def _now(tracking: Tracking, report: Mapping[str, Any]) -> str | None:
+    if "promotion" not in report:
+        return None
+    promotion = report["promotion"]
+    return now(tracking, promotion["name"], promotion["version"], promotion["champion"])
+
+
+def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Reference:
+    """The card with the labels that there are now: as it is, or made anew where it has others."""
+    made = tracking.client.get_run(card.run_id)
+    given = {
+        tag.removeprefix(DATASET).rpartition(".")[0]: digest
+        for tag, digest in made.data.tags.items()
+        if tag.startswith(DATASET)
+    }
+    labelled = {
+        model
+        for model in MODELS
+        if f"{model}_labels" in given or is_labelled(tracking, given.get(f"{model}_responses"))
+    }
+    if not labelled:
+        return card
+    chain, inputs = Recorded(tracking, run.info.run_id), inputs_of(tracking, made)
+    for model in labelled:
+        inputs.pop(f"{model}_labels", None)
+        if found := labels_output(chain, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
+            inputs[f"{model}_labels"] = found
+    config = ReportConfig.model_validate_json(read_aside(card, "config.json"))
+    return chain.run("report", config, **inputs)
+
+
+def is_labelled(tracking: Tracking, responses: str | None) -> bool:
+    """Whether people have labelled any of the responses with this digest."""
+    return responses is not None and labels_fingerprint(tracking, responses)["labels"] != "none"
+
+
+def labels_output(chain: Runs, responses: Reference, label: str) -> Reference | None:
+    """What people have said of some responses until now; None where they have not."""
+    if not is_labelled(chain.tracking, responses.digest):
+        return None
+    return chain.run("labels", LabelsConfig(of=responses.digest), label, responses=responses)
+
+
+class Recorded:
+    """Runs stages without Prefect, whose server takes seconds, and names them on a pipeline's run."""
+
+    def __init__(self, tracking: Tracking, pipeline: str) -> None:
+        self.tracking = tracking
+        self.pipeline = pipeline
+
+    def run(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    ) -> Reference:
+        """Find the stage's output or make it."""
+        label = label or stage
+        reference = execute(
+            self.tracking,
+            work_of(stage, config, inputs),
+            parent=self.pipeline,
+            label=label,
+        )
+        set_tags(self.tracking.client, self.pipeline, {MADE_BY + label: reference.run_id})
+        return reference

@@ -1,0 +1,194 @@
+"""What `touchstone label` works on: whose responses are meant, who judged them, and which rows are drawn.
+
+Prefect is not needed for any of it.
+"""
+
+import getpass
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+
+from flows.dispatch.runs import pipeline_run_of
+from flows.judging.inputs import outputs_of
+from tasks.errors import UsageError
+from tasks.judge.labels.corrected import corrected_mean
+from tasks.judge.labels.sample import Design
+from tasks.judge.labels.stage import labels_of
+from tasks.judge.labels.store import LabelSet
+from tasks.judge.protocol.responses import RESPONSES, Row, read_rows
+from tasks.machine.json_files import read_json, read_lines
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.stage import MADE_BY
+from tasks.record.tracking import Tracking
+from tasks.record.work import Reference
+from tasks.registry.lineage import input_of
+from tasks.registry.versions import (
+    CHAMPION,
+    registered_models,
+    require_version,
+    version_by_alias,
+    versions_of,
+)
+
+USER = "MLFLOW_TRACKING_USERNAME"
+VERSION = re.compile(r"(?:models:/)?(?P<name>[^/:@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/:@]+))")
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is labelled: a model's responses, and the scores by which rows are drawn."""
+
+    name: str
+    responses: Reference
+    scores: Reference
+    pipeline: str | None
+    """The MLflow run that the stages are children of."""
+    has_card: bool = False
+
+
+def target_of(tracking: Tracking, text: str | None) -> Target:
+    """What is meant: RUN, RUN:MODEL, NAME/3, NAME@alias, a registered model, a profile; else the newest.
+
+    Of a registered model it is the champion, of none the newest version; of a run the last model that was
+    trained. Raises UsageError when there is no such thing, or it has no responses.
+    """
+    if text is None:
+        return _of_run(tracking, pipeline_run_of(tracking, None).info.run_id, "")
+    run_id, _, model = text.partition(":")
+    if RUN_ID.fullmatch(run_id):
+        return _of_run(tracking, run_id, model)
+    if found := VERSION.fullmatch(text):
+        return _of_version(tracking, found["name"], found["version"], found["alias"])
+    name, _, model = text.removeprefix("models:/").partition(":")
+    if name in [registered.name for registered in registered_models(tracking)]:
+        return _of_version(tracking, name, None, None)
+    if run := _newest_of(tracking, name):
+        return _of_run(tracking, run.info.run_id, model)
+    raise UsageError(
+        f"{text!r} is no MLflow run, no registered model and no profile that has finished; "
+        "expected RUN, RUN:MODEL, NAME/3, NAME@champion, or a profile's name"
+    )
+
+
+def _newest_of(tracking: Tracking, profile: str) -> Run | None:
+    quote = '"' if "'" in profile else "'"
+    runs = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.profile` = {quote}{profile}{quote} AND tags.`{MADE_BY}report` != ''",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return runs[0] if runs else None
+
+
+def _of_run(tracking: Tracking, run_id: str, model: str) -> Target:
+    name, responses, scores = outputs_of(tracking, run_id, model)
+    run = pipeline_run_of(tracking, run_id)
+    return Target(name, responses, scores, run.info.run_id, f"{MADE_BY}report" in run.data.tags)
+
+
+def _of_version(tracking: Tracking, name: str, number: str | None, alias: str | None) -> Target:
+    if number:
+        version = require_version(tracking, name, int(number))
+    else:
+        version = version_by_alias(tracking, name, alias or CHAMPION)
+        if version is None and alias is None:
+            version = next(iter(reversed(versions_of(tracking, name))), None)
+    if version is None:
+        raise UsageError(f"{name} has no {alias or 'version'}; `touchstone models` tells of each version")
+    if "touchstone.scores" not in version.tags:
+        raise UsageError(
+            f"{name} version {version.version} was not registered by Touchstone: it has no scores"
+        )
+    scores = Reference.model_validate_json(version.tags["touchstone.scores"])
+    if scores.stage != "judge":
+        raise UsageError(
+            f"{name} version {version.version} gives no responses: its labels are those of its rows"
+        )
+    judged = tracking.client.get_run(scores.run_id)
+    responses = input_of(tracking, judged, "responses")
+    run = pipeline_run_of(tracking, scores.run_id)
+    has_card = f"{MADE_BY}report" in run.data.tags
+    return Target(f"{name} version {version.version}", responses, scores, run.info.run_id, has_card)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows of a target with one scorer's scores."""
+
+    rows: list[Row]
+    scorer: str
+    scores: dict[int, float | None]
+
+    @property
+    def sources(self) -> dict[int, str | None]:
+        return {row.id: row.source for row in self.rows}
+
+
+def read_target(tracking: Tracking, target: Target, scorer: str | None = None) -> Judged:
+    """Raises UsageError when the scorer gave no scores, or none that count."""
+    rows = read_rows(fetch(tracking, target.responses) / OUTPUT / RESPONSES)
+    folder = fetch(tracking, target.scores) / OUTPUT
+    summary = read_json(folder / "scores.json")
+    entries = {entry["scorer"]: entry for entry in summary["scores"]}
+    scorer = scorer or summary["headline"]
+    if scorer not in entries:
+        raise UsageError(f"{target.name} was not scored by {scorer}; there are {', '.join(entries)}")
+    if not entries[scorer]["scored"]:
+        raise UsageError(
+            f"{scorer} gave {target.name} no scores ({entries[scorer]['status']}): there is nothing to draw "
+            "rows by. Name another scorer with --judge"
+        )
+    return Judged(rows, scorer, {line["id"]: line[scorer] for line in read_lines(folder / "scores.jsonl")})
+
+
+def open_labels(tracking: Tracking, target: Target, judged: Judged, seed: int | None) -> LabelSet:
+    """The labels of a target, begun where there are none.
+
+    Raises UsageError for another seed than that by which its rows are drawn.
+    """
+    begun = 123 if seed is None else seed
+    labels = LabelSet.open(
+        tracking,
+        target.responses,
+        target.name,
+        lambda: Design.of(judged.rows, judged.scores, judged.scorer, begun),
+    )
+    if seed not in (None, labels.design.seed):
+        raise UsageError(
+            f"the rows of {target.name} are drawn by seed {labels.design.seed} since its first labels; leave "
+            f"--seed out, or delete MLflow run {labels.run_id} to begin anew without them"
+        )
+    return labels
+
+
+def person(by: str | None) -> str:
+    """Who labels: as named, else the user of the tracking server, else of this machine."""
+    name = (by or os.environ.get(USER) or getpass.getuser()).strip()
+    if not name or len(name) > 250:
+        raise UsageError(f"--by {name!r:.60}: expected a name of 1 to 250 characters")
+    return name
+
+
+def told(tracking: Tracking, target: Target, judged: Judged) -> dict[str, Any] | None:
+    """What the labels say of a target's scores, now; None where there are none."""
+    labels = labels_of(tracking, target.responses.digest)
+    if labels is None:
+        return None
+    return _entry(tracking, target, judged) | corrected_mean(labels, judged.scores, judged.sources)
+
+
+def _entry(tracking: Tracking, target: Target, judged: Judged) -> dict[str, Any]:
+    summary = read_json(fetch(tracking, target.scores) / OUTPUT / "scores.json")
+    entry = next(entry for entry in summary["scores"] if entry["scorer"] == judged.scorer)
+    return {"model": target.name} | {name: entry[name] for name in ("scorer", "kind", "mean")}
+
+
+def drawn_rows(labels: LabelSet, judged: Judged, count: int) -> list[Row]:
+    """The rows that are asked about, in their order."""
+    rows = {row.id: row for row in judged.rows}
+    return [rows[row] for row in labels.draw(count)]
