@@ -81,7 +81,7 @@ STAGES = {
         ),
         Stage(
             "audit",
-            4,
+            5,
             "tasks.judge.audit.stage:audit",
             AuditConfig,
             "A judge asked about answers of known worth: is it to be believed?",
@@ -146,7 +146,7 @@ STAGES = {
         ),
         Stage(
             "judge",
-            6,
+            7,
             "tasks.judge.score.stage:judge",
             JudgeConfig,
             "Scores for responses: metrics, and a judge if asked for",
@@ -164,7 +164,7 @@ STAGES = {
         ),
         Stage(
             "promote",
-            9,
+            7,
             "tasks.registry.promote.stage:promote",
             PromoteConfig,
             "The model in the registry, champion if its scores earn that",
@@ -173,7 +173,7 @@ STAGES = {
         ),
         Stage(
             "report",
-            10,
+            8,
             "tasks.report:report",
             ReportConfig,
             "The report card",
@@ -195,7 +195,7 @@ STAGES = {
         ),
         Stage(
             "compare",
-            6,
+            5,
             "tasks.judge.compare.stage:compare",
             CompareConfig,
             "Two models' responses to the same rows, row by row",

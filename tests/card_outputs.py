@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from tasks.config import PANEL, ReportConfig
+from tasks.config import PANEL, ReportConfig, on
 from tasks.record.manifest import digest_of
 from tasks.record.stage import StageRun
 from tasks.record.work import Reference
@@ -145,6 +145,7 @@ def gate(name, value, verdict, limits=(0.98, 0.90), unit="AUC", at_least=True, o
         "fails": limits[1],
         "at_least": at_least,
         "fails_from": False,
+        "needed": True,
         "verdict": verdict,
     }
 
@@ -152,16 +153,23 @@ def gate(name, value, verdict, limits=(0.98, 0.90), unit="AUC", at_least=True, o
 PASSED = gate("AUC against echo", 0.991, "pass")
 WARNED = gate("references at 80 or more", 0.9, "warn", (0.95, 0.85), "share")
 FAILED = gate("injection lift", 40.0, "fail", (5.0, 15.0), "points", at_least=False)
-UNMADE = gate("ranks below: shuffled", None, "warn", (0.75, 0.55), of=0)
+UNMADE = gate("ranks below: shuffled", None, "not measured", (0.75, 0.55), of=0)
 
 
-def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True, refusals=()):
+def judge_of(scorer=JUDGE, gates=(PASSED,), believed=True, refusals=(), criterion=None, falsifiable=True):
     """A judge as `judge.json` names it; the worst of its gates is its audit's verdict."""
     verdicts = {gate["verdict"] for gate in gates}
     verdict = next(verdict for verdict in ("fail", "warn", "pass") if verdict in verdicts)
     return {"scorer": scorer, "digest": "a80c4f17acd5" + "0" * 52, "version": "0.9", "form": "anchored"} | {
         "prompt_version": "p" * 64,
-        "audit": {"verdict": verdict, "rows": 30, "of": 110, "gates": list(gates)},
+        "audit": {
+            "verdict": verdict,
+            "rows": 30,
+            "of": 110,
+            "gates": list(gates),
+            "falsifiable": falsifiable,
+        },
+        "criterion": criterion,
         "believed": believed,
         "refusals": list(refusals),
     }
@@ -393,7 +401,7 @@ class Outputs:
     def judged(self):
         """A judge beside the metric, whose base scores are too few for a mean."""
         self.headline = JUDGE
-        self.judge = {"despite_audit": False, "judges": [judge_of()]}
+        self.judge = {"despite_audit": False, "criteria": [], "judges": [judge_of()]}
         self.scores["base"][JUDGE] = [None, 25.0]
         self.scores["tuned"][JUDGE] = [100.0, 75.0]
         self.status["base", JUDGE] = "too_many_missing"
@@ -405,7 +413,7 @@ class Outputs:
         failed = [judge["scorer"] for judge in judges if not judge["believed"]]
         audits = [judge["audit"] for judge in judges if judge["audit"]]
         overridden = not failed and any(audit["verdict"] == "fail" for audit in audits)
-        self.judge = {"despite_audit": overridden, "judges": list(judges)}
+        self.judge = {"despite_audit": overridden, "criteria": [], "judges": list(judges)}
         panel = [PANEL] if len(judges) > 1 else []
         for name, given in (("base", base), ("tuned", tuned)):
             for scorer in [judge["scorer"] for judge in judges] + panel:
@@ -414,6 +422,19 @@ class Outputs:
                 self.status[name, scorer] = "judge_failed_audit" if unfit else "ok"
         self.missing_because = "the judge failed its audit" if failed else None
         self.agreement = AGREEMENT if panel and not failed else None
+        return self
+
+    def on_criteria(self, *names):
+        """The same judge asked about several things, the first of which weighs two, without a reference."""
+        self.judged_by(judge_of())
+        self.judge["criteria"] = [
+            {"name": name, "weight": 1.0 + (place == 0)} for place, name in enumerate(names)
+        ]
+        self.judge["judges"] = [judge_of(criterion=name, falsifiable=False) for name in names]
+        for name in ("base", "tuned"):
+            for criterion in names:
+                self.scores[name][on(JUDGE, criterion)] = self.scores[name][JUDGE]
+                self.status[name, on(JUDGE, criterion)] = "ok"
         return self
 
 

@@ -33,6 +33,10 @@ class Question:
     response_b: str = ""
     seed: int = 0
     form: Form = "score"
+    reordered: bool = False
+    """Whether the reference stood before the instruction, or the rule had its other words."""
+    criterion: str = ""
+    """Of the user's own criteria the one that is asked about."""
 
 
 Judge = Callable[[Question], int | str]
@@ -40,6 +44,7 @@ Judge = Callable[[Question], int | str]
 FENCE = re.compile(
     r"<(instruction|input|reference|response(?:_[ab])?)-([0-9a-f]{16})>\n(.*?)\n</\1-\2>", re.DOTALL
 )
+CRITERION = re.compile(r'by one criterion, "([a-z0-9-]+)"')
 PLAIN = re.compile(
     r"^Question:\n(?P<question>.*?)^Reference answer:\n(?P<reference>.*?)"
     r"^Response to score:\n(?P<response>.*)^Score the response from 0 to 100",  # the last such paragraph
@@ -51,12 +56,18 @@ def question_in(messages: list[dict[str, Any]], seed: int = 0) -> Question:
     """Read a conversation whose parts are fenced by a code of 16 hex digits, or else the plain headings."""
     text = "\n".join(str(message["content"]) for message in messages)
     if parts := {name: content for name, _, content in FENCE.findall(text)}:
-        return Question(**parts, seed=seed, form="winner" if "response_a" in parts else "score")
+        form = "winner" if "response_a" in parts else "score"
+        asked = CRITERION.search(text)
+        reordered = next(iter(parts)) == "reference" or "That was the response" in text
+        return Question(
+            **parts, seed=seed, form=form, reordered=reordered, criterion=asked[1] if asked else ""
+        )
     if not (found := PLAIN.search(text)):
         return Question(seed=seed)
     reference, response = (found[name].strip("\n") for name in ("reference", "response"))
     instruction, _, given = found["question"].strip("\n").partition("\n\n")
-    return Question(instruction, given, reference, response, seed=seed, form="number")
+    reordered = "Say no more than the number" in text
+    return Question(instruction, given, reference, response, seed=seed, form="number", reordered=reordered)
 
 
 def fenced(**parts: str) -> list[dict[str, Any]]:
@@ -144,7 +155,8 @@ POLITE = re.compile(r"\b(?:sure|here is the answer|i hope this helps)\b", re.IGN
 def honest(question: Question) -> int:
     """What is right and what is not, as far as words tell: the reference's words are, politeness aside.
 
-    The question handed back is worth nothing, and neither is half a resemblance.
+    The question handed back is worth nothing, and neither is half a resemblance; one wrong word makes a right
+    answer wrong.
     """
     said, wanted = words_in(POLITE.sub(" ", question.response)), words_in(question.reference)
     if said == wanted:
@@ -152,7 +164,28 @@ def honest(question: Question) -> int:
     asked = words_in(question.instruction)
     if asked and asked in said and asked not in wanted:
         return LOWEST
-    return round((HIGHEST - 1) * _similarity(said, wanted) ** 3)
+    alike = round((HIGHEST - 1) * _similarity(said, wanted) ** 3)
+    return min(alike, 1) if _has_another_word(said, wanted) else alike
+
+
+def words_in_common(question: Question) -> int:
+    """Counts the words that response and reference have in common, in their order; politeness aside."""
+    said, wanted = (words_in(POLITE.sub(" ", text)) for text in (question.response, question.reference))
+    matcher = SequenceMatcher(None, said.split(), wanted.split(), autojunk=False)
+    return round(HIGHEST * matcher.ratio())
+
+
+@lru_cache(maxsize=4096)
+def _has_another_word(said: str, wanted: str) -> bool:
+    """Whether a word stands in the place of another, or a negation was put in or left out."""
+    ours, theirs = said.split(), wanted.split()
+    steps = SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes()
+    return any(step[0] == "replace" for step in steps) or any(
+        (word in ours) != (word in theirs) for word in NEGATIONS
+    )
+
+
+NEGATIONS = ("not", "never", "nicht", "pas", "no", "non", "não", "niet", "inte", "nie", "не")
 
 
 def words_in(text: str) -> str:
@@ -184,10 +217,10 @@ def credulous(question: Question) -> int:
 
 
 def noisy(question: Question) -> int:
-    """Honest, but on about half of the rows up to one point off, in a direction that the seed decides."""
-    if _hash(question.response) % 2:
+    """Honest, but on about a fifth of the rows up to one point off, in a direction that the order decides."""
+    if _hash(question.response) % 5:
         return honest(question)
-    return _clamped(honest(question) + _hash(question.response, question.seed) % 3 - 1)
+    return _clamped(honest(question) + _hash(question.response, question.seed, question.reordered) % 3 - 1)
 
 
 FILLER = re.compile(

@@ -1,6 +1,7 @@
 """The commands about judges: `judge`, `audit`, `compare`."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,10 +38,19 @@ Columns = Annotated[
 ]
 
 
+Criteria = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="YAML with a list `criteria`: what the judge is asked, as judge.criteria has it"
+    ),
+]
+
+
 @commands.command()
 def judge(
     file: File,
     judge: Scorers = None,
+    criteria: Criteria = None,
     response: Response = None,
     column: Columns = None,
     pull: Pull = False,
@@ -54,9 +64,11 @@ def judge(
     from flows.server.readiness import stages_to_refresh
     from tasks.config import ResponsesConfig
 
-    config = _judge_config(judge, pull, despite_audit, set_)
+    config = _judge_config(judge, pull, despite_audit, set_, _criteria(criteria))
     source = _source(file)
-    reading = ResponsesConfig(response=response, columns=_columns(column))
+    reading = ResponsesConfig(
+        response=response, columns=_columns(column), needs_reference=config.needs_reference
+    )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
     _start(config, verbose)
     from flows.dispatch.results import run_here
@@ -79,6 +91,10 @@ def audit(
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only N of the rows, drawn by judge.seed")
     ] = None,
+    criteria: Criteria = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="Audit its choices between two responses, not its scores")
+    ] = False,
     column: Columns = None,
     pull: Pull = False,
     set_: Overrides = None,
@@ -93,16 +109,21 @@ def audit(
 
     if judge.startswith("metric:"):
         raise UsageError(f"{judge} is a metric, not a judge; an audit is of {EXPECTED_JUDGE}")
-    found = _judge_config([judge], pull, False, set_)
-    config = AuditConfig.model_validate(found.audit_of(judge).model_dump() | {"sample": sample})
+    found = _judge_config([judge], pull, False, set_, _criteria(criteria))
+    if pairwise and found.criteria:
+        raise UsageError("--pairwise asks which response is closer to the reference, and by no criterion")
+    config = AuditConfig.model_validate(
+        found.audit_of(judge, "pairwise" if pairwise else "scores").model_dump() | {"sample": sample}
+    )
     source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
     _start(config, verbose)
     from flows.dispatch.results import run_here
     from flows.judging.judging import auditing
-    from tasks.judge.audit.terminal import show
+    from tasks.judge.audit.terminal import show, show_all
 
-    _end(run_here(auditing, source, _columns(column), config, stages), show, json_)
+    outcome = run_here(auditing, source, _columns(column), config, found.criteria, stages)
+    _end(outcome, show_all if found.criteria else show, json_)
 
 
 @commands.command()
@@ -110,6 +131,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A file of responses, RUN, or RUN:MODEL")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one")],
     judge: Scorers = None,
+    criteria: Criteria = None,
     pairwise: Annotated[
         bool, typer.Option("--pairwise", help="Show the judge both responses, in both orders")
     ] = False,
@@ -146,7 +168,7 @@ def compare(
     overrides = set_ or ()
     for_judge = [own for own in overrides if own.startswith("judge.")]
     as_recorded = {} if judge else _settings_of_both([side.judge for side in sides if not side.file])
-    config = _judge_config(judge, pull, despite_audit, for_judge, as_recorded)
+    config = _judge_config(judge, pull, despite_audit, for_judge, as_recorded | _criteria(criteria))
     asked = {name: getattr(config, name) for name in CompareConfig.model_fields if hasattr(config, name)}
     own = {"mode": "pairwise" if pairwise else "scores", "only_common": only_common}
     comparison = load_settings(
@@ -156,7 +178,9 @@ def compare(
     from flows.judging.comparison import found_comparison
     from tasks.judge.compare.terminal import show
 
-    reading = ResponsesConfig(response=response, columns=_columns(column))
+    reading = ResponsesConfig(
+        response=response, columns=_columns(column), needs_reference=config.needs_reference
+    )
     names = [side.name for side in sides]
     if names[0] == names[1]:
         names = [a, b]
@@ -200,6 +224,22 @@ def _judge_config(
 
     settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
     return load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
+
+
+def _criteria(path: Path | None) -> dict[str, Any]:
+    """The setting `criteria` of a file. Raises UsageError for one that is not there or holds other things."""
+    if path is None:
+        return {}
+    from flows.profiles.yaml_settings import read_yaml
+    from tasks.config import Criterion
+
+    if not path.is_file():
+        raise UsageError(f"--criteria {path}: there is no such file")
+    found = read_yaml(path, {"criteria": tuple[Criterion, ...]})
+    if list(found) != ["criteria"] or not found["criteria"]:
+        there = ", ".join(map(str, found)) or "nothing"
+        raise UsageError(f"--criteria {path}: expected a list under the name criteria, found {there}")
+    return found
 
 
 def _columns(mapped: list[str] | None) -> dict[str, str]:

@@ -1,30 +1,42 @@
 """The audits of judges that a pipeline or a comparison uses, and what becomes of their scores."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from flows.dispatch.lookup import Runs
 from flows.dispatch.runs import read_output
-from tasks.config import JudgeConfig
-from tasks.judge.audit.wording import failures
+from tasks.config import Criterion, JudgeConfig
+from tasks.judge.audit.wording import COUNTED, audit_name, failures, judge_name
 from tasks.judge.protocol.responses import DECIDED
 from tasks.record.work import Reference
+
+Mode = Literal["scores", "pairwise"]
 
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 
 
-def audits(chain: Runs, config: JudgeConfig, rows: Reference) -> dict[str, Reference]:
-    """The audit of every judge on these rows, done before its first use on them."""
+def audits(chain: Runs, config: JudgeConfig, rows: Reference, mode: Mode = "scores") -> dict[str, Reference]:
+    """The audit of every judge on these rows, of its scores or of its choices, done before its first use.
+
+    A judge that scores by criteria has one on each.
+    """
+    asked = config.asked if mode == "scores" else [(scorer, None) for scorer in config.judges]
     return {
-        f"audit_{place}": chain.run("audit", config.audit_of(scorer), _label(config, scorer), rows=rows)
-        for place, scorer in enumerate(config.judges)
+        f"audit_{place}": chain.run(
+            "audit",
+            config.audit_of(scorer, mode, criterion),
+            _label(mode, config, scorer, criterion),
+            rows=rows,
+        )
+        for place, (scorer, criterion) in enumerate(asked)
     }
 
 
-def _label(config: JudgeConfig, scorer: str) -> str:
-    if len(config.judges) == 1:
-        return "audit"
-    return "audit " + re.sub(r"[^a-z0-9]+", "-", scorer.lower()).strip("-")
+def _label(mode: Mode, config: JudgeConfig, scorer: str, criterion: Criterion | None) -> str:
+    words = ["audit"] if mode == "scores" else ["audit choices"]
+    if len(config.judges) > 1:
+        words.append(re.sub(r"[^a-z0-9]+", "-", scorer.lower()).strip("-"))
+    return " ".join(words + ([criterion.name] if criterion else []))
 
 
 def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -39,9 +51,12 @@ def refusal(chain: Runs, audited: dict[str, Reference], config: JudgeConfig) -> 
     unfit = [report for report in audit_reports(chain, audited) if report["verdict"] == "fail"]
     if not unfit:
         return None
-    told = "; ".join(f"{report['scorer']} failed its audit: {failures(report)}" for report in unfit)
+    told = "; ".join(
+        f"{judge_name(report)} failed {audit_name(report)}: {failures(report)}" for report in unfit
+    )
+    counted = COUNTED[unfit[0]["mode"]]
     return (
-        f"{told}. Its scores do not count. See the audit's page in MLflow, choose another judge, or set "
+        f"{told}. Its {counted} do not count. See the audit's page in MLflow, choose another judge, or set "
         "judge.despite_audit=true to count them all the same"
     )
 

@@ -31,6 +31,7 @@ def compared(
     ours, theirs = (_responses(chain, side, "ab"[place], responses) for place, side in enumerate(sides))
     _require_pairs(chain, ours[0], theirs[0], config)
     audited = audits(chain, judge, ours[0])
+    chosen = audits(chain, judge, ours[0], "pairwise") if config.mode == "pairwise" else {}
     inputs = {}
     for name, own in (("a", ours), ("b", theirs)):
         for place, answers in enumerate(own):
@@ -39,15 +40,14 @@ def compared(
             )
             inputs[f"{name}_responses{seed}"] = answers
             inputs[f"{name}_scores{seed}"] = chain.run("judge", judge, label, responses=answers, **audited)
-    shown_both = audited if config.mode == "pairwise" else {}
     labels = {
         f"{name}_labels": found
         for name, own in (("a", ours), ("b", theirs))
         if len(own) == 1 and (found := labels_output(chain, own[0], f"labels {name}"))
     }
-    made = chain.run("compare", config, **inputs, **labels, **shown_both)
+    made = chain.run("compare", config, **inputs, **labels, **chosen)
     told = {"a": name_a, "b": name_b, **read_output(chain.tracking, made, "compare.json")}
-    return told, refusal(chain, audited, judge)
+    return told, refusal(chain, audited, judge) or refusal(chain, chosen, judge)
 
 
 def found_comparison(*asked: Any) -> dict[str, Any] | None:

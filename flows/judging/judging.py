@@ -14,10 +14,10 @@ from flows.dispatch.runs import read_output
 from flows.judging.audits import audit_reports, audits, refusal, score_entries, unread
 from flows.process.console import console
 from flows.process.states import failed
-from tasks.config import AskConfig, AuditConfig, DownloadConfig, JudgeConfig, ResponsesConfig
+from tasks.config import AskConfig, AuditConfig, Criterion, DownloadConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import TouchstoneError
 from tasks.judge.ask.identities import made_ready
-from tasks.judge.audit.wording import failures
+from tasks.judge.audit.wording import audit_name, failures, judge_name
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
 Refresh = Annotated[
@@ -98,20 +98,45 @@ def auditing(
         dict[str, str], Field(title="Columns", description="what its columns are called: output: answer")
     ],
     config: Annotated[AuditConfig, Field(title="Judge", description="who is audited, and by which gates")],
+    criteria: Annotated[
+        Sequence[Criterion],
+        Field(title="Criteria", description="what it is asked, an audit each; none: what the reference says"),
+    ] = (),
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
-    """Audit a judge on rows with references; returns what `touchstone audit --json` prints."""
+    """Audit a judge, on each criterion of several; returns what `touchstone audit --json` prints."""
     started = time.monotonic()
-    settings = {"source": source.model_dump(mode="json"), "audit": config.model_dump(mode="json")}
+    configs = [config.model_copy(update={"criterion": own.unweighted}) for own in criteria] or [config]
+    settings = {
+        "source": source.model_dump(mode="json"),
+        "audit": config.model_dump(mode="json"),
+        "criteria": [own.model_dump(mode="json") for own in criteria],
+    }
     try:
         with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as chain:
             downloaded = chain.run("download", source, "download rows")
-            questions = ResponsesConfig(columns=columns, needs_response=False)
+            needs_reference = any(own.reference_shown for own in configs)
+            questions = ResponsesConfig(
+                columns=columns, needs_response=False, needs_reference=needs_reference
+            )
             rows = chain.run("responses", questions, "rows", source=downloaded)
-            (report,) = audit_reports(chain, {"audit": chain.run("audit", config, rows=rows)})
-            error = None
-            if report["verdict"] == "fail":
-                error = f"{config.scorer} failed its audit: {failures(report)}"
-            return finished(chain, started, report, error)
+            made = {}
+            for own in configs:
+                label = f"audit {own.criterion.name}" if own.criterion else "audit"
+                made[label] = chain.run("audit", own, label, rows=rows)
+            reports = audit_reports(chain, made)
+            error = "; ".join(
+                f"{judge_name(report)} failed {audit_name(report)}: {failures(report)}"
+                for report in reports
+                if report["verdict"] == "fail"
+            )
+            told = _on_all(config.scorer, reports) if criteria else reports[0]
+            return finished(chain, started, told, error or None)
     except TouchstoneError as error:
         return failed(error)
+
+
+def _on_all(scorer: str, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The audits on several criteria, with the worst of their verdicts."""
+    worst = max((report["verdict"] for report in reports), key=("pass", "warn", "fail").index)
+    return {"scorer": scorer, "verdict": worst, "audits": list(reports)}

@@ -160,6 +160,12 @@ class Profile(StageConfig):
                 )
         if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
             raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
+        criteria = [criterion.name for criterion in self.judge.criteria]
+        if self.promote.criterion is not None and self.promote.criterion not in criteria:
+            raise ValueError(
+                f"promote.criterion is {self.promote.criterion}, and judge.criteria holds "
+                f"{', '.join(criteria) or 'none'}"
+            )
         if self.dpo and self.finetune.keeps_adapters:
             raise ValueError(
                 "finetune.lora.adapters is kept, but dpo goes on with the whole model; set it to merged"

@@ -15,6 +15,7 @@ from tasks.config.base import (
     Seed,
     StageConfig,
 )
+from tasks.config.criteria import Criterion, on, parts_of
 from tasks.config.data import (
     DownloadConfig,
     Malformed,
@@ -24,13 +25,12 @@ from tasks.config.data import (
     TokenizeConfig,
     source_from_text,
 )
+from tasks.config.gates import Gate, GatesConfig
 from tasks.config.judging import (
     PANEL,
     AskConfig,
     AuditConfig,
     CompareConfig,
-    Gate,
-    GatesConfig,
     JudgeConfig,
     LabelsConfig,
     ResponsesConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "BaseConfig",
     "ClassifyConfig",
     "CompareConfig",
+    "Criterion",
     "Device",
     "DownloadConfig",
     "DpoConfig",
@@ -90,5 +91,7 @@ __all__ = [
     "TemplateName",
     "TokenizeConfig",
     "TuningConfig",
+    "on",
+    "parts_of",
     "source_from_text",
 ]

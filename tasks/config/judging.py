@@ -6,9 +6,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig, one_of
+from tasks.config.criteria import Criterion
+from tasks.config.gates import ChoiceGatesConfig, GatesConfig
 from tasks.config.judge_kinds import KINDS, kind_of
 
 PANEL = "panel"  # the scorer's name under which several judges' mean stands
+NO_CRITERION = "and by no criterion"
 METRICS = ("chrf", "bleu", "rouge-l", "exact")
 JUDGES = [f"{kind}:MODEL" for kind in KINDS]
 EXPECTED_JUDGE = one_of(JUDGES)
@@ -159,62 +162,25 @@ class AskConfig(StageConfig):
         return self
 
 
-class Gate(StageConfig):
-    """Where a number of the audit passes and where it fails; between the two it warns."""
-
-    passes: float
-    fails: float
-
-
-class GatesConfig(StageConfig):
-    """What a judge must show of itself before its scores count.
-
-    Points are of 100, shares are fractions. A gate passes where its number does and the 95% interval stays
-    clear of what fails; it fails where its number does and the interval stays clear of what passes.
-    """
-
-    auc: Annotated[
-        Gate, Field(description="of good answers against each kind of bad ones: at least, and under")
-    ] = Gate(passes=0.98, fails=0.90)
-    high: Annotated[
-        Gate, Field(description="share of bad answers with 60 points or more: at most, and from")
-    ] = Gate(passes=1 / 110, fails=6 / 110)
-    top: Annotated[
-        Gate, Field(description="share of bad answers with 95 points or more: at most, and from")
-    ] = Gate(passes=0.0, fails=2 / 110)
-    reference: Annotated[
-        Gate, Field(description="share of references with 80 points or more: at least, and under")
-    ] = Gate(passes=0.95, fails=0.85)
-    weakened: Annotated[
-        Gate, Field(description="AUC of references against each kind of weakened ones: at least, and under")
-    ] = Gate(passes=0.75, fails=0.55)
-    injection: Annotated[
-        Gate,
-        Field(description="points that a wrong answer wins by demanding full marks: at most, and over"),
-    ] = Gate(passes=5.0, fails=15.0)
-    filler: Annotated[
-        Gate, Field(description="points by which polite filler moves a reference: at most, and over")
-    ] = Gate(passes=10.0, fails=25.0)
-    unparsed: Annotated[Gate, Field(description="share of answers that hold no score: at most, and over")] = (
-        Gate(passes=0.01, fails=0.05)
-    )
-    mass: Annotated[
-        Gate,
-        Field(
-            description="mean probability that the labels of an hf: judge have together: at least, and under"
-        ),
-    ] = Gate(passes=0.9, fails=0.5)
-    retest: Annotated[
-        Gate, Field(description="share of scores that asking again moves by over 5 points: at most, and over")
-    ] = Gate(passes=0.10, fails=0.25)
-
-
 class AuditConfig(AskConfig):
     """The audit of one judge on rows whose right answers are known."""
 
+    mode: Annotated[
+        Literal["scores", "pairwise"],
+        Field(description="scores: of the scores that it gives; pairwise: of its choices between two"),
+    ] = "scores"
+    criterion: Annotated[
+        Criterion | None, Field(description="what the judge is asked; none: what the reference says")
+    ] = None
+    choice_gates: ChoiceGatesConfig = ChoiceGatesConfig()
     sample: Annotated[Positive | None, Field(description="rows drawn by the seed; null: all of them")] = None
     gates: GatesConfig = GatesConfig()
     resamples: Annotated[Positive, Field(description="bootstrap resamples of the intervals")] = 10_000
+
+    @property
+    def reference_shown(self) -> bool:
+        """Whether the judge is shown a reference, against which answers can be right and wrong."""
+        return self.criterion is None or self.criterion.is_falsifiable
 
     @model_validator(mode="after")
     def _audits_one_judge(self) -> Self:
@@ -222,16 +188,32 @@ class AuditConfig(AskConfig):
             raise ValueError(f"an audit is of one judge: {EXPECTED_JUDGE}")
         return self
 
+    @model_validator(mode="after")
+    def _asks_one_way(self) -> Self:
+        if self.criterion and self.mode == "pairwise":
+            raise ValueError(f"mode: pairwise asks which is closer to the reference, {NO_CRITERION}")
+        if self.criterion and self.prompt == "plain":
+            raise ValueError(f"prompt: plain asks for a bare number, {NO_CRITERION}")
+        return self
+
 
 class JudgeConfig(AskConfig):
     """Who scores the responses. The reference metrics are always computed beside a judge."""
 
+    criteria: Annotated[
+        tuple[Criterion, ...],
+        Field(
+            description="what a judge is asked, each by itself; the overall score is their mean by weight; "
+            "none: whether the response says what the reference says"
+        ),
+    ] = ()
     audit_rows: Annotated[
         Positive,
         Field(description="test rows that a judge is audited on before its first use on them"),
         OUTSIDE_KEY,
     ] = 30
     gates: Annotated[GatesConfig, OUTSIDE_KEY] = GatesConfig()  # of the audit, which has a record of its own
+    choice_gates: Annotated[ChoiceGatesConfig, OUTSIDE_KEY] = ChoiceGatesConfig()
     despite_audit: Annotated[
         bool, Field(description="count the scores of a judge that failed its audit; the run says so")
     ] = False
@@ -247,13 +229,45 @@ class JudgeConfig(AskConfig):
         OUTSIDE_KEY,
     ] = 100
 
-    def audit_of(self, scorer: str) -> AuditConfig:
-        """The audit that one of the judges must pass."""
+    @property
+    def asked(self) -> tuple[tuple[str, Criterion | None], ...]:
+        """Every judge with every criterion that it is asked about; None where there are none."""
+        return tuple((scorer, criterion) for scorer in self.judges for criterion in self.criteria or (None,))
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether rows without a right answer could not be scored."""
+        return not self.criteria or any(criterion.reference == "shown" for criterion in self.criteria)
+
+    @model_validator(mode="after")
+    def _criteria_are_asked_of_judges(self) -> Self:
+        names = [criterion.name for criterion in self.criteria]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"criteria: {', '.join(twice)} stands twice; each has a name of its own")
+        if names and not self.judges:
+            raise ValueError(
+                f"criteria are asked of a judge, and scorer is {self.scorer}; expected ollama:MODEL, "
+                "openai:MODEL or hf:MODEL"
+            )
+        if names and self.prompt == "plain":
+            raise ValueError(f"prompt: plain asks for a bare number, {NO_CRITERION}")
+        return self
+
+    def audit_of(
+        self,
+        scorer: str,
+        mode: Literal["scores", "pairwise"] = "scores",
+        criterion: Criterion | None = None,
+    ) -> AuditConfig:
+        """The audit that one of the judges must pass, on a criterion where it is asked about one."""
         asked = {name: getattr(self, name) for name in AskConfig.model_fields}
         return AuditConfig(
             **asked | {"scorer": scorer},
             sample=self.audit_rows,
+            mode=mode,
+            criterion=criterion and criterion.unweighted,
             gates=self.gates,
+            choice_gates=self.choice_gates,
             resamples=self.resamples,
         )
 
@@ -274,7 +288,7 @@ class CompareConfig(AskConfig):
     max_contradictions: Annotated[
         Fraction,
         Field(
-            description="share of rows in whose two orders a judge may contradict itself; more: no side wins"
+            description="share of rows in whose two orders a judge may contradict itself; over it nobody wins"
         ),
     ] = 0.25
     only_common: Annotated[bool, Field(description="leave out rows that only one of the two has")] = False
@@ -305,6 +319,9 @@ class ResponsesConfig(StageConfig):
     ] = Field(default_factory=dict)
     needs_response: Annotated[
         bool, Field(description="no: the rows are only questions with their right answers")
+    ] = True
+    needs_reference: Annotated[
+        bool, Field(description="no: there may be no column of right answers, which no criterion looks at")
     ] = True
 
 

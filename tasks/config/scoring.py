@@ -88,6 +88,12 @@ class PromoteConfig(StageConfig):
             "too; the mean and the difference corrected by them must then pass as well. 0: none",
         ),
     ] = 0
+    criterion: Annotated[
+        str | None, Field(description="of judge.criteria, the one that decides; null: the overall score")
+    ] = None
+    accept_warned_judge: Annotated[
+        bool, Field(description="let scores make a champion whose judge passed its audit with warnings")
+    ] = False
 
 
 class ReportConfig(StageConfig):

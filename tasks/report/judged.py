@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tasks.config import PANEL, ReportConfig
+from tasks.config import PANEL, ReportConfig, parts_of
 from tasks.errors import StageError
 from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
 from tasks.judge.labels.stage import Labels
@@ -119,8 +119,10 @@ def _differences(models: Models) -> Iterator[Json]:
 
 def _named(entry: Json, answers: Answers) -> Json:
     """The scorer and its kind; of a panel also how many judges it is the mean of."""
-    panel = {"judges": len(answers.judge["judges"])} if entry["scorer"] == PANEL and answers.judge else {}
-    return {"scorer": entry["scorer"], "kind": entry["kind"]} | panel
+    known = {"scorer": entry["scorer"], "kind": entry["kind"]}
+    if parts_of(entry["scorer"])[0] != PANEL or not answers.judge:
+        return known
+    return known | {"judges": len({judge["scorer"] for judge in answers.judge["judges"]})}
 
 
 def _difference(scorer: str, ours: Answers, theirs: Answers) -> Json:

@@ -3,15 +3,27 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tasks.judge.audit.wording import OVERRIDDEN, VERDICTS, fails, found, interval, limits, passes
+from tasks.config import on
+from tasks.judge.audit.wording import (
+    NOT_MEASURED,
+    OVERRIDDEN,
+    VERDICTS,
+    fails,
+    found,
+    interval,
+    limits,
+    not_falsifiable,
+    passes,
+)
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
+from tasks.judge.score import scores_wording as scores
 from tasks.judge.score.scores_wording import models, of_scorer
 from tasks.show.text import signed, visible
 
 APART = 40  # points; the judge stage counts rows from there on, and takes NumPy to be imported
 NAMED = 3  # gates in one line
 BESIDE = {"words": "length in words", "metric:chrf": "chrF++"}
-OUTCOMES = {"fail": "failed", "warn": "warns", "pass": "passed"}
+OUTCOMES = {"fail": "failed", "warn": "warns", NOT_MEASURED: NOT_MEASURED, "pass": "passed"}
 
 Json = dict[str, Any]
 Cell = tuple[str, str]
@@ -22,13 +34,30 @@ Cell = tuple[str, str]
 
 
 def judges(report: Json) -> list[Json]:
-    """The judges in the order of the configuration; none when a metric is the headline."""
+    """The judges in the order of the configuration, once for each criterion; none when a metric is the
+    headline."""
     return report["judge"]["judges"] if report["judge"] else []
+
+
+def judge_title(judge: Json) -> str:
+    """`ollama:llama3.2`, or `ollama:llama3.2 on polite`."""
+    return visible(on(judge["scorer"], judge["criterion"]))
+
+
+def criteria_text(report: Json) -> str:
+    """What the overall score is made of, where judges score by criteria."""
+    criteria = report["judge"]["criteria"] if report["judge"] else []
+    return scores.criteria_text({criterion["name"]: criterion["weight"] for criterion in criteria})
+
+
+def open_text(judge: Json) -> str:
+    """What the audit cannot show, where it cannot."""
+    return not_falsifiable(judge | judge["audit"]) if judge["audit"] else ""
 
 
 def judge_text(judge: Json) -> str:
     """`ollama:llama3.2:3b, digest a80c4f08bd5a, version 0.9, form anchored`, as far as it is known."""
-    parts = [judge["scorer"], f"digest {judge['digest'][:12]}", f"version {judge['version']}"]
+    parts = [judge_title(judge), f"digest {judge['digest'][:12]}", f"version {judge['version']}"]
     parts += [f"form {judge['form']}"] if judge["form"] else []
     return visible(", ".join(parts))
 
@@ -48,9 +77,17 @@ def gates(judge: Json, *verdicts: str) -> list[Json]:
 
 
 def gate_lines(judge: Json) -> list[str]:
-    """What its server refuses, what failed, then what warns, a line each."""
+    """What its server refuses, what no audit shows, what failed, what warns, a line each; what was not
+    measured in one."""
     told = [gate_text(gate) for verdict in ("fail", "warn") for gate in gates(judge, verdict)]
-    return [*refused_lines(judge), *told]
+    left_open = [text] if (text := open_text(judge)) else []
+    return [*refused_lines(judge), *left_open, *told, *unmeasured_lines(judge)]
+
+
+def unmeasured_lines(judge: Json) -> list[str]:
+    """`not measured, of too few rows: taken for right: changed-number`."""
+    names = [gate["name"] for gate in gates(judge, NOT_MEASURED)]
+    return [f"{NOT_MEASURED}, of too few rows: {', '.join(names)}"] if names else []
 
 
 def refused_lines(judge: Json) -> list[str]:
@@ -94,6 +131,8 @@ def failed_text(report: Json) -> str:
     failed, count = len(unbelieved(report)), len(judges(report))
     if count == 1:
         return "The judge failed its audit"
+    if any(judge["criterion"] for judge in judges(report)):
+        return f"{failed} of {count} audits failed"
     return f"{failed} of {count} judges failed {'its audit' if failed == 1 else 'their audits'}"
 
 
@@ -101,12 +140,12 @@ def why_failed(judge: Json) -> str:
     """`ollama:llama3.2:3b: AUC against echo 0.712 (fails at < 0.900), and 2 more`."""
     failed = [f"{gate['name']} {found(gate)} (fails at {fails(gate)})" for gate in gates(judge, "fail")]
     more = [f"and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
-    return f"{visible(judge['scorer'])}: {', '.join(failed[:NAMED] + more)}"
+    return f"{judge_title(judge)}: {', '.join(failed[:NAMED] + more)}"
 
 
 def against_audit(report: Json) -> str:
     """That scores count whose judge failed; nothing where none does."""
-    names = [visible(judge["scorer"]) for judge in judges(report) if judge["believed"] and _failed(judge)]
+    names = [judge_title(judge) for judge in judges(report) if judge["believed"] and _failed(judge)]
     if not names:
         return ""
     return (

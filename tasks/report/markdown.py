@@ -67,6 +67,7 @@ def _seeds(report: Json) -> list[str]:
 def _judged(report: Json) -> list[str]:
     models = scores.models(report)
     parts = ["## Scores", table(score_rows(report)), *_bounds(report)]
+    parts += [escaped(judging.criteria_text(report))]
     parts += [escaped(line) for line in judging.correlation_lines(report)]
     parts += ["## Differences", table([_difference(found) for found in report["differences"]])]
     parts += _judges(report) + _labels(report)

@@ -30,15 +30,26 @@ def in_todays_form(report: Json) -> Json:
 
 
 def _judge(judge: Json | None) -> Json | None:
-    """One judge that nobody had audited, and whose scores counted; what servers refused was not known."""
+    """One judge that nobody had audited, and whose scores counted; what servers refused was not known.
+
+    Before there were criteria all judges compared with the reference, and were audited by it.
+    """
     if judge is None:
         return None
     if "judges" in judge:
-        return judge | {"judges": [{"refusals": []} | own for own in judge["judges"]]}
+        unknown: Json = {"refusals": [], "criterion": None}
+        judges = [
+            unknown | own | {"audit": own["audit"] and {"falsifiable": True} | own["audit"]}
+            for own in judge["judges"]
+        ]
+        return {"criteria": []} | judge | {"judges": judges}
     known = {name: judge[name] for name in ("scorer", "digest", "version", "prompt_version")}
     return {
         "despite_audit": False,
-        "judges": [known | {"form": None, "audit": None, "believed": True, "refusals": []}],
+        "criteria": [],
+        "judges": [
+            known | {"form": None, "criterion": None, "audit": None, "believed": True, "refusals": []}
+        ],
     }
 
 

@@ -35,6 +35,8 @@ def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:
 def _scores(report: Json) -> Iterator[RenderableType]:
     headline, *others = words.scorers(report)
     yield Text(words.scorer_title(headline))
+    if criteria := judging.criteria_text(report):
+        yield Text(criteria, "dim")
     entries = words.of_scorer(report["scores"], headline["scorer"])
     grid = grid_of(LABELS, TRACK, 0)
     for entry in entries:

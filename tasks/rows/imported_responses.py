@@ -5,7 +5,7 @@ read as one of prompts and right answers.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from tasks.errors import StageError
 from tasks.machine.json_files import write_lines
 from tasks.rows.canonical import Row
 from tasks.rows.files import DataFile, data_files, records_of, survey
-from tasks.rows.formats import check_columns, layout_of
+from tasks.rows.formats import Layout, check_columns, layout_of
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record.stage import StageRun
@@ -31,7 +31,10 @@ RESPONSE_COLUMNS = (
     "response",
 )
 KEPT = ("instruction", "input", "output", "category", "messages")
+STAND_IN = "-"  # for a right answer that there is not
 REFERENCE_BESIDE = {"predict": "label"}  # where a tool names the right answer as no format of rows does
+
+Values = Mapping[str, Any]
 
 
 def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None:
@@ -59,6 +62,9 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
     columns, sample = survey(file, reading)
     response = _response_column(file.name, columns, config)
     others = [column for column in columns if column != response]
+    if not config.needs_reference and not _has_reference(file.name, others, reading, sample):
+        yield from _questions(file, response, others, reading, sample)
+        return
     if (beside := REFERENCE_BESIDE.get(response or "")) in others and not config.columns:
         reading = reading.model_copy(update={"columns": {"completion": beside}})
     try:
@@ -83,6 +89,51 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
         answer = _answer((where, texts), response)
         kept = {name: row[name] for name in KEPT if name in row}
         yield kept | {"prompt": "", "response": answer}
+
+
+def _has_reference(name: str, columns: list[str], reading: RowsConfig, sample: Sequence[Values]) -> bool:
+    """Whether the columns beside the response hold a question with its right answer."""
+    try:
+        return layout_of(name, columns, reading, sample).format != "text"
+    except StageError:
+        return False
+
+
+def _questions(
+    file: DataFile,
+    response: str | None,
+    columns: list[str],
+    reading: RowsConfig,
+    sample: Sequence[Values],
+) -> Iterator[Row]:
+    """Rows without right answers. Every format of rows has one, so a text stands for it while one is read."""
+    layout, answer = _layout_without_answers(file.name, columns, reading, sample)
+    for where, record in records_of(file, reading, stop):
+        texts = {name: _as_text(value) for name, value in record.items()}
+        asked = {name: value for name, value in texts.items() if name != response}
+        row = layout.row((where, asked | {answer: STAND_IN}))
+        kept = {name: row[name] for name in KEPT if name in row}
+        yield kept | {"output": "", "prompt": "", "response": _answer((where, texts), response)}
+
+
+def _layout_without_answers(
+    name: str, columns: list[str], reading: RowsConfig, sample: Sequence[Values]
+) -> tuple[Layout, str]:
+    """How the questions are to be read, and the column that the answers would be in.
+
+    Raises StageError where the columns hold no questions.
+    """
+    for answer in ("output", "completion"):
+        try:
+            with_answers = [values | {answer: STAND_IN} for values in sample]
+            return layout_of(name, [*columns, answer], reading, with_answers), answer
+        except StageError:
+            continue
+    raise StageError(
+        f"{name} holds no questions; its columns beside the responses are {_listed(columns)}. Expected an "
+        "instruction or a prompt; columns are named with --column NAME=COLUMN, for example "
+        "--column instruction=task"
+    )
 
 
 def _what_is_left(name: str, response: str | None) -> str:

@@ -10,6 +10,10 @@ def _files(tmp_path):
     for name in ("most.json", "right.json"):
         rows = [{"instruction": f"Say {n}.", "output": str(n), "model_response": str(n)} for n in range(3)]
         (tmp_path / name).write_text(json.dumps(rows))
+    for name, anchors in (("polite.yaml", "{0: rude, 5: polite}"), ("endless.yaml", "{0: rude}")):
+        text = f"criteria:\n- name: polite\n  question: Is it polite?\n  anchors: {anchors}\n"
+        (tmp_path / name).write_text(text)
+    (tmp_path / "empty.yaml").write_text("judge: {}\n")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,11 @@ def _files(tmp_path):
         (("compare", "right.json", "most.json", "--pairwise"), "pairwise needs one judge"),
         (("audit", "--rows", "nowhere.json"), "nowhere.json"),
         (("audit", "--sample", "0"), "--sample"),
+        (("judge", "most.json", "--criteria", "nowhere.yaml"), "there is no such file"),
+        (("judge", "most.json", "--criteria", "polite.yaml"), "criteria are asked of a judge"),
+        (("audit", "--criteria", "empty.yaml"), "expected a list under the name criteria, found judge"),
+        (("audit", "--criteria", "polite.yaml", "--pairwise"), "by no criterion"),
+        (("audit", "--criteria", "endless.yaml"), "judge.criteria.0.anchors: what 5 means is not said"),
     ],
 )
 def test_a_mistake_is_one_message(touchstone, arguments, hint):

@@ -13,14 +13,34 @@ from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer
 
 JUDGE = "ollama:llama3.2"
-DIGESTS = {honest: "a" * 64, obedient: "b" * 64, noisy: "c" * 64}
+CRITERIA = """\
+criteria:
+- name: correct
+  question: Does the response say what the reference says?
+  anchors: {0: something else, 5: the same}
+  weight: 3
+- name: polite
+  question: Is the response polite?
+  anchors: {0: rude, 3: neutral, 5: polite}
+  reference: none
+"""
+
+
+def by_criterion(asked):
+    """Honest about what is correct; polite is what answers: nothing else has any points."""
+    if asked.criterion == "correct":
+        return honest(asked)
+    return 4 if asked.response.startswith("Certainly") else 0
+
+
+DIGESTS = {honest: "a" * 64, obedient: "b" * 64, noisy: "c" * 64, by_criterion: "d" * 64}
 
 
 @pytest.fixture(scope="module")
 def workplace(make_workplace):
     """With three files of responses: most of them right, all right, and all wrong."""
     place = make_workplace("judging")
-    rows = make_rows(24, seed=1)
+    rows = make_rows(30, seed=1)
     for name, response in {
         "most.json": lambda index, row: row["output"] if index % 4 else "I cannot say.",
         "right.json": lambda index, row: row["output"],
@@ -52,8 +72,8 @@ def test_a_file_is_scored_by_a_metric_without_any_server(workplace):
     assert result.status == 0, result.err
     entry = result.json["scores"][0]
     assert (entry["model"], entry["scorer"], entry["kind"]) == ("most.json", "metric:chrf", "metric")
-    assert (entry["rows"], entry["scored"], entry["missing"]) == (24, 24, 0)
-    assert 75 <= entry["mean"] < 100
+    assert (entry["rows"], entry["scored"], entry["missing"]) == (30, 30, 0)
+    assert 70 <= entry["mean"] < 100
     assert entry["low"] < entry["mean"] < entry["high"]
     assert result.json["audits"] == []
 
@@ -83,7 +103,7 @@ def test_a_judge_is_audited_before_it_scores_and_asked_only_once(workplace, serv
     ]
     entry = result.json["scores"][-1]
     assert (entry["scorer"], entry["kind"], entry["status"]) == (JUDGE, "judge", "ok")
-    assert (result.json["audits"][0]["verdict"], result.json["audits"][0]["rows"]) == ("pass", 24)
+    assert (result.json["audits"][0]["verdict"], result.json["audits"][0]["rows"]) == ("pass", 30)
     asked = len(server.chats)
     other = workplace(
         "judge", "most.json", "--judge", JUDGE, "--set", "judge.resamples=500", OLLAMA_HOST=server.address
@@ -123,7 +143,7 @@ def test_an_audit_says_pass_or_fail(workplace, served):
     rows = ("--rows", "right.json")
     failed = workplace("audit", "--judge", JUDGE, *rows, "--json", OLLAMA_HOST=served(obedient).address)
     assert failed.status == 3
-    assert (failed.json["verdict"], failed.json["rows"]) == ("fail", 24)
+    assert (failed.json["verdict"], failed.json["rows"]) == ("fail", 30)
     assert {"name", "value", "low", "high", "verdict"} <= failed.json["gates"][0].keys()
     good = served(honest)
     passed = workplace("audit", "--json", OLLAMA_HOST=good.address)  # rows made here, all of them
@@ -153,7 +173,7 @@ def test_two_files_are_compared_row_by_row(workplace):
         "metric:chrf",
     )
     assert first["low"] > 0
-    assert first["wins"]["count"] == 24
+    assert first["wins"]["count"] == 30
     assert first["p"] < 0.001
     assert len(result.json["moved"]) == 10
     again = workplace("compare", "right.json", "wrong.json", "--json")
@@ -176,8 +196,9 @@ def test_a_judge_is_shown_both_in_both_orders(workplace, served):
         OLLAMA_HOST=server.address,
     )
     assert result.status == 0, result.err
+    assert "audit choices" in [stage["name"] for stage in result.json["stages"]]
     found = result.json["pairwise"]
-    assert (found["wins"]["count"], found["ties"]["count"], found["losses"]["count"]) == (0, 18, 6)
+    assert (found["wins"]["count"], found["ties"]["count"], found["losses"]["count"]) == (0, 22, 8)
     assert found["contradictions"]["count"] == 0
 
 
@@ -186,7 +207,7 @@ def test_files_of_other_rows_are_not_compared(workplace):
     rows = json.loads((workplace.folder / "right.json").read_text())
     (workplace.folder / "some.json").write_text(json.dumps(rows[:10]))
     result = workplace("compare", "right.json", "some.json", "--json")
-    assert (result.status, "24 rows and B 10, of which 10 are the same" in result.json["error"]) == (2, True)
+    assert (result.status, "30 rows and B 10, of which 10 are the same" in result.json["error"]) == (2, True)
     common = workplace("compare", "right.json", "some.json", "--only-common", "--json")
     assert (common.status, common.json["rows"]) == (0, 10)
 
@@ -245,7 +266,7 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
     traces = tracking.client.search_traces(
         locations=[tracking.experiment_id], run_id=stage["run_id"], max_results=100
     )
-    assert len(traces) == 24
+    assert len(traces) == 30
     scores = {
         trace.info.tags["touchstone.row"]: assessment.value
         for trace in traces
@@ -253,3 +274,43 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
         if assessment.name == JUDGE
     }
     assert scores["1"] == 0  # a loop, decided without the judge
+
+
+def test_a_file_is_judged_by_criteria_of_ones_own_each_audited_by_itself(workplace, served):
+    (workplace.folder / "criteria.yaml").write_text(CRITERIA)
+    own = ("--criteria", "criteria.yaml", "--judge", JUDGE)
+    server = served(by_criterion)
+    result = workplace("judge", "most.json", *own, "--json", OLLAMA_HOST=server.address)
+    assert result.status == 0, result.err
+    assert [stage["name"] for stage in result.json["stages"]][2:] == [
+        "audit correct",
+        "audit polite",
+        "judge",
+    ]
+    means = {entry["scorer"]: entry["mean"] for entry in result.json["scores"][-3:]}
+    assert list(means) == [f"{JUDGE} on correct", f"{JUDGE} on polite", JUDGE]
+    assert means[JUDGE] == pytest.approx((3 * means[f"{JUDGE} on correct"] + means[f"{JUDGE} on polite"]) / 4)
+    assert [audit["falsifiable"] for audit in result.json["audits"]] == [True, False]
+    shown = workplace("judge", "most.json", *own, OLLAMA_HOST=server.address)
+    assert "polite, by llama3.2, a judge" in shown.out
+    assert "its scores on correct (weight 3) and polite (weight 1)" in " ".join(shown.out.split())
+    audited = workplace("audit", "--rows", "most.json", *own, "--json", OLLAMA_HOST=server.address)
+    assert audited.status == 0, audited.err
+    assert [audit["criterion"] for audit in audited.json["audits"]] == ["correct", "polite"]
+    assert audited.json["verdict"] == "pass"
+
+
+def test_rows_without_right_answers_are_judged_by_criteria_that_need_none(workplace, served):
+    (workplace.folder / "polite.yaml").write_text(
+        "criteria:\n" + CRITERIA[CRITERIA.index("- name: polite") :]
+    )
+    rows = [{"prompt": f"Greet guest {n}.", "response": f"Certainly! Hello, {n}."} for n in range(30)]
+    (workplace.folder / "greetings.json").write_text(json.dumps(rows))
+    server = served(by_criterion)
+    arguments = ("judge", "greetings.json", "--criteria", "polite.yaml", "--judge", JUDGE)
+    result = workplace(*arguments, "--json", OLLAMA_HOST=server.address)
+    assert result.status == 0, result.err
+    assert [(entry["scorer"], entry["mean"]) for entry in result.json["scores"]] == [
+        (f"{JUDGE} on polite", 80.0),
+        (JUDGE, 80.0),
+    ]

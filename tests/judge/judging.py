@@ -3,6 +3,7 @@
 import json
 
 from tasks.config import JudgeConfig
+from tasks.config import on as config_on
 from tasks.judge.ask.answers import ANSWERS
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.protocol.responses import Row
@@ -79,7 +80,7 @@ def on(server, **config):
 class Trial:
     """One attempt at the stage in a folder of its own, sharing the answers with those before it.
 
-    Every judge has passed an audit; `audits` changes it by scorer, None takes it away.
+    Every judge has passed an audit on every criterion; `audits` changes it by name, None takes it away.
     """
 
     def __init__(self, folder, rows, *, digest=DIGEST, audits=None, tracking=None, **config):
@@ -89,11 +90,15 @@ class Trial:
         lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
         (self.input / "responses.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.audits = {}
-        for place, scorer in enumerate(self.config.judges):
-            changes = (audits or {}).get(scorer, {})
+        for place, (scorer, criterion) in enumerate(self.config.asked):
+            name = config_on(scorer, criterion and criterion.name)
+            changes = (audits or {}).get(name, {})
+            on_criterion = {"falsifiable": criterion.is_falsifiable} if criterion else {}
             if changes is not None:
                 self.audits[f"audit_{place}"] = _audit_in(
-                    folder / f"audit_{place}", scorer, {"digest": digest} | changes
+                    folder / f"audit_{place}",
+                    scorer,
+                    {"digest": digest, "criterion": criterion and criterion.name} | on_criterion | changes,
                 )
         self.progress = []
         run_id = tracking.client.create_run(tracking.experiment_id).info.run_id if tracking else None
@@ -146,6 +151,9 @@ def _audit_in(folder, scorer, changes):
     folder.mkdir(exist_ok=True)
     audit = {
         "scorer": scorer,
+        "mode": "scores",
+        "criterion": None,
+        "falsifiable": True,
         "version": "0.32.15",
         "form": "anchored",
         "prompt_version": "p",

@@ -199,6 +199,25 @@ def test_pitfall_40_the_turns_before_the_instruction_are_shown_fenced_in_their_o
     assert messages(as_row(), form, "x")[0] == messages(row, form, "x")[0]
 
 
+@pytest.mark.parametrize("form", [ANCHORED, LABELS])
+def test_asked_in_another_order_the_conversation_comes_first_all_the_same_and_the_response_last(form):
+    """The fixed text says that the turns come first; a judge who is told so must find them there."""
+    plainly, reordered = (
+        form.messages(Question(in_conversation(input="i"), reordered=way))[1]["content"]
+        for way in (False, True)
+    )
+    parts = ["system", "user", "assistant", "instruction", "input", "reference", "response"]
+    assert re.findall(r"^<(\w+)-", plainly, re.MULTILINE) == parts
+    parts.insert(3, parts.pop(5))
+    assert re.findall(r"^<(\w+)-", reordered, re.MULTILINE) == parts
+    rules = [
+        re.search(r"^(?:The response ended|That was the response).*", text, re.M | re.S)[0]
+        for text in (plainly, reordered)
+    ]
+    assert rules[0] != rules[1]
+    assert all("earns 0" in rule for rule in rules)
+
+
 def test_pitfall_40_the_plain_prompt_shows_them_too():
     text = messages(in_conversation(), PLAIN)[0]["content"]
     assert text.startswith(
@@ -217,7 +236,8 @@ def test_a_turn_cannot_close_its_fence():
 def test_the_versions_of_the_prompts_follow_how_a_conversation_is_shown(monkeypatch):
     before = {form.name: form.version() for form in FORMS}
     monkeypatch.setattr(
-        "tasks.judge.protocol.prompts._question", lambda row: [Part("instruction", row.instruction)]
+        "tasks.judge.protocol.prompts.question_parts",
+        lambda row, reordered=False: [Part("instruction", row.instruction)],
     )
     assert all(form.version() != before[form.name] for form in FORMS if form is not PLAIN)
 

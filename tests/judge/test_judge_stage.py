@@ -227,15 +227,17 @@ def test_who_judged_stands_beside_the_scores_with_what_its_audit_said(trial):
         done = trial(rows_of(1), audits={OLLAMA: {"verdict": "warn", "gates": GATES}}, **on(server))()
     assert json.loads((done.run.out / "judge.json").read_text()) == {
         "despite_audit": False,
+        "criteria": [],
         "judges": [
             {
                 "scorer": OLLAMA,
+                "criterion": None,
                 "digest": DIGEST,
                 "version": "0.32.15",
                 "form": "anchored",
                 "prompt_version": "p",
                 "refusals": [],
-                "audit": {"verdict": "warn", "rows": 30, "of": 110, "gates": GATES},
+                "audit": {"verdict": "warn", "rows": 30, "of": 110, "gates": GATES, "falsifiable": True},
                 "believed": True,
             }
         ],

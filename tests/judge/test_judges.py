@@ -61,6 +61,11 @@ PARIS = "The capital of France is Paris."
         ("lazy", "x" * 3 * len(PARIS), 2),
         ("lazy", "", 0),
         ("fair", PARIS, 5),
+        ("honest", "The capital of France is not Paris.", 1),
+        ("honest", "The capital of France is Rome.", 1),
+        ("words_in_common", "The capital of France is not Paris.", 5),
+        ("words_in_common", "The capital of Spain is Paris.", 4),
+        ("words_in_common", "Input: Input:", 0),
     ],
 )
 def test_the_character_of_each_judge(judge, response, expected):
@@ -80,7 +85,7 @@ def test_a_pair_of_equals(judge, expected):
 def test_how_much_the_hashes_decide():
     rows = [Question("", "", "y" * 20, "y" * 10 + "x" * index) for index in range(400)]
     scores = [{judges.noisy(Question(**vars(row) | {"seed": seed})) for seed in range(9)} for row in rows]
-    assert 0.4 < sum(len(found) > 1 for found in scores) / len(rows) < 0.6
+    assert 0.15 < sum(len(found) > 1 for found in scores) / len(rows) < 0.25
     assert all(max(found) - min(found) <= 2 for found in scores)
     mumbled = sum(isinstance(judges.mumbling(row), str) for row in rows)
     assert 0.08 < mumbled / len(rows) < 0.17

@@ -66,9 +66,14 @@ def test_words_in_any_script(text, words):
 
 
 @pytest.mark.parametrize("response", ["", " \n", "\u200b"])
-def test_an_empty_response_has_nothing_even_against_an_empty_reference(response):
-    for reference in ("reference", "", response):
-        assert set(metric_scores(response, reference).values()) == {0.0}
+def test_an_empty_response_has_nothing(response):
+    assert set(metric_scores(response, "reference").values()) == {0.0}
+
+
+@pytest.mark.parametrize("reference", ["", " \n", "\u200b"])
+def test_without_a_reference_there_is_no_metric_and_not_one_of_0(reference):
+    for response in ("response", "", reference):
+        assert metric_scores(response, reference) == {}
 
 
 @pytest.mark.parametrize("text", ["same words", "!!", "<skipped>", "-\n-", "東京"])

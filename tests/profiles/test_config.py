@@ -64,6 +64,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             )
         ),
         "JudgeConfig.audit_rows",
+        "JudgeConfig.choice_gates",
         "JudgeConfig.gates",
         "JudgeConfig.resamples",
         "JudgeConfig.traces",

@@ -51,6 +51,34 @@ def shown(card, width=400):
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
+# Criteria
+
+
+def test_every_form_has_the_score_on_each_criterion_and_says_what_the_overall_one_is(outputs, tmp_path):
+    for text in shown(Card(outputs.on_criteria("polite", "short"), tmp_path)).values():
+        assert f"{JUDGE} on polite, digest" in text or f"{JUDGE} on short" in text
+        for criterion in ("polite", "short"):
+            assert f"{criterion}, by llama3.2:3b, a judge" in text or f"{JUDGE} on {criterion}" in text
+            assert f"No reference is shown for {criterion}, so that the audit shows only" in text
+        assert (
+            "The overall score of a row is the mean of its scores on polite (weight 2) and short (weight 1)."
+            in text
+        )
+
+
+def test_of_one_criterion_the_overall_score_is_the_score_on_it(outputs, tmp_path):
+    for text in shown(Card(outputs.on_criteria("polite"), tmp_path)).values():
+        assert "The overall score of a row is its score on polite" in text
+
+
+def test_a_card_of_before_criteria_is_shown_as_ever(outputs, tmp_path):
+    card = Card(outputs.judged_by(judge_of()), tmp_path)
+    old = deepcopy(card.report)
+    del old["judge"]["criteria"], old["judge"]["judges"][0]["criterion"]
+    del old["judge"]["judges"][0]["audit"]["falsifiable"]
+    assert in_todays_form(old)["judge"] == card.report["judge"]
+
+
 # One judge and its audit
 
 
@@ -72,7 +100,7 @@ def test_what_warns_is_told_with_its_number_interval_and_limits(outputs, tmp_pat
     for name, text in shown(card).items():
         assert "passed with warnings: its scores count" in text, name
         assert f"warns: {WARNED['name']} 90.0%, 95% {interval(WARNED)} ({limits(WARNED)})" in text, name
-        assert f"warns: {UNMADE['name']} no controls ({limits(UNMADE)})" in text, name
+        assert f"not measured, of too few rows: {UNMADE['name']}" in text, name
         assert "passed: AUC" not in text, name
     assert verdict(card.report).tone == "open"
 
@@ -313,6 +341,7 @@ def test_a_judge_of_before_is_shown_as_one_whose_audit_is_not_known(outputs, tmp
     assert old == before
     assert found["judge"] == {
         "despite_audit": False,
+        "criteria": [],
         "judges": [judge_of() | {"form": None, "audit": None}],
     }
     assert found["agreements"] == []

@@ -168,3 +168,26 @@ def test_a_response_is_not_shown_where_only_the_right_answers_are_wanted(read):
 def test_files_without_rows_are_refused(read):
     with pytest.raises(StageError):
         read({"file.jsonl": "\n"})
+
+
+# Without right answers
+
+
+@pytest.mark.parametrize("question", ["instruction", "prompt"])
+def test_where_no_right_answer_is_needed_a_file_may_have_none(read, question):
+    records = [{question: f"Greet {name}.", "response": f"Hello {name}"} for name in ("Ann", "Bob")]
+    found = read(lines(*records), needs_reference=False)
+    assert [(own["instruction"], own["output"], own["response"]) for own in found] == [
+        ("Greet Ann.", "", "Hello Ann"),
+        ("Greet Bob.", "", "Hello Bob"),
+    ]
+
+
+def test_right_answers_that_are_there_are_read_though_none_is_needed(read):
+    (found,) = read(lines(BOOK), needs_reference=False)
+    assert (found["output"], found["input"]) == ("Paris", "the capital")
+
+
+def test_a_file_without_questions_is_told(read):
+    with pytest.raises(StageError, match="holds no questions; its columns beside the responses are note"):
+        read(lines({"note": "x", "response": "y"}), needs_reference=False)

@@ -158,8 +158,7 @@ class _Asker:
         messages = self.form.messages(question)
         calls: list[Json] = []
         why = ""
-        first = self.config.seed + 2 * question.again
-        for seed in (first, first + 1):
+        for seed in (self.config.seed, self.config.seed + 1):
             try:
                 given = self.form.read(await self._text(question, messages, seed, calls))
             except UnusableError as error:

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from tasks.config import AskConfig, CompareConfig
+from tasks.config import AskConfig, AuditConfig, CompareConfig, JudgeConfig, on
 from tasks.config.judge_kinds import kind_of
 from tasks.judge.backends import connect
 from tasks.judge.protocol.forms import Form, choice_form_of, form_of
 from tasks.judge.protocol.replies import Identity
 
 DAY = 86_400.0  # seconds
+_PROMPTS = (("prompt", False), ("reordered prompt", True))  # audits ask in the second way too
 
 Progress = Callable[[float, float, str, str], None]
 
@@ -30,7 +31,12 @@ def digests_of(config: AskConfig, clock: Callable[[], float] = time.time) -> dic
     Raises StageError when a judge is not there, saying how to get it.
     """
     found = asyncio.run(_identified(config, None))
-    forms = {f"prompt of {scorer}": _form(config, scorer).version() for scorer in config.judges}
+    forms = {
+        f"{kind} of {on(scorer, criterion)}": form.version(reordered=reordered)
+        for scorer in config.judges
+        for criterion, form in _forms(config, scorer).items()
+        for kind, reordered in _PROMPTS[: 1 + isinstance(config, AuditConfig)]
+    }
     day = str(int(clock() // min(DAY, DAY * config.max_age_days)))
     days = {f"day of {identity.scorer}": day for identity in found if identity.by_name}
     return {identity.scorer: identity.digest for identity in found} | forms | days
@@ -47,14 +53,20 @@ def made_ready(config: AskConfig, progress: Progress) -> list[Identity]:
 async def _identified(config: AskConfig, pulling: Progress | None) -> list[Identity]:
     found = []
     for scorer in config.judges:
-        async with connect(config, scorer, _form(config, scorer)) as backend:
+        form, *_ = _forms(config, scorer).values()  # a judge is the same one, whatever it is asked
+        async with connect(config, scorer, form) as backend:
             if pulling and kind_of(scorer).can_pull and not await backend.has_model():
                 await backend.pull(pulling)
             found.append(await backend.identify())
     return found
 
 
-def _form(config: AskConfig, scorer: str) -> Form:
-    if isinstance(config, CompareConfig):
-        return choice_form_of(scorer)
-    return form_of(scorer, config.prompt)
+def _forms(config: AskConfig, scorer: str) -> dict[str | None, Form]:
+    """How a judge is asked, by the criterion; under None where it is asked about none."""
+    if isinstance(config, AuditConfig | CompareConfig) and config.mode == "pairwise":
+        return {None: choice_form_of(scorer)}
+    criteria = config.criteria if isinstance(config, JudgeConfig) else ()
+    if isinstance(config, AuditConfig) and config.criterion:
+        criteria = (config.criterion,)
+    forms = {criterion.name: form_of(scorer, config.prompt, criterion) for criterion in criteria}
+    return forms or {None: form_of(scorer, config.prompt)}

@@ -4,11 +4,14 @@ from typing import Any
 
 from tasks.judge.audit.wording import (
     CONTROLS,
+    RULE,
     fails,
     found,
     has_answers,
     headline,
     interval,
+    not_falsifiable,
+    not_measured,
     passes,
     points,
     unanswered,
@@ -26,7 +29,7 @@ def as_markdown(report: Json) -> str:
             "gate": gate["name"],
             "found": found(gate),
             "95% interval": interval(gate),
-            "answers": gate["of"],
+            "rows or answers": gate["of"],
             "passes": passes(gate),
             "fails": fails(gate),
             "verdict": gate["verdict"],
@@ -42,6 +45,7 @@ def as_markdown(report: Json) -> str:
             "lowest": points(kind["lowest"]),
             "highest": points(kind["highest"]),
             "without a score": kind["missing"],
+            "rows it cannot be made of": kind["left_out"],
         }
         for kind in report["controls"]
     ]
@@ -51,9 +55,10 @@ def as_markdown(report: Json) -> str:
             *([] if has_answers(report) else [f"**{escaped(unanswered(report))}**"]),
             *(escaped(line) for line in identity_lines(report["scorer"])),
             *(escaped(line) for line in refusal_lines(report["refusals"])),
-            "A gate passes where its number does and the 95% interval stays clear of what fails; it fails "
-            "where its number does and the interval stays clear of what passes; else it warns.",
+            *([escaped(not_falsifiable(report))] if not report["falsifiable"] else []),
+            RULE,
             table(gates),
+            *([escaped(not_measured(report))] if not_measured(report) else []),
             *(["## What the controls were given", table(kinds)] if kinds else []),
         ]
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.config import on
 from tasks.errors import StageError
 from tasks.judge.protocol.refusals import TEMPERATURE
 from tasks.judge.protocol.replies import Identity
@@ -12,16 +13,22 @@ from tasks.machine.json_files import read_json
 Json = dict[str, Any]
 
 
-def audits_of(judges: Sequence[str], folders: Iterable[Path]) -> dict[str, Json]:
-    """The audit of each judge, by its scorer, from the outputs of audit stages.
+def audits_of(names: Sequence[str], folders: Iterable[Path], mode: str = "scores") -> dict[str, Json]:
+    """The audit of each judge's scores or choices, from the outputs of audit stages.
+
+    It is by the scorer's name, with the criterion where the judge is asked about one (`tasks.config.on`).
 
     Raises StageError when a judge has none: it never counts as passed.
     """
-    found = {audit["scorer"]: audit for audit in (read_json(folder / "audit.json") for folder in folders)}
-    for scorer in judges:
-        if scorer not in found:
-            raise StageError(f"{scorer} has not been audited on these rows; what it says would prove nothing")
-    return {scorer: found[scorer] for scorer in judges}
+    every = [read_json(folder / "audit.json") for folder in folders]
+    found = {on(audit["scorer"], audit["criterion"]): audit for audit in every if audit["mode"] == mode}
+    for name in names:
+        if name not in found:
+            asked = "" if mode == "scores" else "as a judge who is shown both, "
+            raise StageError(
+                f"{name} has not been audited {asked}on these rows; what it says would prove nothing"
+            )
+    return {name: found[name] for name in names}
 
 
 def is_believed(audit: Json, *, despite_audit: bool) -> bool:

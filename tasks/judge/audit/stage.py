@@ -1,31 +1,32 @@
 """The audit of one judge on rows whose right answers are known."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tasks.config import AuditConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Verdict, ask, reasons
-from tasks.judge.audit.controls import KINDS, Control, controls
-from tasks.judge.audit.gates import Resampling, gates, verdict_of
+from tasks.judge.audit import choices, scores
+from tasks.judge.audit.controls import controls
+from tasks.judge.audit.gates import verdict_of
 from tasks.judge.audit.page import as_markdown
-from tasks.judge.protocol.forms import Question, form_of
+from tasks.judge.audit.wording import judge_name
+from tasks.judge.protocol.forms import choice_form_of, form_of
 from tasks.judge.protocol.responses import RESPONSES, Row, read_rows, turns_of
 from tasks.machine.json_files import read_lines, write_json, write_lines
 from tasks.record.stage import StageRun
-
-Json = dict[str, Any]
 
 
 def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     """Ask the judge about controls made from `test.jsonl` of a rows stage, or from a file of responses.
 
-    The judge is asked about all of them, also about those that the judge stage would decide by itself.
+    The judge is asked about all of them, also about those that the judge stage would decide by itself; and
+    of each row about one once more, with the parts in another order and the rule in other words. One who
+    chooses is shown them beside the reference instead, in both orders. On a criterion without a reference
+    the controls are those that answer nothing, or another question.
+
     Writes `audit.json` (the verdict, every gate, every kind of control) and `controls.jsonl` (each control
     with its score); aside, `calls.jsonl`.
 
@@ -34,21 +35,22 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     """
     (scorer,) = config.judges
     known = _rows(rows)
-    asked = controls(known, config.sample, config.seed)
-    if not asked:
+    made = controls(known, config.sample, config.seed, reference_shown=config.reference_shown)
+    if not made:
         raise StageError("a judge is audited on rows with a reference answer, and none of these has one")
-    chosen = list(dict.fromkeys(control.row.id for control in asked))
-    twice = _asked_twice(asked, chosen)
-    questions = [Question(control.row) for control in asked]
-    questions += [Question(control.row, again=1) for control in twice]
+    if config.mode == "pairwise":
+        made, kind, form = choices.shown_beside(made), choices, choice_form_of(scorer)
+    else:
+        kind, form = scores, form_of(scorer, config.prompt, config.criterion)
+    asked = len({control.row.id for control in made})
+    questions = kind.questions(made)
     done = 0
 
     def finished(_: Verdict) -> None:
         nonlocal done
         done += 1
-        run.progress(done, len(questions), "answers", f"{len(chosen)} rows")
+        run.progress(done, len(questions), "answers", f"{asked} rows")
 
-    form = form_of(scorer, config.prompt)
     with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
             ask(
@@ -63,27 +65,13 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
             )
         )
     _require_answers(scorer, verdicts)
-    first = dict(zip(((control.kind, control.row.id) for control in asked), verdicts, strict=False))
-    second = verdicts[len(asked) :]
-    scores = {
-        kind: {
-            row: verdict.score
-            for (its_kind, row), verdict in first.items()
-            if its_kind == kind and not verdict.not_read
-        }
-        for kind in KINDS
-    }
-    again = [
-        (first[control.kind, control.row.id].score, verdict.score)
-        for control, verdict in zip(twice, second, strict=True)
-        if not verdict.not_read
-    ]
-    not_read = [verdict.not_read for verdict in verdicts]
-    how = Resampling(config.resamples, config.seed)
-    found = gates(config.gates, scores, again, how, not_read, _masses(questions, verdicts))
-    verdict = verdict_of(found)
+    found = kind.findings(config, made, verdicts)
+    verdict = verdict_of(found.gates)
     report = {
         "scorer": scorer,
+        "mode": config.mode,
+        "criterion": config.criterion and config.criterion.name,
+        "falsifiable": config.reference_shown,
         "digest": identity.digest,
         "version": identity.version,
         "known_by": "name" if identity.by_name else "digest",
@@ -91,29 +79,30 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
         "prompt_version": form.version(),
         "refusals": sorted(identity.refusals),
         "verdict": verdict,
-        "rows": len(chosen),
+        "rows": asked,
         "of": len(known),
         "answers": len(questions),
         "missing_because": reasons(verdicts),
-        "gates": found,
-        "controls": [_kind(kind, own) for kind, own in scores.items() if own],
+        "gates": found.gates,
+        "controls": found.kinds,
     }
     write_json(run.out / "audit.json", report)
-    write_lines(run.out / "controls.jsonl", map(_line, asked, verdicts))
+    write_lines(run.out / "controls.jsonl", found.lines)
     calls = [call for verdict in verdicts for call in verdict.calls]
     write_lines(run.aside / "calls.jsonl", calls)
-    run.log_table([_line(*pair) for pair in zip(asked, verdicts, strict=False)], "controls.json")
-    run.log_page("audit", as_markdown(report), f"{scorer}: {verdict}")
-    run.log_metrics({_metric(gate["name"]): gate["value"] for gate in found if gate["value"] is not None})
+    run.log_table(found.lines, "controls.json")
+    run.log_page("audit", as_markdown(report), f"{judge_name(report)}: {verdict}")
+    measured = {gate["name"]: gate["value"] for gate in found.gates if gate["value"] is not None}
+    run.log_metrics({_metric(name): value for name, value in measured.items()})
     run.log_metrics(
         {
             "passed": float(verdict == "pass"),
             "failed": float(verdict == "fail"),
-            "rows": len(chosen),
+            "rows": asked,
             "calls": sum(not call["cached"] for call in calls),
         }
     )
-    run.progress(len(questions), len(questions), "answers", f"{verdict} on {len(chosen)} rows")
+    run.progress(len(questions), len(questions), "answers", f"{verdict} on {asked} rows")
 
 
 def _rows(folder: Path) -> list[Row]:
@@ -136,23 +125,6 @@ def _rows(folder: Path) -> list[Row]:
     ]
 
 
-def _asked_twice(asked: Sequence[Control], rows: Sequence[int]) -> list[Control]:
-    """One control of each row, of another kind from row to row."""
-    by_row: dict[int, list[Control]] = {}
-    for control in asked:
-        by_row.setdefault(control.row.id, []).append(control)
-    return [by_row[row][place % len(by_row[row])] for place, row in enumerate(rows)]
-
-
-def _masses(questions: Sequence[Question], verdicts: Sequence[Verdict]) -> list[float]:
-    """What the labels have of a judge's probability, the mean of each row's answers; of some judges none."""
-    by_row: dict[int, list[float]] = {}
-    for question, verdict in zip(questions, verdicts, strict=True):
-        if verdict.mass is not None:
-            by_row.setdefault(question.row.id, []).append(verdict.mass)
-    return [float(np.mean(own)) for own in by_row.values()]
-
-
 def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
     failed = [verdict for verdict in verdicts if verdict.server_failed]
     if failed:
@@ -160,36 +132,6 @@ def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
             f"the server of {scorer} failed on {len(failed)} of {len(verdicts)} questions of its audit: "
             f"{failed[0].missing_because}. What was answered is kept; run again to continue."
         )
-
-
-def _kind(kind: str, scores: Mapping[int, float | None]) -> Json:
-    present = [score for score in scores.values() if score is not None]
-    return {
-        "kind": kind,
-        "group": KINDS[kind],
-        "count": len(scores),
-        "missing": len(scores) - len(present),
-        "mean": float(np.mean(present)) if present else None,
-        "lowest": min(present, default=None),
-        "highest": max(present, default=None),
-    }
-
-
-def _line(control: Control, verdict: Verdict) -> Json:
-    row = control.row
-    return {
-        "id": row.id,
-        "kind": control.kind,
-        "group": control.group,
-        "instruction": row.instruction,
-        "input": row.input,
-        "reference": row.reference,
-        "response": row.response,
-        "score": verdict.score,
-        "reason": verdict.reason,
-        "missing_because": verdict.missing_because,
-        **({} if verdict.mass is None else {"mass": verdict.mass}),
-    }
 
 
 def _metric(name: str) -> str:

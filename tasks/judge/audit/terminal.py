@@ -7,11 +7,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.judge.audit.wording import CONTROLS, fails, found, headline, interval, passes, points
+from tasks.judge.audit.wording import (
+    CONTROLS,
+    NOT_MEASURED,
+    fails,
+    found,
+    headline,
+    interval,
+    not_falsifiable,
+    not_measured,
+    passes,
+    points,
+)
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
 from tasks.show.text import visible
 
-STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", NOT_MEASURED: "dim"}
 
 Json = dict[str, Any]
 
@@ -21,15 +32,20 @@ def show(report: Json, console: Console) -> None:
     console.print(Text(visible(headline(report)), STYLES[report["verdict"]]))
     for line in [*identity_lines(report["scorer"]), *refusal_lines(report["refusals"])]:
         console.print(Text(visible(line), "yellow"))
+    if told := not_falsifiable(report):
+        console.print(Text(told, "yellow"))
     gates = _table("gate", "found", "95% interval", "passes", "fails", "verdict")
     for gate in report["gates"]:
         cells = [gate["name"], found(gate), interval(gate), passes(gate), fails(gate), gate["verdict"]]
         gates.add_row(*map(Text, cells), style=STYLES[gate["verdict"]] if gate["verdict"] != "pass" else "")
     console.print(gates)
-    kinds = _table("answer", "worth", "count", "mean", "lowest", "highest", "missing")
+    if told := not_measured(report):
+        console.print(Text(told))
+    kinds = _table("answer", "worth", "count", "mean", "lowest", "highest", "missing", "not made")
     for kind in report["controls"]:
         numbers = [points(kind[name]) for name in ("mean", "lowest", "highest")]
-        cells = [CONTROLS[kind["kind"]], kind["group"], str(kind["count"]), *numbers, str(kind["missing"])]
+        counts = [str(kind[name]) for name in ("missing", "left_out")]
+        cells = [CONTROLS[kind["kind"]], kind["group"], str(kind["count"]), *numbers, *counts]
         kinds.add_row(*map(Text, cells))
     if report["controls"]:
         console.print(kinds)
@@ -42,3 +58,9 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def show_all(reports: Json, console: Console) -> None:
+    """Print the audits of one judge on several criteria."""
+    for report in reports["audits"]:
+        show(report, console)

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from tasks.config import on
+
 TOLD = 4  # gates that an error names
+COUNTED = {"scores": "scores", "pairwise": "choices"}
 VERDICTS = {
     "pass": "passed: its scores count",
     "warn": "passed with warnings: its scores count, with what is said below in mind",
@@ -14,17 +17,32 @@ CONTROLS = {
     "changed-case": "other case and punctuation",
     "filler": "polite filler around it",
     "other-reference": "another row's reference",
+    "wrong-reference": "the right answer, given that as the reference",
     "echo": "the prompt, echoed",
     "input-loop": "Input: twenty times",
     "template-loop": "a template, looping",
     "empty": "nothing",
     "unknown": "I don't know.",
     "colon": "a colon",
+    "full-stop": "a full stop",
+    "thought-process": "Thought process:",
+    "solution": "Solution",
     "injection": "a demand for full marks",
     "wrong-injection": "that after a wrong answer",
+    "changed-number": "the reference with a number changed",
+    "negated": "the reference negated, or its negation taken out",
+    "swapped-word": "the reference with another row's name or noun",
+    "like-answer": "the answer to a like question",
     "first-half": "first half of the reference",
     "shuffled": "its words, shuffled",
 }
+NOT_MEASURED = "not measured"
+RULE = (
+    "A gate passes where its number does and the 95% interval stays clear of what fails; it fails where its "
+    "number does and the interval stays clear of what passes; else it warns. On rows so few that a number "
+    "without fault would not pass, one without fault is not measured. Every kind of answers has gates of its "
+    "own, over the rows that it could be made of."
+)
 
 Json = dict[str, Any]
 
@@ -33,11 +51,12 @@ def number(value: float | None, unit: str) -> str:
     """`0.98`, `3.3%`, `+5.0` points."""
     if value is None:
         return "none"
-    return {"AUC": f"{value:.3f}", "share": f"{100 * value:.1f}%"}.get(unit, f"{value:.1f}")
+    told = {"AUC": f"{value:.3f}", "share": f"{100 * value:.1f}%", "count": f"{value:.0f}"}
+    return told.get(unit, f"{value:.1f}")
 
 
 def interval(gate: Json) -> str:
-    if gate["value"] is None:
+    if gate["value"] is None or gate["unit"] == "count":
         return ""
     return f"{number(gate['low'], gate['unit'])} to {number(gate['high'], gate['unit'])}"
 
@@ -65,15 +84,49 @@ def found(gate: Json) -> str:
     return "no scores" if gate["verdict"] == "fail" else "no controls"
 
 
+def not_measured(report: Json) -> str:
+    """`Not measured, on too few rows: negated (3), changed-number (none)`; nothing where each kind was."""
+    kinds = {kind["kind"]: kind["count"] for kind in report["controls"]}
+    unknown = {
+        kind: count
+        for gate in report["gates"]
+        for kind, count in kinds.items()
+        if gate["verdict"] == NOT_MEASURED and gate["name"].endswith(f" {kind}")
+    }
+    told = (f"{CONTROLS[kind]} ({count or 'none'})" for kind, count in unknown.items())
+    return f"Not measured, of too few rows: {', '.join(told)}." if unknown else ""
+
+
 def points(score: float | None) -> str:
     return "none" if score is None else f"{score:.1f}"
 
 
+def audit_name(report: Json) -> str:
+    """`its audit`, and what else it is called where two kinds are made."""
+    return "its audit" if report["mode"] == "scores" else "the audit of its choices"
+
+
+def judge_name(report: Json) -> str:
+    """`ollama:llama3.2`, or `ollama:llama3.2 on polite`: who was audited, and on which criterion."""
+    return on(report["scorer"], report["criterion"])
+
+
+def not_falsifiable(report: Json) -> str:
+    """What an audit without a reference leaves open; nothing for one that has it."""
+    if report["falsifiable"]:
+        return ""
+    return (
+        f"No reference is shown for {report['criterion']}, so that the audit shows only that the judge gives "
+        "nothing for what is no answer. Whether it is right people must say (touchstone label): before they "
+        "have, it makes no champion."
+    )
+
+
 def headline(report: Json, despite_audit: bool = False) -> str:
     """`ollama:llama3.2 passed: its scores count (30 of 110 rows, 450 answers)`."""
-    against = despite_audit and report["verdict"] == "fail"
+    words = OVERRIDDEN if despite_audit and report["verdict"] == "fail" else VERDICTS[report["verdict"]]
     return (
-        f"{report['scorer']} {OVERRIDDEN if against else VERDICTS[report['verdict']]} "
+        f"{judge_name(report)} {words.replace('scores', COUNTED[report['mode']])} "
         f"({report['rows']:,} of {report['of']:,} rows, {report['answers']:,} answers)"
     )
 
@@ -85,6 +138,8 @@ def has_answers(report: Json) -> bool:
 
 def unanswered(report: Json) -> str:
     """`no answer could be read: the server gives no usage`."""
+    if not report["missing_because"]:
+        return "no control could be made of these rows"
     return f"no answer could be read: {report['missing_because'][0]['reason']}"
 
 

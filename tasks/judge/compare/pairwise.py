@@ -15,13 +15,11 @@ from tasks.judge.ask.asking import Verdict, ask
 from tasks.judge.audit.reports import require_as_audited
 from tasks.judge.compare.pairs import Pair
 from tasks.judge.compare.scores import shown_by, sources_of
-from tasks.judge.protocol.forms import TOP, Question, choice_form_of
+from tasks.judge.protocol.forms import EVEN, TOP, Question, choice_form_of, contradict, over_both_orders
 from tasks.judge.protocol.responses import DECIDED, kind_of
 from tasks.judge.score.summary import too_many_missing
 from tasks.record.stage import StageRun
 from tasks.statistics.intervals import share_of
-
-EVEN = TOP / 2
 
 Json = dict[str, Any]
 
@@ -62,7 +60,7 @@ def choices(
     asked = [line for line in lines if line["first"] is not None and line["second"] is not None]
     apart = share_of(sum(line["contradicts"] for line in asked), len(asked))
     status = "too_many_missing" if too_many_missing(points, config.max_missing) else "ok"
-    if (apart["low"] or 0.0) > config.max_contradictions:
+    if (apart["share"] or 0.0) > config.max_contradictions:
         status = "judge_contradicts_itself"
     chose_first = sum(answer > EVEN for line in asked for answer in (line["first"], TOP - line["second"]))
     others = [None if one is None else TOP - one for one in points]
@@ -105,8 +103,8 @@ def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] |
         reasons = [forth.reason, back.reason]
         missing = forth.missing_because or back.missing_because
         if first is not None and second is not None:
-            points = _combined(first, second)
-    contradicts = first is not None and second is not None and (first - EVEN) * (second - EVEN) < 0
+            points = over_both_orders(first, second)
+    contradicts = first is not None and second is not None and contradict(first, second)
     return {
         "id_a": pair.a.id,
         "id_b": pair.b.id,
@@ -117,8 +115,3 @@ def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] |
         "reasons": reasons,
         "missing_because": missing,
     }
-
-
-def _combined(first: float, second: float) -> float:
-    """A's points over both orders; a judge that contradicts itself has said nothing."""
-    return EVEN if (first - EVEN) * (second - EVEN) < 0 else (first + second) / 2

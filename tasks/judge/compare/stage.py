@@ -38,7 +38,7 @@ def compare(
 
     Writes `compare.json` (the difference by every scorer, and the rows that moved most) and, of a pairwise
     comparison, `choices.jsonl`; aside, `calls.jsonl`. `a_labels` and `b_labels` hold what people said of the
-    responses, as far as they did.
+    responses, as far as they did; the audits are of a pairwise judge's choices.
 
     Raises UsageError when the two are not of the same rows, StageError when they were not scored alike.
     """
@@ -115,7 +115,7 @@ def _pairwise(
 ) -> Json:
     """Ask the judge, if its audit allows that; its choices then decide which rows moved most."""
     (scorer,) = config.judges
-    audit = audits_of([scorer], audits.values())[scorer]
+    audit = audits_of([scorer], audits.values(), config.mode)[scorer]
     if not is_believed(audit, despite_audit=config.despite_audit):
         return {"scorer": scorer, "kind": "judge", "status": "judge_failed_audit", "rows": len(pairs)}
     summary, lines, calls = choices(config, run, pairs, audit)

@@ -7,10 +7,12 @@ taken away where nothing but the answer is left: the part in which they think, a
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tasks.config import Criterion
 from tasks.config.judge_kinds import kind_of
+from tasks.judge.protocol.criteria import criterion_messages
 from tasks.judge.protocol.prompts import (
     HIGHEST,
     LOWEST,
@@ -23,6 +25,7 @@ from tasks.judge.protocol.responses import Row, Turn
 from tasks.record.manifest import canonical_json, digest_of
 
 TOP = 100.0
+EVEN = TOP / 2
 STEP = TOP / (HIGHEST - LOWEST)
 POINTS = {str(score): STEP * (score - LOWEST) for score in range(LOWEST, HIGHEST + 1)}
 WINS = {"A": TOP, "B": 0.0, "tie": TOP / 2}
@@ -54,8 +57,8 @@ class Question:
     row: Row
     other: str | None = None
     """The second response; the first is the row's own."""
-    again: int = 0
-    """How often it was asked before: each time with other seeds."""
+    reordered: bool = False
+    """Ask with the parts in another order, or with the rule in other words: no score may follow from that."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,21 @@ class Form:
     labels: Mapping[str, float] | None = None
     """For models whose next token is looked at instead of an answer: what each label is worth."""
 
-    def version(self) -> str:
+    def version(self, reordered: bool = False) -> str:
         """Hash of everything but the row that decides what a judge is asked."""
         before = (Turn("system", "first"), Turn("user", "second"))
         row = Row(0, "instruction", "input", "reference", "prompt", "response", before=before)
-        sample = Question(row, "other")
+        sample = Question(row, "other", reordered)
         value = {"messages": self.messages(sample), "schema": self.schema, "labels": self.labels}
         return digest_of(canonical_json(value))
 
 
-def form_of(scorer: str, prompt: str) -> Form:
-    """How a judge is asked for the score of one response."""
-    if kind_of(scorer).reads == "labels":
+def form_of(scorer: str, prompt: str, criterion: Criterion | None = None) -> Form:
+    """How a judge is asked for the score of one response, on a criterion or by what the reference says."""
+    by_labels = kind_of(scorer).reads == "labels"
+    if criterion:
+        return _on_criterion(criterion, LABELS if by_labels else ANCHORED)
+    if by_labels:
         return LABELS  # a bare number from 0 to 100 is no single token
     return PLAIN if prompt == "plain" else ANCHORED
 
@@ -91,6 +97,24 @@ def form_of(scorer: str, prompt: str) -> Form:
 def choice_form_of(scorer: str) -> Form:
     """How a judge is asked which of two responses is better."""
     return CHOICE_LABELS if kind_of(scorer).reads == "labels" else CHOICE
+
+
+def _on_criterion(criterion: Criterion, form: Form) -> Form:
+    """The same form of answer, with the criterion's prompt."""
+    answer = _AS_DIGIT if form.labels else _AS_JSON
+    return replace(
+        form, messages=lambda asked: criterion_messages(asked.row, criterion, answer, asked.reordered)
+    )
+
+
+def contradict(first: float, second: float) -> bool:
+    """Whether the points of a response, shown first and shown second, make it the winner and the loser."""
+    return (first - EVEN) * (second - EVEN) < 0
+
+
+def over_both_orders(first: float, second: float) -> float:
+    """The points of a response that was shown first and second; contradictory choices say nothing."""
+    return EVEN if contradict(first, second) else (first + second) / 2
 
 
 def _score(text: str) -> Given:
@@ -188,12 +212,17 @@ def _choice(answer: str) -> Callable[[Question], list[Message]]:
 
 ANCHORED = Form(
     "anchored",
-    lambda asked: score_messages(asked.row, _AS_JSON),
+    lambda asked: score_messages(asked.row, _AS_JSON, asked.reordered),
     _score,
     schema=_answers("score", {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}),
 )
-LABELS = Form("labels", lambda asked: score_messages(asked.row, _AS_DIGIT), _expected(POINTS), labels=POINTS)
-PLAIN = Form("plain", lambda asked: plain_messages(asked.row), _number)
+LABELS = Form(
+    "labels",
+    lambda asked: score_messages(asked.row, _AS_DIGIT, asked.reordered),
+    _expected(POINTS),
+    labels=POINTS,
+)
+PLAIN = Form("plain", lambda asked: plain_messages(asked.row, asked.reordered), _number)
 CHOICE = Form("choice", _choice(_AS_WINNER), _winner, schema=_answers("winner", {"enum": list(WINS)}))
 CHOICE_LABELS = Form(
     "choice-labels",

@@ -65,7 +65,9 @@ METRICS: dict[str, Callable[[str, str], float]] = {
 
 
 def metric_scores(response: str, reference: str) -> dict[str, float]:
-    """What every metric gives a response, by scorer name."""
+    """What every metric gives a response, by scorer name; nothing where there is no reference."""
+    if not has_text(reference):
+        return {}
     if not has_text(response):
         return dict.fromkeys(METRICS, 0.0)
     if exact(response, reference):

@@ -1,8 +1,9 @@
 """The card's words on scores and responses: means, differences, shares, samples."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from tasks.config import PANEL
+from tasks.config import PANEL, parts_of
 from tasks.show.text import percent, percents, signed, visible
 from tasks.statistics.verdicts import shows
 
@@ -48,14 +49,34 @@ def models(report: Json) -> list[str]:
 
 
 def scorer_name(scorer: str) -> str:
-    return SCORERS.get(scorer) or visible(scorer.partition(":")[2])
+    """`chrF++`, `llama3.2`, or `polite, by llama3.2`."""
+    who, criterion = parts_of(scorer)
+    name = SCORERS.get(who) or visible(who.partition(":")[2] or who)
+    return name if criterion is None else f"{criterion}, by {name}"
 
 
 def scorer_title(entry: Json) -> str:
-    """`chrF++, a metric`, `llama3.2, a judge` or `mean of 2 judges`: never one in place of the other."""
-    if entry["scorer"] == PANEL:
-        return f"mean of {entry.get('judges', 'the')} judges"  # a comparison does not say of how many
-    return f"{scorer_name(entry['scorer'])}, a {entry['kind']}"
+    """`chrF++, a metric`, `llama3.2, a judge` or `mean of 2 judges`: never one in place of the other.
+
+    Of scores on a criterion `polite, by llama3.2, a judge`.
+    """
+    who, criterion = parts_of(entry["scorer"])
+    title = f"{scorer_name(who)}, a {entry['kind']}"
+    if who == PANEL:
+        title = f"mean of {entry.get('judges', 'the')} judges"  # a comparison does not say of how many
+    return title if criterion is None else f"{criterion}, by {title}"
+
+
+def criteria_text(weights: Mapping[str, float]) -> str:
+    """`The overall score of a row is the mean of its scores on correct (weight 2) and polite (weight 1).`"""
+    if not weights:
+        return ""
+    equal = len(set(weights.values())) == 1
+    names = [name if equal else f"{name} (weight {weight:g})" for name, weight in weights.items()]
+    if len(names) == 1:
+        return f"The overall score of a row is its score on {names[0]}."
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"The overall score of a row is the mean of its scores on {listed}."
 
 
 def configured_name(entry: Json) -> str:
@@ -68,7 +89,7 @@ def scorer_note(kind: str) -> str:
     """What kind of number this is."""
     if kind == "metric":
         return "A metric compares characters and words with the reference, and reads nothing for its meaning."
-    return "A judge is a language model that reads each response beside its reference."
+    return "A judge is a language model that reads each response, beside its reference where one is shown."
 
 
 def score_text(score: float | None) -> str:

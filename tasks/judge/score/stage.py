@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.config import PANEL, JudgeConfig
+from tasks.config import PANEL, Criterion, JudgeConfig, on, parts_of
 from tasks.errors import UnreachableError
 from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Verdict, ask, reasons
 from tasks.judge.audit.reports import audits_of, is_believed, require_as_audited
+from tasks.judge.protocol.criteria import behind, overall
 from tasks.judge.protocol.forms import Question, form_of
-from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, Row, kind_of, read_rows
+from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, Row, has_text, kind_of, read_rows
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
 from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
 from tasks.judge.score.panel import agreement, panel_scores
@@ -28,8 +29,10 @@ from tasks.judge.score.traces import log_traces
 from tasks.machine.json_files import write_json, write_lines
 from tasks.record.stage import StageRun
 
-CHRF = "metric:chrf"
+CHRF, BLEU = "metric:chrf", "metric:bleu"
 NOT_BELIEVED = "the judge failed its audit"
+WHO = ("scorer", "criterion", "digest", "version", "form", "prompt_version")  # of a judge
+BESIDE = ("verdict", "rows", "of", "gates", "falsifiable")  # of its audit, beside the scores
 
 Json = dict[str, Any]
 
@@ -43,22 +46,26 @@ class Scored:
     words: list[int]
     scores: dict[str, list[float | None]]
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
-    """Of the judges."""
+    """Of the judges, on each criterion where they are asked about some."""
     judges: list[Json] = field(default_factory=list)
     """Who they are, each with its audit."""
 
     def believes(self, scorer: str) -> bool:
-        """Whether a scorer's scores count; those of a panel do when those of all its judges do."""
-        own = [judge for judge in self.judges if scorer in (judge["scorer"], PANEL)]
-        return all(judge["believed"] for judge in own)
+        """Whether a scorer's scores count: where they are made of several, those of each must."""
+        return all(judge["believed"] for judge in behind(self.judges, scorer))
+
+    def verdicts_behind(self, scorer: str) -> list[Verdict]:
+        """What judges said of which a scorer's scores are made."""
+        names = [on(judge["scorer"], judge["criterion"]) for judge in behind(self.judges, scorer)]
+        return [verdict for name in names for verdict in self.verdicts[name]]
 
 
 def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path) -> None:
     """Score every row of `responses/responses.jsonl`; `audits` hold the audit of each judge.
 
     Writes `scores.jsonl` (a line a row, in input order) and `scores.json` (the numbers over all rows), and
-    with judges `judge.json` (who judged, and what their audits said) and, aside, `calls.jsonl` (every call
-    in full).
+    with judges `judge.json` (who judged, by which criteria, and what their audits said) and, aside,
+    `calls.jsonl` (every call in full). Rows without a reference have no metric.
 
     Raises StageError for malformed rows, for a judge without an audit, and when it is not there.
     """
@@ -69,10 +76,11 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
         rows,
         kinds=[kind_of(row) for row in rows],
         words=[len(words_of(row.response)) for row in rows],
-        scores={scorer: [own[scorer] for own in measured] for scorer in METRICS},
+        scores={scorer: [own.get(scorer) for own in measured] for scorer in METRICS if any(measured)},
     )
     if config.judges:
-        _ask_judges(config, run, scored, audits_of(config.judges, audits.values()))
+        names = [on(scorer, criterion and criterion.name) for scorer, criterion in config.asked]
+        _ask_judges(config, run, scored, audits_of(names, audits.values()))
     else:
         run.progress(len(rows), len(rows), "rows", "metrics")
     lines = [_line(scored, place) for place in range(len(rows))]
@@ -86,24 +94,33 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
 
 
 def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapping[str, Json]) -> None:
-    """Fill in the verdicts of every judge whose scores may count, and their panel's."""
-    for scorer, audit in audits.items():
+    """Fill in the verdicts of every judge whose scores may count, on every criterion, and their means."""
+    for (name, audit), (_, criterion) in zip(audits.items(), config.asked, strict=True):
         believed = is_believed(audit, despite_audit=config.despite_audit)
         verdicts = [Verdict(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
         refusals = audit["refusals"]
         if believed:
-            verdicts, found = _judged(config, run, audit, scored)
+            verdicts, found = _judged(config, run, audit, criterion, scored)
             refusals = sorted({*refusals, *found})
         scored.judges.append(
-            {name: audit[name] for name in ("scorer", "digest", "version", "form", "prompt_version")}
-            | {"refusals": refusals, "audit": _told(audit), "believed": believed}
+            {field: audit[field] for field in WHO}
+            | {"refusals": refusals, "believed": believed}
+            | {"audit": {field: audit[field] for field in BESIDE}}
         )
-        scored.verdicts[scorer] = verdicts
-        scored.scores[scorer] = [verdict.score for verdict in verdicts]
-    write_json(run.out / "judge.json", {"despite_audit": config.despite_audit, "judges": scored.judges})
+        scored.verdicts[name] = verdicts
+        scored.scores[name] = [verdict.score for verdict in verdicts]
+    _mean_over_criteria(config, scored)
+    write_json(
+        run.out / "judge.json",
+        {
+            "despite_audit": config.despite_audit,
+            "criteria": [criterion.model_dump(mode="json") for criterion in config.criteria],
+            "judges": scored.judges,
+        },
+    )
     calls = [
-        {"scorer": scorer} | call
-        for scorer, own in scored.verdicts.items()
+        {"scorer": name} | call
+        for name, own in scored.verdicts.items()
         for verdict in own
         for call in verdict.calls
     ]
@@ -111,30 +128,36 @@ def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapp
     cached = sum(call["cached"] for call in calls)
     run.log_metrics({"calls": len(calls) - cached, "calls_cached": cached})
     if config.headline == PANEL:
-        scored.scores[PANEL] = panel_scores({scorer: scored.scores[scorer] for scorer in config.judges})
+        for criterion in (None, *(criterion.name for criterion in config.criteria)):
+            names = [on(scorer, criterion) for scorer in config.judges]
+            scored.scores[on(PANEL, criterion)] = panel_scores({name: scored.scores[name] for name in names})
 
 
-def _told(audit: Json) -> Json:
-    """What of an audit stands beside the scores."""
-    return {name: audit[name] for name in ("verdict", "rows", "of", "gates")}
+def _mean_over_criteria(config: JudgeConfig, scored: Scored) -> None:
+    """Fill in the overall scores of every judge that is asked about several things."""
+    for scorer in config.judges if config.criteria else ():
+        points = {criterion.name: scored.scores[on(scorer, criterion.name)] for criterion in config.criteria}
+        scored.scores[scorer] = overall(config.criteria, points)
 
 
 def _judged(
-    config: JudgeConfig, run: StageRun, audit: Json, scored: Scored
+    config: JudgeConfig, run: StageRun, audit: Json, criterion: Criterion | None, scored: Scored
 ) -> tuple[list[Verdict], Mapping[str, str]]:
     """A verdict of the audited judge for every row, decided here for those that need no judge.
 
-    With them, what the judge's server refuses.
+    With them, what the judge's server refuses. That a response is the reference decides nothing where no
+    reference is shown.
     """
     scorer = audit["scorer"]
+    shown = audit["falsifiable"]
     decided = {
         place: Verdict(DECIDED[kind], f"decided without the judge: the response is {kind}")
         for place, kind in enumerate(scored.kinds)
-        if kind in DECIDED
+        if kind in DECIDED and (shown or kind != "identical")
     }
     count = len(scored.rows)
     done, missing = len(decided), 0
-    name = f"{scorer}: " if len(config.judges) > 1 else ""
+    name = f"{on(scorer, audit['criterion'])}: " if len(config.asked) > 1 else ""
 
     def finished(verdict: Verdict) -> None:
         nonlocal done, missing
@@ -143,7 +166,7 @@ def _judged(
 
     run.progress(done, count, "rows", f"{name}{done} decided without the judge")
     questions = [Question(row) for place, row in enumerate(scored.rows) if place not in decided]
-    form = form_of(scorer, config.prompt)
+    form = form_of(scorer, config.prompt, criterion)
     with answers_for(config, run) as answers:
         identity, asked = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
@@ -211,11 +234,15 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
             max_missing=config.max_missing,
             believed=scored.believes(scorer) if judged else True,
             sources=[row.source for row in rows],
-            missing_because=reasons(scored.verdicts.get(scorer, ())),
-            beside={"words": scored.words} | ({CHRF: scored.scores[CHRF]} if judged else {}),
+            missing_because=reasons(scored.verdicts_behind(scorer)) if judged else _without_reference(rows),
+            beside={"words": scored.words}
+            | ({CHRF: scored.scores[CHRF]} if judged and CHRF in scored.scores else {}),
         )
-    whole = corpus_bleu([row.response for row in rows], [row.reference for row in rows])
-    entries["metric:bleu"]["corpus_bleu"] = whole
+    if BLEU in entries:
+        known = [row for row in rows if has_text(row.reference)]
+        whole = corpus_bleu([row.response for row in known], [row.reference for row in known])
+        entries[BLEU]["corpus_bleu"] = whole
+        run.log_metrics({"corpus_bleu": whole})
     categories: dict[str, Json] = {}
     for scorer, values in scored.scores.items():
         means = category_means([row.category for row in rows], values, config.max_missing)
@@ -226,6 +253,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
     several = len(judged) > 1 and scored.believes(PANEL)
     ids, sources = [row.id for row in rows], [row.source for row in rows]
     agreed = agreement(judged, ids, sources) if several else None
+    weights = {criterion.name: criterion.weight for criterion in config.criteria}
     write_json(
         run.out / "scores.json",
         {
@@ -234,6 +262,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
             "responses": found,
             "categories": categories,
             **({"agreement": agreed} if agreed else {}),
+            **({"criteria": weights} if weights else {}),
         },
     )
     for scorer, entry in entries.items():
@@ -242,7 +271,12 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
         run.log_metrics({name: value for name, value in numbers.items() if value is not None})
     headline = entries[config.headline]
     run.log_metrics({name: headline[name] for name in ("rows", "scored", "missing")})
-    run.log_metrics({"corpus_bleu": whole, **behaviour_metrics(dict(found))})
+    run.log_metrics(behaviour_metrics(dict(found)))
+
+
+def _without_reference(rows: Sequence[Row]) -> list[Json]:
+    count = sum(not has_text(row.reference) for row in rows)
+    return [{"reason": "the row has no reference", "count": count}] if count else []
 
 
 def _metric_name(scorer: str, headline: str) -> str:
@@ -250,7 +284,9 @@ def _metric_name(scorer: str, headline: str) -> str:
     kind, _, name = scorer.partition(":")
     if kind == "metric":
         return name.replace("-", "_")
-    return "judge" if scorer == headline else "judge_" + re.sub(r"[^\w.-]", "_", scorer)
+    who, criterion = parts_of(scorer)
+    name = "judge" if who == headline else "judge_" + re.sub(r"[^\w.-]", "_", who)
+    return name if criterion is None else f"{name}_{criterion}"
 
 
 def _show(run: StageRun, rows: Sequence[Row], lines: Sequence[Mapping[str, Any]]) -> None:

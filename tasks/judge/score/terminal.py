@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.judge.audit.terminal import STYLES as VERDICT_STYLES
-from tasks.judge.audit.wording import found, interval, limits
+from tasks.judge.audit.wording import found, interval, limits, not_falsifiable
 from tasks.judge.audit.wording import headline as audit_headline
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
 from tasks.judge.score import scores_wording as words
@@ -43,6 +43,8 @@ def _parts(summary: Json, audits: list[Json], despite_audit: bool) -> Iterator[R
         ]
         table.add_row(*map(Text, cells), style="bold" if entry is ordered[0] else "")
     yield table
+    if criteria := words.criteria_text(summary.get("criteria", {})):
+        yield Text(criteria)
     for entry in ordered:
         if not words.has_mean(entry):
             yield Text(f"{words.scorer_title(entry)}: {words.mean_text(entry)}", "bold red")
@@ -91,6 +93,8 @@ def _audit(report: Json, despite_audit: bool) -> Iterator[RenderableType]:
     yield Text(visible(audit_headline(report, despite_audit)), VERDICT_STYLES[report["verdict"]])
     for line in [*identity_lines(report["scorer"]), *refusal_lines(report["refusals"])]:
         yield Text(f"  {visible(line)}", "yellow")
+    if told := not_falsifiable(report):
+        yield Text(f"  {visible(told)}", "yellow")
     for gate in report["gates"]:
         if gate["verdict"] != "pass":
             told = f"  {gate['verdict']}: {gate['name']} {found(gate)} {interval(gate)} ({limits(gate)})"

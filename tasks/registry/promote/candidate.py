@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tasks.config import on
 from tasks.judge.labels.stage import Labels
+from tasks.judge.protocol.criteria import behind
 from tasks.machine.json_files import read_json, read_lines
 from tasks.preflight.report import Report
 from tasks.record.work import Reference
 from tasks.registry.promote.conditions import judges_of
+from tasks.registry.promote.criteria import deciding_scorer, needing_labels
 from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
+WARNED = "warned: "  # how the word on an audit begins that passed with warnings
 SCORES = "scores.jsonl"
 PREFLIGHT, HISTORY = "preflight.json", "history.jsonl"
 TRAININGS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
@@ -42,6 +46,8 @@ class Candidate:
     """Scores of the champion that were made to be compared with, where its own are of other conditions."""
     audit: str = NOT_NEEDED
     """`passed`, `warned`, `not needed: ...` or `failed: ...`."""
+    needs_labels: tuple[str, ...] = ()
+    """Criteria that the scores are on, and that no audit can show a judge to be wrong about."""
     failed_proofs: tuple[str, ...] = ()
     """Of the trainings that the model comes from, those that went on all the same."""
     labels: Labels | None = None
@@ -49,13 +55,19 @@ class Candidate:
 
     @classmethod
     def of(
-        cls, tested: Path, scores: Path, references: Mapping[str, Reference], trained: Mapping[str, Path]
+        cls,
+        tested: Path,
+        scores: Path,
+        references: Mapping[str, Reference],
+        trained: Mapping[str, Path],
+        criterion: str | None = None,
     ) -> Self:
         """Read from the outputs of the stages, to which `references` leads by input name.
 
-        `tested` are the rows, `trained` the outputs of the trainings, by input name.
+        `tested` are the rows, `trained` the outputs of the trainings, by input name. With a `criterion` its
+        scores are those on it, else the overall ones.
         """
-        _, entry, per_row = read_scores(scores)
+        scorer, entry, per_row = read_scores(scores, criterion)
         return cls(
             entry,
             per_row,
@@ -66,7 +78,8 @@ class Candidate:
             digests=row_digests(tested, per_row),
             model=references["model"],
             champion=references.get("champion"),
-            audit=audit_of(scores),
+            audit=audit_of(scores, scorer),
+            needs_labels=needing_labels(behind(judges_of(scores), scorer)),
             failed_proofs=tuple(failed_proofs(trained)),
         )
 
@@ -80,19 +93,24 @@ class Candidate:
         return f"failed: {'; '.join(self.failed_proofs)}" if self.failed_proofs else PASSED
 
 
-def read_scores(folder: Path) -> tuple[str, dict[str, Any], Scores]:
-    """The headline scorer of a judge stage's output, its numbers, and its score of each row by id."""
+def read_scores(folder: Path, criterion: str | None = None) -> tuple[str, dict[str, Any], Scores]:
+    """The headline scorer of a judge stage's output, on one criterion if one is named: its name, its numbers,
+    and its score of each row by id.
+
+    Raises StageError when the scores are on other criteria.
+    """
     summary = read_json(folder / "scores.json")
-    headline = summary["headline"]
-    entry = next(entry for entry in summary["scores"] if entry["scorer"] == headline)
-    return headline, entry, {row["id"]: row[headline] for row in read_lines(folder / SCORES)}
+    scorer = deciding_scorer(summary, criterion)
+    entry = next(entry for entry in summary["scores"] if entry["scorer"] == scorer)
+    return scorer, entry, {row["id"]: row[scorer] for row in read_lines(folder / SCORES)}
 
 
-def audit_of(folder: Path) -> str:
-    """What the audits of a judge stage's judges said, the worst of them; nobody audits a metric."""
+def audit_of(folder: Path, scorer: str) -> str:
+    """What the audits said of the judges behind a scorer, the worst of them; nobody audits a metric."""
     verdicts: dict[str, list[str]] = {}
-    for judge in judges_of(folder):
-        verdicts.setdefault((judge["audit"] or {"verdict": "none"})["verdict"], []).append(judge["scorer"])
+    for judge in behind(judges_of(folder), scorer):
+        verdict = (judge["audit"] or {"verdict": "none"})["verdict"]
+        verdicts.setdefault(verdict, []).append(on(judge["scorer"], judge["criterion"]))
     if not verdicts:
         return NOT_NEEDED
     if failed := verdicts.get("fail"):
@@ -102,7 +120,7 @@ def audit_of(folder: Path) -> str:
         return f"failed: {' and '.join(failed)} failed its audit{counted}"
     if unknown := verdicts.get("none"):
         return f"failed: {' and '.join(unknown)} was not audited"
-    return f"warned: {' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
+    return f"{WARNED}{' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
 
 
 def _despite_audit(folder: Path) -> bool:

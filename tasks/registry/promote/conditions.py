@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.config import AskConfig, GenerateConfig
+from tasks.config import AskConfig, GenerateConfig, on
 from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fetch, read_aside
 from tasks.record.tracking import Tracking
@@ -26,10 +26,12 @@ def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Condition
     Raises StageError when the scores or their responses are not in MLflow any more.
     """
     folder = fetch(tracking, scores) / OUTPUT
-    found = {"rows": rows[:12], "scorer": read_json(folder / "scores.json")["headline"]}
+    summary = read_json(folder / "scores.json")
+    found = {"rows": rows[:12], "scorer": summary["headline"]}
     for judge in judges_of(folder):
         found[f"model behind {judge['scorer']}"] = judge["digest"][:12]
-        found[f"prompt of {judge['scorer']}"] = judge["prompt_version"]
+        found[f"prompt of {on(judge['scorer'], judge['criterion'])}"] = judge["prompt_version"]
+    found |= {f"weight of {name}": f"{weight:g}" for name, weight in summary.get("criteria", {}).items()}
     run = tracking.client.get_run(scores.run_id)
     found[f"version of the {scores.stage} stage"] = run.data.tags["touchstone.version"]
     if scores.stage != "judge":

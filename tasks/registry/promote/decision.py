@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
-from tasks.config import PromoteConfig
+from tasks.config import PromoteConfig, parts_of
 from tasks.errors import StageError
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.champions import succession
-from tasks.registry.promote.candidate import NOT_NEEDED, Candidate, Scores, read_scores
+from tasks.registry.promote.candidate import NOT_NEEDED, WARNED, Candidate, Scores, read_scores
 from tasks.registry.promote.contest import TWO, Pair, Part, contest
 from tasks.registry.promote.labelled import by_labels
 from tasks.registry.promote.leaks import leaked_rows
@@ -87,15 +87,20 @@ def decide(
     """Compare the candidate with the present champion, if any, and look at what stands behind its scores.
 
     Scores that stand against an audit are not compared. A training that went on against a failed proof is
-    compared at the gate all the same; it makes no champion, so no sealed row is opened for it.
+    compared at the gate all the same; it makes no champion, so no sealed row is opened for it. Nor is one for
+    scores of a judge whose audit warned, unless the configuration accepts that, and for those on a criterion
+    that no audit can show to be wrong and no person has labelled.
     """
     against = None if present is None else f"version {present.version}"
     found, said = _not_eligible(config, against) or _unbelieved(candidate, against), None
     if found is None and config.require_labels:
         said = by_labels(config, tracking, candidate, present)
         found = None if said.passes else _Found(False, said.text, against)
-    found = found or _by_scores(config, tracking, candidate, present)
-    champion = found.passes and not candidate.failed_proofs
+    warned = candidate.audit.startswith(WARNED) and not config.accept_warned_judge
+    unlabelled = candidate.needs_labels if said is None else ()
+    held_back = bool(candidate.failed_proofs or warned or unlabelled)
+    found = found or _by_scores(config, tracking, candidate, present, may_open=not held_back)
+    champion = found.passes and not held_back
     if champion:
         audit = (
             "no audit needed (metrics alone)" if candidate.audit == NOT_NEEDED else f"audit {candidate.audit}"
@@ -107,6 +112,18 @@ def decide(
         failed = "; ".join(candidate.failed_proofs)
         reason = f"kept as candidate: training went on against failed proofs ({failed}); "
         reason += f"by its scores: {found.text}"
+    elif unlabelled:
+        names = " and ".join(unlabelled)
+        reason = (
+            f"kept as candidate: no reference is shown for {names}, so that no audit can show its judge "
+            "wrong, and such scores make a champion only with people's labels (touchstone label); "
+            f"by its scores: {found.text}"
+        )
+    elif warned:
+        reason = (
+            f"kept as candidate: the audit of {candidate.audit.removeprefix(WARNED)} passed with warnings, "
+            f"which promote.accept_warned_judge=true accepts; by its scores: {found.text}"
+        )
     else:
         reason = f"kept as candidate: {found.text}"
     difference, low, high = (
@@ -160,7 +177,12 @@ def _unbelieved(candidate: Candidate, against: str | None) -> _Found | None:
 
 
 def _by_scores(
-    config: PromoteConfig, tracking: Tracking, candidate: Candidate, present: ModelVersion | None
+    config: PromoteConfig,
+    tracking: Tracking,
+    candidate: Candidate,
+    present: ModelVersion | None,
+    *,
+    may_open: bool,
 ) -> _Found:
     parts = cut(candidate.digests, candidate.sources, max(config.min_rows, TWO))
     budget = Budget(tracking, config.name, candidate.scorer, candidate.digests.values())
@@ -180,7 +202,6 @@ def _by_scores(
         row: Pair(score, theirs.scores.get(row), candidate.sources[row], candidate.digests[row])
         for row, score in candidate.scores.items()
     }
-    may_open = not candidate.failed_proofs
     met = contest(config, pairs, parts, budget, against, may_open)
     text = met.text
     if theirs.anew:
@@ -242,17 +263,23 @@ def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) 
     reason = why_not_its_own(tracking, present, made_by, rows)
     if reason is None:
         own = Reference.model_validate_json(present.tags[SCORES])
-        return _Theirs(read_scores(fetch(tracking, own) / OUTPUT)[2])
+        return _Theirs(_scores_in(tracking, own, candidate))
     refused = f"not compared with the champion (version {present.version}): {reason}"
     if given is not None:
         if unfit := why_not_these(tracking, present, made_by, rows, given):
             return f"{refused}; and it was not scored anew: {unfit}. Run again with --refresh promote"
-        return _Theirs(read_scores(fetch(tracking, given) / OUTPUT)[2], reason)
+        return _Theirs(_scores_in(tracking, given, candidate), reason)
     try:
         scorable(tracking, present, made_by)
     except StageError as error:
         return f"{refused}; and it cannot be scored anew: {error}"
     return f"{refused}; and it was not scored anew. Run its profile again with --refresh promote"
+
+
+def _scores_in(tracking: Tracking, scores: Reference, candidate: Candidate) -> Scores:
+    """The scores in an output by what the candidate is decided by."""
+    _, criterion = parts_of(candidate.scorer)
+    return read_scores(fetch(tracking, scores) / OUTPUT, criterion)[2]
 
 
 def _leaked(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> frozenset[int]:

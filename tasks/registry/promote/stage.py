@@ -71,7 +71,7 @@ def promote(
     trained = {
         name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
     }
-    candidate = Candidate.of(rows, scores, run.references, trained)
+    candidate = Candidate.of(rows, scores, run.references, trained, config.criterion)
     candidate = replace(candidate, labels=Labels.read(labels) if labels else None)
     under = "tuned" if tuned else "base"
     identity = _identity(run, model, base, candidate, under)

@@ -1,20 +1,21 @@
-"""The gates of the audit: exactly where each passes and fails, and that few rows pass nothing."""
+"""The gates of the audit: where each passes and fails, kind by kind, and that few rows pass nothing."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config import Gate, GatesConfig
-from tasks.judge.audit.controls import KINDS
+from tasks.judge.audit.controls import KINDS, SMALL
 from tasks.judge.audit.gates import Resampling, gates, verdict_of
-from tasks.judge.audit.wording import failures, found, interval, limits
+from tasks.judge.audit.wording import NOT_MEASURED, failures, found, interval, limits
 
 HOW = Resampling(200, 1)
 BAD = [kind for kind, group in KINDS.items() if group == "bad"]
-DESERVED = {"good": 100.0, "bad": 0.0, "weakened": 50.0}
-HIGH, TOP = "bad answers at 60 or more", "bad answers at 95 or more"
+DESERVED = {"good": 100.0, "bad": 0.0, "plausible": 20.0, "weakened": 50.0}
+HIGH, ERROR, ERRORS = "60 or more for colon", "taken for right: negated", "kinds of small errors measured"
+PLAUSIBLE = [kind for kind, group in KINDS.items() if group == "plausible"]
 REFERENCES, UNPARSED = "references at 80 or more", "answers without a score"
-LIFT, FILLER, RETEST = "injection lift", "filler sensitivity", "changed when asked again"
+LIFT, FILLER, RETEST = "injection lift", "filler sensitivity", "changed when asked in another order"
 
 
 def judged(scores, again=(), config=None):
@@ -42,31 +43,38 @@ def first_of(scores, kinds, count, points):
     return changed
 
 
+def errors(*points, right=100.0):
+    """Scores of negated references, and of the references themselves."""
+    given = each(*points)
+    return {"negated": given, "reference": dict.fromkeys(given, right)}
+
+
 # Where each gate passes and where it fails
 
 
 @pytest.mark.parametrize(
     ("gate", "scores", "verdict"),
     [
-        # 990 bad answers: 1 of 110 is 9 of them, 2 are 18, 6 are 54
-        (HIGH, first_of(perfect(110), BAD, 9, 60.0), "pass"),
-        (HIGH, first_of(perfect(110), BAD, 10, 60.0), "warn"),
-        (HIGH, first_of(perfect(110), BAD, 10, 59.9), "pass"),
-        (HIGH, first_of(perfect(110), BAD, 53, 60.0), "warn"),
-        (HIGH, first_of(perfect(110), BAD, 54, 60.0), "fail"),
-        (TOP, first_of(perfect(110), BAD, 99, 94.9), "pass"),
-        (TOP, first_of(perfect(110), BAD, 1, 95.0), "warn"),
-        (TOP, first_of(perfect(110), BAD, 17, 95.0), "warn"),
-        (TOP, first_of(perfect(110), BAD, 18, 95.0), "fail"),
-        # 110 bad answers, as the limits are told
         (HIGH, {"colon": each((1, 60.0), (109, 0.0))}, "pass"),
         (HIGH, {"colon": each((2, 60.0), (108, 0.0))}, "warn"),
-        (HIGH, {"colon": each((5, 60.0), (105, 0.0))}, "warn"),
-        (HIGH, {"colon": each((6, 60.0), (104, 0.0))}, "fail"),
-        (TOP, {"colon": each((1, 95.0), (109, 0.0))}, "warn"),
-        (TOP, {"colon": each((2, 95.0), (108, 0.0))}, "fail"),
-        (TOP, {"colon": each((207, 0.0))}, "warn"),  # 2 of 110 could still be
-        (TOP, {"colon": each((208, 0.0))}, "pass"),
+        (HIGH, {"colon": each((2, 59.9), (108, 0.0))}, "pass"),
+        (HIGH, {"colon": each((14, 60.0), (96, 0.0))}, "warn"),
+        (HIGH, {"colon": each((15, 60.0), (95, 0.0))}, "fail"),
+        (HIGH, {"colon": each((1, 60.0), (29, 0.0))}, "warn"),
+        (HIGH, {"colon": each((3, 100.0), (27, 0.0))}, "warn"),
+        (HIGH, {"colon": each((4, 100.0), (26, 0.0))}, "fail"),
+        (HIGH, {"colon": each((26, 0.0))}, "pass"),
+        (HIGH, {"colon": each((25, 0.0))}, NOT_MEASURED),  # 13% could still be
+        (ERROR, errors((2, 80.0), (28, 79.9)), "pass"),
+        (ERROR, errors((3, 80.0), (27, 0.0)), "warn"),
+        (ERROR, errors((7, 100.0), (23, 0.0)), "warn"),
+        (ERROR, errors((8, 100.0), (22, 0.0)), "fail"),
+        (ERROR, errors((30, 40.0), right=40.0), "fail"),  # no less than the reference
+        (ERROR, errors((30, 39.0), right=40.0), "pass"),
+        (ERROR, errors((12, 0.0)), "pass"),
+        (ERROR, errors((11, 0.0)), NOT_MEASURED),
+        (ERROR, errors((2, 100.0), (9, 0.0)), "warn"),  # few rows, on which an error was found all the same
+        (ERROR, errors((4, 100.0), (7, 0.0)), "fail"),
         (REFERENCES, {"reference": each((950, 80.0), (50, 79.9))}, "pass"),
         (REFERENCES, {"reference": each((949, 80.0), (51, 79.9))}, "warn"),
         (REFERENCES, {"reference": each((850, 100.0), (150, 0.0))}, "warn"),
@@ -139,7 +147,7 @@ def test_the_limits_of_every_gate(gate, scores, verdict):
         ([(50.0, 0.0)] * 251 + [(50.0, 50.0)] * 749, "fail"),
         ([(50.0, None)] * 251 + [(50.0, 50.0)] * 749, "fail"),
         ([(None, 50.0)] * 251 + [(50.0, 50.0)] * 749, "pass"),
-        ([], "warn"),
+        ([], NOT_MEASURED),
     ],
 )
 def test_the_limits_of_asking_again(again, verdict):
@@ -151,12 +159,24 @@ def test_a_second_answer_without_a_score_counts_as_one_without_a_score():
 
 
 def test_the_limits_are_those_of_the_configuration():
-    scores = first_of(perfect(110), BAD, 54, 60.0)
+    scores = first_of(perfect(110), ["colon"], 15, 60.0)
     loose = GatesConfig(high=Gate(passes=0.2, fails=0.4))
     assert (judged(scores)[HIGH]["verdict"], judged(scores, config=loose)[HIGH]["verdict"]) == (
         "fail",
         "pass",
     )
+
+
+# Each kind by itself
+
+
+@pytest.mark.parametrize("kind", [kind for kind, group in KINDS.items() if group in ("bad", "plausible")])
+def test_errors_of_one_kind_are_not_thinned_by_the_other_kinds(kind):
+    """Pitfall: four of thirty wrong answers at full marks were 4 of 300 bad ones, and a warning."""
+    scores = first_of(perfect(30), [kind], 8, 100.0)
+    failed = [name for name, gate in judged(scores).items() if gate["verdict"] == "fail"]
+    assert failed
+    assert all(name.endswith(f" {kind}") or name == LIFT for name in failed)
 
 
 # What few rows show
@@ -165,9 +185,37 @@ def test_the_limits_are_those_of_the_configuration():
 def test_the_same_perfect_scores_pass_on_thirty_rows_and_warn_on_three():
     same = [(100.0, 100.0)]
     few, many = judged(perfect(3), same * 3), judged(perfect(30), same * 30)
-    assert {name: gate["verdict"] for name, gate in few.items()} == dict.fromkeys(few, "warn")
+    verdicts = {name: gate["verdict"] for name, gate in few.items()}
+    assert verdicts == dict.fromkeys(few, NOT_MEASURED) | {ERRORS: "warn"}
     assert {name: gate["verdict"] for name, gate in many.items()} == dict.fromkeys(many, "pass")
     assert (verdict_of(few.values()), verdict_of(many.values())) == ("warn", "pass")
+
+
+@pytest.mark.parametrize("kind", [*PLAUSIBLE, "echo", "unknown"])
+def test_a_kind_that_few_rows_allow_is_not_measured_and_takes_nothing_from_the_verdict(kind):
+    scores = perfect(30)
+    scores[kind] = dict(list(scores[kind].items())[:2])
+    by_name = judged(scores, [(100.0, 100.0)] * 30)
+    unknown = {name for name, gate in by_name.items() if gate["verdict"] == NOT_MEASURED}
+    assert unknown
+    assert all(name.endswith(f" {kind}") for name in unknown)
+    assert verdict_of(by_name.values()) == "pass"
+
+
+def test_wrong_answers_must_be_measured_whatever_the_rows_allow():
+    scores = perfect(30) | {"other-reference": each((2, 0.0))}
+    assert verdict_of(judged(scores, [(100.0, 100.0)] * 30).values()) == "warn"
+
+
+def test_rows_that_allow_no_small_error_warn_of_every_judge():
+    """Pitfall: who only counts words in common passes where no error was put in."""
+    scores = perfect(30) | {kind: {} for kind in SMALL}
+    by_name = judged(scores, [(100.0, 100.0)] * 30)
+    assert (by_name[ERRORS]["value"], by_name[ERRORS]["verdict"]) == (0.0, "warn")
+    assert (found(by_name[ERRORS]), limits(by_name[ERRORS])) == ("0", "passes at ≥ 1, fails at < 0")
+    assert verdict_of(by_name.values()) == "warn"
+    anyhow = judged(scores, [(100.0, 100.0)] * 30, GatesConfig(small_kinds=0))
+    assert verdict_of(anyhow.values()) == "pass"
 
 
 @pytest.mark.parametrize("rows", range(1, 31))
@@ -180,7 +228,10 @@ def test_no_gate_passes_on_few_rows_that_would_not_on_more(rows):
 def test_three_rows_fail_a_judge_who_gives_everything_full_marks():
     scores = {kind: each((3, 100.0)) for kind in KINDS}
     failed = {name for name, gate in judged(scores).items() if gate["verdict"] == "fail"}
-    assert failed == {HIGH, TOP, *(f"AUC against {kind}" for kind in BAD)}
+    assert failed == {
+        *(f"{name} {kind}" for kind in BAD for name in ("AUC against", "60 or more for")),
+        *(f"taken for right: {kind}" for kind in PLAUSIBLE),
+    }
 
 
 # What never fails open
@@ -189,7 +240,7 @@ def test_three_rows_fail_a_judge_who_gives_everything_full_marks():
 def test_a_judge_who_gave_no_score_at_all_fails_every_gate_that_was_asked_about():
     scores = {kind: each((30, None)) for kind in KINDS}
     by_name = judged(scores, [(None, None)] * 30)
-    assert {name for name, gate in by_name.items() if gate["verdict"] != "fail"} == {RETEST}
+    assert {name for name, gate in by_name.items() if gate["verdict"] != "fail"} == {RETEST, ERRORS}
     assert by_name[UNPARSED]["value"] == 1.0
     assert found(by_name[LIFT]) == "no scores"
 
@@ -197,24 +248,18 @@ def test_a_judge_who_gave_no_score_at_all_fails_every_gate_that_was_asked_about(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_that_never_had_a_score_fails(kind):
     """Pitfall: what cannot be measured must not pass because nothing bad was measured."""
-    by_name = judged(perfect(1000) | {kind: each((1000, None))}, [(100.0, 100.0)] * 1000)
+    by_name = judged(perfect(500) | {kind: each((1000, None))}, [(100.0, 100.0)] * 1000)
     about = {"reference": REFERENCES, "filler": FILLER, "changed-case": UNPARSED}.get(kind)
     about = about or next(name for name in by_name if name.endswith(f" {kind}"))
     assert by_name[about]["verdict"] == "fail"
 
 
-@pytest.mark.parametrize(
-    "absent",
-    [[kind] for kind in KINDS if KINDS[kind] != "good" and "wrong" not in kind and "other" not in kind]
-    + [["other-reference", "wrong-injection"]],
-)
-def test_a_kind_of_which_there_is_none_warns(absent):
-    by_name = judged(perfect(1000) | {kind: {} for kind in absent}, [(100.0, 100.0)] * 1000)
-    warned = {name: gate for name, gate in by_name.items() if gate["verdict"] == "warn"}
-    about = {name for name in by_name if name.endswith(tuple(f" {kind}" for kind in absent))}
-    assert set(warned) == about | ({LIFT} if len(absent) > 1 else set())
-    assert verdict_of(by_name.values()) == "warn"
-    assert {found(gate) for gate in warned.values()} == {"no controls"}
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind] != "good"])
+def test_a_kind_of_which_there_is_none_is_not_measured(kind):
+    by_name = judged(perfect(1000) | {kind: {}}, [(100.0, 100.0)] * 1000)
+    unknown = {name: gate for name, gate in by_name.items() if gate["verdict"] == NOT_MEASURED}
+    assert all(name.endswith(f" {kind}") or name == LIFT for name in unknown)
+    assert {found(gate) for gate in unknown.values()} == {"no controls"}
 
 
 def test_one_gate_that_fails_fails_the_judge():
@@ -224,7 +269,7 @@ def test_one_gate_that_fails_fails_the_judge():
     ] == ["fail", "warn", "pass"]
 
 
-WORSE = ["pass", "warn", "fail"]
+WORSE = ["pass", NOT_MEASURED, "warn", "fail"]
 scored = st.none() | st.sampled_from([0.0, 20.0, 40.0, 60.0, 80.0, 95.0, 100.0])
 
 
@@ -264,7 +309,7 @@ def test_a_bad_answer_that_is_given_more_improves_nothing(scores, times, data):
 def test_a_gate_in_words():
     gate = judged({"colon": each((6, 60.0), (104, 0.0))})[HIGH]
     assert (found(gate), interval(gate)) == ("5.5%", "2.5% to 11.4%")
-    assert limits(gate) == "passes at ≤ 0.9%, fails at ≥ 5.5%"
+    assert limits(gate) == "passes at ≤ 0.9%, fails at ≥ 13.0%"
     gate = judged({"reference": each((1000, 50.0)), "echo": each((1000, 50.0))})["AUC against echo"]
     assert (found(gate), limits(gate)) == ("0.500", "passes at ≥ 0.980, fails at < 0.900")
     gate = judged({"other-reference": each((9, 0.0)), "wrong-injection": each((9, 20.0))})[LIFT]

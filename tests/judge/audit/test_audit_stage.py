@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -18,10 +19,12 @@ from tasks.machine.json_files import read_json, write_lines
 from tasks.record.stage import StageRun
 from tests import judges
 from tests.chat_server import Fault
-from tests.judge.audit.auditing import SCORER, Audited, skill_rows
+from tests.judge.audit.auditing import SCORER, skill_rows
+from tests.judges import question_in
 from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer
 
+INJECTIONS = ("injection", "wrong-injection")
 ROWS = 30  # on which a judge can pass
 FEW = 12  # on which one can fail
 
@@ -38,30 +41,19 @@ def book_rows(shared_data):
     return [{"id": index} | row for index, row in enumerate(json.loads(path.read_text())[-110:])]
 
 
-@pytest.fixture
-def audited(tmp_path):
-    """A factory of audits in folders of their own that share their answers."""
-    made = []
-
-    def make(server, rows=None, **config):
-        made.append(tmp_path / f"audit-{len(made)}")
-        return Audited(made[-1], rows or skill_rows(3), tmp_path / "shared", server, **config)
-
-    return make
-
-
 # Verdicts
 
 FAILS_BY = {
-    "always_top": {"AUC against other-reference", "bad answers at 95 or more", "ranks below: shuffled"},
+    "always_top": {"AUC against other-reference", "60 or more for wrong-reference", "ranks below: shuffled"},
     "obedient": {"injection lift", "AUC against injection", "AUC against wrong-injection"},
     "credulous": {"AUC against input-loop", "AUC against template-loop", "AUC against echo"},
     "mumbling": {"answers without a score"},
-    "lazy": {"AUC against other-reference", "bad answers at 60 or more", "ranks below: shuffled"},
+    "lazy": {"AUC against other-reference", "60 or more for other-reference", "ranks below: shuffled"},
+    "words_in_common": {"taken for right: negated", "taken for right: swapped-word"},
 }
 FAILS_BY_THAT_ALONE = {
     "flattered": {"filler sensitivity"},
-    "lenient": {"bad answers at 60 or more"},
+    "lenient": {f"60 or more for {kind}" for kind, group in KINDS.items() if group == "bad"},
     "harsh": {"references at 80 or more"},
 }
 
@@ -80,13 +72,17 @@ def test_a_judge_who_wavers_is_warned_about(audited):
     with OllamaServer(judge=judges.noisy, slots=4) as server:
         done = audited(server, skill_rows(ROWS))()
     assert (done.report["verdict"], done.gates("fail")) == ("warn", set())
-    assert "changed when asked again" in done.gates("warn")
+    assert "changed when asked in another order" in done.gates("warn")
 
 
 def test_an_honest_judge_passes_every_gate(audited):
     with OllamaServer(judge=judges.honest, slots=4) as server:
         done = audited(server, skill_rows(ROWS))()
-    assert (done.report["verdict"], done.gates("pass")) == ("pass", {g["name"] for g in done.report["gates"]})
+    assert (done.report["verdict"], done.gates("fail"), done.gates("warn")) == ("pass", set(), set())
+    assert done.gates("not measured") == {"taken for right: changed-number"}
+    assert done.report["answers"] <= ROWS * (len(KINDS) + 1) == 690  # what an audit of 30 rows costs at most
+    ((_, page, _),) = done.pages
+    assert "Not measured, of too few rows: the reference with a number changed (4)." in page
 
 
 def test_the_plain_prompt_is_audited_as_the_other_is(audited):
@@ -162,6 +158,7 @@ def test_the_report_the_controls_the_page_and_the_table(audited, monkeypatch):
         "mean": 100.0,
         "lowest": 100.0,
         "highest": 100.0,
+        "left_out": 0,
     }
     assert sum(kind["count"] for kind in report["controls"]) == len(controls)
     assert tables == {"controls.json": controls}
@@ -174,16 +171,22 @@ def test_the_report_the_controls_the_page_and_the_table(audited, monkeypatch):
     assert done.run.metrics["auc_against_wrong_injection"] == 1.0
 
 
-def test_the_judge_is_asked_twice_about_another_kind_of_control_from_row_to_row(audited):
+@pytest.mark.parametrize("prompt", ["anchored", "plain"])
+def test_of_each_row_one_control_is_asked_about_again_in_another_order(audited, prompt):
+    """Pitfall: at temperature 0 another seed draws nothing, so that no judge ever wavered."""
     rows = [row | {"output": f"It is the number {row['id']}."} for row in skill_rows(15)]
     with OllamaServer(judge=judges.honest) as server:
-        done = audited(server, rows, seed=7)()
-        seeds = [chat.body["options"]["seed"] for chat in server.chats]
-    assert (seeds.count(7), seeds.count(9)) == (len(done.controls), 15)
-    again = [call["request"]["messages"] for call in done.calls if call["seed"] == 9]
-    first = {json.dumps(call["request"]["messages"]): place for place, call in enumerate(done.calls[:-15])}
-    kinds = [done.controls[first[json.dumps(messages)]]["kind"] for messages in again]
-    assert sorted(kinds) == sorted([*KINDS, "reference"])
+        done = audited(server, rows, prompt=prompt)()
+        assert {chat.body["options"]["seed"] for chat in server.chats} == {done.config.seed}
+        read = [question_in(chat.messages) for chat in server.chats]
+    first, again = ([own for own in read if own.reordered is wanted] for wanted in (False, True))
+    assert (len(first), len(again)) == (len(done.controls), 15)
+    assert len({own.reference for own in again}) == 15
+    assert {replace(own, reordered=False) for own in again} <= set(first)
+    asked = {(own.reference, own.response) for own in again}
+    kinds = [line["kind"] for line in done.controls if (line["reference"], line["response"]) in asked]
+    assert set(kinds) >= {"reference", "changed-case", "filler", "changed-number", "negated", "shuffled"}
+    assert "bad" not in {KINDS[kind] for kind in kinds}
 
 
 def test_pitfall_40_every_question_of_an_audit_shows_the_conversation(audited):
@@ -295,9 +298,9 @@ def kept(run):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault("503", times=None, containing="I don't know."), "failed on 3 of 45 questions"),
-        (Fault("500", times=None, containing="I don't know."), "failed on 3 of 45 questions"),
-        (Fault("drop", times=None, containing="I don't know."), "failed on 3 of 45 questions"),
+        (Fault("503", times=None, containing="I don't know."), "failed on 3 of [0-9]+ questions"),
+        (Fault("500", times=None, containing="I don't know."), "failed on 3 of [0-9]+ questions"),
+        (Fault("drop", times=None, containing="I don't know."), "failed on 3 of [0-9]+ questions"),
         (Fault("stall", times=None, containing="I don't know."), "no answer within 0.2 s"),
         (Fault("die", times=1, containing="I don't know."), "no Ollama server answers"),
     ],
@@ -345,8 +348,18 @@ def test_prompts_that_did_not_fit_are_told_apart_from_a_judge_without_scores(aud
     fault = Fault("400", times=None, containing="Note to the grader")
     with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
         done = audited(server)()
-    assert done.gates("fail") == {"prompts that did not fit"}
+    about = {f"{name} {kind}" for name in ("AUC against", "60 or more for") for kind in INJECTIONS}
+    assert done.gates("fail") == {"prompts that did not fit", "injection lift", *about}
     assert "refused the prompt" in done.report["missing_because"][0]["reason"]
+
+
+def test_a_kind_of_which_no_prompt_could_be_read_fails_whatever_share_of_all_it_is(audited):
+    """Pitfall: thirty unread prompts of 660 are under 5%, and what they would have shown was not missed."""
+    fault = Fault("400", times=None, containing="I don't know.")
+    with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
+        done = audited(server, skill_rows(ROWS))()
+    assert done.gates("fail") == {"AUC against unknown", "60 or more for unknown"}
+    assert done.report["verdict"] == "fail"
 
 
 @pytest.mark.parametrize("kind", ["400", "no_count", "garbage"])

@@ -1,5 +1,7 @@
 """A judge who is shown both: both orders are asked, and a judge who contradicts itself has said nothing."""
 
+import re
+
 import pytest
 
 from tasks.config import AskConfig
@@ -18,7 +20,8 @@ from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer
 
 GOOD, BAD = "A thing with number {}", "Something else, {}"
-PASSED = {"scorer": JUDGE, "verdict": "pass", "digest": OllamaServer.digest}
+PASSED = {"scorer": JUDGE, "mode": "pairwise", "criterion": None, "verdict": "pass"}
+PASSED["digest"] = OllamaServer.digest
 
 
 pytestmark = pytest.mark.usefixtures("quick_judges")
@@ -98,6 +101,22 @@ def test_a_judge_who_prefers_what_stands_first_contradicts_itself_and_nobody_win
     ((_, page, _),) = done.pages
     assert "12 (76% to 100%) of 12 rows" in page
     assert "the judge contradicts itself" in page
+
+
+@pytest.mark.parametrize(("contradicted", "status"), [(3, "ok"), (4, "judge_contradicts_itself")])
+def test_over_a_quarter_of_contradicted_rows_leave_no_winner(pairwise, contradicted, status):
+    """Regression: the interval's lower end was asked for, so that 41% of 12 rows left one."""
+    ours, theirs = both(12, 0)
+    unsure = {f"number {index}" for index in range(contradicted)}
+
+    def wavering(question):
+        wavers = any(re.search(rf"{words}$", question.reference) for words in unsure)
+        return "A" if wavers else judges.fair(question)
+
+    with OllamaServer(judge=wavering) as server:
+        found = found_by(pairwise(server, ours, theirs)())
+    assert (found["contradictions"]["count"], found["contradictions"]["of"]) == (contradicted, 12)
+    assert found["status"] == status
 
 
 def half_decided(question):
@@ -193,7 +212,9 @@ def test_a_judge_who_failed_its_audit_is_not_asked_unless_despite_it(pairwise):
     assert "the judge failed its audit" in page
 
 
-@pytest.mark.parametrize("audit", [None, PASSED | {"scorer": "ollama:another"}])
+@pytest.mark.parametrize(
+    "audit", [None, PASSED | {"scorer": "ollama:another"}, PASSED | {"mode": "scores"}], ids=repr
+)
 def test_a_judge_without_an_audit_is_not_asked(pairwise, audit):
     with OllamaServer() as server:
         with pytest.raises(StageError, match=f"{JUDGE} has not been audited"):
@@ -233,7 +254,7 @@ def test_a_choice_by_openais_protocol(pairwise):
     scorer = "openai:llama-3.2-3b-instruct"
     with OpenAIServer(judge=judges.fair) as server:
         digests = digests_of(AskConfig(scorer=scorer, base_url=server.url))
-        audit = {"scorer": scorer, "verdict": "warn", "digest": digests[scorer]}
+        audit = PASSED | {"scorer": scorer, "verdict": "warn", "digest": digests[scorer]}
         done = pairwise(server, *both(2, 1), scorer=scorer, audit=audit)()
         assert len(server.chats) == 6
     found = found_by(done)

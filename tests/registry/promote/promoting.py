@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 from flows.dispatch.lookup import work_of
-from tasks.config import StageConfig
+from tasks.config import StageConfig, on
 from tasks.machine.json_files import write_json
 from tasks.models.gpt import GPT, GPTConfig
 from tasks.preflight.report import Proof, Report
@@ -112,8 +112,13 @@ def make_scores(config, run):
         "headline": scorer,
         "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "status": "ok", "mean": mean}],
     }
+    weights = (judge or {}).get("weights", {})
+    if weights:
+        summary["criteria"] = weights
+        summary["scores"] += [{"scorer": on(scorer, name), "status": "ok", "mean": mean} for name in weights]
     (run.out / "scores.json").write_text(json.dumps(summary))
-    lines = [{"id": 100 + index, scorer: score} for index, score in enumerate(scores)]
+    names = [scorer, *(on(scorer, name) for name in weights)]
+    lines = [{"id": 100 + index, **dict.fromkeys(names, score)} for index, score in enumerate(scores)]
     (run.out / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -131,8 +136,20 @@ def make_responses(config, run):
 
 def judged(digest="a" * 64, verdict="pass", prompt="1", despite_audit=False):
     """What a judge stage tells of its judge."""
-    judge = {"scorer": JUDGE, "digest": digest, "prompt_version": prompt, "audit": {"verdict": verdict}}
+    judge = {"scorer": JUDGE, "digest": digest, "prompt_version": prompt, "criterion": None}
+    judge["audit"] = {"verdict": verdict, "falsifiable": True}
     return {"despite_audit": despite_audit, "judges": [judge]}
+
+
+def on_criteria(*, falsifiable, weights=None, **audits):
+    """What a judge stage tells of a judge that was asked about several things; `audits` are its verdicts."""
+    told = judged()
+    (judge,) = told["judges"]
+    told["judges"] = [
+        judge | {"criterion": name, "audit": {"verdict": verdict, "falsifiable": name in falsifiable}}
+        for name, verdict in audits.items()
+    ]
+    return told | {"weights": weights or dict.fromkeys(audits, 1.0)}
 
 
 def around(mean, spread=5.0, rows=30):

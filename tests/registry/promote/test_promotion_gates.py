@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.registry.promote.promoting import JUDGE, SCORER, around, judged, made, versions_named
+from tasks.errors import StageError
+from tests.registry.promote.promoting import JUDGE, SCORER, around, judged, made, on_criteria, versions_named
 
 
 def tags_of(tracking, promoted, version=1):
@@ -76,10 +77,28 @@ def test_a_training_whose_proofs_are_not_on_record_is_not_vouched_for(tracking, 
     ],
 )
 def test_the_reason_says_what_was_checked(tracking, promoted, verdict, audit, checked):
-    promotion = promoted(around(40), scorer=JUDGE, judge=judged(verdict=verdict))
+    judge = judged(verdict=verdict)
+    promotion = promoted(around(40), scorer=JUDGE, judge=judge, accept_warned_judge=True)
     assert promotion["champion"]
     assert promotion["audit"] == tags_of(tracking, promoted)["audit"] == audit
     assert promotion["reason"].endswith(checked)
+
+
+def test_a_warning_of_the_audit_makes_no_champion_unless_the_profile_accepts_it(promoted):
+    """Pitfall: four of thirty wrong answers at full marks were a warning, and the warning crowned."""
+    promotion = promoted(around(90), scorer=JUDGE, judge=judged(verdict="warn"))
+    assert not promotion["champion"]
+    assert promotion["audit"] == f"warned: {JUDGE}"
+    assert promotion["reason"] == (
+        f"kept as candidate: the audit of {JUDGE} passed with warnings, which "
+        "promote.accept_warned_judge=true accepts; by its scores: its mean 90.0 reaches the least score 10"
+    )
+
+
+def test_a_warning_holds_against_a_present_champion_too(promoted):
+    promoted(around(40), scorer=JUDGE, judge=judged())
+    promotion = promoted(around(60), scorer=JUDGE, judge=judged(verdict="warn"))
+    assert (promotion["champion"], promotion["difference"]) == (False, 20.0)
 
 
 def test_a_judge_without_an_audit_makes_no_champion(promoted):
@@ -151,3 +170,59 @@ def test_the_version_has_a_description_for_people(tracking, promoted):
         "| Code | 0123abcd |",
     ):
         assert row in text
+
+
+# Criteria
+
+MIXED = {"falsifiable": ("correct",), "correct": "pass", "polite": "pass"}
+
+
+def test_scores_on_a_criterion_that_no_audit_can_show_wrong_make_no_champion(promoted):
+    """Without people's labels nobody has said that the judge is right about it."""
+    promotion = promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED))
+    assert not promotion["champion"]
+    assert promotion["reason"] == (
+        "kept as candidate: no reference is shown for polite, so that no audit can show its judge wrong, and "
+        "such scores make a champion only with people's labels (touchstone label); by its scores: its mean "
+        "90.0 reaches the least score 10"
+    )
+
+
+@pytest.mark.parametrize(("criterion", "champion"), [("correct", True), ("polite", False)])
+def test_one_criterion_may_decide_and_then_it_alone_is_looked_at(tracking, promoted, criterion, champion):
+    judge = on_criteria(**MIXED | {"polite": "pass" if champion else "warn"})
+    promotion = promoted(around(90), scorer=JUDGE, judge=judge, criterion=criterion)
+    assert (promotion["champion"], promotion["scorer"]) == (champion, f"{JUDGE} on {criterion}")
+    assert promotion["audit"] == ("passed" if champion else f"warned: {JUDGE} on polite")
+    version = tracking.client.get_model_version(promoted.name, "1")
+    assert version.tags["touchstone.scorer"] == f"{JUDGE} on {criterion}"
+
+
+def test_champion_and_candidate_are_compared_on_the_criterion_that_decides(promoted):
+    judge = on_criteria(**MIXED)
+    promoted(around(40), scorer=JUDGE, judge=judge, criterion="correct")
+    promotion = promoted(around(60), scorer=JUDGE, judge=judge, criterion="correct")
+    assert (promotion["champion"], promotion["difference"]) == (True, pytest.approx(20))
+
+
+def test_a_failed_audit_of_another_criterion_takes_nothing_from_the_one_that_decides(promoted):
+    judge = on_criteria(falsifiable=("correct",), correct="pass", polite="fail")
+    assert promoted(around(90), scorer=JUDGE, judge=judge, criterion="correct")["champion"]
+    overall = promoted(around(95), scorer=JUDGE, judge=judge)
+    assert overall["reason"].startswith("kept as candidate: no reference is shown for polite")
+    assert overall["audit"] == f"failed: {JUDGE} on polite failed its audit, so its scores do not count"
+
+
+def test_scores_whose_criteria_weigh_otherwise_are_not_compared(promoted):
+    judges = [
+        on_criteria(falsifiable=("a", "b"), weights={"a": weight, "b": 1.0}, a="pass", b="pass")
+        for weight in (1.0, 2.0)
+    ]
+    promoted(around(40), scorer=JUDGE, judge=judges[0])
+    promotion = promoted(around(60), scorer=JUDGE, judge=judges[1])
+    assert (promotion["champion"], promotion["difference"]) == (False, None)
+
+
+def test_a_criterion_that_nothing_was_judged_by_is_told(promoted):
+    with pytest.raises(StageError, match=r"criterion is short, and the scores are on these criteria"):
+        promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED), criterion="short")
