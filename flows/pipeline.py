@@ -15,8 +15,8 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch.cards import MODELS, labels_output
-from flows.dispatch.crash_hooks import AT_A_DEATH
-from flows.dispatch.pipeline_run import Chain, pipeline_run
+from flows.dispatch.crash_hooks import CRASH_HOOKS
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal, score_entries
@@ -30,7 +30,7 @@ from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from tasks.errors import TouchstoneError, UsageError
-from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.outputs import AUXILIARY, read_auxiliary
 from tasks.record.work import Reference
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import PROMOTION, champion_of
@@ -50,7 +50,7 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     description="Download, tokenize, pretrain, fine-tune, generate, judge, promote, report",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def pipeline(
     profile: Annotated[
@@ -114,7 +114,7 @@ def _loaded(profile: str | Profile, overrides: Sequence[str], mirror: str | None
     return profile
 
 
-def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits]:
+def stages(chain: PipelineRun, profile: Profile) -> tuple[dict[str, Reference], Audits]:
     """The DAG, in the order in which things happen.
 
     Returns what the report card was made from, and it; and the audits of the judges, which come before
@@ -130,7 +130,7 @@ def stages(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits
     return made | {"report": chain.run("report", profile.report, **made)}, audited
 
 
-def before_training(chain: Chain, profile: Profile) -> tuple[dict[str, Reference], Audits]:
+def before_training(chain: PipelineRun, profile: Profile) -> tuple[dict[str, Reference], Audits]:
     """What does not depend on a seed of training, and is known before anything has taken hours."""
     made, audited = prepare(chain, profile), {}
     if profile.has_rows:
@@ -140,8 +140,8 @@ def before_training(chain: Chain, profile: Profile) -> tuple[dict[str, Reference
     return made, audited
 
 
-def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
-    """Every stage before training: corpus, rows, a base model that is taken over, tokens; what there is."""
+def prepare(chain: PipelineRun, profile: Profile) -> dict[str, Reference]:
+    """Every stage before training: corpus, rows, a base model that is imported, tokens; what there is."""
     made = {}
     if profile.corpus:
         made["corpus"] = chain.run("download", profile.corpus, "download corpus")
@@ -159,14 +159,14 @@ def prepare(chain: Chain, profile: Profile) -> dict[str, Reference]:
     return made | {"tokens": chain.run("tokenize", profile.tokenize, **texts)}
 
 
-def prove_rows(chain: Chain, profile: Profile, made: dict[str, Reference]) -> None:
+def prove_rows(chain: PipelineRun, profile: Profile, made: dict[str, Reference]) -> None:
     """What can be known of the rows before anything is trained: that each fits, and what the proofs say."""
     inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
     chain.run("preflight", profile.proofs(rows_only=True), "preflight rows", **inputs)
 
 
 def tune_and_judge(
-    chain: Chain, profile: Profile, made: dict[str, Reference], audited: Audits
+    chain: PipelineRun, profile: Profile, made: dict[str, Reference], audited: Audits
 ) -> dict[str, Reference]:
     """What instruction rows are for: tuned models, the responses and scores of each, a promotion."""
     rows, base, read = made["rows"], made["base"], _read_before(made)
@@ -216,7 +216,7 @@ def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[s
     return under
 
 
-def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
+def classify(chain: PipelineRun, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
     """What labelled texts are for: a classifier with its evaluation, and a promotion."""
     rows, base = made["rows"], made["base"]
     classifier = chain.run("classify", profile.classify, base=base, rows=rows, **_read_before(made))
@@ -226,7 +226,7 @@ def classify(chain: Chain, profile: Profile, made: dict[str, Reference]) -> dict
 
 
 def promote(
-    chain: Chain,
+    chain: PipelineRun,
     profile: Profile,
     audited: Audits,
     inputs: dict[str, Reference],
@@ -239,7 +239,7 @@ def promote(
 
 
 def conclude(
-    chain: Chain, profile: Profile, made: dict[str, Reference], audited: Audits, started: float
+    chain: PipelineRun, profile: Profile, made: dict[str, Reference], audited: Audits, started: float
 ) -> dict[str, Any]:
     """Put the scores on the pipeline's run and the card into Prefect; returns the summary.
 
@@ -252,7 +252,7 @@ def conclude(
             name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}.mean"
             client.log_metric(chain.run_id, name, entry["mean"])
     report = _read(chain, made["report"], "report.json")
-    cost = json.loads(read_aside(made["report"], "cost.json"))
+    cost = json.loads(read_auxiliary(made["report"], "cost.json"))
     create_markdown_artifact(
         as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
     )
@@ -262,12 +262,12 @@ def conclude(
         "profile": profile.name,
         "scores": scores,
         "model": _model(chain, made["promotion"]) if "promotion" in made else None,
-        "report": made["report"].uri + f"/{ASIDE}/report.html",
+        "report": made["report"].uri + f"/{AUXILIARY}/report.html",
     }
     return finished(chain, started, told, refusal(chain, audited, profile.judge))
 
 
-def _scores(chain: Chain, made: dict[str, Reference]) -> list[dict[str, Any]]:
+def _scores(chain: PipelineRun, made: dict[str, Reference]) -> list[dict[str, Any]]:
     """An entry for each model and scorer; a classifier's baselines count as models."""
     found = [
         entry
@@ -285,7 +285,7 @@ def _scores(chain: Chain, made: dict[str, Reference]) -> list[dict[str, Any]]:
     return found
 
 
-def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:
+def _model(chain: PipelineRun, promotion: Reference) -> dict[str, Any]:
     """The registered version; `champion` is as of now: another may have taken its place since."""
     made = _read(chain, promotion, PROMOTION)
     champion = champion_of(chain.tracking, made["name"])
@@ -300,5 +300,5 @@ def _model(chain: Chain, promotion: Reference) -> dict[str, Any]:
     }
 
 
-def _read(chain: Chain, reference: Reference, name: str) -> Any:
+def _read(chain: PipelineRun, reference: Reference, name: str) -> Any:
     return read_output(chain.tracking, reference, name)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run, without_heartbeat
 from flows.pipeline import prepare
 from flows.process.states import error_in, failed
@@ -28,7 +28,7 @@ from tasks.record.tracking import open_tracking
     flow_run_name="{profile.name} preflight",
     description="Download, tokenize, and prove what training would begin with",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
     """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state."""

@@ -13,7 +13,7 @@ from prefect import Flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.dispatch.elsewhere import elsewhere
-from flows.dispatch.pipeline_run import Chain, pipeline_run, without_heartbeat
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
 from flows.dispatch.results import finished, outcome_of
 from flows.dispatch.runs import SEED, SEEDS, read_output, reference_of
 from flows.process.console import console
@@ -22,7 +22,7 @@ from flows.profiles.seeds import SHARED, SeedOf, Training
 from flows.server.pools import Pools
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
-from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.outputs import AUXILIARY, read_auxiliary
 from tasks.record.tracking import set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
@@ -36,7 +36,7 @@ SCORED = ("base", "base_scores", "tuned_scores", "preferred_scores", "classifier
 
 def run_seeds(
     pipeline: Flow[..., Any],
-    share: Callable[[Chain, Profile], object],
+    share: Callable[[PipelineRun, Profile], object],
     profile: Profile,
     trainings: Sequence[Training],
     refresh: Sequence[str],
@@ -62,7 +62,7 @@ class _Trainings:
     def __init__(
         self,
         pipeline: Flow[..., Any],
-        chain: Chain,
+        chain: PipelineRun,
         trainings: Sequence[Training],
         refresh: Sequence[str],
         pools: Pools | None,
@@ -124,7 +124,7 @@ class _Trainings:
 
 
 def _conclude(
-    chain: Chain,
+    chain: PipelineRun,
     profile: Profile,
     trainings: Sequence[Training],
     ended: dict[int, Json | TouchstoneError],
@@ -151,7 +151,7 @@ def _conclude(
     found = read_output(chain.tracking, spread, "seeds.json")
     _log_metrics(chain, found)
     card = read_output(chain.tracking, report, "report.json")
-    cost = json.loads(read_aside(report, "cost.json"))
+    cost = json.loads(read_auxiliary(report, "cost.json"))
     create_markdown_artifact(as_markdown(card, cost), key=f"report-{profile.name}", description="Report card")
     if "scores" in card:
         create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
@@ -160,7 +160,7 @@ def _conclude(
         "differences": found["differences"],
         "losses": found["losses"],
         "model": done[first]["model"] if first == trainings[0].number else None,
-        "report": report.uri + f"/{ASIDE}/report.html",
+        "report": report.uri + f"/{AUXILIARY}/report.html",
     }
     return finished(chain, started, told, _error(trainings, ended))
 
@@ -196,7 +196,7 @@ def _error(trainings: Sequence[Training], ended: dict[int, Json | TouchstoneErro
     return RefusedError("; ".join(sorted(refusals))) if refusals else None
 
 
-def _report_inputs(chain: Chain, outcome: Json) -> dict[str, Reference]:
+def _report_inputs(chain: PipelineRun, outcome: Json) -> dict[str, Reference]:
     """What the report of a training was made from, by the names that its inputs have."""
     by_digest = {stage["digest"]: stage["run_id"] for stage in outcome["stages"]}
     report = next(stage for stage in outcome["stages"] if stage["name"] == "report")
@@ -208,7 +208,7 @@ def _report_inputs(chain: Chain, outcome: Json) -> dict[str, Reference]:
     }
 
 
-def _log_metrics(chain: Chain, found: Json) -> None:
+def _log_metrics(chain: PipelineRun, found: Json) -> None:
     """The mean over seeds and the spread between them, on the run of all."""
     for entry in found["scores"]:
         name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}"

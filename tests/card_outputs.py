@@ -281,8 +281,8 @@ class Outputs:
             f"--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n{text}\n"
             for entry, text in zip(evaluations[len(evaluations) - len(texts) :], texts, strict=True)
         ]
-        (self.folder("record/aside") / "samples.txt").write_text("".join(written), encoding="utf-8")
-        self.json("record/aside/speed.json", SPEED)
+        (self.folder("record/auxiliary") / "samples.txt").write_text("".join(written), encoding="utf-8")
+        self.json("record/auxiliary/speed.json", SPEED)
         return reference("pretrain", run_id).model_copy(update={"uri": (self.root / "record").as_uri()})
 
     def folder(self, name):
@@ -326,7 +326,7 @@ class Outputs:
         return folders | self.named("preferred", "preferred_responses", "preferred_scores")
 
     def without_pretraining(self):
-        """The outputs of a pipeline whose base model was taken over from Hugging Face."""
+        """The outputs of a pipeline whose base model was imported from Hugging Face."""
         folders = self.write()
         (self.root / "base" / "history.jsonl").unlink()
         self.json("base/summary.json", ORIGIN | {"parameters": 124439808})
@@ -462,12 +462,14 @@ class Card:
     """A card that was made, in all its forms."""
 
     def __init__(self, outputs, folder, config=None, folders=None, **run):
-        self.run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "c", **run)
+        self.run = StageRun(
+            out=folder / "out", auxiliary=folder / "auxiliary", checkpoint=folder / "c", **run
+        )
         report(config or ReportConfig(), self.run, **(folders or outputs.write()))
         self.bytes = (self.run.out / "report.json").read_bytes()
         self.report = json.loads(self.bytes)
-        self.cost = json.loads((self.run.aside / "cost.json").read_bytes())
-        self.html = (self.run.aside / "report.html").read_text(encoding="utf-8")
+        self.cost = json.loads((self.run.auxiliary / "cost.json").read_bytes())
+        self.html = (self.run.auxiliary / "report.html").read_text(encoding="utf-8")
         self.markdown = as_markdown(self.report, self.cost)
 
     def terminal(self, width=100):

@@ -244,7 +244,7 @@ def stage_run(tmp_path):
     def make(name: str = "run", **options) -> StageRun:
         folder = tmp_path / name
         return StageRun(
-            out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **options
+            out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **options
         )
 
     return make

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 LOWEST, HIGHEST = 0, 5
 
-Form = Literal["score", "number", "winner"]
+ScoringProtocol = Literal["score", "number", "winner"]
 """What is asked for: JSON with a score of 5, the bare number of 100, or JSON with the winner of two."""
 
 
@@ -32,7 +32,7 @@ class Question:
     response_a: str = ""
     response_b: str = ""
     seed: int = 0
-    form: Form = "score"
+    form: ScoringProtocol = "score"
     reordered: bool = False
     """Whether the reference stood before the instruction, or the rule had its other words."""
     criterion: str = ""

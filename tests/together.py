@@ -15,7 +15,7 @@ from tasks.record.stage import StageRun
 
 def run_in(folder, **watching):
     return StageRun(
-        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
+        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
     )
 
 

@@ -154,9 +154,9 @@ def compare(
     from tasks.download.stage import fingerprints
 
     verbosely(verbose)
-    from flows.judging.inputs import side_of
+    from flows.judging.inputs import parse_comparison_input
 
-    sides = [side_of(a), side_of(b)]
+    sides = [parse_comparison_input(a), parse_comparison_input(b)]
     for side in sides:
         if side.file:
             fingerprints(side.file)  # a file that is missing

@@ -15,7 +15,7 @@ from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
 from tasks.judge.labels.stage import labels_fingerprint
-from tasks.record.outputs import ASIDE, read_aside
+from tasks.record.outputs import AUXILIARY, read_auxiliary
 from tasks.record.stage import MADE_BY, execute
 from tasks.record.tracking import Tracking, open_tracking, set_tags
 from tasks.record.work import Reference
@@ -51,8 +51,8 @@ def load_report(run_id: str | None = None) -> Card:
         )
     reference = _with_present_labels(tracking, run, reference_of(tracking, made_in))
     report = read_output(tracking, reference, "report.json")
-    cost = json.loads(read_aside(reference, "cost.json"))
-    return Card(report, cost, f"{reference.uri}/{ASIDE}/report.html", _now(tracking, report))
+    cost = json.loads(read_auxiliary(reference, "cost.json"))
+    return Card(report, cost, f"{reference.uri}/{AUXILIARY}/report.html", _now(tracking, report))
 
 
 def _now(tracking: Tracking, report: Mapping[str, Any]) -> str | None:
@@ -82,7 +82,7 @@ def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Refer
         inputs.pop(f"{model}_labels", None)
         if found := labels_output(chain, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
             inputs[f"{model}_labels"] = found
-    config = ReportConfig.model_validate_json(read_aside(card, "config.json"))
+    config = ReportConfig.model_validate_json(read_auxiliary(card, "config.json"))
     return chain.run("report", config, **inputs)
 
 

@@ -20,5 +20,5 @@ def end_what_is_left(flow: Any, flow_run: FlowRun, state: State) -> None:  # noq
         sweep(open_tracking(), client)
 
 
-AT_A_DEATH: dict[str, Any] = {"on_crashed": [end_what_is_left], "on_cancellation": [end_what_is_left]}
+CRASH_HOOKS: dict[str, Any] = {"on_crashed": [end_what_is_left], "on_cancellation": [end_what_is_left]}
 """For the decorator of every flow that may run on a work pool."""

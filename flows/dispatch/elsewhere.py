@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from flows.process.console import console
 from flows.process.intervals import intervals
 from flows.process.states import failed
-from flows.server.pools import TAG, RunLog, Watch, cancel, leave, live_workers, patiently
+from flows.server.pools import TAG, RunLog, Watch, cancel, leave, live_workers, retry_until_available
 from tasks.errors import StageError, StoppedError
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,9 @@ class Elsewhere:
 
     def _look(self) -> bool:
         try:
-            pool = patiently(lambda: self._client.read_deployment_by_name(self._deployment)).work_pool_name
+            pool = retry_until_available(
+                lambda: self._client.read_deployment_by_name(self._deployment)
+            ).work_pool_name
         except ObjectNotFound:
             pool = None
         if pool and live_workers(self._client, pool):
@@ -71,7 +73,7 @@ class Elsewhere:
         if not self._has_workers:
             return
         once = uuid4().hex
-        self._children[number] = patiently(
+        self._children[number] = retry_until_available(
             lambda: run_deployment(
                 self._deployment,
                 parameters=parameters,
@@ -93,10 +95,10 @@ class Elsewhere:
             child = self._children.get(number)
             if child is None:
                 return number
-            state = patiently(lambda child=child: self._client.read_flow_run(child.id)).state
+            state = retry_until_available(lambda child=child: self._client.read_flow_run(child.id)).state
             if state is not None and state.is_scheduled():
                 del self._children[number]
-                patiently(lambda child=child: cancel(self._client, child.id, TAKEN_BACK))
+                retry_until_available(lambda child=child: cancel(self._client, child.id, TAKEN_BACK))
                 return number
         return None
 
@@ -107,7 +109,7 @@ class Elsewhere:
         while self._children:
             for number in list(self._children):
                 child = self._children[number]
-                found = patiently(lambda child=child: self._client.read_flow_run(child.id))
+                found = retry_until_available(lambda child=child: self._client.read_flow_run(child.id))
                 for line in logs[number].new():
                     _tell(f"seed {number}: {line}")
                 if found.state is not None and found.state.is_final():
@@ -115,7 +117,7 @@ class Elsewhere:
                     yield number, None if found.state.is_crashed() else found.state
                     continue
                 try:
-                    watches[number].require_hope(found)
+                    watches[number].check(found)
                 except StoppedError as error:
                     del self._children[number]
                     yield number, failed(error)

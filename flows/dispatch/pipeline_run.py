@@ -24,7 +24,7 @@ from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
 from tasks.machine.home import without_password
 from tasks.machine.locks import holding
 from tasks.record.outputs import fault
-from tasks.record.run_lifecycle import end_the_dead, ending, held, lock_path
+from tasks.record.run_lifecycle import ending, lock_path, lock_tags, reap_orphaned_runs
 from tasks.record.stage import MADE_BY, find, flat, reference_to
 from tasks.record.tracking import Tracking, log_params, open_tracking, set_tags
 from tasks.record.work import Reference, Work
@@ -42,7 +42,7 @@ def look_up(tracking: Tracking, work: Work, reuse: Reuse) -> Reference | None:
     return find(tracking, work, reuse)
 
 
-class Chain:
+class PipelineRun:
     """The stages of one pipeline run, under one MLflow parent run."""
 
     def __init__(
@@ -176,7 +176,7 @@ def pipeline_run(
     reuse: Reuse = "auto",
     profile: str | None = None,
     group: str | None = None,
-) -> Iterator[Chain]:
+) -> Iterator[PipelineRun]:
     """Open the MLflow run that stages are children of, and give it the end that they have.
 
     `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all seeds
@@ -185,7 +185,7 @@ def pipeline_run(
     load_secrets()
     tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
     client = tracking.client
-    end_the_dead(tracking)
+    reap_orphaned_runs(tracking)
     lock = f"run-{uuid.uuid4().hex}"
     with holding(lock_path(tracking, lock)):
         tags = {
@@ -193,11 +193,11 @@ def pipeline_run(
             "touchstone.kind": kind,
             **({"touchstone.profile": profile or name} if kind in (PIPELINE, SEEDS) else {}),
             **({"mlflow.parentRunId": group} if group else {}),
-            **held(tracking, lock),
+            **lock_tags(tracking, lock),
             **lineage(),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
-        chain = Chain(tracking, run_id, refresh, pools, reuse)
+        chain = PipelineRun(tracking, run_id, refresh, pools, reuse)
         with ending(tracking, run_id, chain.link):
             link_to_mlflow(tracking, run_id)
             log_params(client, run_id, flat(settings))

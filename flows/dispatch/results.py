@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from prefect import Flow, State
 
 from flows.dispatch.lookup import told_at_the_end
-from flows.dispatch.pipeline_run import Chain, without_heartbeat
+from flows.dispatch.pipeline_run import PipelineRun, without_heartbeat
 from flows.dispatch.runs import KIND
 from flows.process.interrupts import interrupts
 from flows.process.states import error_in
@@ -20,7 +20,7 @@ SUMMARY = "summary.json"
 
 
 def finished(
-    chain: Chain, started: float, told: Mapping[str, Any], error: TouchstoneError | str | None
+    chain: PipelineRun, started: float, told: Mapping[str, Any], error: TouchstoneError | str | None
 ) -> dict[str, Any]:
     """Keep what a command tells, on the run that its stages are children of, and return it.
 

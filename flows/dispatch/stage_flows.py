@@ -20,7 +20,7 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.client.schemas.objects import TaskRun
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Inputs, asks_anew, work_of
 from flows.process.console import console
@@ -232,7 +232,7 @@ def flow_of(name: str) -> Flow[..., Any]:
         description=stage.description,
         flow_run_name="{label}",
         persist_result=False,
-        **AT_A_DEATH,
+        **CRASH_HOOKS,
     )(run_stage)
 
 

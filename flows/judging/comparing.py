@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import State, flow
 
-from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.judging.comparison import compared
-from flows.judging.inputs import Side
+from flows.judging.inputs import ComparisonInput
 from flows.process.states import failed
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import TouchstoneError
@@ -21,13 +21,13 @@ from tasks.errors import TouchstoneError
     flow_run_name="compare {name_a} with {name_b}",
     description="Two models' responses to the same rows: scored alike, and compared row by row",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def comparing(
     name_a: str,
     name_b: str,
-    a: Side,
-    b: Side,
+    a: ComparisonInput,
+    b: ComparisonInput,
     responses: ResponsesConfig,
     judge: JudgeConfig,
     config: CompareConfig,

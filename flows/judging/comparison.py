@@ -8,7 +8,7 @@ from flows.dispatch.cards import labels_output
 from flows.dispatch.lookup import Found, NotFoundError, Runs, told_at_the_end
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal
-from flows.judging.inputs import Side
+from flows.judging.inputs import ComparisonInput
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import RefusedError
 from tasks.judge.compare.pairs import paired
@@ -22,7 +22,7 @@ def compared(
     chain: Runs,
     name_a: str,
     name_b: str,
-    sides: tuple[Side, Side],
+    sides: tuple[ComparisonInput, ComparisonInput],
     responses: ResponsesConfig,
     judge: JudgeConfig,
     config: CompareConfig,
@@ -71,7 +71,7 @@ def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfi
     paired(*rows, only_common=config.only_common)
 
 
-def _responses(chain: Runs, side: Side, name: str, config: ResponsesConfig) -> Sequence[Reference]:
+def _responses(chain: Runs, side: ComparisonInput, name: str, config: ResponsesConfig) -> Sequence[Reference]:
     if side.responses:
         return side.responses
     downloaded = chain.run("download", side.file, f"download {name}")

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from flows.dispatch.runs import KIND, SEED, SEEDS, pipeline_run_of, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
-from tasks.record.outputs import read_aside
+from tasks.record.outputs import read_auxiliary
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
@@ -17,7 +17,7 @@ GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's sta
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparisonInput:
     """One of the two: a name to show, and either its responses, by seed, or the file that holds them."""
 
     name: str
@@ -27,7 +27,7 @@ class Side:
     file: DownloadConfig | None = None
 
 
-def side_of(text: str) -> Side:
+def parse_comparison_input(text: str) -> ComparisonInput:
     """What A or B is: a file of responses, or `RUN` or `RUN:MODEL` of a pipeline or of `touchstone judge`.
 
     Raises UsageError when there is no such file, run or model.
@@ -35,7 +35,7 @@ def side_of(text: str) -> Side:
     if Path(text).is_file() or "://" in text:
         name = text.rpartition("/")[2]
         source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
-        return Side(name, JudgeConfig(), file=source)
+        return ComparisonInput(name, JudgeConfig(), file=source)
     run_id, _, model = text.partition(":")
     if not (len(run_id) == 32 and run_id.isalnum()):
         raise UsageError(
@@ -45,13 +45,13 @@ def side_of(text: str) -> Side:
     return _of_run(open_tracking(), run_id, model)
 
 
-def _of_run(tracking: Tracking, run_id: str, model: str) -> Side:
+def _of_run(tracking: Tracking, run_id: str, model: str) -> ComparisonInput:
     run = pipeline_run_of(tracking, run_id)
     if run.data.tags[KIND] == SEEDS:
         return _of_seeds(tracking, run, model)
     name, responses, scores = outputs_of(tracking, run_id, model)
-    judge = JudgeConfig.model_validate_json(read_aside(scores, "config.json"))
-    return Side(name=name, judge=judge, responses=(responses,))
+    judge = JudgeConfig.model_validate_json(read_auxiliary(scores, "config.json"))
+    return ComparisonInput(name=name, judge=judge, responses=(responses,))
 
 
 def outputs_of(tracking: Tracking, run_id: str, model: str) -> tuple[str, Reference, Reference]:
@@ -86,7 +86,7 @@ def outputs_of(tracking: Tracking, run_id: str, model: str) -> tuple[str, Refere
     )
 
 
-def _of_seeds(tracking: Tracking, run: Run, model: str) -> Side:
+def _of_seeds(tracking: Tracking, run: Run, model: str) -> ComparisonInput:
     """The responses of every seed; a model that was not trained, the same for all of them, counts once."""
     numbers = sorted(int(name.removeprefix(SEED)) for name in run.data.tags if name.startswith(SEED))
     if not numbers:
@@ -95,4 +95,4 @@ def _of_seeds(tracking: Tracking, run: Run, model: str) -> Side:
     responses = {side.responses[0].digest: side.responses[0] for side in sides}
     first = sides[0].name.rpartition(" ")
     name = f"{run.info.run_name} {first[2]}, {len(responses)} seeds"
-    return Side(name, sides[0].judge, tuple(responses.values()))
+    return ComparisonInput(name, sides[0].judge, tuple(responses.values()))

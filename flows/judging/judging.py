@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from prefect import State, flow
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
@@ -50,7 +50,7 @@ def find_judges(config: AskConfig) -> None:
     flow_run_name="judge {name}",
     description="Audit the judges, then score responses that any tool wrote",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def judging(
     name: Annotated[str, Field(title="Name", description="what the responses are called in the scores")],
@@ -88,7 +88,7 @@ def judging(
     flow_run_name="audit {config.scorer}",
     description="Ask a judge about answers of known worth: is it to be believed?",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def auditing(
     source: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from prefect import State, flow
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import AT_A_DEATH
+from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
@@ -27,7 +27,7 @@ from tasks.registry.promote.rescoring import keep_later
     flow_run_name="rejudge {model}",
     description="Audit the judge, and score the champion's responses anew",
     persist_result=False,
-    **AT_A_DEATH,
+    **CRASH_HOOKS,
 )
 def rejudging(
     config: Annotated[JudgeConfig, Field(title="Judge", description="who judges, and how it is asked")],

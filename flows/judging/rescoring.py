@@ -1,7 +1,7 @@
 """The champion under a candidate's conditions: found where it was scored so before, else scored anew."""
 
 from flows.dispatch.lookup import Inputs, work_of
-from flows.dispatch.pipeline_run import Chain
+from flows.dispatch.pipeline_run import PipelineRun
 from tasks.config import GenerateConfig, JudgeConfig, PredictConfig, PromoteConfig
 from tasks.errors import StageError
 from tasks.record.stage import find
@@ -10,7 +10,7 @@ from tasks.registry.versions import champion_of
 
 
 def champion_scores(
-    chain: Chain,
+    chain: PipelineRun,
     config: PromoteConfig,
     inputs: Inputs,
     generate: GenerateConfig,

@@ -46,7 +46,7 @@ PRETRAINING = (
     "vocabulary",
     "tokenize",
     "pretrain",
-)  # what a base model that is taken over needs not
+)  # what a base model that is imported needs not
 NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 
@@ -54,7 +54,7 @@ ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model o
 class Profile(StageConfig):
     """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one.
 
-    The base model is pretrained on `corpus`, or taken over as `base` says, or pretrained on the training
+    The base model is pretrained on `corpus`, or imported as `base` says, or pretrained on the training
     rows when neither is given. With `instructions` it is fine-tuned, judged and promoted, with `labelled`
     texts it becomes a classifier, with neither the pipeline ends there.
     """
@@ -111,10 +111,10 @@ class Profile(StageConfig):
         return raw
 
     @model_validator(mode="after")
-    def _one_road(self) -> Self:
+    def _check_base_source(self) -> Self:
         if self.corpus and self.base:
             raise ValueError(
-                "corpus and base: a model is either pretrained on a corpus or taken over; choose one"
+                "corpus and base: a model is either pretrained on a corpus or imported; choose one"
             )
         if self.instructions and self.labelled:
             raise ValueError("instructions and labelled: choose one; each makes a model of its own")
@@ -123,24 +123,24 @@ class Profile(StageConfig):
         return self
 
     @model_validator(mode="after")
-    def _sets_what_runs(self) -> Self:
-        idle = [
+    def _reject_unused_settings(self) -> Self:
+        unused = [
             f"{stage}.{name}"
-            for stage in sorted(self._idle() & self.model_fields_set)
+            for stage in sorted(self._unused_stages() & self.model_fields_set)
             if (config := getattr(self, stage)) is not None
             for name in sorted(config.model_fields_set)
         ]
         if self.tokenize.include_rows and not (self.has_rows and self.corpus):
-            idle.append("tokenize.include_rows")
-        if idle:
-            raise ValueError(f"{', '.join(idle)}: set, but {self._why_idle()}. Leave these out")
+            unused.append("tokenize.include_rows")
+        if unused:
+            raise ValueError(f"{', '.join(unused)}: set, but {self._why_unused()}. Leave these out")
         return self
 
-    def _why_idle(self) -> str:
+    def _why_unused(self) -> str:
         """Of the settings that are not used."""
-        wrong = self._idle() & self.model_fields_set
+        wrong = self._unused_stages() & self.model_fields_set
         reasons = {
-            "the base model is taken over, so nothing is tokenized or pretrained": wrong
+            "the base model is imported, so nothing is tokenized or pretrained": wrong
             & {"tokenize", "pretrain"},
             "there are no instructions, so no rows, fine-tuning, judging or promotion": not self.has_rows,
             "labelled texts make a classifier, without responses or a judge": self.labelled and wrong,
@@ -207,7 +207,7 @@ class Profile(StageConfig):
         found = {name: getattr(self, name) for name in ON_HUB if name in running}
         return self.model_copy(update={name: pinned(own) for name, own in found.items() if own})
 
-    def _idle(self) -> set[str]:
+    def _unused_stages(self) -> set[str]:
         """The stages' settings that nothing is done with."""
         called_for = {name for name, stage in STAGES.items() if stage.runs_in is not never}
         return (called_for & type(self).model_fields.keys()) - set(self.stages())
@@ -215,8 +215,8 @@ class Profile(StageConfig):
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the stages that do not run: no parameter is recorded that nothing was done with."""
-        idle = self._idle()
-        return {name: value for name, value in dump(self).items() if value is not None and name not in idle}
+        unused = self._unused_stages()
+        return {name: value for name, value in dump(self).items() if value is not None and name not in unused}
 
 
 Settings = typing.TypeVar("Settings", bound=StageConfig)

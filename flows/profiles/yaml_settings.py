@@ -34,7 +34,7 @@ _NOT_DECIMAL = re.compile(r"[-+]?0[0-9_]|.*:")  # octal and base 60 to YAML, and
 
 
 def read_yaml(path: Path, kind: Kind = Any) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises UsageError for anything else, and for a key that stands twice."""
+    """The mapping in a YAML file. Raises UsageError for anything else, and for a key that is a duplicate."""
     if (size := path.stat().st_size) > LONGEST_YAML:
         raise UsageError(f"{path.name} has {size} bytes, and a file of settings at most {LONGEST_YAML}")
     try:
@@ -133,7 +133,7 @@ class _Reader:
             key = "<<" if key_node.tag == f"{_TAG}merge" else self._key(key_node, kind)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"{key!r} stands twice", problem_mark=key_node.start_mark
+                    problem=f"{key!r} is a duplicate", problem_mark=key_node.start_mark
                 )
             seen.add(key)
 

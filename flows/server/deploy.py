@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from flows.server.automations import automations, bring
 from flows.server.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
-from flows.server.pools import patiently
+from flows.server.pools import retry_until_available
 from flows.server.servers import ENGINE, job_variables
 from tasks.errors import UsageError
 
@@ -48,9 +48,9 @@ def deploy(
             steps[f"deployment {name}"] = partial(_deployment, client, name, spec, awake)
         # Each again while the server is busy: SQLite refuses a transaction that reads first when workers
         # have written meanwhile (503).
-        done = {name: patiently(step) for name, step in steps.items()}
-        for made in patiently(partial(_automations, client, file)):
-            done[f"automation {made.name}"] = patiently(partial(bring, client, made))
+        done = {name: retry_until_available(step) for name, step in steps.items()}
+        for made in retry_until_available(partial(_automations, client, file)):
+            done[f"automation {made.name}"] = retry_until_available(partial(bring, client, made))
     return done
 
 
@@ -68,7 +68,7 @@ def create_pools(file: DeploymentFile) -> None:
     """The work pools alone, which workers need before there is a deployment."""
     with get_client(sync_client=True) as client:
         for pool in file.definitions.pools:
-            patiently(partial(_pool, client, pool))
+            retry_until_available(partial(_pool, client, pool))
 
 
 def _pool(client: SyncPrefectClient, spec: PoolSpec) -> str:

@@ -164,7 +164,7 @@ class DeploymentFile(Strict):
 
 def _no_twice(kind: str, names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{kind} {', '.join(twice)} stands twice")
+        raise ValueError(f"{kind} {', '.join(twice)} is a duplicate")
 
 
 def _check_parameters(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:

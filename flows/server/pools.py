@@ -108,7 +108,7 @@ def _attempt(
     with get_client(sync_client=True) as client:
         wait_for_worker(client, pool_of(client, deployment))
         once = uuid4().hex  # asked for again, it is still the same run
-        child = patiently(
+        child = retry_until_available(
             lambda: run_deployment(
                 deployment,
                 parameters=parameters,
@@ -122,7 +122,7 @@ def _attempt(
         try:
             state = _wait(client, child, pools, say)
         except BaseException as error:
-            leave(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
+            cancel_quietly(client, child.id, str(error) or "the pipeline was interrupted, or cancelled")
             raise
         if not state.is_completed():
             raise error_in(state)
@@ -130,7 +130,7 @@ def _attempt(
 
 def pool_of(client: SyncPrefectClient, name: str) -> str:
     try:
-        pool = patiently(lambda: client.read_deployment_by_name(name)).work_pool_name
+        pool = retry_until_available(lambda: client.read_deployment_by_name(name)).work_pool_name
     except ObjectNotFound as error:
         raise StageError(
             f"there is no deployment {name} on the Prefect server {client.api_url}. "
@@ -146,7 +146,7 @@ def live_workers(client: SyncPrefectClient, pool: str) -> list[str]:
     now = datetime.now(UTC)
     return [
         worker.name
-        for worker in patiently(lambda: client.read_workers_for_work_pool(pool))
+        for worker in retry_until_available(lambda: client.read_workers_for_work_pool(pool))
         if worker.last_heartbeat_time
         and (now - worker.last_heartbeat_time).total_seconds()
         < MISSED * (worker.heartbeat_interval_seconds or 30)
@@ -155,7 +155,7 @@ def live_workers(client: SyncPrefectClient, pool: str) -> list[str]:
 
 def wait_for_worker(client: SyncPrefectClient, pool: str) -> None:
     """One that is being restarted is waited for; no other machine takes its place."""
-    if patiently(lambda: client.read_work_pool(pool)).is_paused:
+    if retry_until_available(lambda: client.read_work_pool(pool)).is_paused:
         raise StageError(f"the work pool {pool} is paused. Resume it: prefect work-pool resume {pool}")
     deadline = time.monotonic() + intervals().worker_away
     while not live_workers(client, pool):
@@ -173,7 +173,7 @@ def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools, say: Callable
     deadline = began + 3600 * pools.timeout_hours
     watch, log_lines, is_waiting = Watch(client), RunLog(client, child.id), True
     while True:
-        found = patiently(lambda: client.read_flow_run(child.id))
+        found = retry_until_available(lambda: client.read_flow_run(child.id))
         for message in log_lines.new():
             is_waiting = False
             say(message)
@@ -187,7 +187,7 @@ def _wait(client: SyncPrefectClient, child: FlowRun, pools: Pools, say: Callable
                 f"it was not done after {pools.timeout_hours:g} hours and was cancelled; run again with a "
                 "greater pools.timeout_hours, and it goes on from its checkpoint"
             )
-        watch.require_hope(found)
+        watch.check(found)
         time.sleep(intervals().poll)
 
 
@@ -202,7 +202,7 @@ class RunLog:
     def new(self) -> Iterator[str]:
         """The lines since the last call."""
         while True:
-            page = patiently(
+            page = retry_until_available(
                 lambda: self._client.read_logs(
                     self._filter, limit=LOG_PAGE, offset=self._read, sort=LogSort.TIMESTAMP_ASC
                 )
@@ -221,7 +221,7 @@ class Watch:
         self._clock = clock
         self._since: tuple[str | None, float] = (None, 0.0)  # the state that it is in, and since when
 
-    def require_hope(self, run: FlowRun) -> None:
+    def check(self, run: FlowRun) -> None:
         """Raises StageError when no worker is left to take it, CrashedError when the one that did is dead."""
         now, longest = self._clock(), intervals().worker_away
         state = run.state_name
@@ -231,7 +231,9 @@ class Watch:
             return
         if run.state.is_pending() and self._starts_at_once(run):
             reason = f"its worker took it and did not start it within {longest:.0f} s"
-            patiently(lambda: self.client.set_flow_run_state(run.id, Crashed(message=reason), force=True))
+            retry_until_available(
+                lambda: self.client.set_flow_run_state(run.id, Crashed(message=reason), force=True)
+            )
             raise CrashedError(reason)
         if run.state.type == StateType.CANCELLING:
             raise StoppedError("it was being cancelled, and whoever ran it does not answer")
@@ -243,11 +245,11 @@ class Watch:
 
     def _starts_at_once(self, run: FlowRun) -> bool:
         """A process does; a container may first have to be fetched."""
-        pool = patiently(lambda: self.client.read_work_pool(run.work_pool_name or ""))
+        pool = retry_until_available(lambda: self.client.read_work_pool(run.work_pool_name or ""))
         return pool.type == "process"
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
+def retry_until_available(ask: Callable[[], Answer]) -> Answer:
     """Ask Prefect, and go on asking while its server is being restarted.
 
     Raises StageError when it stays away.
@@ -264,7 +266,7 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             time.sleep(intervals().poll)
 
 
-def leave(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
+def cancel_quietly(client: SyncPrefectClient, flow_run_id: UUID, reason: str) -> None:
     """Cancel a child on the way out; that it fails must not take the place of why we leave."""
     try:
         cancel(client, flow_run_id, reason)

@@ -13,7 +13,7 @@ from prefect.exceptions import PrefectException
 from flows.process.console import console
 from flows.process.interrupts import GRACE, interrupts
 from flows.process.intervals import intervals
-from flows.server.pools import RunLog, Watch, leave, patiently, pool_of, wait_for_worker
+from flows.server.pools import RunLog, Watch, cancel_quietly, pool_of, retry_until_available, wait_for_worker
 
 STOPPING = 30.0  # seconds that a cancelled run has to stop
 
@@ -34,7 +34,7 @@ def run_and_follow(deployment: str, parameters: dict[str, Any], name: str) -> St
             return _follow(client, run.id)
         except BaseException as error:
             console.say("stopping the flow run ...", style="dim")
-            leave(client, run.id, str(error) or "interrupted at the terminal that started it")
+            cancel_quietly(client, run.id, str(error) or "interrupted at the terminal that started it")
             _wait_until_stopped(client, run.id)
             raise
 
@@ -60,11 +60,11 @@ def _ended(client: SyncPrefectClient, run: UUID) -> State | None:
 def _follow(client: SyncPrefectClient, run: UUID) -> State:
     log_lines, watch = RunLog(client, run), Watch(client)
     while True:
-        found = patiently(lambda: client.read_flow_run(run))
+        found = retry_until_available(lambda: client.read_flow_run(run))
         state = found.state if found.state is not None and found.state.is_final() else None
         for message in log_lines.new():
             console.say(f"  {message}")
         if state is not None:
             return state
-        watch.require_hope(found)
+        watch.check(found)
         time.sleep(intervals().poll)

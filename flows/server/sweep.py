@@ -18,7 +18,7 @@ from prefect.states import Cancelled, Crashed
 
 from flows.server.pools import cancel
 from flows.server.readiness import is_temporary
-from tasks.record.run_lifecycle import INTERRUPTED, KILLED, end, end_open_runs, end_the_dead, running
+from tasks.record.run_lifecycle import INTERRUPTED, KILLED, end, end_open_runs, reap_orphaned_runs, running
 from tasks.record.tracking import Tracking, open_tracking
 
 SPARED = "a sweep that began later did its work"
@@ -63,7 +63,7 @@ def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:
     Dead is a run of this machine whose lock nobody holds, and a run anywhere whose flow run, or the pipeline
     that it is a part of, has ended in Prefect.
     """
-    dead = end_the_dead(tracking)
+    dead = reap_orphaned_runs(tracking)
     for run in dead:
         _end_flow_run(client, run, Crashed(message=KILLED))
     left = [(run, over) for run in _of_prefect(tracking) if (over := _over(client, run))]

@@ -36,7 +36,7 @@ from flows.server.sweep import sweep
 from tasks.errors import StageError, UsageError
 from tasks.machine.home import ADDRESSES, home
 from tasks.machine.json_files import write_json
-from tasks.record.run_lifecycle import end_the_dead
+from tasks.record.run_lifecycle import reap_orphaned_runs
 from tasks.record.tracking import open_tracking
 
 STOPPING = 25.0  # seconds that running flows have to stop
@@ -184,7 +184,7 @@ def _end_what_runs(place: Place) -> None:
 def _end_the_dead(place: Place) -> None:
     """End the MLflow runs that are left, also when Prefect was not there to be asked."""
     if answers(f"{place.mlflow}/health"):
-        end_the_dead(open_tracking())
+        reap_orphaned_runs(open_tracking())
 
 
 def _active(client: SyncPrefectClient) -> list[FlowRun]:

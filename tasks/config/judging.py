@@ -243,7 +243,7 @@ class JudgeConfig(AskConfig):
     def _criteria_are_asked_of_judges(self) -> Self:
         names = [criterion.name for criterion in self.criteria]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"criteria: {', '.join(twice)} stands twice; each has a name of its own")
+            raise ValueError(f"criteria: {', '.join(twice)} is a duplicate; each has a name of its own")
         if names and not self.judges:
             raise ValueError(
                 f"criteria are asked of a judge, and scorer is {self.scorer}; expected ollama:MODEL, "

@@ -1,4 +1,4 @@
-"""Configuration of the base model: pretrained here, or taken over."""
+"""Configuration of the base model: pretrained here, or imported."""
 
 import re
 from pathlib import Path

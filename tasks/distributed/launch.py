@@ -51,7 +51,7 @@ def run_training(train: Train, config: Any, run: StageRun, **inputs: Path | None
         "settings": f"{type(config).__module__}:{type(config).__qualname__}",
         "config": config.model_dump(mode="json"),
         "out": str(run.out),
-        "aside": str(run.aside),
+        "auxiliary": str(run.auxiliary),
         "checkpoint": str(run.checkpoint),
         "fingerprints": dict(run.fingerprints),
         "inputs": {name: str(folder) for name, folder in inputs.items() if folder},

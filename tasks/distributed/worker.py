@@ -27,7 +27,7 @@ def main(job_file: str, task: str) -> None:
     first = task == "check" or os.environ["RANK"] == "0"
     run = (RelayedRun if first else StageRun)(
         out=Path(job["out"]),
-        aside=Path(job["aside"]),
+        auxiliary=Path(job["auxiliary"]),
         checkpoint=Path(job["checkpoint"]),
         progress=_tell_progress if first else no_progress,
         phase=_tell_phase if first else say_nothing,

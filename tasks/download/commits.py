@@ -73,7 +73,7 @@ def commit_of(kind: Kind, name: str, revision: str | None) -> str:
             return kept
         reason = str(error).splitlines()[0]
         raise StageError(
-            f"the {kind} {name} ({wanted}) could not be had from {ENDPOINT}: {type(error).__name__}: "
+            f"the {kind} {name} ({wanted}) could not be downloaded from {ENDPOINT}: {type(error).__name__}: "
             f"{reason}. Check its name and the network, set its revision to a commit of 40 digits, which "
             "need not be asked for, or HF_ENDPOINT to a mirror; or name a folder with its files. One that "
             "needs a login is not asked for"

@@ -108,7 +108,7 @@ def dataset_rows(source: Source) -> Iterator[Any]:
     except Exception as error:  # of datasets, huggingface_hub, httpx, pyarrow: each has its own
         wanted = f"subset {source.subset or 'default'}, split {source.split}, {source.revision or 'main'}"
         raise StageError(
-            f"the data set {source.dataset} ({wanted}) could not be had from {ENDPOINT}: "
+            f"the data set {source.dataset} ({wanted}) could not be downloaded from {ENDPOINT}: "
             f"{type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT to a mirror, "
             f"or put its rows into {source.name}, one JSON object a line, and pass --mirror with its folder; "
             "one that needs a login is not asked for."

@@ -234,7 +234,7 @@ def _from_addresses(
             return address
     lines = "\n".join(f"  {fault}" for fault in faults)
     raise (UnreachableError if transient else StageError)(
-        f"{source.name} could not be had:\n{lines}\n"
+        f"{source.name} could not be downloaded:\n{lines}\n"
         "Check the network, or pass --mirror DIR_OR_URL with a folder or base address that has the file."
     )
 

@@ -27,7 +27,7 @@ from tasks.finetune.training import (
     write_history,
 )
 from tasks.machine.device import pick_device
-from tasks.models.adapters import weights_counted
+from tasks.models.adapters import count_parameters
 from tasks.models.architectures import longest
 from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
 from tasks.preflight.classification import preflight_classification
@@ -71,7 +71,7 @@ def learn_labels(
     data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
     tell_cuts(run.say, data.every_text, data.max_length, "texts")
     model = with_trained_weights(config, model)
-    counted = weights_counted(model)
+    counted = count_parameters(model)
     trainer = make_trainer(config, run, model, data, device)
     part.require(
         config.preflight,

@@ -31,7 +31,7 @@ from tasks.finetune.training import (
     write_history,
 )
 from tasks.machine.device import pick_device
-from tasks.models.adapters import adapted, load_to_tune, weights_counted, write_model
+from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest
 from tasks.models.loading import load_tokenizer, retired_names
 from tasks.preflight.tuning import preflight_preferences
@@ -88,7 +88,7 @@ def _write(
         "template": data.template.name,
         "beta": config.beta,
         "tune": config.tune,
-        **weights_counted(trainer.model),
+        **count_parameters(trainer.model),
         "pairs": len(data.rows["train"]),
         "completions_cut": sum(example.cut for example in data.examples["train"]),
         MARGIN: history.at(None, MARGIN),
@@ -115,7 +115,7 @@ def _trainer(
     )
     return _PairMeanTrainer(
         ref_model=reference_of(config, model),
-        model=adapted(config, model),
+        model=add_lora(config, model),
         args=arguments,
         data_collator=data.collator,
         train_dataset=data.datasets["train"],

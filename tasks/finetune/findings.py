@@ -42,7 +42,7 @@ def write_findings(run: StageRun, model: PreTrainedModel, data: Labelled) -> Non
     write_json(run.out / "evaluation.json", evaluation)
     write_lines(run.out / "predictions.jsonl", predictions)
     write_scores(run, predictions)
-    _draw_confusion(run.aside / "confusion.png", data.labels, splits)
+    _draw_confusion(run.auxiliary / "confusion.png", data.labels, splits)
     run.log_metrics(_metrics(evaluation))
     run.log_table(predictions, "predictions.json")
     run.log_page("classification", comparison_page(evaluation), "Classification against its baselines")

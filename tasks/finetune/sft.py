@@ -27,7 +27,7 @@ from tasks.finetune.training import (
     write_history,
 )
 from tasks.machine.device import pick_device
-from tasks.models.adapters import adapted, load_to_tune, weights_counted, write_model
+from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest, require_positions
 from tasks.models.gpt import summed_loss
 from tasks.models.loading import load_tokenizer, use_fused_gelu
@@ -69,7 +69,7 @@ def tune(
     run.phase("tokenizing the rows")
     data = sft_data(config, tokenizer, rows, longest(model))
     tell_cuts(run.say, data.every_example, data.max_length, "rows")
-    trainer = _trainer(config, run, adapted(config, use_fused_gelu(model)), data, device)
+    trainer = _trainer(config, run, add_lora(config, use_fused_gelu(model)), data, device)
     held = _held(data, trainer)
     part.require(
         config.preflight,
@@ -96,7 +96,7 @@ def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: Tun
         "loss": config.loss,
         "packing": config.packing,
         "tune": config.tune,
-        **weights_counted(trainer.model),
+        **count_parameters(trainer.model),
         "sequences": len(data.datasets["train"]),
         "supervised_tokens": sum(label != IGNORED for example in examples for label in example.labels),
         "rows_cut": sum(example.cut for example in examples),

@@ -190,4 +190,4 @@ def write_history(run: StageRun, history: History, title: str, steps: int, summa
     }
     run.log_metrics(numbers, steps)
     lines = {name: history.line(f"{name}_loss") for name in ("train", "validation")}
-    draw_losses(run.aside / "loss.png", title, "steps", lines)
+    draw_losses(run.auxiliary / "loss.png", title, "steps", lines)

@@ -42,7 +42,7 @@ class Prompt:
 
 
 @dataclass
-class Growing:
+class ActiveSequence:
     """A row of a batch: its response so far, and what its tokens are drawn from."""
 
     prompt: Prompt
@@ -123,7 +123,9 @@ class Decoder:
         In float32 a greedy response is that of the row decoded alone. Raises StageError for logits that are
         no numbers.
         """
-        rows = [Growing(prompt, sampling.generator_of(self.config.seed, prompt.row)) for prompt in prompts]
+        rows = [
+            ActiveSequence(prompt, sampling.generator_of(self.config.seed, prompt.row)) for prompt in prompts
+        ]
         cache, mask, logits = self._read_prompts(prompts)
         while True:
             latest = self._choose(rows, logits)
@@ -178,7 +180,7 @@ class Decoder:
         places = zip(*(prompt.ids[:-1] for prompt in prompts), strict=False)  # up to the shortest
         return [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
 
-    def _choose(self, rows: Sequence[Growing], logits: Tensor) -> Tensor:
+    def _choose(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
         """The next token of every row (rows,)."""
         logits = self._penalized([row.ids for row in rows], logits)
         if self.config.decoding == "sample":
@@ -203,7 +205,7 @@ class Decoder:
             seen[place, ids] = True
         return sampling.penalized(logits, seen, self.config.repetition_penalty)
 
-    def _drawn(self, rows: Sequence[Growing], logits: Tensor) -> Tensor:
+    def _drawn(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
         config = self.config
         uniforms = torch.tensor([row.random.random() for row in rows], dtype=torch.float64)
         kept = sampling.warped(logits, config.temperature, config.top_k, config.top_p)
@@ -223,8 +225,8 @@ def slices(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
 
 
 def _without(
-    finished: Sequence[bool], rows: list[Growing], latest: Tensor, mask: Tensor, cache: BufferCache
-) -> tuple[list[Growing], Tensor, Tensor]:
+    finished: Sequence[bool], rows: list[ActiveSequence], latest: Tensor, mask: Tensor, cache: BufferCache
+) -> tuple[list[ActiveSequence], Tensor, Tensor]:
     """What remains of a batch. The last rows take the places of finished ones: no other row is copied.
 
     Columns before the first token of any row are out of sight from then on.

@@ -169,7 +169,7 @@ class Responses:
         speed = {"rows_per_second": self.rows / seconds, "tokens_per_second": self.tokens / seconds}
         self.run.log_metrics(speed)
         counts = {"rows": self.rows, "tokens": self.tokens, "seconds": seconds, "read_alone": read_alone}
-        write_json(self.run.aside / "speed.json", {**counts, **speed})
+        write_json(self.run.auxiliary / "speed.json", {**counts, **speed})
 
 
 def _joined(

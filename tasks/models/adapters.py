@@ -38,7 +38,7 @@ def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> Pr
     return load_causal(folder, quantization_config=quantization, device_map={"": device})
 
 
-def adapted(
+def add_lora(
     config: TuningConfig, model: PreTrainedModel, task: TaskType = TaskType.CAUSAL_LM
 ) -> PreTrainedModel | PeftModel:
     """The model with adapters if `config` asks for them, their weights drawn by its seed.
@@ -91,7 +91,7 @@ def write_model(
     tokenizer.save_pretrained(folder)
 
 
-def weights_counted(model: torch.nn.Module) -> dict[str, int]:
+def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     """How many weights a model has, and how many of them are trained."""
     parameters = list(model.parameters())
     return {

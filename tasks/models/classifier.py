@@ -12,7 +12,7 @@ from transformers.utils import logging
 from tasks.config import ClassifyConfig
 from tasks.data.token_files import id_count
 from tasks.errors import StageError
-from tasks.models.adapters import adapted
+from tasks.models.adapters import add_lora
 from tasks.models.optimizers import decoder_blocks
 
 
@@ -112,7 +112,7 @@ def with_trained_weights(config: ClassifyConfig, model: PreTrainedModel) -> PreT
         model.requires_grad_(False)
         for part in last_parts(model):
             model.get_submodule(part).requires_grad_(True)
-    return adapted(config, model, TaskType.SEQ_CLS)
+    return add_lora(config, model, TaskType.SEQ_CLS)
 
 
 def load_classifier(folder: Path) -> PreTrainedModel:

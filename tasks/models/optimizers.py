@@ -24,7 +24,7 @@ def make_optimizers(model: nn.Module, config: PretrainConfig | TuningConfig) -> 
     """AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest.
 
     Matrices and embeddings decay; biases and norms do not. Each group keeps its highest rate as
-    `highest_rate`, from which the schedule sets `lr`.
+    `peak_lr`, from which the schedule sets `lr`.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = hidden_matrices(model) if config.optimizer == "muon" else {}
@@ -53,7 +53,7 @@ def make_optimizers(model: nn.Module, config: PretrainConfig | TuningConfig) -> 
         optimizers.append(Muon(muon_groups, lr=config.muon_learning_rate, weight_decay=config.weight_decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["highest_rate"] = group["lr"]
+            group["peak_lr"] = group["lr"]
     return optimizers
 
 

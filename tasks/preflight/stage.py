@@ -36,7 +36,7 @@ def preflight(
 ) -> None:
     """Prove the model and the tokens that pretraining would begin with, and the rows to fine-tune on.
 
-    `base` is a model that is taken over; there are no tokens then. Writes `preflight.json`. A model that is
+    `base` is a model that is imported; there are no tokens then. Writes `preflight.json`. A model that is
     to be trained first does not exist yet: it is proved when its fine-tuning starts. With `rows_only` the
     rows alone are proved, for trainings that would refuse what failed: what a pipeline can know of them
     before hours of pretraining.

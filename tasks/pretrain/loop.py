@@ -28,7 +28,7 @@ from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.checkpoints import Checkpoints
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.result import write_result
-from tasks.pretrain.schedule import rate_share
+from tasks.pretrain.schedule import lr_multiplier
 from tasks.pretrain.speed import (
     UNTIMED_STEPS,
     Clock,
@@ -164,10 +164,10 @@ class Trainer:
 
     def _step(self) -> None:
         self.model.train()
-        share = rate_share(self.config, self.progress.step)
+        share = lr_multiplier(self.config, self.progress.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["highest_rate"] * share
+                group["lr"] = group["peak_lr"] * share
         begin = self.blocks.epoch, self.blocks.taken, self.processes.random_state()
         batch = self.blocks.batch(self.sequences, self.processes.share(self.sequences))
         # Each label weighs the same, however rows and labels fall to micro-batches and processes.
@@ -247,7 +247,7 @@ class Trainer:
             self.run.log_metrics({"tokens_per_second": speed}, self.progress.step)
         sample = self._sample()
         if self.processes.is_first:
-            with (self.run.aside / "samples.txt").open("a", encoding="utf-8") as file:
+            with (self.run.auxiliary / "samples.txt").open("a", encoding="utf-8") as file:
                 file.write(f"--- step {self.progress.step}, validation loss {loss:.4f}\n{sample}\n")
         self.progress.without_best += 1
         if loss < self.progress.best_loss or not self.checkpoints.best.exists():

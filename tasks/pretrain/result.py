@@ -36,8 +36,10 @@ def write_result(trainer: "Trainer") -> None:
     summary = _summary(trainer)
     write_json(run.out / "summary.json", summary)
     speed = speed_of(trainer)
-    (run.aside / "samples.txt").touch()  # an attempt that went on behind the last evaluation has written none
-    write_json(run.aside / "speed.json", speed)
+    (
+        run.auxiliary / "samples.txt"
+    ).touch()  # an attempt that went on behind the last evaluation has written none
+    write_json(run.auxiliary / "speed.json", speed)
     metrics = {name: summary[name] for name in AS_METRICS if name in summary}
     if speed["tokens_per_second"]:
         metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}
@@ -46,7 +48,9 @@ def write_result(trainer: "Trainer") -> None:
         name: [(entry["tokens"], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
         for name in ("train", "validation")
     }
-    draw_losses(run.aside / "loss.png", "Pretraining", "tokens", curves, ("steps", trainer.tokens_per_step))
+    draw_losses(
+        run.auxiliary / "loss.png", "Pretraining", "tokens", curves, ("steps", trainer.tokens_per_step)
+    )
 
 
 def _summary(trainer: "Trainer") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 from tasks.config import PretrainConfig
 
 
-def rate_share(config: PretrainConfig, step: int) -> float:
+def lr_multiplier(config: PretrainConfig, step: int) -> float:
     """The share of the highest learning rate that a step is taken with; `step` counts from 0.
 
     Linear warm-up to 1. Then, cosine: half a cosine to the lowest share, reached at the last step. wsd
@@ -14,7 +14,7 @@ def rate_share(config: PretrainConfig, step: int) -> float:
     """
     if step < config.warmup:
         return (step + 1) / config.warmup
-    low = lowest_share(config)
+    low = min_lr_ratio(config)
     last = config.steps - 1
     if config.schedule == "cosine":
         through = (step - config.warmup) / max(1, last - config.warmup)
@@ -23,7 +23,7 @@ def rate_share(config: PretrainConfig, step: int) -> float:
     return 1 - (1 - low) * max(0.0, (step - (last - falling)) / falling)
 
 
-def lowest_share(config: PretrainConfig) -> float:
+def min_lr_ratio(config: PretrainConfig) -> float:
     """The lowest learning rate as a share of the highest; a tenth unless configured."""
     if config.min_learning_rate is None:
         return 0.1

@@ -86,7 +86,7 @@ def verify(fingerprints: Mapping[str, str], config: Any) -> None:
     if device.type != fingerprints[DEVICE]:
         raise StageError(
             f"device {wanted} is {fingerprints[DEVICE]} by this machine's driver, and torch computes on "
-            f"{device.type}. Set device to cpu or cuda, or mend the driver or torch"
+            f"{device.type}. Set device to cpu or cuda, or fix the driver or torch"
         )
     there = "bfloat16" if multiplies_in_bfloat16(device) else "float32"
     if fingerprints.get(PRODUCTS, there) != there:

@@ -15,25 +15,25 @@ from tasks.record import manifest
 from tasks.record.tracking import Tracking, local_folder, set_tags
 from tasks.record.work import Reference
 
-OUTPUT, ASIDE = "output", "aside"
+OUTPUT, AUXILIARY = "output", "auxiliary"
 DAMAGED = "touchstone.damaged"  # tag of a run whose files on the server are not what it recorded
 
 
 def fault(tracking: Tracking, reference: Reference) -> str | None:
     """What is wrong with the files behind a reference, or None."""
     if folder := local_folder(reference.uri):
-        return manifest.fault_in(folder, reference.digest) or _fault_aside(folder)
+        return manifest.fault_in(folder, reference.digest) or _fault_auxiliary(folder)
     return _fault_on_server(tracking, reference)
 
 
-def _fault_aside(folder: Path) -> str | None:
+def _fault_auxiliary(folder: Path) -> str | None:
     try:
-        sizes = json.loads((folder / f"{ASIDE}.json").read_bytes()).items()
+        sizes = json.loads((folder / f"{AUXILIARY}.json").read_bytes()).items()
     except (OSError, ValueError, AttributeError) as error:
-        require_no_want(error, str(folder / f"{ASIDE}.json"))
-        return f"{folder / ASIDE}.json cannot be read: {error}"
+        require_no_want(error, str(folder / f"{AUXILIARY}.json"))
+        return f"{folder / AUXILIARY}.json cannot be read: {error}"
     for name, size in sizes:
-        path = folder / ASIDE / name
+        path = folder / AUXILIARY / name
         if not path.is_file() or path.stat().st_size != size:
             return f"{path} is missing or has another size"
     return None
@@ -91,27 +91,29 @@ def fetch(tracking: Tracking, reference: Reference) -> Path:
     return folder
 
 
-def read_aside(reference: Reference, name: str) -> str:
+def read_auxiliary(reference: Reference, name: str) -> str:
     """A text file from beside an output, which `fetch` does not bring along."""
     if folder := local_folder(reference.uri):
-        return (folder / ASIDE / name).read_text(encoding="utf-8")
-    return mlflow.artifacts.load_text(f"{reference.uri}/{ASIDE}/{name}")
+        return (folder / AUXILIARY / name).read_text(encoding="utf-8")
+    return mlflow.artifacts.load_text(f"{reference.uri}/{AUXILIARY}/{name}")
 
 
 def publish(tracking: Tracking, run: Run, work: Path) -> str:
     """Put the files where the run's artifacts are, the manifest last, and return its digest."""
     listing = manifest.describe_files(work, OUTPUT)
-    asides = {name: (work / ASIDE / name).stat().st_size for name in manifest.files_under(work / ASIDE)}
+    asides = {
+        name: (work / AUXILIARY / name).stat().st_size for name in manifest.files_under(work / AUXILIARY)
+    }
     if folder := local_folder(run.info.artifact_uri):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (OUTPUT, ASIDE):
+        for name in (OUTPUT, AUXILIARY):
             shutil.move(work / name, folder / name)  # a rename: both are under mlruns/
-        manifest.write_atomically(folder / f"{ASIDE}.json", manifest.canonical_json(asides))
+        manifest.write_atomically(folder / f"{AUXILIARY}.json", manifest.canonical_json(asides))
         manifest.write_atomically(folder / manifest.MANIFEST, listing)
     else:
         client, run_id = tracking.client, run.info.run_id
-        for name in (OUTPUT, ASIDE):
+        for name in (OUTPUT, AUXILIARY):
             client.log_artifacts(run_id, str(work / name), artifact_path=name)
-        client.log_text(run_id, manifest.canonical_json(asides).decode(), f"{ASIDE}.json")
+        client.log_text(run_id, manifest.canonical_json(asides).decode(), f"{AUXILIARY}.json")
         client.log_text(run_id, listing.decode(), manifest.MANIFEST)
     return manifest.digest_of(listing)

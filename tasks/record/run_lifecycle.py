@@ -37,7 +37,7 @@ def lock_path(tracking: Tracking, name: str) -> Path:
     return tracking.work / f"{name}.lock"
 
 
-def held(tracking: Tracking, name: str) -> dict[str, str]:
+def lock_tags(tracking: Tracking, name: str) -> dict[str, str]:
     """The tags of a run whose process holds the lock of that name."""
     return {LOCK: name, MACHINE: machine_of(tracking)}
 
@@ -54,7 +54,7 @@ def ending(
 ) -> Iterator[None]:
     """Give the MLflow run the end that the body has, with the reason.
 
-    `last` is called before a bad end, `on_defect` before that when the error is none that a user can mend.
+    `last` is called before a bad end, `on_defect` before that when the error is none that a user can fix.
     Raises the body's error, or the one about the disk that explains it.
     """
     _open[run_id] = tracking
@@ -123,7 +123,7 @@ def running(tracking: Tracking, condition: str) -> list[Run]:
     )
 
 
-def end_the_dead(tracking: Tracking) -> list[Run]:
+def reap_orphaned_runs(tracking: Tracking) -> list[Run]:
     """End the runs of this machine whose process is gone: nobody holds their lock. Returns them.
 
     Lock files that killed processes left are removed.

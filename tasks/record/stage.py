@@ -5,8 +5,8 @@ outputs are the files of an MLflow run, complete once their manifest is there:
 
     manifest.json     every file under output/, with size and SHA-256; written last
     output/           what the next stages read; the same work gives the same bytes
-    aside/            times, speeds, host names, pictures: kept, but not part of the digest
-    aside.json        the names and sizes of those
+    auxiliary/        times, speeds, host names, pictures: kept, but not part of the digest
+    auxiliary.json    the names and sizes of those
 
 A finished run with the same key whose files are all there, unaltered, is a hit. A stage that dies leaves
 `mlruns/work/<key>/`, from which the next attempt continues.
@@ -36,15 +36,15 @@ from tasks.machine.json_files import write_json
 from tasks.machine.locks import Timeout, holding
 from tasks.machine.secrets import redacted
 from tasks.record import compute
-from tasks.record.outputs import ASIDE, DAMAGED, OUTPUT, fault, fetch, publish
+from tasks.record.outputs import AUXILIARY, DAMAGED, OUTPUT, fault, fetch, publish
 from tasks.record.run_lifecycle import (
     KILLED,
     LOCK,
     MACHINE,
     end,
     ending,
-    held,
     lock_path,
+    lock_tags,
     machine_of,
     running,
 )
@@ -88,7 +88,7 @@ class StageRun:
 
     out: Path
     """Files that are the result."""
-    aside: Path
+    auxiliary: Path
     """Files about this run of it: times, speeds, pictures."""
     checkpoint: Path
     """Files from which a later attempt at the same key continues; gone once the stage is done."""
@@ -115,7 +115,7 @@ class StageRun:
 
     def __post_init__(self) -> None:
         self.shared = self.shared or self.checkpoint
-        for folder in (self.out, self.aside, self.checkpoint, self.shared):
+        for folder in (self.out, self.auxiliary, self.checkpoint, self.shared):
             folder.mkdir(parents=True, exist_ok=True)
         if self.tracking and self.run_id:
             self._buffer = MetricBuffer(self.tracking.client, self.run_id)
@@ -263,9 +263,9 @@ def execute(
         folder = tracking.work / key
         if refresh:
             shutil.rmtree(folder, ignore_errors=True)
-        for name in (OUTPUT, ASIDE):  # of an attempt that died; its checkpoint is kept
+        for name in (OUTPUT, AUXILIARY):  # of an attempt that died; its checkpoint is kept
             shutil.rmtree(folder / name, ignore_errors=True)
-        _bury_the_dead(tracking, key)
+        _end_earlier_attempts(tracking, key)
         tags = {
             "mlflow.runName": label,
             "touchstone.stage": stage.name,
@@ -273,13 +273,13 @@ def execute(
             "touchstone.version": str(stage.version),
             ENVIRONMENT: compute.environment(config, work.fingerprints),
             **({"mlflow.parentRunId": parent} if parent else {}),
-            **held(tracking, key),
+            **lock_tags(tracking, key),
             **(lineage or {}),
         }
         mlflow_run = tracking.client.create_run(tracking.experiment_id, tags=tags)
         run = StageRun(
             out=folder / OUTPUT,
-            aside=folder / ASIDE,
+            auxiliary=folder / AUXILIARY,
             checkpoint=folder / "checkpoint",
             shared=tracking.work / "shared",
             tracking=tracking,
@@ -306,7 +306,7 @@ def execute(
             entry = resolve_name(stage.entry)
             compute.verify(run.fingerprints, config)
             entry(config, run, **folders)
-            write_json(run.aside / "config.json", config.model_dump(mode="json"))
+            write_json(run.auxiliary / "config.json", config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, folder)
             run.log_metrics({"seconds": time.monotonic() - started})
@@ -324,16 +324,16 @@ def execute(
 
 @contextmanager
 def _only_one(path: Path, label: str, phase: Callable[[str], None]) -> Iterator[None]:
-    with ExitStack() as held:
+    with ExitStack() as lock_tags:
         try:
-            held.enter_context(holding(path, timeout=0))
+            lock_tags.enter_context(holding(path, timeout=0))
         except Timeout:
             phase(f"{label} is being run by another process; waiting for it")
-            held.enter_context(holding(path))
+            lock_tags.enter_context(holding(path))
         yield
 
 
-def _bury_the_dead(tracking: Tracking, key: str) -> None:
+def _end_earlier_attempts(tracking: Tracking, key: str) -> None:
     """End the runs that a killed process left RUNNING; whoever holds the key's lock knows they are dead."""
     for run in running(tracking, f"tags.`{LOCK}` = '{key}' AND tags.`{MACHINE}` = '{machine_of(tracking)}'"):
         end(tracking, run.info.run_id, "KILLED", KILLED)

@@ -83,7 +83,7 @@ def open_tracking(
             client = MlflowClient(tracking_uri=uri)
             location = _location(root, uri, served)
             experiment = client.get_experiment_by_name(EXPERIMENT) or _create_experiment(client, location)
-    except Exception as error:  # each store fails in its own way; the address is what a person can mend
+    except Exception as error:  # each store fails in its own way; the address is what a person can fix
         if (told := explained(error, root)) is not error:
             raise told from error
         if told := not_ours(error, root):

@@ -43,7 +43,7 @@ How = Literal["promotion", "override", "rollback", "elsewhere"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Tenure:
     """A version's becoming champion. `at` is in UTC."""
 
     version: int
@@ -70,9 +70,9 @@ class Move:
     by: str
 
 
-def history(tracking: Tracking, name: str) -> list[Turn]:
+def history(tracking: Tracking, name: str) -> list[Tenure]:
     """Every turn that was written down, the last one last; none of a model that does not exist."""
-    return [Turn(**json.loads(text)) for _, text in sorted(_noted(tracking, name).items())]
+    return [Tenure(**json.loads(text)) for _, text in sorted(_noted(tracking, name).items())]
 
 
 def _noted(tracking: Tracking, name: str) -> dict[int, str]:
@@ -80,7 +80,7 @@ def _noted(tracking: Tracking, name: str) -> dict[int, str]:
     return {int(tag.removeprefix(HISTORY)): text for tag, text in tags.items() if tag.startswith(HISTORY)}
 
 
-def succession(tracking: Tracking, name: str) -> list[Turn]:
+def champion_history(tracking: Tracking, name: str) -> list[Tenure]:
     """The champions that stand behind one another, the last one last; none before the first.
 
     The last one is the present champion, where there is one. A rollback takes away what it went back over:
@@ -90,19 +90,19 @@ def succession(tracking: Tracking, name: str) -> list[Turn]:
     found, present = _replayed(turns), number_of(champion_of(tracking, name))
     if present is None or (found and found[-1].version == present):
         return found
-    return _replayed([*turns, Turn(present, "elsewhere", ELSEWHERE, "", "")])
+    return _replayed([*turns, Tenure(present, "elsewhere", ELSEWHERE, "", "")])
 
 
-def _replayed(turns: list[Turn]) -> list[Turn]:
-    line: list[Turn] = []
-    for turn in turns:
+def _replayed(turns: list[Tenure]) -> list[Tenure]:
+    line: list[Tenure] = []
+    for tenure in turns:
         versions = [earlier.version for earlier in line]
-        if turn.how == "rollback":
-            line = [*line[: _last(versions[:-1], turn.version, len(line) - 1)], turn]
-        elif turn.how == "elsewhere" and turn.version in versions:
-            line = line[: _last(versions, turn.version) + 1]
+        if tenure.how == "rollback":
+            line = [*line[: _last(versions[:-1], tenure.version, len(line) - 1)], tenure]
+        elif tenure.how == "elsewhere" and tenure.version in versions:
+            line = line[: _last(versions, tenure.version) + 1]
         else:
-            line.append(turn)
+            line.append(tenure)
     return line
 
 
@@ -112,20 +112,20 @@ def _last(versions: list[int], version: int, otherwise: int = 0) -> int:
     return places[-1] if places else max(otherwise, 0)
 
 
-def crown(tracking: Tracking, name: str, version: int, how: How, why: str) -> Turn:
+def set_champion(tracking: Tracking, name: str, version: int, how: How, why: str) -> Tenure:
     """Write down the turn and move the alias; call it inside `one_at_a_time`."""
     at = time.strftime(UTC, time.gmtime())
-    turn = Turn(version, how, why[:LONGEST], at, current_user())
+    tenure = Tenure(version, how, why[:LONGEST], at, current_user())
     line, present = _replayed(history(tracking, name)), number_of(champion_of(tracking, name))
-    new = [turn]
+    new = [tenure]
     if present is not None and (not line or line[-1].version != present):
-        new = [Turn(present, "elsewhere", ELSEWHERE, at, ""), turn]
+        new = [Tenure(present, "elsewhere", ELSEWHERE, at, ""), tenure]
     last = max(_noted(tracking, name), default=0)
     for place, entry in enumerate(new, start=last + 1):
         text = json.dumps(asdict(entry), ensure_ascii=False)
         tracking.client.set_registered_model_tag(name, f"{HISTORY}{place:05d}", text)
     tracking.client.set_registered_model_alias(name, CHAMPION, str(version))
-    return turn
+    return tenure
 
 
 def current_user() -> str:
@@ -154,15 +154,15 @@ def override(tracking: Tracking, name: str, version: int, because: str) -> Move:
                 "profile again, and choose the version that it makes"
             )
         _require_whole(found, "it cannot become champion. Run its profile again to remake it")
-        turn = crown(tracking, name, version, "override", because.strip())
+        tenure = set_champion(tracking, name, version, "override", because.strip())
         tags = {
-            OVERRIDE: turn.why,
-            f"{OVERRIDE}.at": turn.at,
-            f"{OVERRIDE}.by": turn.by,
+            OVERRIDE: tenure.why,
+            f"{OVERRIDE}.at": tenure.at,
+            f"{OVERRIDE}.by": tenure.by,
             f"{OVERRIDE}.previous": str(present) if present is not None else "none",
         }
         _write_on(tracking, found, tags)
-    return Move(name, version, present, turn.why, turn.at, turn.by)
+    return Move(name, version, present, tenure.why, tenure.at, tenure.by)
 
 
 def rollback(tracking: Tracking, name: str, because: str = "") -> Move:
@@ -173,13 +173,14 @@ def rollback(tracking: Tracking, name: str, because: str = "") -> Move:
     """
     with one_at_a_time(tracking, name):
         present = champion_of(tracking, name)
-        line = succession(tracking, name)
+        line = champion_history(tracking, name)
         earlier = line[:-1] if present is not None else line
         target = next(
             (
                 found
-                for turn in reversed(earlier)
-                if turn.version != number_of(present) and (found := version_of(tracking, name, turn.version))
+                for tenure in reversed(earlier)
+                if tenure.version != number_of(present)
+                and (found := version_of(tracking, name, tenure.version))
             ),
             None,
         )
@@ -188,11 +189,11 @@ def rollback(tracking: Tracking, name: str, because: str = "") -> Move:
             raise UsageError(f"{name} has no champion to roll back to: {now}")
         _require_whole(target, "it cannot become champion again. Choose another: touchstone promote VERSION")
         why = because.strip() or (f"back from version {present.version}" if present else "there was none")
-        turn = crown(tracking, name, int(target.version), "rollback", why)
+        tenure = set_champion(tracking, name, int(target.version), "rollback", why)
         if present is not None:
-            tags = {ROLLED_BACK: turn.why, f"{ROLLED_BACK}.at": turn.at, f"{ROLLED_BACK}.by": turn.by}
+            tags = {ROLLED_BACK: tenure.why, f"{ROLLED_BACK}.at": tenure.at, f"{ROLLED_BACK}.by": tenure.by}
             _write_on(tracking, present, tags | {f"{ROLLED_BACK}.to": str(target.version)})
-    return Move(name, int(target.version), number_of(present), turn.why, turn.at, turn.by)
+    return Move(name, int(target.version), number_of(present), tenure.why, tenure.at, tenure.by)
 
 
 def _require_whole(version: ModelVersion, remedy: str) -> None:
@@ -210,7 +211,7 @@ def now(tracking: Tracking, name: str, version: int, champion: bool) -> str | No
 
     `champion` says what it was when the promotion was decided.
     """
-    line = succession(tracking, name)
+    line = champion_history(tracking, name)
     present = line[-1] if line and champion_of(tracking, name) is not None else None
     if present is None:
         return f"{name} has no champion now" if champion else None
@@ -230,11 +231,11 @@ def _listed(tracking: Tracking, name: str) -> dict[str, Any]:
     aliases: dict[int, list[str]] = {}
     for alias, version in tracking.client.get_registered_model(name).aliases.items():
         aliases.setdefault(int(version), []).append(alias)
-    line = succession(tracking, name)
+    line = champion_history(tracking, name)
     return {
         "name": name,
         "champion": number_of(champion_of(tracking, name)),
-        "champions": [asdict(turn) for turn in line],
+        "champions": [asdict(tenure) for tenure in line],
         "versions": [_version(version, aliases) for version in versions_of(tracking, name)],
     }
 

@@ -119,9 +119,9 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
         )
     except Exception as error:  # of huggingface_hub, httpx: each has its own
         raise StageError(
-            f"base.model {config.model!r} ({config.revision or 'main'}) could not be had from {ENDPOINT}: "
-            f"{type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT to a mirror, "
-            "or put its files into a folder and name that, or into MIRROR/"
+            f"base.model {config.model!r} ({config.revision or 'main'}) could not be downloaded from "
+            f"{ENDPOINT}: {type(error).__name__}: {error}. Check its name and the network, set HF_ENDPOINT "
+            "to a mirror, or put its files into a folder and name that, or into MIRROR/"
             f"{config.model} and pass --mirror; one that needs a login is not asked for"
         ) from error
     return Path(folder), commit

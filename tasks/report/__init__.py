@@ -32,7 +32,7 @@ def report(config: ReportConfig, run: "StageRun", **inputs: Path) -> None:
     found = card(config, inputs)
     cost = cost_of(config, run, inputs)
     write_json(run.out / REPORT, found)
-    write_json(run.aside / COST, cost)
-    (run.aside / PAGE).write_text(as_html(found, cost), encoding="utf-8")
+    write_json(run.auxiliary / COST, cost)
+    (run.auxiliary / PAGE).write_text(as_html(found, cost), encoding="utf-8")
     shown = found.get("samples") or found.get("examples") or cost["texts"]
     run.progress(1, 1, "report", f"{len(shown['rows'])} of {shown['of']} examples shown")

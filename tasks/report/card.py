@@ -86,7 +86,7 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
 
 
 def is_pretrained(inputs: Inputs) -> bool:
-    """Whether the base model was trained here; one that was taken over has no history."""
+    """Whether the base model was trained here; one that was imported has no history."""
     return (inputs["base"] / HISTORY).exists()
 
 

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.config import ReportConfig
 from tasks.machine.json_files import read_lines
-from tasks.record.outputs import read_aside
+from tasks.record.outputs import read_auxiliary
 from tasks.record.stage import ENVIRONMENT, StageRun
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -57,7 +57,7 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         tags = run.tracking.client.get_run(run.run_id).data.tags
         parent = _whole(run.tracking, tags.get("mlflow.parentRunId"))
     base = run.references.get("base") if is_pretrained(inputs) else None
-    beside = {"speed": json.loads(read_aside(base, "speed.json")) if base else None}
+    beside = {"speed": json.loads(read_auxiliary(base, "speed.json")) if base else None}
     if "promotion" not in inputs:
         beside["texts"] = _texts(config, base, inputs)
     return beside | {
@@ -88,7 +88,7 @@ def _texts(config: ReportConfig, base: Reference | None, inputs: Inputs) -> Json
     """The texts of `samples.txt`, found by the evaluations of the history: none can pose as another one."""
     history = read_lines(inputs["base"] / HISTORY)
     evaluations = [entry for entry in history if "validation_loss" in entry]
-    written = "\n" + read_aside(base, "samples.txt") if base and evaluations else ""
+    written = "\n" + read_auxiliary(base, "samples.txt") if base and evaluations else ""
     found, at = [], 0
     for entry in evaluations:
         heading = f"\n--- step {entry['step']}, validation loss {entry['validation_loss']:.4f}\n"

@@ -210,7 +210,7 @@ def _training(report: Json, cost: Json) -> str:
     model = report["model"]
     lines = [("Model", f"{short(model['parameters'])} parameters, {words.shape_text(model)}")]
     if origin := report.get("origin"):
-        lines.append(("Base model taken over", words.origin_text(origin)))
+        lines.append(("Base model imported", words.origin_text(origin)))
     lines += [
         (words.TRAININGS[name], ". ".join(words.training_lines(name, summary)))
         for name, summary in words.trainings(report).items()

@@ -108,7 +108,7 @@ def _training(report: Json, cost: Json) -> Iterator[RenderableType]:
     model = report["model"]
     yield Text(f"{short(model['parameters'])} parameters: {words.shape_text(model)}")
     if origin := report.get("origin"):
-        yield Text(f"base model taken over: {words.origin_text(origin)}")
+        yield Text(f"base model imported: {words.origin_text(origin)}")
     for name, summary in words.trainings(report).items():
         how, *results = words.training_lines(name, summary)
         yield Text(f"{words.TRAININGS[name]}: {how[0].lower()}{how[1:]}")

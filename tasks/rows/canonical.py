@@ -89,12 +89,12 @@ def _answer(row: Row) -> str | None:
     return next(row[field] for field in ("label", "output", "chosen") if field in row)
 
 
-def can_be_opened(text: str) -> bool:
+def is_splittable(text: str) -> bool:
     """Whether a plain text has two halves, of a word at least."""
     return len(WORD.findall(text)) > 1
 
 
-def opened(row: Row) -> Row:
+def as_continuation(row: Row) -> Row:
     """A plain text cut in two, so that a model can be asked to go on; `instruction` + `output` is the text.
 
     The cut is at the space nearest the middle or, where no space is in its middle half (as in Chinese), at

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, RowError, short, text_field, type_of, whole_characters
 from tasks.errors import StageError
-from tasks.rows.canonical import Row, can_be_opened
+from tasks.rows.canonical import Row, is_splittable
 from tasks.rows.conversations import Message, as_row, messages_of, pairs_of, transcript
 
 Columns = Mapping[str, str]
@@ -142,7 +142,7 @@ def _label(fields: Fields) -> str:
 
 def _text(fields: Fields) -> Row:
     text = fields.text("text")
-    if not can_be_opened(text):
+    if not is_splittable(text):
         raise fields.fault(f"the text has fewer than 2 words, so it cannot be asked to go on: {short(text)}")
     return {"instruction": "", "input": "", "output": text, "plain": True}
 

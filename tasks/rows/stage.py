@@ -10,7 +10,7 @@ from tasks.config import RowsConfig
 from tasks.data.reading import Record, RowError, short, type_of
 from tasks.errors import StageError
 from tasks.machine.json_files import write_json
-from tasks.rows.canonical import LEFT_OUT, Row, opened, prompt_of, write_rows
+from tasks.rows.canonical import LEFT_OUT, Row, as_continuation, prompt_of, write_rows
 from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
@@ -86,7 +86,7 @@ def _named(row: Row, source_of: Mapping[int, str]) -> Row:
 
 
 def _opened(row: Row) -> Row:
-    return opened(row) if row.get("plain") else row
+    return as_continuation(row) if row.get("plain") else row
 
 
 class _Reading:

@@ -112,7 +112,7 @@ def _quoted(bare: Iterable[str], name: str, delimiter: str) -> Iterator[Line]:
             if reader.line_num > begun:  # whatever rows stand in between would be lost
                 raise StageError(
                     f"{name}, in the row that begins in line {begun}: {why}, and where it ends is not known. "
-                    "If quotes are plain text in this file, set rows.quoting=none; else mend them."
+                    "If quotes are plain text in this file, set rows.quoting=none; else fix them."
                 ) from error
             yield begun, [], f"{why}; see rows.quoting"
         else:

@@ -115,7 +115,7 @@ class Corpus:
         count = len(self.set_aside)
         raise StageError(
             f"{count} of the corpus' {count + documents} documents are malformed or empty; the first, "
-            f"{where}: {why}. A corpus is .txt, .md, .json or .jsonl, rows with a 'text'; mend it"
+            f"{where}: {why}. A corpus is .txt, .md, .json or .jsonl, rows with a 'text'; fix it"
         )
 
     def _documents(self) -> Iterator[tuple[str, Iterable[str]]]:

@@ -22,8 +22,8 @@ from tasks.config import JudgeConfig
 from tasks.judge.ask.answers import Answers
 from tasks.judge.ask.asking import ask
 from tasks.judge.backends.ollama import Ollama
-from tasks.judge.protocol.forms import ANCHORED, Question
 from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.scoring_protocols import ANCHORED, Question
 from tests.ollama_server import OllamaServer
 
 MODEL = "llama3.2"

@@ -42,7 +42,7 @@ def bare(seeds: Iterable[int]) -> None:
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            download(row_of(seed), StageRun(place / "output", place / "aside", place / "checkpoint"))
+            download(row_of(seed), StageRun(place / "output", place / "auxiliary", place / "checkpoint"))
 
 
 def recorded(seeds: Iterable[int]) -> None:

@@ -80,7 +80,7 @@ def ours(tokens: Path, folder: Path) -> tuple[float, float, str]:
     started = time.perf_counter()
     pretrain(_profile().pretrain, run, tokens=tokens)
     seconds = time.perf_counter() - started
-    summary, speed = map(read_json, (run.out / "summary.json", run.aside / "speed.json"))
+    summary, speed = map(read_json, (run.out / "summary.json", run.auxiliary / "speed.json"))
     return seconds, summary["best_validation_loss"], speed["precision"]
 
 
@@ -129,7 +129,7 @@ def _profile() -> Profile:
 
 
 def _run(folder: Path) -> StageRun:
-    return StageRun(folder / "out", folder / "aside", folder / "checkpoint")
+    return StageRun(folder / "out", folder / "auxiliary", folder / "checkpoint")
 
 
 if __name__ == "__main__":

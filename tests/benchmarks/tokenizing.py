@@ -40,7 +40,7 @@ def write_corpus(path: Path, size: int) -> None:
 def measure(corpus: Path, kind: str, vocabulary: Path | None) -> None:
     """Print the figures of one size as JSON; `before` is the memory of the libraries alone."""
     with tempfile.TemporaryDirectory() as name:
-        folders = {part: Path(name, part) for part in ("out", "aside", "checkpoint")}
+        folders = {part: Path(name, part) for part in ("out", "auxiliary", "checkpoint")}
         before, busy, started = _peak(), sum(os.times()[:2]), time.perf_counter()
         tokenize(TokenizeConfig(kind=kind), StageRun(**folders), corpus=corpus, vocabulary=vocabulary)
         seconds = time.perf_counter() - started

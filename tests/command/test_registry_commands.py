@@ -9,7 +9,7 @@ import pytest
 from flows.profiles.profile import load_profile
 from tasks.errors import UsageError
 from tasks.record.tracking import open_tracking
-from tasks.registry.champions import crown
+from tasks.registry.champions import set_champion
 from tests.commands import CHECKOUT
 
 QUICKSTART = CHECKOUT / "deployments" / "profiles" / "quickstart.yaml"
@@ -22,8 +22,8 @@ def home(tmp_path_factory, fresh_store):
     folder = tmp_path_factory.mktemp("registry")
     tracking = fresh_store(folder / "mlruns")
     add(tracking, NAME, 3)
-    crown(tracking, NAME, 1, "promotion", "the first champion")
-    crown(tracking, NAME, 2, "promotion", "champion: +11.0 points")
+    set_champion(tracking, NAME, 1, "promotion", "the first champion")
+    set_champion(tracking, NAME, 2, "promotion", "champion: +11.0 points")
     return folder
 
 
@@ -96,7 +96,7 @@ def test_a_version_is_found_promoted_and_rolled_back(touchstone):
     ],
 )
 def test_a_mistake_is_one_message(touchstone, home, arguments, hint):
-    crown(open_tracking(home / "mlruns"), NAME, 2, "promotion", "again")
+    set_champion(open_tracking(home / "mlruns"), NAME, 2, "promotion", "again")
     assert hint in touchstone(*arguments, "--json", status=2)["error"]
 
 

@@ -58,7 +58,9 @@ def run(tmp_path):
 
 
 def stage_run(folder, **options):
-    return StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "checkpoint", **options)
+    return StageRun(
+        out=folder / "out", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **options
+    )
 
 
 def config(*sources, **options):
@@ -407,7 +409,7 @@ def test_when_all_fail_one_error_lists_what_was_wrong_with_each(server, run, tmp
     urls = [wrong, missing, "ftp://127.0.0.1/a.bin"]
     message = failure(config({"urls": urls, "sha256": sha(BODY)}, mirror=str(mirror)), run)
     assert message.splitlines() == [
-        "a.bin could not be had:",
+        "a.bin could not be downloaded:",
         f"  {mirror / 'a.bin'}: has the SHA-256 {sha(b'old')} instead of {sha(BODY)}",
         f"  {wrong}: has the SHA-256 {sha(OTHER)} instead of {sha(BODY)}",
         f"  {missing}: status 404 Not Found",
@@ -801,7 +803,9 @@ def test_pitfall_44_a_mirrors_file_that_is_altered_after_its_fingerprint_is_refu
         file.write_bytes(after)
     run = stage_run(tmp_path / "run", fingerprints=found)
     message = failure(settings, run)
-    expected = "was altered since its SHA-256 was taken" if after else "had a file of it|could not be had"
+    expected = (
+        "was altered since its SHA-256 was taken" if after else "had a file of it|could not be downloaded"
+    )
     assert re.search(expected, message)
     file.write_bytes(b'{"text": "one"}\n')
     download(settings, run)
@@ -992,7 +996,7 @@ def test_a_dataset_that_breaks_off_is_an_error_that_names_it(run, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: rows())
     message = failure(config({"dataset": "owner/poems", "rows": 2}), run)
-    assert "owner/poems (subset default, split train, main) could not be had" in message
+    assert "owner/poems (subset default, split train, main) could not be downloaded" in message
     assert "ConnectionError: gone" in message
     assert contents(run.out) == contents(run.checkpoint) == {}
 

@@ -417,7 +417,7 @@ def test_the_numbers_are_those_of_the_predictions(uninterrupted, rows):
     for name in ("mean", "low", "high"):  # one interval, wherever it stands
         assert entry[name] == pytest.approx(100 * accuracy[name])
     assert scores == {row["id"]: 100.0 * (row["predicted"] == row["label"]) for row in predictions}
-    assert (uninterrupted.aside / "confusion.png").exists()
+    assert (uninterrupted.auxiliary / "confusion.png").exists()
 
 
 def test_the_summary_and_the_metrics_say_what_was_trained(uninterrupted):

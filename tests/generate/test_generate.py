@@ -116,7 +116,7 @@ def expected(model):
 
 def responded(config, model, rows, folder, **watching):
     run = StageRun(
-        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
+        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
     )
     generate(config, run, model=model, rows=rows)
     return run
@@ -272,7 +272,7 @@ def test_the_summary_counts_what_is_in_the_file(plain, expected):
 def test_speed_is_told_beside_the_result_and_not_in_it(plain, expected):
     """Pitfall 19: tokens that were generated, over the time of the decoding."""
     run, _, _ = plain
-    speed = json.loads((run.aside / "speed.json").read_text())
+    speed = json.loads((run.auxiliary / "speed.json").read_text())
     assert speed["tokens"] == sum(response["tokens"] for response in expected())
     assert speed["tokens_per_second"] == pytest.approx(speed["tokens"] / speed["seconds"])
     assert run.metrics["tokens_per_second"] == speed["tokens_per_second"]

@@ -27,7 +27,7 @@ def random_logits(seed, rows=4, vocabulary=300, scale=3.0):
     seed=st.integers(0, 10_000),
     temperature=st.floats(0.1, 5.0),
     top_k=st.none() | st.integers(1, 400),
-    top_p=st.floats(0.01, 1.0),
+    top_p=st.integers(10, 1000).map(lambda thousandths: thousandths / 1000),
     penalty=st.floats(1.0, 3.0),
 )
 def test_what_may_be_drawn_and_how_likely_is_as_in_hugging_face(seed, temperature, top_k, top_p, penalty):

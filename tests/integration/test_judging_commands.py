@@ -261,7 +261,7 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
     stage = next(stage for stage in result.json["stages"] if stage["name"] == "judge")
     tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
     uri = tracking.client.get_run(stage["run_id"]).info.artifact_uri
-    calls = mlflow.artifacts.load_text(f"{uri}/aside/calls.jsonl").splitlines()
+    calls = mlflow.artifacts.load_text(f"{uri}/auxiliary/calls.jsonl").splitlines()
     assert {"request", "body", "answer", "score", "reason", "latency"} <= json.loads(calls[0]).keys()
     traces = tracking.client.search_traces(
         locations=[tracking.experiment_id], run_id=stage["run_id"], max_results=100

@@ -1,4 +1,4 @@
-"""Pipelines of every shape at the smallest size: preferences, labels, adapters, a base taken over."""
+"""Pipelines of every shape at the smallest size: preferences, labels, adapters, a base imported."""
 
 import json
 import random

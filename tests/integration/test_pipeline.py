@@ -155,8 +155,8 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
     (tokens,) = pretrain.inputs.dataset_inputs
     assert tokens.dataset.digest == digests(result)["tokenize"][:36]
     assert pretrain.data.tags["touchstone.dataset.tokens.tokenize"] == digests(result)["tokenize"]
-    names = {entry.path for entry in tracking.client.list_artifacts(pretrain.info.run_id, "aside")}
-    assert "aside/loss.png" in names
+    names = {entry.path for entry in tracking.client.list_artifacts(pretrain.info.run_id, "auxiliary")}
+    assert "auxiliary/loss.png" in names
     for label, table in (("generate fine-tuned", "responses.json"), ("judge fine-tuned", "scores.json")):
         rows = tracking.client.load_table(tracking.experiment_id, table, [by_name[label].info.run_id])
         assert len(rows) == 6

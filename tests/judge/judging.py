@@ -104,7 +104,7 @@ class Trial:
         run_id = tracking.client.create_run(tracking.experiment_id).info.run_id if tracking else None
         self.run = StageRun(
             out=folder / "out",
-            aside=folder / "aside",
+            auxiliary=folder / "auxiliary",
             checkpoint=folder / "checkpoint",
             shared=folder / "shared",
             tracking=tracking,
@@ -136,7 +136,9 @@ class Trial:
 
     @property
     def calls(self):
-        return [json.loads(line) for line in (self.run.aside / "calls.jsonl").read_text().split("\n")[:-1]]
+        return [
+            json.loads(line) for line in (self.run.auxiliary / "calls.jsonl").read_text().split("\n")[:-1]
+        ]
 
     @property
     def judges(self):

@@ -14,9 +14,9 @@ from tasks.config import on as name_on
 from tasks.errors import StageError, UsageError
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.protocol.criteria import overall
-from tasks.judge.protocol.forms import ANCHORED, LABELS, POINTS, Question, form_of
 from tasks.judge.protocol.prompts import fence_code
 from tasks.judge.protocol.responses import DECIDED
+from tasks.judge.protocol.scoring_protocols import ANCHORED, LABELS, POINTS, Question, protocol_of
 from tasks.judge.score.metrics import METRICS
 from tests.chat_server import Fault
 from tests.judge.judging import OLLAMA, as_row, on, row_of, rows_of
@@ -40,7 +40,7 @@ CORRECT_NAME, POLITE_NAME = (name_on(OLLAMA, criterion.name) for criterion in BO
 
 
 def messages(criterion, row, reordered=False, scorer=OLLAMA):
-    return form_of(scorer, "anchored", criterion).messages(Question(row, reordered=reordered))
+    return protocol_of(scorer, "anchored", criterion).messages(Question(row, reordered=reordered))
 
 
 def marks(**scores):
@@ -126,7 +126,7 @@ def test_asked_again_the_rule_has_other_words_and_the_reference_comes_first(crit
 
 
 def test_the_form_of_the_answer_is_the_standing_one():
-    asked, local = form_of(OLLAMA, "anchored", POLITE), form_of("hf:there", "anchored", POLITE)
+    asked, local = protocol_of(OLLAMA, "anchored", POLITE), protocol_of("hf:there", "anchored", POLITE)
     assert (asked.name, asked.schema) == (ANCHORED.name, ANCHORED.schema)
     assert (local.labels, local.name) == (POINTS, LABELS.name)
     assert local.messages(Question(as_row()))[1]["content"].endswith("with the whole number alone.")
@@ -154,7 +154,7 @@ def test_the_key_follows_the_prompt_of_every_criterion(monkeypatch):
     ("settings", "told"),
     [
         ({"criteria": [POLITE]}, "criteria are asked of a judge, and scorer is metric:chrf"),
-        ({"criteria": [POLITE, POLITE], "scorer": OLLAMA}, "polite stands twice"),
+        ({"criteria": [POLITE, POLITE], "scorer": OLLAMA}, "polite is a duplicate"),
         ({"criteria": [POLITE], "scorer": OLLAMA, "prompt": "plain"}, "prompt: plain asks for a bare number"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.ask.asking import MissingError, check_whole, fewest_tokens
 from tasks.judge.backends import http
-from tasks.judge.protocol.forms import PLAIN, UnusableError
+from tasks.judge.protocol.scoring_protocols import PLAIN, UnusableError
 from tests.chat_server import CONTENTS, Fault, json_response
 from tests.http_server import FaultyServer, Reply
 from tests.judge.judging import (
@@ -178,7 +178,7 @@ def test_what_another_try_cannot_mend_is_missing_at_once(trial, protocol, kind):
         ("ollama", "404", r"ollama pull llama3\.2"),
         ("ollama", "401", "refuses to judge: 401 unauthorized"),
         ("openai", "404", "has no model 'llama-3.2-3b-instruct'"),
-        ("openai", "401", "lets nobody in with this key.* Set OPENAI_API_KEY"),
+        ("openai", "401", "rejected the API key.* Set OPENAI_API_KEY"),
     ],
 )
 def test_what_no_row_could_get_past_ends_the_stage(trial, protocol, kind, told):

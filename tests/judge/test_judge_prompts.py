@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from tasks.errors import StageError
-from tasks.judge.protocol.forms import (
+from tasks.judge.protocol.prompts import Part, fence_code, neutralise
+from tasks.judge.protocol.responses import turns_of
+from tasks.judge.protocol.scoring_protocols import (
     ANCHORED,
     CHOICE,
     CHOICE_LABELS,
     LABELS,
     PLAIN,
-    Given,
+    ParsedAnswer,
     Question,
     UnusableError,
-    choice_form_of,
-    form_of,
+    choice_protocol_of,
+    protocol_of,
 )
-from tasks.judge.protocol.prompts import Part, fence_code, neutralise
-from tasks.judge.protocol.responses import turns_of
 from tasks.tokenize.templates import OURS
 from tests.judge.judging import as_row, on, row_of, rows_of, serving
 from tests.judges import fair, honest, obedient, question_in, spoken
@@ -311,8 +311,8 @@ def test_the_injection_reaches_the_judge_only_as_data(trial):
     ],
 )
 def test_the_form_that_a_judge_is_asked_in(scorer, prompt, form):
-    assert form_of(scorer, prompt) is form
-    assert choice_form_of(scorer) is (CHOICE_LABELS if scorer == "hf:x" else CHOICE)
+    assert protocol_of(scorer, prompt) is form
+    assert choice_protocol_of(scorer) is (CHOICE_LABELS if scorer == "hf:x" else CHOICE)
 
 
 def test_every_form_has_a_version_of_its_own_that_stays():
@@ -362,12 +362,12 @@ def test_only_the_object_asked_for_holds_a_score(text):
 
 def test_a_score_on_the_scale():
     read = [ANCHORED.read(f' {{"reason": "r", "score": {score}}}\n') for score in range(6)]
-    assert read == [Given(points, "r") for points in (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)]
+    assert read == [ParsedAnswer(points, "r") for points in (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)]
 
 
 @pytest.mark.parametrize(("text", "points"), [("85", 85.0), (" 0\n", 0.0), ("100", 100.0), ("7.", 7.0)])
 def test_a_bare_number_is_its_score(text, points):
-    assert PLAIN.read(text) == Given(points)
+    assert PLAIN.read(text) == ParsedAnswer(points)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_a_number_is_never_searched_for(text):
 
 @pytest.mark.parametrize(("winner", "points"), [("A", 100.0), ("B", 0.0), ("tie", 50.0)])
 def test_the_winner_of_two(winner, points):
-    assert CHOICE.read(json.dumps({"reason": "r", "winner": winner})) == Given(points, "r")
+    assert CHOICE.read(json.dumps({"reason": "r", "winner": winner})) == ParsedAnswer(points, "r")
 
 
 @pytest.mark.parametrize("winner", ["a", "C", "", "A ", "Tie", None, 1, ["A"]])
@@ -397,7 +397,7 @@ def test_a_choice_shows_both_and_is_read_as_it_was_meant():
 
 def test_the_score_of_labels_is_what_they_are_worth_on_average():
     said = {"probabilities": {"0": 0.5, "1": 0.0, "2": 0.0, "3": 0.25, "4": 0.0, "5": 0.25}, "mass": 0.9}
-    assert LABELS.read(json.dumps(said)) == Given(40.0, mass=0.9)
+    assert LABELS.read(json.dumps(said)) == ParsedAnswer(40.0, mass=0.9)
 
 
 looks_right = st.fixed_dictionaries(

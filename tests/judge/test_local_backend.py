@@ -16,7 +16,7 @@ from tasks.judge.ask.asking import ask
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.audit.gates import MASS
 from tasks.judge.backends.local import Local, _Prompts
-from tasks.judge.protocol.forms import CHOICE_LABELS, LABELS, POINTS, Question
+from tasks.judge.protocol.scoring_protocols import CHOICE_LABELS, LABELS, POINTS, Question
 from tests.judge.audit.auditing import Audited, skill_rows
 from tests.judge.judging import Trial, as_row, row_of, rows_of
 
@@ -306,7 +306,7 @@ def test_a_folder_without_a_whole_model_is_told(trial, tmp_path, spoil, told):
 
 
 def test_a_name_that_is_no_folder_is_looked_for_on_the_hub():
-    with pytest.raises(StageError, match=r"hf:nobody/nothing is no folder here and could not be had"):
+    with pytest.raises(StageError, match=r"hf:nobody/nothing is no folder here and could not be downloaded"):
         digests_of(JudgeConfig(scorer="hf:nobody/nothing"))
 
 

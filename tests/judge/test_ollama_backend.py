@@ -15,7 +15,7 @@ from tasks.judge.ask.answers import Answers
 from tasks.judge.ask.asking import ask
 from tasks.judge.ask.identities import digests_of, made_ready
 from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
-from tasks.judge.protocol.forms import ANCHORED, Question
+from tasks.judge.protocol.scoring_protocols import ANCHORED, Question
 from tests.chat_server import Fault
 from tests.commands import heed_interruptions
 from tests.judge.judging import DIGEST, OLLAMA, as_row, on, rows_of
@@ -199,7 +199,7 @@ from tasks.config import JudgeConfig
 from tasks.judge.score.stage import judge
 from tasks.record.stage import StageRun
 folder, scorer = Path(sys.argv[1]), sys.argv[2]
-run = StageRun(out=folder / "out", aside=folder / "aside", checkpoint=folder / "checkpoint")
+run = StageRun(out=folder / "out", aside=folder / "auxiliary", checkpoint=folder / "checkpoint")
 judge(JudgeConfig(scorer=scorer), run, responses=folder / "responses", audit_0=folder / "audit_0")
 """
 

@@ -281,7 +281,7 @@ def test_the_key_is_sent_and_written_nowhere(trial, tmp_path, key, caplog):
 def test_a_key_that_is_not_the_right_one(key):
     with OpenAIServer(key="another") as server, pytest.raises(StageError) as raised:
         digests_of(configured(server))
-    assert "lets nobody in with this key: 401 Incorrect API key provided: [the key]" in str(raised.value)
+    assert "rejected the API key: 401 Incorrect API key provided: [the key]" in str(raised.value)
     assert str(raised.value).endswith("Set OPENAI_API_KEY.")
 
 

@@ -128,7 +128,7 @@ def test_a_bloom_is_continued_from_its_weights(bloom, chinese, tmp_path):
     assert isinstance(model, BloomForCausalLM)
     tokenizer = AutoTokenizer.from_pretrained(run.out / "model")
     assert tokenizer.decode(tokenizer("道可道,非常道。")["input_ids"]) == "道可道,非常道。"
-    assert (run.aside / "samples.txt").read_text(encoding="utf-8").count("--- step") == 3
+    assert (run.auxiliary / "samples.txt").read_text(encoding="utf-8").count("--- step") == 3
 
 
 def per_token(model, tokens):

@@ -13,7 +13,7 @@ from tasks.models.gpt import GPT, GPTConfig
 from tasks.models.optimizers import MOMENTUM, hidden_matrices, make_optimizers, orthogonalised
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.result import write_result
-from tasks.pretrain.schedule import rate_share
+from tasks.pretrain.schedule import lr_multiplier
 from tests.pretrain.training import MUON_APART, SMALL, changed, curve, stage_run_in, trained
 
 WIDTH = 32
@@ -182,7 +182,7 @@ def test_muon_trains(documents, tmp_path):
 
 def rates(**fields):
     config = changed(**{"learning_rate": 1.0, "min_learning_rate": None} | fields)
-    return [rate_share(config, step) for step in range(config.steps)]
+    return [lr_multiplier(config, step) for step in range(config.steps)]
 
 
 def test_the_learning_rate_warms_up_and_ends_at_its_minimum():
@@ -228,7 +228,7 @@ def test_the_rates_of_the_schedule_are_those_that_were_stepped_with(tokens, tmp_
     finally:
         hook.remove()
     write_result(trainer)
-    shares = [rate_share(config, step) for step in range(config.steps)]
+    shares = [lr_multiplier(config, step) for step in range(config.steps)]
     assert [rate for name, rate in stepped if name == "AdamW"] == [config.learning_rate * x for x in shares]
     assert [rate for name, rate in stepped if name == "Muon"] == [0.05 * x for x in shares]
     assert curve(trainer.run, "learning_rate") == [config.learning_rate * x for x in shares]

@@ -17,11 +17,11 @@ from tasks.record.run_lifecycle import (
     KILLED,
     end_badly,
     end_open_runs,
-    end_the_dead,
     ending,
-    held,
     lock_path,
+    lock_tags,
     machine_of,
+    reap_orphaned_runs,
 )
 from tasks.record.tracking import Tracking, open_tracking
 
@@ -109,7 +109,7 @@ def hold(root, uri, name, running):
     """In a process of its own: open a run as a stage does, and stay."""
     tracking = open_tracking(root, uri)
     with FileLock(lock_path(tracking, name)):
-        tags = held(tracking, name)
+        tags = lock_tags(tracking, name)
         running.put(tracking.client.create_run(tracking.experiment_id, tags=tags).info.run_id)
         time.sleep(60)
 
@@ -119,18 +119,18 @@ def test_a_killed_process_leaves_a_run_that_is_ended_and_a_living_one_is_left_al
     process = SPAWN.Process(target=hold, args=(tracking.root, tracking.uri, name, running))
     process.start()
     run_id = running.get(timeout=60)
-    assert run_id not in [run.info.run_id for run in end_the_dead(tracking)]
+    assert run_id not in [run.info.run_id for run in reap_orphaned_runs(tracking)]
     assert how(tracking, run_id)[0] == "RUNNING"
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert run_id in [run.info.run_id for run in end_the_dead(tracking)]
+    assert run_id in [run.info.run_id for run in reap_orphaned_runs(tracking)]
     assert how(tracking, run_id) == ("KILLED", KILLED)
-    assert run_id not in [run.info.run_id for run in end_the_dead(tracking)]
+    assert run_id not in [run.info.run_id for run in reap_orphaned_runs(tracking)]
 
 
 def test_a_run_of_another_machine_is_not_judged_from_here(tracking, run):
     run_id = run(**{run_lifecycle.LOCK: uuid4().hex, run_lifecycle.MACHINE: "another"})
-    end_the_dead(tracking)
+    reap_orphaned_runs(tracking)
     assert how(tracking, run_id)[0] == "RUNNING"
 
 

@@ -136,9 +136,9 @@ BROKEN = {
     ),
     "a name twice": (
         SOUND | {"deployments": [*SOUND["deployments"], {**SOUND["deployments"][0], "schedules": []}]},
-        "deployment touchstone/nightly stands twice",
+        "deployment touchstone/nightly is a duplicate",
     ),
-    "a key twice": ("name: touchstone\nname: touchstone\n", "'name' stands twice"),
+    "a key twice": ("name: touchstone\nname: touchstone\n", "'name' is a duplicate"),
     "not YAML": ("name: [", "is not valid YAML"),
 }
 

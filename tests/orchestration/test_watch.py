@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 import flows.server.up
-from flows.server.pools import Watch, live_workers, patiently
+from flows.server.pools import Watch, live_workers, retry_until_available
 from tasks.errors import CrashedError, StageError, StoppedError
 
 
@@ -42,7 +42,7 @@ def watch(clock):
 
     def make(client, run):
         watch = Watch(client, clock)
-        watch.require_hope(run)
+        watch.check(run)
         clock.now += 60
         return watch
 
@@ -52,20 +52,20 @@ def watch(clock):
 def test_a_run_that_a_worker_took_and_never_started_is_crashed_and_so_started_again(watch):
     client, run = Prefect(heard=1), run_in("PENDING")
     with pytest.raises(CrashedError, match="did not start it within 60 s"):
-        watch(client, run).require_hope(run)
+        watch(client, run).check(run)
     assert client.set_to == [("run", "CRASHED", True)]
 
 
 def test_a_container_may_take_longer_to_start(watch):
     client, run = Prefect(pool="kubernetes", heard=1), run_in("PENDING")
-    watch(client, run).require_hope(run)
+    watch(client, run).check(run)
     assert client.set_to == []
 
 
 def test_a_run_that_nobody_stops_is_not_waited_for(watch):
     run = run_in("CANCELLING")
     with pytest.raises(StoppedError, match="does not answer"):
-        watch(Prefect(heard=1), run).require_hope(run)
+        watch(Prefect(heard=1), run).check(run)
 
 
 @pytest.mark.parametrize(("heard", "hope"), [(1, True), (None, False), (60, False)])
@@ -73,32 +73,32 @@ def test_a_run_that_waits_for_its_turn_has_hope_while_a_worker_lives(watch, hear
     run = run_in("SCHEDULED")
     watching = watch(Prefect(heard=heard), run)
     if hope:
-        watching.require_hope(run)
+        watching.check(run)
     else:
         with pytest.raises(StageError, match="touchstone worker gpu-pool"):
-            watching.require_hope(run)
+            watching.check(run)
 
 
 def test_a_running_run_is_waited_for_and_another_state_begins_anew(watch, clock):
     running, pending = run_in("RUNNING"), run_in("PENDING")
     watching = watch(Prefect(heard=1), running)
-    watching.require_hope(running)
-    watching.require_hope(pending)  # it is in this state only now
+    watching.check(running)
+    watching.check(pending)  # it is in this state only now
     clock.now += 59
-    watching.require_hope(pending)
+    watching.check(pending)
     clock.now += 1
     with pytest.raises(CrashedError):
-        watching.require_hope(pending)
+        watching.check(pending)
 
 
 def test_how_long_is_hoped_is_told_by_the_environment(watch, clock, monkeypatch):
     monkeypatch.setenv("TOUCHSTONE_SECONDS_WORKER_AWAY", "61")
     client, run = Prefect(heard=1), run_in("PENDING")
     watching = watch(client, run)
-    watching.require_hope(run)
+    watching.check(run)
     clock.now += 1
     with pytest.raises(CrashedError, match="within 61 s"):
-        watching.require_hope(run)
+        watching.check(run)
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0, True), (39, True), (41, False)])
@@ -124,16 +124,19 @@ def of(status):
 
 def test_a_server_that_is_restarted_is_asked_again(monkeypatch):
     monkeypatch.setenv("TOUCHSTONE_SECONDS_POLL", "0.001")
-    assert patiently(failing(httpx.ConnectError("refused"), of(503), httpx.ReadError("reset"))) == "answer"
+    assert (
+        retry_until_available(failing(httpx.ConnectError("refused"), of(503), httpx.ReadError("reset")))
+        == "answer"
+    )
 
 
 def test_a_server_that_stays_away_or_refuses_is_told(monkeypatch):
     monkeypatch.setenv("TOUCHSTONE_SECONDS_POLL", "0.001")
     with pytest.raises(httpx.HTTPStatusError):
-        patiently(failing(of(404)))
+        retry_until_available(failing(of(404)))
     monkeypatch.setenv("TOUCHSTONE_SECONDS_PREFECT_AWAY", "0.01")
     with pytest.raises(StageError, match="does not answer any more"):
-        patiently(failing(*[httpx.ConnectError("refused")] * 1000))
+        retry_until_available(failing(*[httpx.ConnectError("refused")] * 1000))
 
 
 def test_a_sweep_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):

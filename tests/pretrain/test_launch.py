@@ -124,7 +124,7 @@ def test_two_processes_started_by_torchrun_make_the_steps_of_one(documents, tmp_
         (step, 9, "steps") for step in range(1, 10)
     ]
     assert several.metrics["train_loss"] == curve(several)[-1]
-    assert json.loads((several.aside / "speed.json").read_text())["processes"] == 2
+    assert json.loads((several.auxiliary / "speed.json").read_text())["processes"] == 2
 
 
 @pytest.mark.slow

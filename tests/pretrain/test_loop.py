@@ -53,7 +53,7 @@ def test_labels_are_shifted_once(tmp_path):
     tokens = tokens_of("abcdefgh" * 200, tmp_path, kind="char")
     config = changed(dropout=0, steps=40, batch_size=8, eval_every=40, sample_prompt="ab")
     run = trained(config, tokens, tmp_path / "run")
-    sample = (run.aside / "samples.txt").read_text().splitlines()[1]
+    sample = (run.auxiliary / "samples.txt").read_text().splitlines()[1]
     assert sample == ("abcdefgh" * 10)[: len(sample)]
     assert len(sample) == config.context
 

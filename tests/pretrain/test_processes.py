@@ -92,7 +92,7 @@ def test_a_model_of_hugging_face_trains_in_two_processes(documents, tmp_path, to
     several, statuses = together(config, documents, tmp_path / "several")
     assert statuses == [0, 0]
     assert_same_training(several, one)
-    samples = [(run.aside / "samples.txt").read_text() for run in (several, one)]
+    samples = [(run.auxiliary / "samples.txt").read_text() for run in (several, one)]
     assert samples[0] == samples[1]
 
 

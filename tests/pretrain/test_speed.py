@@ -50,7 +50,7 @@ def test_every_micro_batch_counts(tokens, tmp_path, monkeypatch):
 def test_what_the_speed_file_tells(tokens, tmp_path):
     config = changed()
     run = trained(config, tokens, tmp_path)
-    told = json.loads((run.aside / "speed.json").read_text())
+    told = json.loads((run.auxiliary / "speed.json").read_text())
     assert (told["device"].split()[0], told["processes"], told["threads"]) == ("cpu", 1, 1)
     assert (told["precision"], told["compiled"]) == ("float32", False)
     model = build_model(config, load_tokens(tokens))
@@ -63,7 +63,7 @@ def test_what_the_speed_file_tells(tokens, tmp_path):
 
 def test_a_training_of_a_few_steps_has_no_steady_speed(tokens, tmp_path):
     run = trained(changed(steps=UNTIMED_STEPS), tokens, tmp_path)
-    told = json.loads((run.aside / "speed.json").read_text())
+    told = json.loads((run.auxiliary / "speed.json").read_text())
     assert (told["tokens_per_second"], told["utilisation"]) == (None, None)
     assert told["tokens_per_second_all_told"] > 0
 
@@ -161,7 +161,7 @@ def test_a_compiled_training_has_the_same_losses(documents, tmp_path):
         )
         for compile_ in ("never", "always")
     )
-    assert json.loads((compiled.aside / "speed.json").read_text())["compiled"]
+    assert json.loads((compiled.auxiliary / "speed.json").read_text())["compiled"]
     for name in ("train_loss", "validation_loss", "gradient_norm"):
         assert curve(compiled, name) == pytest.approx(curve(plain, name), rel=1e-4)
     assert weights_in(compiled).keys() == weights_in(plain).keys()

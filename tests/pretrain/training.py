@@ -38,7 +38,7 @@ def changed(**fields):
 
 def stage_run_in(folder, **watching):
     return StageRun(
-        out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint", **watching
+        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
     )
 
 

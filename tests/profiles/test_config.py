@@ -742,7 +742,7 @@ def test_each_shape_of_a_profile_runs_its_own_stages(write):
 @pytest.mark.parametrize(
     ("text", "other", "expected"),
     [
-        ("base: owner/name", {}, "corpus and base: a model is either pretrained on a corpus or taken over"),
+        ("base: owner/name", {}, "corpus and base: a model is either pretrained on a corpus or imported"),
         ("labelled: c.tsv", {}, "instructions and labelled: choose one"),
         (
             "report: {}",
@@ -752,7 +752,7 @@ def test_each_shape_of_a_profile_runs_its_own_stages(write):
         (
             "pretrain: {steps: 5}\ntokenize: {kind: bpe}",
             {"corpus": "base: owner/name"},
-            "pretrain.steps, tokenize.kind: set, but the base model is taken over",
+            "pretrain.steps, tokenize.kind: set, but the base model is imported",
         ),
         ("judge: {seed: 5}", LABELLED, "judge.seed: set, but labelled texts make a classifier"),
         ("classify: {epochs: 5}", {}, "classify.epochs: set, but only labelled texts are classified"),

@@ -52,7 +52,7 @@ def write(config, run, **inputs):
     (run.out / "deep" / "text.txt").write_text(config.text * config.times, encoding="utf-8")
     for name, folder in inputs.items():
         (run.out / f"{name}.txt").write_text((folder / "deep" / "text.txt").read_text())
-    (run.aside / "speed.txt").write_text(str(time.time_ns()))
+    (run.auxiliary / "speed.txt").write_text(str(time.time_ns()))
     seen = run.checkpoint / "attempts"
     seen.write_text(seen.read_text() + "+" if seen.exists() else "+")
     run.log_metrics({"loss": 0.5}, step=3)
@@ -196,6 +196,7 @@ def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
         "pull": True,
         "concurrency": 3,
         "gates": {"auc": {"passes": 0.5, "fails": 0.4}},
+        "choice_gates": {"wrong": {"passes": 0.1, "fails": 0.2}},
         "despite_audit": True,
         "loss": "all",
         "tune": "lora",
@@ -203,14 +204,16 @@ def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
         "packing": True,
         "gradient_checkpointing": True,
         "optimizer": "muon",
+        "criteria": [{"name": "polite", "question": "Is it polite?", "anchors": {0: "no", 5: "yes"}}],
     }
+    needs = {"lora": {"tune": "lora"}, "criteria": {"scorer": "ollama:x"}}
     stage = Stage("s", 1, "m:f")
     for model in (FinetuneConfig, JudgeConfig):
         plain = model()
         for name, field in model.model_fields.items():
             value = getattr(plain, name)
             value = other[name] if name in other else value / 2 if isinstance(value, float) else value + 1
-            needed = {"tune": "lora"} if name == "lora" else {}
+            needed = needs.get(name, {})
             changed = stage_key(stage, model(**needed, **{name: value}), {}) != stage_key(
                 stage, model(**needed), {}
             )
@@ -241,9 +244,9 @@ def test_the_artifacts_are_the_output_what_stands_beside_it_and_the_manifest(tra
     reference = execute(tracking, Work(WRITE, config))
     folder = artifacts_of(reference)
     assert list(manifest.files_under(folder)) == [
-        "aside.json",
-        "aside/config.json",
-        "aside/speed.txt",
+        "auxiliary.json",
+        "auxiliary/config.json",
+        "auxiliary/speed.txt",
         "manifest.json",
         "output/attempts",
         "output/deep/text.txt",
@@ -253,7 +256,7 @@ def test_the_artifacts_are_the_output_what_stands_beside_it_and_the_manifest(tra
         "output/attempts",
         "output/deep/text.txt",
     ]
-    assert json.loads((folder / "aside" / "config.json").read_text())["text"] == config.text
+    assert json.loads((folder / "auxiliary" / "config.json").read_text())["text"] == config.text
     assert folder.is_relative_to(tracking.root / "artifacts")  # written there, not copied
 
 
@@ -299,7 +302,7 @@ def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, c
     first = execute(tracking, Work(WRITE, config))
     second = execute(tracking, Work(WRITE, config), refresh=True)
     assert first.digest == second.digest
-    asides = [(artifacts_of(found) / "aside" / "speed.txt").read_text() for found in (first, second)]
+    asides = [(artifacts_of(found) / "auxiliary" / "speed.txt").read_text() for found in (first, second)]
     assert asides[0] != asides[1]
 
 
@@ -405,12 +408,12 @@ def test_a_reference_crosses_as_json(tracking, config):
         lambda folder: (folder / "manifest.json").write_bytes(
             (folder / "manifest.json").read_bytes().replace(b'"size":1', b'"size":2')
         ),
-        lambda folder: (folder / "aside" / "speed.txt").unlink(),
-        lambda folder: os.truncate(folder / "aside" / "speed.txt", 3),
-        lambda folder: (folder / "aside.json").unlink(),
-        lambda folder: (folder / "aside.json").write_bytes(b"{"),
-        lambda folder: (folder / "aside.json").write_bytes(b"[]"),
-        lambda folder: (folder / "aside.json").write_bytes(b"3"),
+        lambda folder: (folder / "auxiliary" / "speed.txt").unlink(),
+        lambda folder: os.truncate(folder / "auxiliary" / "speed.txt", 3),
+        lambda folder: (folder / "auxiliary.json").unlink(),
+        lambda folder: (folder / "auxiliary.json").write_bytes(b"{"),
+        lambda folder: (folder / "auxiliary.json").write_bytes(b"[]"),
+        lambda folder: (folder / "auxiliary.json").write_bytes(b"3"),
         lambda folder: shutil.rmtree(folder / "output"),
         lambda folder: shutil.rmtree(folder),
     ],
@@ -701,7 +704,7 @@ def test_other_keys_do_not_wait(tracking, config):
 def logged(tracking, tmp_path):
     """A StageRun with an MLflow run, and a way to read that back."""
     run_id = tracking.client.create_run(tracking.experiment_id).info.run_id
-    run = StageRun(tmp_path / "out", tmp_path / "aside", tmp_path / "checkpoint", tracking, run_id)
+    run = StageRun(tmp_path / "out", tmp_path / "auxiliary", tmp_path / "checkpoint", tracking, run_id)
     return run, lambda: tracking.client.get_run(run_id)
 
 
@@ -830,7 +833,7 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
     assert local_folder(first.uri) is None
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
         "manifest.json",
-        "aside.json",
+        "auxiliary.json",
         "config.json",
         "speed.txt",
         "attempts",

@@ -142,7 +142,9 @@ def test_what_cannot_be_tuned_is_refused_with_the_reason(folder, stage_run, harm
 
 
 def test_a_model_that_is_nowhere_is_told_with_every_way_to_give_it(stage_run, tmp_path):
-    with pytest.raises(StageError, match=r"'owner/none' \(main\) could not be had .*MIRROR/owner/none"):
+    with pytest.raises(
+        StageError, match=r"'owner/none' \(main\) could not be downloaded .*MIRROR/owner/none"
+    ):
         base(BaseConfig(model="owner/none", mirror=str(tmp_path)), stage_run())
 
 
@@ -236,7 +238,7 @@ def test_a_hub_that_does_not_answer_leaves_the_copy_of_this_machine_or_an_error(
     hub.on("/api/models/owner/story/revision/main", Reply(status=404))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        StageError, match=r"the model owner/story \(main\) could not be had .* a commit of 40"
+        StageError, match=r"the model owner/story \(main\) could not be downloaded .* a commit of 40"
     ):
         pinned(BaseConfig(model="owner/story"))
     refs = tmp_path / "models--owner--story" / "refs"

@@ -286,7 +286,7 @@ def test_metric_and_judge_are_told_apart(outputs, tmp_path):
         (METRIC, "metric"),
         (JUDGE, "judge"),
     ] * 2
-    assert card.report["judge"] == {"despite_audit": False, "judges": [judge_of()]}
+    assert card.report["judge"] == {"despite_audit": False, "criteria": [], "judges": [judge_of()]}
     for name, text in card.all().items():
         assert "chrF++, a metric" in text or name == "markdown"
         assert "llama3.2:3b, a judge" in text, name
@@ -462,7 +462,7 @@ def test_a_model_of_another_family_has_its_shape_as_far_as_it_is_known(outputs, 
 def test_models_scored_by_different_scorers_are_not_compared(outputs, tmp_path):
     folders = outputs.write()
     outputs.judged().write_answers("tuned")
-    run = StageRun(out=tmp_path / "o", aside=tmp_path / "a", checkpoint=tmp_path / "c")
+    run = StageRun(out=tmp_path / "o", auxiliary=tmp_path / "a", checkpoint=tmp_path / "c")
     with pytest.raises(StageError, match=r"scored by metric:chrf .* by ollama"):
         report(ReportConfig(), run, **folders)
 
@@ -471,7 +471,7 @@ def test_scores_of_other_rows_are_not_compared(outputs, tmp_path):
     folders = outputs.write()
     outputs.rows[0]["id"] = 99
     outputs.write_answers("tuned")
-    run = StageRun(out=tmp_path / "o", aside=tmp_path / "a", checkpoint=tmp_path / "c")
+    run = StageRun(out=tmp_path / "o", auxiliary=tmp_path / "a", checkpoint=tmp_path / "c")
     with pytest.raises(StageError, match="not of the same rows"):
         report(ReportConfig(), run, **folders)
 

@@ -1,4 +1,4 @@
-"""Cards of every pipeline: three models, a model taken over, a classifier, and cards of earlier versions."""
+"""Cards of every pipeline: three models, a model imported, a classifier, and cards of earlier versions."""
 
 from copy import deepcopy
 from io import StringIO

@@ -32,7 +32,9 @@ class Trainings:
         self.config = SeedsConfig(runs=(*done, *lost))
 
     def compare(self):
-        run = StageRun(out=self.folder / "out", aside=self.folder / "aside", checkpoint=self.folder / "c")
+        run = StageRun(
+            out=self.folder / "out", auxiliary=self.folder / "auxiliary", checkpoint=self.folder / "c"
+        )
         inputs = {
             f"seed_{number}_{name}": made[name]
             for number, made in self.made.items()

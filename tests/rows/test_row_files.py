@@ -304,8 +304,8 @@ def test_malformed_rows_are_set_aside_and_counted(staged, monkeypatch):
     run, found = staged({"a.jsonl": "\n".join(lines)}, malformed="set-aside")
     assert [row["instruction"] for row in found] == [row["instruction"] for row in GOOD]
     assert [row["id"] for row in found] == list(range(12))
-    aside = load_split(run.out, "set_aside")
-    assert {line["where"]: line["why"] for line in aside} == {
+    auxiliary = load_split(run.out, "set_aside")
+    assert {line["where"]: line["why"] for line in auxiliary} == {
         "a.jsonl, row 7": "not valid JSON (Expecting property name enclosed in double quotes): {",
         "a.jsonl, row 8": "no 'output'; its fields are instruction",
         "a.jsonl, row 9": "expected an object, found a number: 3",
@@ -331,7 +331,7 @@ def test_every_row_is_in_a_split_or_set_aside(tmp_path_factory, sound):
     records = [{"instruction": f"Ask {n}", "output": "Yes" if good else ""} for n, good in enumerate(sound)]
     (root / "in").mkdir()
     (root / "in" / "a.json").write_text(json.dumps(records))
-    run = StageRun(out=root / "out", aside=root / "aside", checkpoint=root / "checkpoint")
+    run = StageRun(out=root / "out", auxiliary=root / "auxiliary", checkpoint=root / "checkpoint")
     if sum(sound) * 2 < len(sound):
         assert "are malformed, so it is rather the format" in message_of(
             rows, RowsConfig(malformed="set-aside"), run, source=root / "in"
@@ -340,8 +340,8 @@ def test_every_row_is_in_a_split_or_set_aside(tmp_path_factory, sound):
     rows(RowsConfig(malformed="set-aside"), run, source=root / "in")
     kept = [row["instruction"] for name in SPLITS for row in load_split(run.out, name)]
     assert sorted(kept) == sorted(f"Ask {n}" for n, good in enumerate(sound) if good)
-    aside = load_split(run.out, "set_aside") if not all(sound) else []
-    assert [line["where"] for line in aside] == [
+    auxiliary = load_split(run.out, "set_aside") if not all(sound) else []
+    assert [line["where"] for line in auxiliary] == [
         f"a.json, row {n}" for n, good in enumerate(sound, 1) if not good
     ]
 

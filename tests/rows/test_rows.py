@@ -15,7 +15,7 @@ from tasks.config import RowsConfig
 from tasks.errors import RefusedError, StageError
 from tasks.preflight.splits import rows_apart
 from tasks.rows import SPLITS, load_groups, load_split, prompt_groups, prompt_of, rows, texts_of, write_rows
-from tasks.rows.canonical import can_be_opened, opened
+from tasks.rows.canonical import as_continuation, is_splittable
 from tasks.rows.splits import split_rows
 
 SMS = {"file_type": "tsv", "header": ("label", "text")}
@@ -463,10 +463,10 @@ def test_what_was_said_before_is_part_of_the_prompt():
     assert prompt_groups([asked, *begun]) == [0, 1, 1, 3]
 
 
-@given(TEXT.filter(can_be_opened))
+@given(TEXT.filter(is_splittable))
 def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(text):
     row = {"id": 0, "instruction": "", "input": "", "output": text, "plain": True}
-    test_row = opened(row)
+    test_row = as_continuation(row)
     assert test_row["instruction"] + test_row["output"] == text
     assert test_row["instruction"].strip()
     assert test_row["output"].strip()
@@ -484,7 +484,7 @@ def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(te
     ],
 )
 def test_a_text_is_opened_at_the_space_or_character_nearest_its_middle(text, halves):
-    row = opened({"output": text})
+    row = as_continuation({"output": text})
     assert (row["instruction"], row["output"]) == halves
 
 

@@ -159,7 +159,7 @@ text = "".join(topics.values())[:500_000]
 with (folder / "corpus" / "a.txt").open("w", encoding="utf-8") as file:
     for _ in range(size // len(text)):
         file.write(text)
-run = StageRun(out=folder / "output", aside=folder / "aside", checkpoint=folder / "checkpoint")
+run = StageRun(out=folder / "output", aside=folder / "auxiliary", checkpoint=folder / "checkpoint")
 config = TokenizeConfig(vocab_size=2000, training_bytes=1_000_000)
 tokenize(config, run, corpus=folder / "corpus")
 [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
@@ -520,8 +520,8 @@ def test_malformed_and_empty_documents_of_a_corpus_are_set_aside_listed_and_coun
     (folder / "d.txt").write_bytes(b"in the middle \xff it ends")
     config = TokenizeConfig(vocab_size=300, validation=0, malformed="set-aside")
     tokenize(config, run, corpus=folder)
-    aside = [json.loads(line) for line in (run.out / "set_aside.jsonl").read_text().splitlines()]
-    assert [(line["where"], line["why"]) for line in aside[:-1]] == [
+    auxiliary = [json.loads(line) for line in (run.out / "set_aside.jsonl").read_text().splitlines()]
+    assert [(line["where"], line["why"]) for line in auxiliary[:-1]] == [
         ("b.jsonl, row 1", "'text' is empty"),
         ("b.jsonl, row 4", "'text' is empty"),
         ("b.jsonl, row 5", "no 'text'; its fields are body"),
@@ -530,8 +530,8 @@ def test_malformed_and_empty_documents_of_a_corpus_are_set_aside_listed_and_coun
         ("b.jsonl, row 8", "not valid JSON (Expecting value): not JSON"),
         ("c.txt", "is empty"),
     ]
-    assert aside[-1]["where"] == "d.txt"
-    assert aside[-1]["why"].startswith("is not UTF-8: byte 14 is 0xff")
+    assert auxiliary[-1]["where"] == "d.txt"
+    assert auxiliary[-1]["why"].startswith("is not UTF-8: byte 14 is 0xff")
     facts = json.loads((run.out / "tokens.json").read_text())
     assert (facts["documents"], facts["set_aside"], run.metrics["documents_set_aside"]) == (7, 8, 8)
     assert tables == [(8, "set_aside.json")]

@@ -10,13 +10,13 @@ from typing import Any
 
 from tasks.config import AskConfig
 from tasks.errors import StageError
+from tasks.judge.ask.adaptive_concurrency import AdaptiveConcurrency
 from tasks.judge.ask.answers import Answers, asked_of
-from tasks.judge.ask.in_flight import InFlight
 from tasks.judge.backends import Backend, connect
-from tasks.judge.protocol.forms import Form, Question, UnusableError
 from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.scoring_protocols import Question, ScoringProtocol, UnusableError
 from tasks.record.stage import say_nothing
 
 BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
@@ -66,7 +66,7 @@ class Verdict:
 async def ask(
     config: AskConfig,
     scorer: str,
-    form: Form,
+    form: ScoringProtocol,
     questions: Sequence[Question],
     answers: Answers,
     finished: Callable[[Verdict], None],
@@ -136,7 +136,7 @@ class _Asker:
         config: AskConfig,
         backend: Backend,
         identity: Identity,
-        form: Form,
+        form: ScoringProtocol,
         answers: Answers,
         say: Callable[[str], None],
     ) -> None:
@@ -145,7 +145,7 @@ class _Asker:
         self.identity = identity
         self.form = form
         self.answers = answers
-        self.in_flight = InFlight(backend.first_in_flight, backend.most_in_flight)
+        self.in_flight = AdaptiveConcurrency(backend.first_in_flight, backend.most_in_flight)
         self._say = say
         self._first = asyncio.Lock()
         self._is_known = backend.refusals is None  # what the server refuses, which the first answer shows
@@ -248,7 +248,7 @@ class _Asker:
         """The first reply that is no passing trouble, or the last of several.
 
         Whoever is alive fails on this row alone. Raises StageError when the judge is gone, has no such model
-        any more, or lets nobody in.
+        any more, or rejected the API key.
         """
         for failures in range(1, self.config.attempts + 1):
             sent_with = self.in_flight.limit

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tasks.config import AskConfig, AuditConfig, CompareConfig, JudgeConfig, on
 from tasks.config.judge_kinds import kind_of
 from tasks.judge.backends import connect
-from tasks.judge.protocol.forms import Form, choice_form_of, form_of
 from tasks.judge.protocol.replies import Identity
+from tasks.judge.protocol.scoring_protocols import ScoringProtocol, choice_protocol_of, protocol_of
 
 DAY = 86_400.0  # seconds
 _PROMPTS = (("prompt", False), ("reordered prompt", True))  # audits ask in the second way too
@@ -61,12 +61,12 @@ async def _identified(config: AskConfig, pulling: Progress | None) -> list[Ident
     return found
 
 
-def _forms(config: AskConfig, scorer: str) -> dict[str | None, Form]:
+def _forms(config: AskConfig, scorer: str) -> dict[str | None, ScoringProtocol]:
     """How a judge is asked, by the criterion; under None where it is asked about none."""
     if isinstance(config, AuditConfig | CompareConfig) and config.mode == "pairwise":
-        return {None: choice_form_of(scorer)}
+        return {None: choice_protocol_of(scorer)}
     criteria = config.criteria if isinstance(config, JudgeConfig) else ()
     if isinstance(config, AuditConfig) and config.criterion:
         criteria = (config.criterion,)
-    forms = {criterion.name: form_of(scorer, config.prompt, criterion) for criterion in criteria}
-    return forms or {None: form_of(scorer, config.prompt)}
+    forms = {criterion.name: protocol_of(scorer, config.prompt, criterion) for criterion in criteria}
+    return forms or {None: protocol_of(scorer, config.prompt)}

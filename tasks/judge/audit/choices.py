@@ -10,7 +10,7 @@ from tasks.judge.ask.asking import Verdict
 from tasks.judge.audit.controls import KINDS, LIKE_ANSWER, SMALL, WRONG, WRONG_INJECTION, Control
 from tasks.judge.audit.findings import Findings, kind_of, line_of, masses
 from tasks.judge.audit.gates import Resampling, counted, failed_unread, gate_of, mass_gates, measured_kinds
-from tasks.judge.protocol.forms import EVEN, TOP, Question, over_both_orders
+from tasks.judge.protocol.scoring_protocols import EVEN, TOP, Question, over_both_orders
 
 BESIDE = (WRONG, WRONG_INJECTION, *SMALL, LIKE_ANSWER, "first-half", "shuffled")
 """Kinds of controls that are shown beside the reference; of absurd ones no two responses consist."""

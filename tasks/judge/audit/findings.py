@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.judge.ask.asking import Verdict
 from tasks.judge.audit.controls import KINDS, Control
-from tasks.judge.protocol.forms import Question
+from tasks.judge.protocol.scoring_protocols import Question
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from tasks.judge.ask.asking import Verdict
 from tasks.judge.audit.controls import KINDS, UNSHOWN, Control
 from tasks.judge.audit.findings import Findings, kind_of, line_of, masses
 from tasks.judge.audit.gates import Resampling, gates
-from tasks.judge.protocol.forms import Question
+from tasks.judge.protocol.scoring_protocols import Question
 
 
 def questions(made: Sequence[Control]) -> list[Question]:

@@ -13,8 +13,8 @@ from tasks.judge.audit.controls import controls
 from tasks.judge.audit.gates import verdict_of
 from tasks.judge.audit.page import as_markdown
 from tasks.judge.audit.wording import judge_name
-from tasks.judge.protocol.forms import choice_form_of, form_of
 from tasks.judge.protocol.responses import RESPONSES, Row, read_rows, turns_of
+from tasks.judge.protocol.scoring_protocols import choice_protocol_of, protocol_of
 from tasks.machine.json_files import read_lines, write_json, write_lines
 from tasks.record.stage import StageRun
 
@@ -39,9 +39,9 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     if not made:
         raise StageError("a judge is audited on rows with a reference answer, and none of these has one")
     if config.mode == "pairwise":
-        made, kind, form = choices.shown_beside(made), choices, choice_form_of(scorer)
+        made, kind, form = choices.shown_beside(made), choices, choice_protocol_of(scorer)
     else:
-        kind, form = scores, form_of(scorer, config.prompt, config.criterion)
+        kind, form = scores, protocol_of(scorer, config.prompt, config.criterion)
     asked = len({control.row.id for control in made})
     questions = kind.questions(made)
     done = 0
@@ -89,7 +89,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     write_json(run.out / "audit.json", report)
     write_lines(run.out / "controls.jsonl", found.lines)
     calls = [call for verdict in verdicts for call in verdict.calls]
-    write_lines(run.aside / "calls.jsonl", calls)
+    write_lines(run.auxiliary / "calls.jsonl", calls)
     run.log_table(found.lines, "controls.json")
     run.log_page("audit", as_markdown(report), f"{judge_name(report)}: {verdict}")
     measured = {gate["name"]: gate["value"] for gate in found.gates if gate["value"] is not None}

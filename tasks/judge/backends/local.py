@@ -25,8 +25,8 @@ from tasks.config import AskConfig, GenerateConfig
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.judge.backends.base import Json, Message
-from tasks.judge.protocol.forms import Form
 from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.scoring_protocols import ScoringProtocol
 from tasks.machine.device import pick_device
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import load_causal, load_tokenizer
@@ -43,7 +43,7 @@ class Local:
 
     promised = refusals = None
 
-    def __init__(self, config: AskConfig, model: str, form: Form) -> None:
+    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
         if form.labels is None:
             raise ValueError(f"a local judge chooses between labels, which the form {form.name} has not")
         self.model = model
@@ -147,7 +147,7 @@ class Local:
             return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
         except Exception as error:  # of huggingface_hub, httpx: each has its own
             raise StageError(
-                f"hf:{self.model} is no folder here and could not be had from the hub: "
+                f"hf:{self.model} is no folder here and could not be downloaded from the hub: "
                 f"{type(error).__name__}: {error}. Check the name and the network, or name a folder."
             ) from error
 

@@ -12,8 +12,8 @@ from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Json, Message
 from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
-from tasks.judge.protocol.forms import Form, UnusableError
 from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError
 from tasks.machine.addresses import WEB
 from tasks.machine.proxies import takes_proxy
 
@@ -45,7 +45,7 @@ class Ollama:
     promised = None  # the model may have been trained with a shorter context than it is asked for
     refusals = None  # options that it does not know are no error to it
 
-    def __init__(self, config: AskConfig, model: str, form: Form) -> None:
+    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
         self.model = model
         self.context: int | None = config.context
         self.first_in_flight = config.concurrency or FIRST_IN_FLIGHT

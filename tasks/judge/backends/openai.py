@@ -8,9 +8,9 @@ from tasks.config import AskConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Json, Message
 from tasks.judge.backends.http import Server, clean, url_of
-from tasks.judge.protocol.forms import Form, UnusableError
 from tasks.judge.protocol.refusals import Refusals
 from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError
 from tasks.machine.addresses import WEB
 from tasks.record.manifest import canonical_json, digest_of
 
@@ -30,7 +30,7 @@ class OpenAI:
 
     context = None  # the server's own
 
-    def __init__(self, config: AskConfig, model: str, form: Form) -> None:
+    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
         self.model = model
         self.first_in_flight = self.most_in_flight = config.concurrency or IN_FLIGHT
         self._config = config
@@ -125,7 +125,7 @@ class OpenAI:
     def fatal(self, reply: Reply) -> StageError:
         if reply.status in (401, 403):
             return StageError(
-                f"the server at {self.url} lets nobody in with this key: {reply.error}. "
+                f"the server at {self.url} rejected the API key: {reply.error}. "
                 f"Set {self._config.key_variable}."
             )
         if reply.status == 404:

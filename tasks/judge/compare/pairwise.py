@@ -15,8 +15,15 @@ from tasks.judge.ask.asking import Verdict, ask
 from tasks.judge.audit.reports import require_as_audited
 from tasks.judge.compare.pairs import Pair
 from tasks.judge.compare.scores import shown_by, sources_of
-from tasks.judge.protocol.forms import EVEN, TOP, Question, choice_form_of, contradict, over_both_orders
 from tasks.judge.protocol.responses import DECIDED, kind_of
+from tasks.judge.protocol.scoring_protocols import (
+    EVEN,
+    TOP,
+    Question,
+    choice_protocol_of,
+    contradict,
+    over_both_orders,
+)
 from tasks.judge.score.summary import too_many_missing
 from tasks.record.stage import StageRun
 from tasks.statistics.intervals import share_of
@@ -32,7 +39,7 @@ def choices(
     A row's points are 100 where A wins in both orders, 0 where B does, 50 for a tie.
     """
     (scorer,) = config.judges
-    form = choice_form_of(scorer)
+    form = choice_protocol_of(scorer)
     decided = [_decided(pair) for pair in pairs]
     open_rows = [place for place, points in enumerate(decided) if points is None]
     questions = []  # both orders of a row ask about the row as A has it

@@ -120,7 +120,7 @@ def _pairwise(
         return {"scorer": scorer, "kind": "judge", "status": "judge_failed_audit", "rows": len(pairs)}
     summary, lines, calls = choices(config, run, pairs, audit)
     write_lines(run.out / "choices.jsonl", lines)
-    write_lines(run.aside / "calls.jsonl", calls)
+    write_lines(run.auxiliary / "calls.jsonl", calls)
     for pair, line in zip(by_pair, lines, strict=True):
         pair["by"] = None if line["points"] is None else 2 * line["points"] - 100
         pair["reasons"] = line["reasons"]

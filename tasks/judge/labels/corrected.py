@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tasks.judge.labels.stage import Labels
-from tasks.judge.protocol.forms import TOP
+from tasks.judge.protocol.scoring_protocols import TOP
 from tasks.statistics.agreement import krippendorff_alpha
 from tasks.statistics.bounded import weighted_interval
 from tasks.statistics.intervals import Sources

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.judge.protocol.forms import STEP
 from tasks.judge.protocol.prompts import HIGHEST, LOWEST
+from tasks.judge.protocol.scoring_protocols import STEP
 
 LABELS = tuple(range(LOWEST, HIGHEST + 1))
 

@@ -27,7 +27,7 @@ NUL = "\x00"
 _FORMULA = re.compile(r"[\s'\"\ufeff]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
-class Given(NamedTuple):
+class ParsedAnswer(NamedTuple):
     """A label of a file, and by whom, where the file says it."""
 
     row: int
@@ -59,14 +59,14 @@ def _harmless(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def read_spreadsheet(path: Path, of: str, known: Collection[int], by: str) -> list[Given]:
+def read_spreadsheet(path: Path, of: str, known: Collection[int], by: str) -> list[ParsedAnswer]:
     """The labels of a file, all or none: rows without one are left out.
 
     Raises UsageError for a file that cannot be read, and naming the line of whatever is malformed: all of
     them, the first ten in words.
     """
     faults: list[str] = []
-    found: dict[int, Given] = {}
+    found: dict[int, ParsedAnswer] = {}
     lines: dict[int, int] = {}
     for line, cells in _lines(path):
         row = _row(cells["row"], of)
@@ -91,7 +91,7 @@ def read_spreadsheet(path: Path, of: str, known: Collection[int], by: str) -> li
         else:
             lines[row] = line
             if label is not None:
-                found[row] = Given(row, label, name)
+                found[row] = ParsedAnswer(row, label, name)
     if faults:
         more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UsageError(f"{path}: {'; '.join(faults[:10])}{more}. No label was taken from it")

@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tasks.config.criteria import HIGHEST as HIGHEST
+from tasks.config.criteria import LOWEST as LOWEST
 from tasks.judge.protocol.responses import ROLES, Row
 from tasks.record.manifest import canonical_json, digest_of
-
-LOWEST, HIGHEST = 0, 5
 
 Message = dict[str, str]
 

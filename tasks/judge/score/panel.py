@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.judge.protocol.forms import TOP
+from tasks.judge.protocol.scoring_protocols import TOP
 from tasks.statistics.agreement import krippendorff_alpha, quadratic_kappa
 from tasks.statistics.bounded import bounded_interval
 from tasks.statistics.intervals import Sources

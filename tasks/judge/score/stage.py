@@ -19,8 +19,8 @@ from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Verdict, ask, reasons
 from tasks.judge.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.judge.protocol.criteria import behind, overall
-from tasks.judge.protocol.forms import Question, form_of
 from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, Row, has_text, kind_of, read_rows
+from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
 from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
 from tasks.judge.score.panel import agreement, panel_scores
@@ -124,7 +124,7 @@ def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapp
         for verdict in own
         for call in verdict.calls
     ]
-    write_lines(run.aside / "calls.jsonl", calls)
+    write_lines(run.auxiliary / "calls.jsonl", calls)
     cached = sum(call["cached"] for call in calls)
     run.log_metrics({"calls": len(calls) - cached, "calls_cached": cached})
     if config.headline == PANEL:
@@ -166,7 +166,7 @@ def _judged(
 
     run.progress(done, count, "rows", f"{name}{done} decided without the judge")
     questions = [Question(row) for place, row in enumerate(scored.rows) if place not in decided]
-    form = form_of(scorer, config.prompt, criterion)
+    form = protocol_of(scorer, config.prompt, criterion)
     with answers_for(config, run) as answers:
         identity, asked = asyncio.run(
             ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.judge.protocol.forms import TOP
+from tasks.judge.protocol.scoring_protocols import TOP
 from tasks.statistics.bounded import mean_interval
 from tasks.statistics.intervals import Sources
 from tasks.statistics.ranking import spearman, spearman_interval

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.config import AskConfig, GenerateConfig, on
 from tasks.machine.json_files import read_json
-from tasks.record.outputs import OUTPUT, fetch, read_aside
+from tasks.record.outputs import OUTPUT, fetch, read_auxiliary
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
@@ -48,7 +48,7 @@ def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Condition
 
 def _settings(reference: Reference, config: AskConfig | GenerateConfig, known: tuple[str, ...]) -> Conditions:
     """The settings, by the names that decide in `config`, that an output was made with."""
-    settings = json.loads(read_aside(reference, "config.json"))
+    settings = json.loads(read_auxiliary(reference, "config.json"))
     return {name: json.dumps(settings.get(name)) for name in config.key_fields() if name not in known}
 
 

@@ -10,7 +10,7 @@ from tasks.errors import StageError
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.champions import succession
+from tasks.registry.champions import champion_history
 from tasks.registry.promote.candidate import NOT_NEEDED, WARNED, Candidate, Scores, read_scores
 from tasks.registry.promote.contest import TWO, Pair, Part, contest
 from tasks.registry.promote.labelled import by_labels
@@ -296,7 +296,7 @@ def _leaked(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> 
 
 def _standing(tracking: Tracking, present: ModelVersion) -> str:
     """How the champion became it, where that was not by its own scores."""
-    line = succession(tracking, present.name)
+    line = champion_history(tracking, present.name)
     turn = line[-1] if line else None
     if turn is None or turn.how not in ("override", "rollback"):
         return ""

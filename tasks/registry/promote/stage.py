@@ -15,7 +15,7 @@ from tasks.machine.json_files import write_json
 from tasks.record.stage import StageRun
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.champions import ROLLED_BACK, crown, succession
+from tasks.registry.champions import ROLLED_BACK, champion_history, set_champion
 from tasks.registry.log_model import Logged, create_version, log_model
 from tasks.registry.promote.candidate import Candidate, taken_from
 from tasks.registry.promote.decision import decide
@@ -97,7 +97,7 @@ def promote(
 def _left_by_the_dead(config: PromoteConfig, run: StageRun, key: str) -> ModelVersion | None:
     """The version that an attempt at this key crowned before it died; others it left are deleted."""
     client = run.tracking.client
-    crowned = {turn.version for turn in succession(run.tracking, config.name)}
+    crowned = {turn.version for turn in champion_history(run.tracking, config.name)}
     for version in versions_of(run.tracking, config.name):
         if version.tags.get(KEY) != key or not _is_dead(run.tracking, version.run_id):
             continue
@@ -135,7 +135,7 @@ def _decided(
         if not decision.champion:
             return promotion
         if number_of(champion_of(run.tracking, name)) == number_of(present):
-            crown(run.tracking, name, int(number), "promotion", decision.reason)
+            set_champion(run.tracking, name, int(number), "promotion", decision.reason)
             return promotion
 
 

@@ -39,7 +39,7 @@ class Audited:
         self.pages = []
         self.run = StageRun(
             out=folder / "out",
-            aside=folder / "aside",
+            auxiliary=folder / "auxiliary",
             checkpoint=folder / "checkpoint",
             shared=shared,
             show=lambda *page: self.pages.append(page),
@@ -59,7 +59,7 @@ class Audited:
 
     @property
     def calls(self):
-        return read_lines(self.run.aside / "calls.jsonl")
+        return read_lines(self.run.auxiliary / "calls.jsonl")
 
     def gates(self, verdict):
         """The names of the gates with this verdict."""

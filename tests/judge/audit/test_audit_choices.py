@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.dispatch.stage_flows import stage_fingerprints
 from tasks.config import AuditConfig, CompareConfig
+from tasks.judge.ask.identities import fingerprints
 from tasks.judge.audit.choices import BESIDE
 from tasks.judge.audit.terminal import show
 from tests import judges
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("quick_judges")
 def test_either_audit_has_the_judges_digest_in_its_key(mode):
     with OllamaServer() as server:
         place = {"scorer": SCORER, "host": server.address, "mode": mode}
-        assert stage_fingerprints(AuditConfig(**place))[SCORER] == server.digest
-        assert (SCORER in stage_fingerprints(CompareConfig(**place))) == (mode == "pairwise")
+        assert fingerprints(AuditConfig(**place))[SCORER] == server.digest
+        assert (SCORER in fingerprints(CompareConfig(**place))) == (mode == "pairwise")
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_pitfall_31_the_key_of_an_audit_follows_every_wording_that_it_asks_in(
     """Pitfall: the audit of choices had the prompt of scores in its key, and none had the reordered one."""
     with OllamaServer() as server:
         config = AuditConfig(scorer=SCORER, host=server.address, mode=mode)
-        before = stage_fingerprints(config)
+        before = fingerprints(config)
         monkeypatch.setattr(f"tasks.judge.protocol.prompts.{other}", "Other words {code}. ")
-        assert stage_fingerprints(config) == before
+        assert fingerprints(config) == before
         monkeypatch.setattr(f"tasks.judge.protocol.prompts.{reworded}", "Other words {code}. ")
-        assert stage_fingerprints(config) != before
+        assert fingerprints(config) != before
 
 
 def test_a_fair_judge_of_two_passes_the_audit_of_its_choices(audited):

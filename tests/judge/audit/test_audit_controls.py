@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tasks.data.duplicates import words_of
 from tasks.judge.audit.controls import INJECTION, KINDS, LIKE_ANSWER, SMALL, controls
-from tasks.judge.protocol.forms import ANCHORED, Question
 from tasks.judge.protocol.prompts import neutralise
 from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.scoring_protocols import ANCHORED, Question
 from tests.judge.audit.auditing import rows_of
 from tests.judges import FENCE
 

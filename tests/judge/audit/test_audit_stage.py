@@ -275,7 +275,7 @@ def test_the_judge_stage_asks_nothing_that_the_audit_has_asked(audited, tmp_path
     with OllamaServer(judge=judges.honest) as server:
         done = audited(server, rows, name="responses.jsonl")()
         calls = len(server.chats)
-        folders = {name: tmp_path / name for name in ("out", "aside", "checkpoint", "shared")}
+        folders = {name: tmp_path / name for name in ("out", "auxiliary", "checkpoint", "shared")}
         run = StageRun(**folders)
         config = JudgeConfig(scorer=SCORER, host=server.address, resamples=100)
         judge(config, run, responses=done.rows, audit_0=done.run.out)

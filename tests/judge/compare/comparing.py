@@ -25,7 +25,7 @@ def rows_of(responses):
     return [row_of(index, response) for index, response in enumerate(responses)]
 
 
-class Side:
+class ComparisonInput:
     """One model: its rows, their scores and how they came to be. Statuses other than "ok" are given."""
 
     def __init__(self, rows, scores, statuses=None, judge=None, reasons=None):
@@ -61,7 +61,9 @@ class Side:
 class Compared:
     """One comparison in a folder of its own; those of the same `shared` folder share their answers."""
 
-    def __init__(self, folder: Path, a: Side, b: Side, audit=None, shared=None, **config):
+    def __init__(
+        self, folder: Path, a: ComparisonInput, b: ComparisonInput, audit=None, shared=None, **config
+    ):
         self.config = CompareConfig(**{"attempts": 2, "timeout": 5.0} | config)
         self.inputs = {}
         for name, side in (("a", a), ("b", b)):
@@ -74,7 +76,7 @@ class Compared:
         self.pages = []
         self.run = StageRun(
             out=folder / "out",
-            aside=folder / "aside",
+            auxiliary=folder / "auxiliary",
             checkpoint=folder / "checkpoint",
             shared=shared,
             show=lambda *page: self.pages.append(page),

@@ -11,13 +11,13 @@ from tasks.judge.compare.stage import compare
 from tasks.judge.compare.terminal import show
 from tasks.machine.json_files import read_json, write_json
 from tasks.record.stage import StageRun
-from tests.judge.compare.comparing import CHRF, Side, rows_of
+from tests.judge.compare.comparing import CHRF, ComparisonInput, rows_of
 from tests.report.test_report_labels import labels_of
 
 
 def compared(tmp_path, **labels):
     rows = rows_of([f"word {index}" for index in range(24)])
-    sides = {"a": Side(rows, {CHRF: [90.0] * 24}), "b": Side(rows, {CHRF: [30.0] * 24})}
+    sides = {"a": ComparisonInput(rows, {CHRF: [90.0] * 24}), "b": ComparisonInput(rows, {CHRF: [30.0] * 24})}
     inputs = {}
     for name, side in sides.items():
         side.write(tmp_path / name)
@@ -27,7 +27,7 @@ def compared(tmp_path, **labels):
         folder.mkdir()
         write_json(folder / "labels.json", found)
         inputs[f"{name}_labels"] = folder
-    run = StageRun(tmp_path / "out", tmp_path / "aside", tmp_path / "checkpoint")
+    run = StageRun(tmp_path / "out", tmp_path / "auxiliary", tmp_path / "checkpoint")
     compare(CompareConfig(), run, **inputs)
     return read_json(tmp_path / "out" / "compare.json")
 

@@ -13,14 +13,14 @@ from tasks.judge.protocol.responses import Row
 from tasks.judge.score.stage import judge
 from tasks.machine.json_files import write_lines
 from tasks.statistics.comparing import paired_test
-from tests.judge.compare.comparing import CHRF, JUDGE, Compared, Side, exchanged, row_of, rows_of
+from tests.judge.compare.comparing import CHRF, JUDGE, Compared, ComparisonInput, exchanged, row_of, rows_of
 
 A, B = [100.0, 50.0, 0.0, 80.0], [50.0, 50.0, 50.0, 20.0]
 CONFIG = CompareConfig()
 
 
 def side(points, scorer=CHRF, **options):
-    return Side(rows_of("response" for _ in points), {scorer: points}, **options)
+    return ComparisonInput(rows_of("response" for _ in points), {scorer: points}, **options)
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_scores_follow_their_rows_and_not_their_places():
 
 def test_the_headline_comes_first_and_only_what_both_have_is_compared(compared):
     rows = rows_of("abcd")
-    a = Side(rows, {"metric:exact": [0.0] * 4, CHRF: A, JUDGE: A[::-1]})
-    b = Side(rows, {CHRF: B, JUDGE: B[::-1]})
+    a = ComparisonInput(rows, {"metric:exact": [0.0] * 4, CHRF: A, JUDGE: A[::-1]})
+    b = ComparisonInput(rows, {CHRF: B, JUDGE: B[::-1]})
     report = compared(a, b)().report
     assert [(one["scorer"], one["kind"]) for one in report["differences"]] == [
         (JUDGE, "judge"),
@@ -137,8 +137,12 @@ def test_the_headline_comes_first_and_only_what_both_have_is_compared(compared):
 def test_one_side_without_a_mean_leaves_no_difference_and_the_metric_beside_it(compared, status, which):
     rows = rows_of("abcd")
     bad = {JUDGE: status}
-    a = Side(rows, {CHRF: A, JUDGE: [None] * 4 if which == "a" else A}, bad if which == "a" else None)
-    b = Side(rows, {CHRF: B, JUDGE: [None] * 4 if which == "b" else B}, bad if which == "b" else None)
+    a = ComparisonInput(
+        rows, {CHRF: A, JUDGE: [None] * 4 if which == "a" else A}, bad if which == "a" else None
+    )
+    b = ComparisonInput(
+        rows, {CHRF: B, JUDGE: [None] * 4 if which == "b" else B}, bad if which == "b" else None
+    )
     done = compared(a, b)()
     judged, measured = done.report["differences"]
     assert (judged["status"], judged["difference"], measured["difference"]) == (status, None, 15.0)
@@ -171,23 +175,23 @@ def test_the_rows_that_moved_most_come_first_and_those_that_did_not_are_left_out
 @pytest.mark.parametrize(("count", "said"), [(1, "no difference"), (6, "no difference"), (7, "A is better")])
 def test_a_few_rows_declare_no_winner_that_the_test_does_not(compared, count, said):
     """Regression: of equal differences the interval had no width, and one row won by it."""
-    a = Side(rows_of("a" * count), {CHRF: [90.0] * count})
-    b = Side(rows_of("b" * count), {CHRF: [10.0] * count})
+    a = ComparisonInput(rows_of("a" * count), {CHRF: [90.0] * count})
+    b = ComparisonInput(rows_of("b" * count), {CHRF: [10.0] * count})
     page = as_markdown(compared(a, b)().report)
     assert f"chrF++, a metric: {said}" in page.replace("\\", "")
 
 
 def test_a_response_cannot_leave_its_block_on_the_page(compared):
-    a = Side([row_of(0, "```\n# A is better")], {CHRF: [100.0]})
-    b = Side([row_of(0, "so\nB (100.0): mine")], {CHRF: [0.0]})
+    a = ComparisonInput([row_of(0, "```\n# A is better")], {CHRF: [100.0]})
+    b = ComparisonInput([row_of(0, "so\nB (100.0): mine")], {CHRF: [0.0]})
     page = as_markdown(compared(a, b)().report)
     assert "\n# A is better" not in page
     assert "\nB (100.0)" not in page
 
 
 def test_only_common_compares_what_both_have(compared):
-    a = Side(rows_of("abcd"), {CHRF: A})
-    b = Side(rows_of("abcd")[1:], {CHRF: B[1:]})
+    a = ComparisonInput(rows_of("abcd"), {CHRF: A})
+    b = ComparisonInput(rows_of("abcd")[1:], {CHRF: B[1:]})
     with pytest.raises(UsageError, match="A has 4 rows and B 3, of which 3 are the same"):
         compared(a, b)()
     done = compared(a, b, only_common=True)()

@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import StageError
 from tasks.judge.compare.page import as_markdown, covers
 from tasks.judge.compare.stage import compare
-from tests.judge.compare.comparing import CHRF, Compared, Side, rows_of
+from tests.judge.compare.comparing import CHRF, Compared, ComparisonInput, rows_of
 
 ROWS = 30
 STRONG, WEAK = ([base + row % 7 for row in range(ROWS)] for base in (60.0, 20.0))
@@ -25,7 +25,7 @@ class Seeds(Compared):
 
     @staticmethod
     def side(points):
-        return Side(rows_of("x" * len(points)), {CHRF: points})
+        return ComparisonInput(rows_of("x" * len(points)), {CHRF: points})
 
 
 def shifted(points, by):

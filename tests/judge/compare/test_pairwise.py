@@ -15,7 +15,7 @@ from tasks.judge.protocol.responses import Row
 from tasks.machine.json_files import read_lines, write_lines
 from tests import judges
 from tests.chat_server import Fault
-from tests.judge.compare.comparing import CHRF, JUDGE, Compared, Side, exchanged, rows_of
+from tests.judge.compare.comparing import CHRF, JUDGE, Compared, ComparisonInput, exchanged, rows_of
 from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer
 
@@ -41,7 +41,7 @@ def pairwise(tmp_path):
 
     def make(server, a, b, audit=PASSED, **config):
         made.append(tmp_path / f"compared-{len(made)}")
-        sides = [Side(rows_of(own), {CHRF: [0.0] * len(own)}) for own in (a, b)]
+        sides = [ComparisonInput(rows_of(own), {CHRF: [0.0] * len(own)}) for own in (a, b)]
         place = {"base_url": server.url} if hasattr(server, "url") else {"host": server.address}
         settings = {"mode": "pairwise", "scorer": JUDGE, "max_missing": 0.5} | place | config
         return Compared(made[-1], *sides, audit=audit, shared=tmp_path / "shared", **settings)
@@ -86,7 +86,7 @@ def test_a_fair_judge_gives_each_row_to_the_closer_response(pairwise):
         "missing_because": None,
     }
     assert {row["by"] for row in done.report["moved"]} == {100.0, -100.0}
-    assert len(read_lines(done.run.aside / "calls.jsonl")) == 24
+    assert len(read_lines(done.run.auxiliary / "calls.jsonl")) == 24
 
 
 def test_a_judge_who_prefers_what_stands_first_contradicts_itself_and_nobody_wins(pairwise):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.scale import ANCHORS, LABELS, grade_of, label_of, points_of
-from tasks.judge.protocol.forms import score_messages
 from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.scoring_protocols import score_messages
 
 
 def rows_of(count, sources=None):

@@ -7,7 +7,15 @@ import pytest
 
 from tasks.errors import StageError, UsageError
 from tasks.record.tracking import local_folder
-from tasks.registry.champions import crown, history, now, override, registered, rollback, succession
+from tasks.registry.champions import (
+    champion_history,
+    history,
+    now,
+    override,
+    registered,
+    rollback,
+    set_champion,
+)
 from tasks.registry.versions import FILES, champion_of, registered_files
 from tests.registry.promote.promoting import around
 
@@ -36,8 +44,8 @@ def four(tracking, promoted):
         (folder / "weights").write_text(f"{name} {number}")
         files = json.dumps(registered_files(folder.as_uri()))
         tracking.client.create_model_version(name, folder.as_uri(), tags={FILES: files})
-    crown(tracking, name, 1, "promotion", "the first champion")
-    crown(tracking, name, 2, "promotion", "champion: +10.0 points against version 1")
+    set_champion(tracking, name, 1, "promotion", "the first champion")
+    set_champion(tracking, name, 2, "promotion", "champion: +10.0 points against version 1")
     return promoted
 
 
@@ -111,7 +119,7 @@ def test_after_a_rollback_a_promotion_goes_on_from_there(tracking, promoted_four
     promotion = promoted_four(around(60))
     assert promotion["champion"]
     assert "version 1 is champion by rollback: users complain" in promotion["reason"]
-    assert [turn.version for turn in succession(tracking, promoted_four.name)] == [1, 5]
+    assert [turn.version for turn in champion_history(tracking, promoted_four.name)] == [1, 5]
     assert rollback(tracking, promoted_four.name).version == 1
 
 
@@ -136,16 +144,16 @@ def test_an_earlier_champion_whose_files_are_gone_is_not_gone_back_to(tracking, 
 
 def test_an_alias_that_another_tool_moved_is_part_of_the_history(tracking, four):
     tracking.client.set_registered_model_alias(four.name, "champion", "3")
-    assert [turn.version for turn in succession(tracking, four.name)] == [1, 2, 3]
+    assert [turn.version for turn in champion_history(tracking, four.name)] == [1, 2, 3]
     override(tracking, four.name, 4, "a try")
     assert [rollback(tracking, four.name).version for _ in range(3)] == [3, 2, 1]
 
 
 def test_an_alias_that_was_moved_back_by_another_tool_is_a_step_back(tracking, four):
     tracking.client.set_registered_model_alias(four.name, "champion", "1")
-    assert [turn.version for turn in succession(tracking, four.name)] == [1]
+    assert [turn.version for turn in champion_history(tracking, four.name)] == [1]
     override(tracking, four.name, 4, "a try")
-    assert [turn.version for turn in succession(tracking, four.name)] == [1, 4]
+    assert [turn.version for turn in champion_history(tracking, four.name)] == [1, 4]
 
 
 def test_a_move_that_was_killed_before_the_alias_is_left_out_of_account(tracking, four, monkeypatch):
@@ -156,7 +164,7 @@ def test_a_move_that_was_killed_before_the_alias_is_left_out_of_account(tracking
         patched.setattr(type(tracking.client), "set_registered_model_alias", die)
         with pytest.raises(KeyboardInterrupt):
             override(tracking, four.name, 4, "a try")
-    assert [turn.version for turn in succession(tracking, four.name)] == [1, 2]
+    assert [turn.version for turn in champion_history(tracking, four.name)] == [1, 2]
     override(tracking, four.name, 3, "another try")
     assert rollback(tracking, four.name).version == 2
 

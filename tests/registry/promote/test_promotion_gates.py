@@ -91,7 +91,8 @@ def test_a_warning_of_the_audit_makes_no_champion_unless_the_profile_accepts_it(
     assert promotion["audit"] == f"warned: {JUDGE}"
     assert promotion["reason"] == (
         f"kept as candidate: the audit of {JUDGE} passed with warnings, which "
-        "promote.accept_warned_judge=true accepts; by its scores: its mean 90.0 reaches the least score 10"
+        "promote.accept_warned_judge=true accepts; by its scores: its mean 93.3 on 6 gate rows reaches "
+        "the least score 10"
     )
 
 
@@ -184,7 +185,7 @@ def test_scores_on_a_criterion_that_no_audit_can_show_wrong_make_no_champion(pro
     assert promotion["reason"] == (
         "kept as candidate: no reference is shown for polite, so that no audit can show its judge wrong, and "
         "such scores make a champion only with people's labels (touchstone label); by its scores: its mean "
-        "90.0 reaches the least score 10"
+        "93.3 on 6 gate rows reaches the least score 10"
     )
 
 

@@ -168,7 +168,7 @@ def test_the_same_output_of_another_run_serves_as_well(tracking, promoted):
     promoted(around(40))
     model = promoted.inputs["model"]
     uri = f"models:/{promoted.name}@champion"
-    config = Made(what=read_json(fetch(tracking, model) / "aside" / "config.json")["what"])
+    config = Made(what=read_json(fetch(tracking, model) / "auxiliary" / "config.json")["what"])
     (fetch(tracking, model) / OUTPUT / "model" / "model.safetensors").unlink()
     with pytest.raises(StageError, match=r"made from cannot be used: .*model.safetensors is missing"):
         taken(tracking, uri)

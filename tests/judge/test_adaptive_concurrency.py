@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tasks.judge.ask.in_flight import GROWTH, SPARE, InFlight
+from tasks.judge.ask.adaptive_concurrency import GROWTH, SPARE, AdaptiveConcurrency
 
 FIRST, MOST = 4, 64
 
@@ -16,7 +16,7 @@ def limits(slots, count=600, spread=0.0, first=FIRST, most=MOST):
     An answer takes one second of work, give or take `spread` of it.
     """
     drawn = random.Random(1)
-    rule, seen, now = InFlight(first, most), [], 0.0
+    rule, seen, now = AdaptiveConcurrency(first, most), [], 0.0
     free = [0.0] * slots  # when each slot is free
     under_way = []  # (done, sent, sent with, worked)
 
@@ -55,21 +55,21 @@ def test_a_number_that_is_told_stays():
 
 
 def test_answers_that_tell_nothing_of_time_change_nothing():
-    rule = InFlight(4, 64)
+    rule = AdaptiveConcurrency(4, 64)
     for _ in range(100):
         rule.answered(4, 0.0, 0.0)
     assert rule.limit == 4
 
 
 def test_answers_of_before_the_last_change_do_not_count():
-    rule = InFlight(4, 64)
+    rule = AdaptiveConcurrency(4, 64)
     for _ in range(100):
         rule.answered(2, 1.0, 1.0)
     assert rule.limit == 4
 
 
 def test_an_overloaded_server_is_sent_half_and_never_nothing():
-    rule, seen = InFlight(8, 64), []
+    rule, seen = AdaptiveConcurrency(8, 64), []
     for _ in range(5):
         rule.overloaded()
         seen.append(rule.limit)

@@ -41,7 +41,7 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class Given:
+class ParsedAnswer:
     """What an answer gives a response: points from 0 to 100, and why."""
 
     points: float
@@ -62,12 +62,12 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Form:
+class ScoringProtocol:
     """One way of asking, and of reading the answer."""
 
     name: str
     messages: Callable[[Question], list[Message]]
-    read: Callable[[str], Given]
+    read: Callable[[str], ParsedAnswer]
     """Raises UnusableError for anything but the answer that was asked for."""
     schema: Mapping[str, Any] | None = None
     """A JSON schema that the answer is held to; Ollama returns keys in alphabetical order, so the reason is
@@ -84,7 +84,7 @@ class Form:
         return digest_of(canonical_json(value))
 
 
-def form_of(scorer: str, prompt: str, criterion: Criterion | None = None) -> Form:
+def protocol_of(scorer: str, prompt: str, criterion: Criterion | None = None) -> ScoringProtocol:
     """How a judge is asked for the score of one response, on a criterion or by what the reference says."""
     by_labels = kind_of(scorer).reads == "labels"
     if criterion:
@@ -94,12 +94,12 @@ def form_of(scorer: str, prompt: str, criterion: Criterion | None = None) -> For
     return PLAIN if prompt == "plain" else ANCHORED
 
 
-def choice_form_of(scorer: str) -> Form:
+def choice_protocol_of(scorer: str) -> ScoringProtocol:
     """How a judge is asked which of two responses is better."""
     return CHOICE_LABELS if kind_of(scorer).reads == "labels" else CHOICE
 
 
-def _on_criterion(criterion: Criterion, form: Form) -> Form:
+def _on_criterion(criterion: Criterion, form: ScoringProtocol) -> ScoringProtocol:
     """The same form of answer, with the criterion's prompt."""
     answer = _AS_DIGIT if form.labels else _AS_JSON
     return replace(
@@ -117,7 +117,7 @@ def over_both_orders(first: float, second: float) -> float:
     return EVEN if contradict(first, second) else (first + second) / 2
 
 
-def _score(text: str) -> Given:
+def _score(text: str) -> ParsedAnswer:
     """Of an answer that is exactly the JSON object asked for."""
     reason, score = _object(text, "score")
     if isinstance(score, float) and score.is_integer():  # 4.0 is 4
@@ -126,14 +126,14 @@ def _score(text: str) -> Given:
         raise UnusableError(f"the score {score!r:.40} is not a whole number")
     if not LOWEST <= score <= HIGHEST:
         raise UnusableError(f"the score {score} is not on the scale from {LOWEST} to {HIGHEST}")
-    return Given(POINTS[str(score)], reason)
+    return ParsedAnswer(POINTS[str(score)], reason)
 
 
-def _winner(text: str) -> Given:
+def _winner(text: str) -> ParsedAnswer:
     reason, winner = _object(text, "winner")
     if not isinstance(winner, str) or winner not in WINS:
         raise UnusableError(f"the winner {winner!r:.40} is none of {', '.join(WINS)}")
-    return Given(WINS[winner], reason)
+    return ParsedAnswer(WINS[winner], reason)
 
 
 def _object(text: str, key: str) -> tuple[str, Any]:
@@ -176,23 +176,23 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _number(text: str) -> Given:
+def _number(text: str) -> ParsedAnswer:
     """Of an answer that is a whole number from 0 to 100 and nothing else."""
     digits = re.sub(r"\.0*$", "", _bare(text))
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 3):
         raise UnusableError(f"the answer {text!r:.60} is not a whole number alone")
     if int(digits) > TOP:
         raise UnusableError(f"the score {digits} is not on the scale from 0 to {TOP:g}")
-    return Given(float(digits))
+    return ParsedAnswer(float(digits))
 
 
-def _expected(labels: Mapping[str, float]) -> Callable[[str], Given]:
+def _expected(labels: Mapping[str, float]) -> Callable[[str], ParsedAnswer]:
     """The mean of what the labels are worth, weighed by the probabilities that the model gives them."""
 
-    def read(text: str) -> Given:
+    def read(text: str) -> ParsedAnswer:
         said = json.loads(text)
         points = sum(said["probabilities"][label] * worth for label, worth in labels.items())
-        return Given(round(min(max(points, 0.0), TOP), 3), mass=said["mass"])
+        return ParsedAnswer(round(min(max(points, 0.0), TOP), 3), mass=said["mass"])
 
     return read
 
@@ -210,21 +210,23 @@ def _choice(answer: str) -> Callable[[Question], list[Message]]:
     return lambda asked: choice_messages(asked.row, asked.row.response, asked.other or "", answer)
 
 
-ANCHORED = Form(
+ANCHORED = ScoringProtocol(
     "anchored",
     lambda asked: score_messages(asked.row, _AS_JSON, asked.reordered),
     _score,
     schema=_answers("score", {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}),
 )
-LABELS = Form(
+LABELS = ScoringProtocol(
     "labels",
     lambda asked: score_messages(asked.row, _AS_DIGIT, asked.reordered),
     _expected(POINTS),
     labels=POINTS,
 )
-PLAIN = Form("plain", lambda asked: plain_messages(asked.row, asked.reordered), _number)
-CHOICE = Form("choice", _choice(_AS_WINNER), _winner, schema=_answers("winner", {"enum": list(WINS)}))
-CHOICE_LABELS = Form(
+PLAIN = ScoringProtocol("plain", lambda asked: plain_messages(asked.row, asked.reordered), _number)
+CHOICE = ScoringProtocol(
+    "choice", _choice(_AS_WINNER), _winner, schema=_answers("winner", {"enum": list(WINS)})
+)
+CHOICE_LABELS = ScoringProtocol(
     "choice-labels",
     _choice(_AS_LETTER),
     _expected({"A": WINS["A"], "B": WINS["B"]}),

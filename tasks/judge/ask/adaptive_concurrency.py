@@ -15,7 +15,7 @@ FREE = 0.9  # share of its time from which on an answer did not wait
 OVERHEAD = 0.01  # seconds of an answer that are templates and the network, and no waiting
 
 
-class InFlight:
+class AdaptiveConcurrency:
     """The limit, and what has been seen since it was set."""
 
     def __init__(self, first: int, most: int) -> None:
