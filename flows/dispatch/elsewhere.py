@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from flows.process.console import console
 from flows.process.intervals import intervals
 from flows.process.states import failed
-from flows.server.pools import TAG, RunLog, Watch, cancel, leave, live_workers, retry_until_available
+from flows.server.pools import TAG, RunLog, Watch, cancel, cancel_quietly, live_workers, retry_until_available
 from tasks.errors import StageError, StoppedError
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Elsewhere:
 
     def close(self) -> None:
         for child in self._children.values():
-            leave(self._client, child.id, LEFT)
+            cancel_quietly(self._client, child.id, LEFT)
 
     def _look(self) -> bool:
         try:
@@ -124,7 +124,7 @@ class Elsewhere:
                 except StageError as error:  # its process is dead, or no worker is left to begin it
                     _tell(f"seed {number}: {error}")
                     del self._children[number]
-                    leave(self._client, child.id, str(error))
+                    cancel_quietly(self._client, child.id, str(error))
                     yield number, None
             time.sleep(intervals().poll)
 
