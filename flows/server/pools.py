@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
@@ -42,12 +42,14 @@ QUIET = 10.0  # seconds until it is told that a run has not begun
 class Pools(StageConfig):
     """That stages are sent to work pools, and how they are waited for."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"crashes": "max_restarts"}
+
     timeout_hours: Annotated[
         float, Field(gt=0, title="Timeout", description="hours after which a stage is cancelled")
     ] = 48.0
-    crashes: Annotated[
+    max_restarts: Annotated[
         int,
-        Field(ge=0, title="Crashes", description="times that a stage whose process died is started again"),
+        Field(ge=0, title="Restarts", description="times that a stage whose process died is started again"),
     ] = 2
 
 
@@ -74,7 +76,7 @@ def run_on_pool(
 
     What it logs of its progress is told through `say`. What a flow returns is kept on the machine that it
     ran on, so nothing is returned: it names its MLflow run on that of `parent`. A child that crashes is
-    started again, up to `pools.crashes` times: it goes on from its checkpoint.
+    started again, up to `pools.max_restarts` times: it goes on from its checkpoint.
 
     Raises the child's own error; CrashedError, StoppedError when it crashed or was cancelled; StageError when
     no worker lives, Prefect is gone, or time is over. The child is cancelled when the caller is.
@@ -87,14 +89,14 @@ def run_on_pool(
         "refresh": refresh,
         "reuse": reuse,
     }
-    for attempt in range(pools.crashes + 1):
+    for attempt in range(pools.max_restarts + 1):
         try:
             _attempt(deployment, parameters, label, pools, say)
             return
         except CrashedError as error:
-            if attempt == pools.crashes:
+            if attempt == pools.max_restarts:
                 raise
-            say(f"{label}: {error}; started again, {attempt + 1} of {pools.crashes}")
+            say(f"{label}: {error}; started again, {attempt + 1} of {pools.max_restarts}")
             parameters["refresh"] = False  # what the dead attempt began afresh is gone on with
 
 

@@ -1,10 +1,10 @@
 """What every stage's configuration is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 OUTSIDE_KEY = "outside the key"
 
@@ -50,6 +50,16 @@ class StageConfig(BaseModel):
     """Base of every stage's configuration: frozen, and a wrong key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """Settings that had another name: what each is called now, and how it is written."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_name(cls, raw: Any) -> Any:
+        for name in cls.RENAMED.keys() & (raw.keys() if isinstance(raw, dict) else set()):
+            raise ValueError(f"{name} is now {cls.RENAMED[name]}")
+        return raw
 
     @field_validator("*", mode="before")
     @classmethod

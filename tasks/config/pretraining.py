@@ -1,8 +1,9 @@
 """Configuration of the base model: pretrained here, or imported."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,6 +35,10 @@ SIZES: dict[str, tuple[int, int, int]] = {
 class PretrainConfig(StageConfig):
     """A causal language model's shape and its training on a stream of tokens."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "documents": "document_mask: false where it was joined, true where it was apart"
+    }
+
     size: Annotated[str, Field(description=f"one of {', '.join(SIZES)}, or LAYERSxHEADSxWIDTH")] = (
         "quickstart"
     )
@@ -47,13 +52,13 @@ class PretrainConfig(StageConfig):
         Field(description="of that model: random, from its config alone; pretrained, training is continued"),
     ] = "random"
     context: Annotated[Positive, Field(description="tokens")] = 256
-    documents: Annotated[
-        Literal["joined", "apart"],
+    document_mask: Annotated[
+        bool,
         Field(
-            description="joined: a block is plain text, and attention crosses the ends of documents; apart: "
-            "no document sees another, positions restart, and no document is predicted from another"
+            description="true: no document sees another, positions restart, and no document is predicted "
+            "from another; false: a block is plain text, and attention crosses the ends of documents"
         ),
-    ] = "joined"
+    ] = False
     dropout: Fraction = 0.0
     steps: Annotated[Positive, Field(description="optimizer steps")] = 600
     batch_size: Annotated[Positive, Field(description="sequences per micro-batch")] = 16

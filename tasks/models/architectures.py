@@ -100,8 +100,8 @@ def _pretrained(config: PretrainConfig) -> PreTrainedModel:
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
-    if config.documents == "apart":
-        require_positions(model, "Set pretrain.documents=joined")
+    if config.document_mask:
+        require_positions(model, "Set pretrain.document_mask=false")
     known = model.get_input_embeddings().num_embeddings
     if tokens.vocab_size > known:
         raise StageError(

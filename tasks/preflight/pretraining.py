@@ -33,7 +33,7 @@ def preflight_pretraining(
 
     Raises StageError for a training split that is shorter than the context.
     """
-    apart = config.documents == "apart"
+    apart = config.document_mask
     split, context = tokens.train, config.context
     first = Blocks(split, context, config.seed, apart).batch(max(1, COUNTED // context))
     starts = stream.sampled_starts(split, context, BLOCKS)
@@ -60,9 +60,9 @@ def preflight_pretraining(
 
 
 def _packed(model: nn.Module, tokens: TokenFiles, config: PretrainConfig, device: torch.device) -> Proof:
-    if config.documents == "joined":
+    if not config.document_mask:
         return Proof(
-            "packed equals separate", "skipped", "documents are joined by choice", "documents: joined"
+            "packed equals separate", "skipped", "documents are joined by choice", "document_mask: false"
         )
     input_ids, documents = stream.packed_row(tokens.train, min(PROBED, config.context))
     return packed_equals_separate(model, input_ids.to(device), documents.to(device))

@@ -83,7 +83,7 @@ class Trainer:
         self.device = self.processes.device
         self.files = load_tokens(tokens)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
-        self.apart = config.documents == "apart"
+        self.apart = config.document_mask
         self.blocks = self._blocks_at(0, 0)
         run.phase("making the model")
         self.plain = build_model(config, self.files, run.fingerprints).to(self.device)
@@ -259,7 +259,7 @@ class Trainer:
     def predicted_bytes(self) -> int:
         """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
         facts = self.files.facts["validation"]
-        if (size := facts["bytes"] - facts["unpredicted_bytes"][self.config.documents]) < 1:
+        if (size := facts["bytes"] - facts["unpredicted_bytes"]["apart" if self.apart else "joined"]) < 1:
             raise StageError("the validation split has no text to predict: its documents are one token long")
         return size
 

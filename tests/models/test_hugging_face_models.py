@@ -309,5 +309,5 @@ def test_a_context_longer_than_the_models_is_refused_with_what_to_do(chinese, tm
 
 def test_a_bloom_cannot_keep_documents_apart(bloom, chinese, tmp_path):
     """Its positions are in the mask that says which tokens are padding: refused, and never trained joined."""
-    with pytest.raises(StageError, match=r"takes no position_ids.*Set pretrain\.documents=joined"):
-        trained(continuing(bloom, documents="apart"), chinese, tmp_path)
+    with pytest.raises(StageError, match=r"takes no position_ids.*Set pretrain\.document_mask=false"):
+        trained(continuing(bloom, document_mask=True), chinese, tmp_path)

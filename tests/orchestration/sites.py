@@ -129,7 +129,7 @@ class Site:
         overrides = [f"pretrain.{name}={value}" for name, value in pretrain.items()]
         profile = str(self.folder / "only.yaml")
         return self.run(
-            "touchstone/pipeline", profile=profile, overrides=overrides, pools={"crashes": crashes}
+            "touchstone/pipeline", profile=profile, overrides=overrides, pools={"max_restarts": crashes}
         )
 
     def flow_run(self, name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_a_mistake_is_one_message(touchstone, arguments, hint):
     [
         (("worker", "nonsense-pool"), "there is no work pool nonsense-pool; there are cpu-pool, gpu-pool"),
         (("deploy", "--activate", "nightlie"), "there is no schedule nightlie; there are nightly"),
-        (("run", "only.yaml", "--pools", "--set", "pools.crash=3"), "did you mean pools.crashes?"),
+        (("run", "only.yaml", "--pools", "--set", "pools.max_restart=3"), "did you mean pools.max_restarts?"),
     ],
 )
 def test_a_mistake_is_found_though_there_are_servers(

@@ -90,7 +90,7 @@ RUNNING, CRASHED = {"type": "RUNNING"}, {"type": "CRASHED", "message": "the mach
 
 def test_a_crash_that_is_one_too_many_ends_the_pipeline_with_its_reason(stage):
     with stage.worker(*[[RUNNING, CRASHED]] * 3):
-        state, run = stage.pipeline(Pools(crashes=2), refresh=["pretrain"], seed=2)
+        state, run = stage.pipeline(Pools(max_restarts=2), refresh=["pretrain"], seed=2)
     assert (state.type.value, state.message) == ("CRASHED", "pretrain: the machine is on fire")
     assert [child["state_type"] for child in stage.trainings(run)] == ["CRASHED"] * 3
     refreshed = [child["parameters"]["refresh"] for child in stage.trainings(run)]

@@ -335,16 +335,16 @@ def pretraining(files=FILES, model=None, **fields):
     return preflight_pretraining(model, LETTERS, files, config, CPU)
 
 
-@pytest.mark.parametrize("documents", ["joined", "apart"])
-def test_a_sound_pretraining_passes_and_leaves_no_trace(documents):
+@pytest.mark.parametrize("document_mask", [False, True])
+def test_a_sound_pretraining_passes_and_leaves_no_trace(document_mask):
     model = gpt(vocab_size=len(LETTERS))
     state = torch.get_rng_state()
-    report = pretraining(model=model, documents=documents)
+    report = pretraining(model=model, document_mask=document_mask)
     assert report.failed == []
     packed = verdicts(report)["packed equals separate"]
-    assert packed == ("passed" if documents == "apart" else "skipped")
+    assert packed == ("passed" if document_mask else "skipped")
     assert torch.equal(torch.get_rng_state(), state)
-    assert pretraining(model=model, documents=documents) == report
+    assert pretraining(model=model, document_mask=document_mask) == report
 
 
 def test_the_whole_preflight_of_a_leaking_model_fails_by_that_alone():
@@ -358,10 +358,10 @@ def test_the_whole_preflight_of_a_leaking_model_fails_by_that_alone():
 def test_documents_of_one_token_have_nothing_to_predict():
     files = dataclasses.replace(FILES, train=split_of(*[""] * 80))
     proof = next(
-        p for p in pretraining(files, documents="apart").failed if p.proof == "every row is supervised"
+        p for p in pretraining(files, document_mask=True).failed if p.proof == "every row is supervised"
     )
     assert proof.where == "block 0"
-    assert verdicts(pretraining(files, documents="apart"))["learns one batch"] == "skipped"
+    assert verdicts(pretraining(files, document_mask=True))["learns one batch"] == "skipped"
 
 
 # Splits

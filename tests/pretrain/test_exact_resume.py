@@ -375,7 +375,7 @@ def when_writing_the_model():
 
 # In the child alone: each replaces something in the process that is then killed.
 MOMENTS = {
-    "in the first step": lambda: setattr(loop, "rate_share", lambda *_: die()),
+    "in the first step": lambda: setattr(loop, "lr_multiplier", lambda *_: die()),
     "half of the first best model is written": lambda: when_saving("best.part", 0.5),
     "half of the first checkpoint is written": lambda: when_saving("step-000000002.part", 0.5),
     "a checkpoint is begun": lambda: when_saving("step-000000004.part", 0.0),

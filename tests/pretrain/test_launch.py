@@ -107,7 +107,7 @@ def test_the_first_error_is_raised_and_not_what_it_caused(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_started_by_torchrun_make_the_steps_of_one(documents, tmp_path, capfd):
-    fields = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart", "batch_size": 3, "accumulation": 1}
+    fields = {"dropout": 0, "learning_rate": 1e-3, "document_mask": True, "batch_size": 3, "accumulation": 1}
     done = []
     several = trained(
         changed(**fields, processes=2), documents, tmp_path / "2", progress=lambda *args: done.append(args)

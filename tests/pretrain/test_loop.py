@@ -58,8 +58,8 @@ def test_labels_are_shifted_once(tmp_path):
     assert len(sample) == config.context
 
 
-@pytest.mark.parametrize("kept", ["joined", "apart"])
-def test_accumulation_changes_neither_losses_nor_weights(documents, tmp_path, monkeypatch, kept):
+@pytest.mark.parametrize("document_mask", [False, True])
+def test_accumulation_changes_neither_losses_nor_weights(documents, tmp_path, monkeypatch, document_mask):
     """Pitfall 17: 8x1, 2x4, 4x2 and a ragged 3+3+2 see the same blocks and make the same steps.
 
     With documents apart, micro-batches have different numbers of labels.
@@ -76,13 +76,17 @@ def test_accumulation_changes_neither_losses_nor_weights(documents, tmp_path, mo
         with monkeypatch.context() as patch:
             patch.setattr(loop, "micro_batches", lambda batch, *_, cut=cut: cut_into(batch, cut))
             config = changed(
-                dropout=0, batch_size=rows, accumulation=accumulation, learning_rate=1e-3, documents=kept
+                dropout=0,
+                batch_size=rows,
+                accumulation=accumulation,
+                learning_rate=1e-3,
+                document_mask=document_mask,
             )
             runs[cut] = trained(config, documents, tmp_path / str(cut))
     assert order[8] == order[2] == order[4] == order[3]
     assert len(order[8]) == 8 * SMALL.steps
     assert {len(step) for step in pieces} == {1, 4, 2, 3}
-    assert any(len(set(step)) > 1 for step in pieces if len(step) == 4) == (kept == "apart")
+    assert any(len(set(step)) > 1 for step in pieces if len(step) == 4) == document_mask
     for other in (2, 4, 3):
         for name in ("train_loss", "gradient_norm", "validation_loss"):
             assert curve(runs[other], name) == pytest.approx(curve(runs[8], name), rel=1e-5)
@@ -118,7 +122,7 @@ def test_evaluation_is_a_mean_over_tokens(tokens, tmp_path, batch_size):
 
 def test_evaluation_counts_no_label_across_documents(tokens, tmp_path):
     validation = Split(np.array([1, 0, 1, 1, 0, 0, 0], dtype=np.uint16), np.array([2, 5, 6, 7]))
-    loss, predicted = validated(changed(context=4, documents="apart"), tokens, tmp_path, validation)
+    loss, predicted = validated(changed(context=4, document_mask=True), tokens, tmp_path, validation)
     assert predicted == 3  # 0 after 1; 1 after 1; 0 after 1
     assert loss == pytest.approx((2 * math.log(4 / 3) + math.log(4)) / 3, rel=1e-6)
 
@@ -126,11 +130,11 @@ def test_evaluation_counts_no_label_across_documents(tokens, tmp_path):
 def test_a_validation_split_of_ends_alone_is_refused(tokens, tmp_path):
     validation = Split(np.zeros(3, dtype=np.uint16), np.array([1, 2, 3]))
     with pytest.raises(StageError, match="validation split has no token to predict"):
-        validated(changed(context=4, documents="apart"), tokens, tmp_path, validation)
+        validated(changed(context=4, document_mask=True), tokens, tmp_path, validation)
 
 
 def test_a_batch_of_ends_alone_is_refused(tokens, tmp_path):
-    trainer = prepared(changed(documents="apart", context=4), tokens, tmp_path)
+    trainer = prepared(changed(document_mask=True, context=4), tokens, tmp_path)
     trainer.blocks = Blocks(Split(np.zeros(40, dtype=np.uint16), np.arange(1, 41)), 4, 1, apart=True)
     with pytest.raises(StageError, match="a batch has no token to predict"):
         trainer.fit()
@@ -173,8 +177,8 @@ def test_bits_per_byte_count_the_bytes_of_the_text(tmp_path):
     assert entry["bits_per_byte"] == pytest.approx(nats / math.log(2) / predicted, rel=1e-12)
 
 
-@pytest.mark.parametrize(("documents", "predicted", "size"), [("joined", 24, 33), ("apart", 20, 25)])
-def test_bits_per_byte_leave_out_the_bytes_that_nothing_predicts(tmp_path, documents, predicted, size):
+@pytest.mark.parametrize(("document_mask", "predicted", "size"), [(False, 24, 33), (True, 20, 25)])
+def test_bits_per_byte_leave_out_the_bytes_that_nothing_predicts(tmp_path, document_mask, predicted, size):
     """Pitfall 42: five documents of "ä", a letter, a digit and "€": 7 bytes each, 2 of them the first's.
 
     Apart, four tokens of each are predicted, of 5 bytes; joined, all but the very first.
@@ -183,7 +187,7 @@ def test_bits_per_byte_leave_out_the_bytes_that_nothing_predicts(tmp_path, docum
     tokens = tokens_of(texts, tmp_path, kind="char", validation=0.25)
     facts = json.loads((tokens / "tokens.json").read_text())["validation"]
     assert (facts["documents"], facts["tokens"], facts["bytes"]) == (5, 25, 35)
-    run = trained(changed(steps=2, documents=documents), tokens, tmp_path / "run")
+    run = trained(changed(steps=2, document_mask=document_mask), tokens, tmp_path / "run")
     (entry,) = history_in(run, "bits_per_byte")
     bits = entry["validation_loss"] * predicted / math.log(2)
     assert entry["bits_per_byte"] == pytest.approx(bits / size, rel=1e-12)
@@ -193,7 +197,7 @@ def test_text_of_which_no_token_is_predicted_is_an_error(tmp_path):
     texts = [chr(0x4E00 + number) for number in range(40)]
     tokens = tokens_of(texts, tmp_path, kind="char", validation=0.25)
     with pytest.raises(StageError, match="no text to predict: its documents are one token long"):
-        trained(changed(steps=2, documents="apart", context=8), tokens, tmp_path / "run")
+        trained(changed(steps=2, document_mask=True, context=8), tokens, tmp_path / "run")
 
 
 @pytest.mark.parametrize("eval_every", [1, 100])

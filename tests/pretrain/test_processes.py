@@ -28,7 +28,7 @@ from tests.pretrain.training import (
 from tests.together import Together, as_rank, run_in
 
 PATIENCE = timedelta(seconds=2)
-WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "documents": "apart"}
+WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "document_mask": True}
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_group_waits_for_a_large_checkpoint():
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_two_killed_processes_are_continued_to_the_same_bits(documents, tmp_path, together, sharding):
     """With dropout: each process has random numbers of its own."""
-    config = changed(documents="apart", processes=2, sharding=sharding)
+    config = changed(document_mask=True, processes=2, sharding=sharding)
     whole, _ = together(config, documents, tmp_path / "whole")
     _, killed = together(config, documents, tmp_path / "killed", last_step=5)
     assert killed == [-signal.SIGKILL] * 2
@@ -173,7 +173,7 @@ def test_two_processes_stop_together_and_are_continued_to_the_same_bits(
     documents, tmp_path, together, sharding, step
 ):
     """After a step, and in an evaluation; one of the two is asked to stop."""
-    config = changed(documents="apart", processes=2, sharding=sharding)
+    config = changed(document_mask=True, processes=2, sharding=sharding)
     whole, _ = together(config, documents, tmp_path / "whole")
     _, statuses = together(config, documents, tmp_path / "stopped", last_step=step, asked=True)
     assert statuses == [0, 0]

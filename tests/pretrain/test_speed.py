@@ -155,7 +155,7 @@ def test_without_a_compiler_nothing_is_compiled_unless_asked(monkeypatch):
 def test_a_compiled_training_has_the_same_losses(documents, tmp_path):
     plain, compiled = (
         trained(
-            changed(size="1x2x16", compile=compile_, dropout=0, learning_rate=1e-3, documents="apart"),
+            changed(size="1x2x16", compile=compile_, dropout=0, learning_rate=1e-3, document_mask=True),
             documents,
             tmp_path / compile_,
         )

@@ -29,7 +29,7 @@ SMALL = PretrainConfig(
     preflight="warn",
     device="cpu",
 )
-MUON_APART = PretrainConfig(**SMALL.model_dump() | {"optimizer": "muon", "documents": "apart"})
+MUON_APART = PretrainConfig(**SMALL.model_dump() | {"optimizer": "muon", "document_mask": True})
 
 
 def changed(**fields):

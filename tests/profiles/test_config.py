@@ -1,5 +1,6 @@
 """Configuration: what decides a key, and profiles whose every mistake is named with its remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 import tasks.config
 from flows.profiles.profile import DOWNLOADS, Profile, load_profile, profile_names
 from flows.profiles.yaml_settings import read_yaml
+from flows.server.pools import Pools
 from tasks.config import (
     OUTSIDE_KEY,
     AuditConfig,
@@ -801,3 +803,19 @@ def test_no_profile_for_a_cpu_insists_on_bfloat16(name):
     asked = [stage["precision"] for stage in stages if isinstance(stage, dict) and "precision" in stage]
     assert asked
     assert "bfloat16" not in asked
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("pretrain.documents=apart", "pretrain: documents is now document_mask: false where it was joined"),
+    ],
+)
+def test_a_setting_that_was_renamed_is_told_by_its_new_name(override, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        load_profile("quickstart", [override])
+
+
+def test_a_renamed_setting_of_the_pools_is_told():
+    with pytest.raises(ValueError, match="crashes is now max_restarts"):
+        Pools(crashes=3)
