@@ -21,7 +21,7 @@ from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
-from flows.judging.rescoring import champion_scores
+from flows.judging.rescoring import champion_inputs
 from flows.process.secrets import load_secrets
 from flows.process.states import failed
 from flows.profiles.profile import Profile, load_profile
@@ -235,7 +235,7 @@ def promote(
     """The model in the registry; a champion that was scored under other conditions is scored anew first."""
     inputs = inputs | _required_labels(profile, labels)
     settings = (profile.promote, inputs, profile.generate, profile.judge, audited)
-    return chain.run("promote", profile.promote, **inputs, **champion_scores(chain, *settings))
+    return chain.run("promote", profile.promote, **inputs, **champion_inputs(chain, *settings))
 
 
 def conclude(

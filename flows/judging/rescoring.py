@@ -1,15 +1,24 @@
 """The champion under a candidate's conditions: found where it was scored so before, else scored anew."""
 
+from flows.dispatch.cards import labels_output
 from flows.dispatch.lookup import Inputs, work_of
 from flows.dispatch.pipeline_run import PipelineRun
 from tasks.config import GenerateConfig, JudgeConfig, PredictConfig, PromoteConfig
 from tasks.errors import StageError
 from tasks.record.stage import find
-from tasks.registry.promote.rescoring import later_scores, met_before, scorable, why_not_its_own
+from tasks.record.work import Reference
+from tasks.registry.promote.rescoring import (
+    SCORES,
+    later_scores,
+    met_before,
+    responses_of,
+    scorable,
+    why_not_its_own,
+)
 from tasks.registry.versions import champion_of
 
 
-def champion_scores(
+def champion_inputs(
     chain: PipelineRun,
     config: PromoteConfig,
     inputs: Inputs,
@@ -17,17 +26,45 @@ def champion_scores(
     judge: JudgeConfig,
     audited: Inputs,
 ) -> Inputs:
-    """The input `champion` of a promotion with these inputs: the champion's scores; none where it needs none.
+    """What a promotion with these inputs is given of the champion: scores made anew, where its own do not do;
+    and people's labels of its responses, where it requires labels.
 
-    None too where the champion cannot be scored anew: the promotion says why. A promotion that was made
-    before gets what it got then: by now the candidate may be the champion itself.
+    A promotion that was made before gets what it got then, unless people have labelled more since: by now the
+    candidate may be the champion itself.
     """
-    tracking, name, scores, rows = chain.tracking, config.name, inputs["scores"], inputs["rows"]
+    tracking, name = chain.tracking, config.name
     if "promote" not in chain.refresh:
-        for earlier in ({}, *({"champion": one} for one in met_before(tracking, name, inputs["model"]))):
+        for met in met_before(tracking, name, inputs["model"]):
+            earlier = {"champion": met.anew} if met.anew else {}
+            earlier |= _labels(chain, config, met.scores)
             if find(tracking, work_of("promote", config, inputs | earlier), chain.reuse):
                 return earlier
     present = champion_of(tracking, name)
+    if present is None:
+        return {}
+    anew = _scores_anew(chain, config, inputs, generate, judge, audited)
+    own = Reference.model_validate_json(present.tags[SCORES]) if SCORES in present.tags else None
+    return anew | _labels(chain, config, anew.get("champion", own))
+
+
+def _labels(chain: PipelineRun, config: PromoteConfig, scores: Reference | None) -> Inputs:
+    """People's labels of the responses that the champion is compared by: more of them are another key."""
+    responses = responses_of(chain.tracking, scores) if config.require_labels and scores else None
+    found = labels_output(chain, responses, "labels champion") if responses else None
+    return {"champion_labels": found} if found else {}
+
+
+def _scores_anew(
+    chain: PipelineRun,
+    config: PromoteConfig,
+    inputs: Inputs,
+    generate: GenerateConfig,
+    judge: JudgeConfig,
+    audited: Inputs,
+) -> Inputs:
+    """None where the champion needs none, or cannot be scored anew: the promotion says why."""
+    tracking, scores, rows = chain.tracking, inputs["scores"], inputs["rows"]
+    present = champion_of(tracking, config.name)
     if present is None or why_not_its_own(tracking, present, scores, rows.digest) is None:
         return {}
     if found := later_scores(tracking, present, scores, rows.digest):

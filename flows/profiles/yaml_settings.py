@@ -21,7 +21,10 @@ from tasks.errors import UsageError
 LONGEST_YAML = 2**20  # bytes
 MOST_SETTINGS = 100_000  # with aliases written out
 WRITTEN_AS_TEXT = (DownloadConfig, BaseConfig)  # sections for which a single text may stand
-QUOTING = "a text with ': ' or ' #' in it, or a sign of YAML's at its start, goes in quotes"
+QUOTING = (
+    "a text with ': ' or ' #' in it, or a sign of YAML's at its start, goes in quotes; within { } and [ ] "
+    "also one with ? or , in it"
+)
 
 Kind = Any
 """What stands at a place: a field's annotation, a mapping from names to kinds, or Any for YAML's types."""

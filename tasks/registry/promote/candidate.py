@@ -25,6 +25,17 @@ Scores = dict[int, float | None]
 
 
 @dataclass(frozen=True)
+class ChampionScores:
+    """The champion's score of each row, under the candidate's conditions."""
+
+    scores: Scores
+    made_by: Reference
+    """The output that they are in."""
+    anew: str | None = None
+    """Why they are not those that it was promoted by; None where they are."""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A model's headline numbers, its score of each row by id, and what stands behind them."""
 

@@ -11,7 +11,13 @@ from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.champions import champion_history
-from tasks.registry.promote.candidate import NOT_NEEDED, WARNED, Candidate, Scores, read_scores
+from tasks.registry.promote.candidate import (
+    NOT_NEEDED,
+    WARNED,
+    Candidate,
+    ChampionScores,
+    read_scores,
+)
 from tasks.registry.promote.contest import TWO, Pair, Part, contest
 from tasks.registry.promote.labelled import by_labels
 from tasks.registry.promote.leaks import leaked_rows
@@ -92,14 +98,18 @@ def decide(
     that no audit can show to be wrong and no person has labelled.
     """
     against = None if present is None else f"version {present.version}"
-    found, said = _not_eligible(config, against) or _unbelieved(candidate, against), None
+    found, said, theirs = _not_eligible(config, against) or _unbelieved(candidate, against), None, None
+    if found is None and present is not None:
+        theirs = _scores_of(tracking, candidate, present)
+        found = _Found(False, theirs, against) if isinstance(theirs, str) else None
     if found is None and config.require_labels:
-        said = by_labels(config, tracking, candidate, present)
-        found = None if said.passes else _Found(False, said.text, against)
+        said = by_labels(config, tracking, candidate, present, theirs)
+        anew = theirs.anew if theirs else None
+        found = None if said.passes else _Found(False, said.text, against, anew=anew)
     warned = candidate.audit.startswith(WARNED) and not config.accept_warned_judge
     unlabelled = candidate.needs_labels if said is None else ()
     held_back = bool(candidate.failed_proofs or warned or unlabelled)
-    found = found or _by_scores(config, tracking, candidate, present, may_open=not held_back)
+    found = found or _by_scores(config, tracking, candidate, present, theirs, may_open=not held_back)
     champion = found.passes and not held_back
     if champion:
         audit = (
@@ -181,17 +191,15 @@ def _by_scores(
     tracking: Tracking,
     candidate: Candidate,
     present: ModelVersion | None,
+    theirs: ChampionScores | None,
     *,
     may_open: bool,
 ) -> _Found:
     parts = cut(candidate.digests, candidate.sources, max(config.min_rows, TWO))
     budget = Budget(tracking, config.name, candidate.scorer, candidate.digests.values())
-    if present is None:
+    if present is None or theirs is None:
         return _first(config, candidate, parts, budget.openings)
     against = f"version {present.version}"
-    theirs = _scores_of(tracking, candidate, present)
-    if isinstance(theirs, str):
-        return _Found(False, theirs, against)
     try:
         leaked = _leaked(tracking, candidate, present)
     except StageError as error:
@@ -249,26 +257,18 @@ def _headline(candidate: Candidate, parts: Parts) -> tuple[float, float, float] 
     return mean_interval(values, 0.0, 100.0, sources)
 
 
-@dataclass(frozen=True)
-class _Theirs:
-    """The champion's score of each row, and why it was scored anew, if it was."""
-
-    scores: Scores
-    anew: str | None = None
-
-
-def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> _Theirs | str:
+def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> ChampionScores | str:
     """The champion's scores under the candidate's conditions, or why there are none."""
     made_by, rows, given = candidate.made_by, candidate.rows, candidate.champion
     reason = why_not_its_own(tracking, present, made_by, rows)
     if reason is None:
         own = Reference.model_validate_json(present.tags[SCORES])
-        return _Theirs(_scores_in(tracking, own, candidate))
+        return _scores_in(tracking, own, candidate)
     refused = f"not compared with the champion (version {present.version}): {reason}"
     if given is not None:
         if unfit := why_not_these(tracking, present, made_by, rows, given):
             return f"{refused}; and it was not scored anew: {unfit}. Run again with --refresh promote"
-        return _Theirs(_scores_in(tracking, given, candidate), reason)
+        return _scores_in(tracking, given, candidate, reason)
     try:
         scorable(tracking, present, made_by)
     except StageError as error:
@@ -276,10 +276,12 @@ def _scores_of(tracking: Tracking, candidate: Candidate, present: ModelVersion) 
     return f"{refused}; and it was not scored anew. Run its profile again with --refresh promote"
 
 
-def _scores_in(tracking: Tracking, scores: Reference, candidate: Candidate) -> Scores:
+def _scores_in(
+    tracking: Tracking, scores: Reference, candidate: Candidate, anew: str | None = None
+) -> ChampionScores:
     """The scores in an output by what the candidate is decided by."""
     _, criterion = parts_of(candidate.scorer)
-    return read_scores(fetch(tracking, scores) / OUTPUT, criterion)[2]
+    return ChampionScores(read_scores(fetch(tracking, scores) / OUTPUT, criterion)[2], scores, anew)
 
 
 def _leaked(tracking: Tracking, candidate: Candidate, present: ModelVersion) -> frozenset[int]:

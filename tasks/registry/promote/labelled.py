@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.config import PromoteConfig
-from tasks.errors import StageError
 from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
 from tasks.judge.labels.stage import Labels, labels_of
-from tasks.record.outputs import OUTPUT, fault, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.lineage import input_of
-from tasks.registry.promote.candidate import Candidate, read_scores
+from tasks.registry.promote.candidate import Candidate, ChampionScores
+from tasks.registry.promote.rescoring import SCORES, responses_of
 
 CLASSIFY = "classify"  # the stage whose scores come from its rows' own labels
 
@@ -31,9 +29,16 @@ class LabelVerdict:
 
 
 def by_labels(
-    config: PromoteConfig, tracking: Tracking, candidate: Candidate, present: ModelVersion | None
+    config: PromoteConfig,
+    tracking: Tracking,
+    candidate: Candidate,
+    present: ModelVersion | None,
+    champion: ChampionScores | None,
 ) -> LabelVerdict:
-    """What the labels of a candidate's responses say of it; that there are none is a verdict, too."""
+    """What the labels of a candidate's responses say of it; that there are none is a verdict, too.
+
+    `champion` are the scores that it is compared with; None where there is no champion.
+    """
     least, run = config.require_labels, _pipeline_of(tracking, candidate.made_by)
     ours = candidate.labels
     count = len(ours.given) if ours else 0
@@ -53,7 +58,7 @@ def by_labels(
     mean = corrected_mean(ours, candidate.scores, candidate.sources)
     if mean["estimate"] is None:
         return LabelVerdict(False, _too_few(mean, run))
-    if present is None:
+    if present is None or champion is None:
         passes = mean["estimate"] >= config.min_score
         relation = "reaches" if passes else "is below"
         return LabelVerdict(
@@ -61,22 +66,20 @@ def by_labels(
             f"its mean corrected by people's labels, {mean['estimate']:.1f} (95% {mean['low']:.1f} to "
             f"{mean['high']:.1f}), {relation} the least score {config.min_score:g}",
         )
-    return _against(config, tracking, candidate, present, ours)
+    return _against(config, tracking, candidate, present, champion, ours)
 
 
 def _against(
-    config: PromoteConfig, tracking: Tracking, candidate: Candidate, present: ModelVersion, ours: Labels
+    config: PromoteConfig,
+    tracking: Tracking,
+    candidate: Candidate,
+    present: ModelVersion,
+    champion: ChampionScores,
+    ours: Labels,
 ) -> LabelVerdict:
-    against = f"version {present.version}"
-    if "touchstone.scores" not in present.tags:
-        return LabelVerdict(False, f"the champion ({against}) has no scores, and so no labelled responses")
-    reference = Reference.model_validate_json(present.tags["touchstone.scores"])
-    if lost := fault(tracking, reference):
-        return LabelVerdict(False, f"the scores of {against} are lost ({lost})")
-    scorer, _, scores = read_scores(fetch(tracking, reference) / OUTPUT)
-    if scorer != candidate.scorer:
-        return LabelVerdict(False, f"the champion ({against}) was scored by {scorer}")
-    theirs = _labels_of_scored(tracking, reference)
+    """By the scores that are compared: those made anew, where there are such, with their own responses."""
+    against, scores = f"version {present.version}", champion.scores
+    theirs = _labels_of_scored(tracking, champion.made_by)
     rows = list(candidate.scores)
     pairs = Pairs(
         rows,
@@ -92,7 +95,7 @@ def _against(
             False,
             f"people have labelled {found['labelled']} rows for both it and {against}, and a promotion needs "
             f"{least}: label the champion's with `touchstone label "
-            f"{present.name}/{present.version} --rows {least}`, and run the profile again",
+            f"{_name_of(tracking, present, champion)} --rows {least}`, and run the profile again",
         )
     passes = found["low"] > config.margin
     return LabelVerdict(
@@ -113,11 +116,17 @@ def _too_few(mean: dict[str, object], run: str) -> str:
 
 def _labels_of_scored(tracking: Tracking, scores: Reference) -> Labels | None:
     """The labels of the responses that were scored, as they are now."""
-    try:
-        responses = input_of(tracking, tracking.client.get_run(scores.run_id), "responses")
-    except StageError:  # they are in MLflow no more, and neither are their labels
-        return None
-    return labels_of(tracking, responses.digest)
+    responses = responses_of(tracking, scores)
+    return labels_of(tracking, responses.digest) if responses else None
+
+
+def _name_of(tracking: Tracking, present: ModelVersion, champion: ChampionScores) -> str:
+    """What `touchstone label` calls the champion's responses: its version's own, or those made anew."""
+    own = responses_of(tracking, Reference.model_validate_json(present.tags[SCORES]))
+    met = responses_of(tracking, champion.made_by)
+    if own is None or met is None or own.digest == met.digest:
+        return f"{present.name}/{present.version}"
+    return f"{_pipeline_of(tracking, champion.made_by)}:champion"
 
 
 def _pipeline_of(tracking: Tracking, scores: Reference) -> str:

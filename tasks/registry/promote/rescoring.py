@@ -18,7 +18,7 @@ from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
 from tasks.registry.promote.conditions import conditions_of, unlike
 from tasks.registry.resolve import intact
-from tasks.registry.versions import MODEL, UNDER, versions_of
+from tasks.registry.versions import DECISION, MODEL, UNDER, versions_of
 
 SCORES = "touchstone.scores"  # tag of a version: the scores that it was promoted by
 LATER = "touchstone.scores.later."  # begins the tags of a version that name later scores: .<key>
@@ -126,8 +126,31 @@ def _later(champion: ModelVersion) -> list[Reference]:
     return [Reference.model_validate_json(tags[tag]) for tag in sorted(tags) if tag.startswith(LATER)]
 
 
-def met_before(tracking: Tracking, name: str, model: Reference) -> Iterator[Reference]:
-    """The champion's scores that were made for earlier promotions of the same model, the newest first."""
-    for version in reversed(versions_of(tracking, name)):
-        if MET in version.tags and _model_of(version).digest == model.digest:
-            yield Reference.model_validate_json(version.tags[MET])
+@dataclass(frozen=True)
+class Met:
+    """What an earlier promotion of the same model met."""
+
+    anew: Reference | None
+    """The champion's scores that were made for it; None where its own served, or there was no champion."""
+    scores: Reference | None
+    """Those that it was compared with; None where there was no champion, or it has none any more."""
+
+
+def met_before(tracking: Tracking, name: str, model: Reference) -> Iterator[Met]:
+    """What earlier promotions of the same model met, the newest first."""
+    versions = versions_of(tracking, name)
+    own = {f"version {one.version}": one.tags[SCORES] for one in versions if SCORES in one.tags}
+    for version in reversed(versions):
+        if MODEL not in version.tags or _model_of(version).digest != model.digest:
+            continue
+        anew = version.tags.get(MET)
+        scores = anew or own.get(version.tags.get(f"{DECISION}.against"))
+        yield Met(*(Reference.model_validate_json(one) if one else None for one in (anew, scores)))
+
+
+def responses_of(tracking: Tracking, scores: Reference) -> Reference | None:
+    """The responses that were scored; None of a classifier's scores, and where they are not in MLflow."""
+    try:
+        return input_of(tracking, tracking.client.get_run(scores.run_id), "responses")
+    except StageError:
+        return None

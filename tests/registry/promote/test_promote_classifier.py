@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from flows.judging.rescoring import champion_scores
+from flows.judging.rescoring import champion_inputs
 from tasks.config import ClassifyConfig, GenerateConfig, JudgeConfig, PromoteConfig, StageConfig
 from tasks.errors import StageError
 from tasks.machine.json_files import read_json, read_lines, write_lines
@@ -152,7 +152,7 @@ def test_a_champion_classifier_is_measured_anew_on_other_rows(tracking, inputs):
     rows = execute(tracking, Work(Stage("made-other-rows", 1, f"{__name__}:make_other_rows"), Made()))
     other = execute(tracking, Work(CLASSIFY, CONFIG, {"base": inputs["base"], "rows": rows}))
     again = inputs | {"rows": rows, "model": other, "scores": other}
-    met = champion_scores(chain, config, again, GenerateConfig(), JudgeConfig(), {})
+    met = champion_inputs(chain, config, again, GenerateConfig(), JudgeConfig(), {})
     assert chain.labels == ["predict champion"]
     scores = fetch(tracking, met["champion"]) / OUTPUT
     before = {

@@ -6,20 +6,22 @@ from itertools import count
 
 import pytest
 
-from flows.judging.rescoring import champion_scores
+from flows.judging.rescoring import champion_inputs
 from flows.stages import STAGES
 from tasks.config import BaseConfig, GenerateConfig, JudgeConfig, PromoteConfig
 from tasks.errors import StageError
+from tasks.judge.protocol.responses import RESPONSES, read_rows
 from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
 from tasks.record.tracking import local_folder
 from tasks.record.work import Stage, Work
 from tasks.registry.promote.leaks import leaked_rows
-from tasks.registry.promote.rescoring import keep_later
+from tasks.registry.promote.rescoring import keep_later, responses_of
 from tasks.registry.resolve import registered_fingerprints
 from tasks.registry.versions import champion_of
 from tasks.rows import write_rows
+from tests.judge.labels.labelling import labelled, labels_record
 from tests.registry.promote.promoting import (
     QUESTIONS,
     SCORER,
@@ -79,7 +81,7 @@ class Night(Chained):
 
     def met(self, inputs, asked=ASKED, judge=None):
         self.labels.clear()
-        return champion_scores(self, self.config, inputs, asked, judge or JudgeConfig(scorer=SCORER), {})
+        return champion_inputs(self, self.config, inputs, asked, judge or JudgeConfig(scorer=SCORER), {})
 
     def promoted(self, inputs):
         reference = self.run("promote", self.config, **inputs)
@@ -97,7 +99,8 @@ def make_some(config, run, *, responses):
 
 
 @pytest.fixture
-def night(tracking):
+def night(tracking, monkeypatch):
+    monkeypatch.setattr("tasks.judge.labels.stage.open_tracking", lambda: tracking)
     return Night(tracking)
 
 
@@ -251,3 +254,52 @@ def test_rows_that_the_registered_model_was_trained_on_that_a_candidate_began_wi
     night.tracking.client.delete_model_version(night.name, "1")
     with pytest.raises(StageError, match="/1, which it was trained from, is not in the registry any more"):
         leaked_rows(night.tracking, model, tested, new.digest)
+
+
+def label(night, scores, grade):
+    """People give every response that was scored this grade."""
+    responses = responses_of(night.tracking, scores)
+    rows = read_rows(fetch(night.tracking, responses) / OUTPUT / RESPONSES)
+    labelled(night.tracking, responses, rows, {row.id: grade for row in rows})
+    return labels_record(night.tracking, responses)
+
+
+def test_labels_of_a_champion_scored_anew_are_of_its_new_responses_and_count_once_they_are_given(night):
+    """Regression: those of its old responses were taken, and a run again found the promotion without any."""
+    rows = night.rows(*NEW)
+    first = night.candidate(rows, 40)
+    night.promoted(first)
+    label(night, first["scores"], 5)
+    night.config = PromoteConfig(name=night.name, min_score=0, require_labels=10)
+    better = night.candidate(rows, 90, asked=LONGER)
+    better |= {"labels": label(night, better["scores"], 5)}
+    met = night.met(better, asked=LONGER)
+    assert met.keys() == {"champion"}
+    promotion = night.promoted(better | met)
+    assert not promotion["champion"]
+    assert "people have labelled 0 rows for both it and version 1" in promotion["reason"]
+    assert ":champion --rows 10`" in promotion["reason"]
+    label(night, met["champion"], 0)
+    again = night.met(better, asked=LONGER)
+    assert again["champion"] == met["champion"]
+    promotion = night.promoted(better | again)
+    assert promotion["champion"], promotion["reason"]
+    assert (
+        "points against version 1 corrected by 30 rows that people labelled for both" in promotion["labels"]
+    )
+    assert night.met(better, asked=LONGER) == again, "the champion is another now, and the promotion the same"
+
+
+def test_labels_of_a_champion_that_are_given_after_a_promotion_make_another_one(night):
+    rows = night.rows(*NEW)
+    first = night.candidate(rows, 40)
+    night.promoted(first)
+    night.config = PromoteConfig(name=night.name, min_score=0, require_labels=10)
+    better = night.candidate(rows, 90)
+    better |= {"labels": label(night, better["scores"], 5)}
+    assert night.met(better) == {}
+    promotion = night.promoted(better)
+    assert f"`touchstone label {night.name}/1 --rows 10`" in promotion["reason"]
+    label(night, first["scores"], 0)
+    assert night.met(better).keys() == {"champion_labels"}
+    assert night.promoted(better | night.met(better))["champion"]
