@@ -4,8 +4,8 @@ Without rows it ends after pretraining, with a report.
 """
 
 import json
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -15,28 +15,29 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch.cards import MODELS, labels_output
-from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
-from flows.process.secrets import load_secrets
-from flows.process.states import failed
+from flows.process.flow_body import flow_body
 from flows.profiles.profile import Profile, load_profile
 from flows.profiles.seeds import SeedOf, trainings_of
 from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
-from tasks.errors import TouchstoneError, UsageError
+from flows.server.sweep import CRASH_HOOKS
+from tasks.errors import UsageError
 from tasks.record.outputs import AUXILIARY, read_auxiliary
+from tasks.record.tracking import mlflow_name
 from tasks.record.work import Reference
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import PROMOTION, champion_of
 from tasks.report.markdown import as_markdown, score_rows
 
 Audits = dict[str, Reference]
+Outputs = dict[str, Reference | None]  # by the names that the report has for them
 
 
 def _run_name() -> str:
@@ -52,6 +53,7 @@ def _run_name() -> str:
     persist_result=False,
     **CRASH_HOOKS,
 )
+@flow_body
 def pipeline(
     profile: Annotated[
         str | Profile,
@@ -85,25 +87,20 @@ def pipeline(
     A profile with several `seeds` is run with each, as runs of this flow below this one.
     Returns the summary that `touchstone run --json` prints, or a failed state with the reason.
     """
-    started = time.monotonic()
-    try:
-        loaded = _loaded(profile, overrides, mirror).with_commits()
-        again = stages_to_refresh(refresh, loaded.stages())
-        load_secrets()
-        if loaded.instructions:
-            find_judges(loaded.judge)  # before anything takes time
-        if len(trainings := trainings_of(loaded)) > 1:
-            return run_seeds(pipeline, before_training, loaded, trainings, again, pools, started)
-        (one,) = trainings
-        settings, group = one.profile.model_dump(mode="json"), seed.group if seed else None
-        name = f"{loaded.name} seed {seed.number}" if seed else loaded.name
-        with pipeline_run(
-            name, settings, again, pools=pools, reuse=loaded.reuse, profile=loaded.name, group=group
-        ) as chain:
-            made, audited = stages(chain, one.profile)
-            return conclude(chain, loaded, made, audited, started)
-    except TouchstoneError as error:
-        return failed(error)
+    loaded = _loaded(profile, overrides, mirror).with_commits()
+    again = stages_to_refresh(refresh, loaded.stages())
+    if loaded.instructions:
+        find_judges(loaded.judge)  # before anything takes time
+    if len(trainings := trainings_of(loaded)) > 1:
+        return run_seeds(pipeline, before_training, loaded, trainings, again, pools)
+    (one,) = trainings
+    settings, group = one.profile.model_dump(mode="json"), seed.group if seed else None
+    name = f"{loaded.name} seed {seed.number}" if seed else loaded.name
+    with pipeline_run(
+        name, settings, again, pools=pools, reuse=loaded.reuse, profile=loaded.name, group=group
+    ) as run:
+        made, audited = stages(run, one.profile)
+        return conclude(run, loaded, made, audited)
 
 
 def _loaded(profile: str | Profile, overrides: Sequence[str], mirror: str | None) -> Profile:
@@ -114,144 +111,168 @@ def _loaded(profile: str | Profile, overrides: Sequence[str], mirror: str | None
     return profile
 
 
-def stages(chain: PipelineRun, profile: Profile) -> tuple[dict[str, Reference], Audits]:
+@dataclass(frozen=True)
+class Prepared:
+    """What there is before training; None stands for what the profile does without."""
+
+    corpus: Reference | None = None
+    source: Reference | None = None
+    """Of the rows."""
+    rows: Reference | None = None
+    base: Reference | None = None
+    """A model that is imported."""
+    tokens: Reference | None = None
+    """What a model is pretrained on."""
+    audits: Audits = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's responses to the test rows, their scores, and people's labels of them if there are any."""
+
+    responses: Reference | None = None
+    scores: Reference | None = None
+    labels: Reference | None = None
+
+    def named(self, model: str) -> Outputs:
+        return {
+            f"{model}_responses": self.responses,
+            f"{model}_scores": self.scores,
+            f"{model}_labels": self.labels,
+        }
+
+
+def prepare(run: PipelineRun, profile: Profile) -> Prepared:
+    """Every stage before the checks: what training reads, and what it starts from."""
+    corpus = source = rows = base = vocabulary = tokens = None
+    if profile.corpus:
+        corpus = run.stage("download", profile.corpus, "download corpus")
+    if given := profile.instructions or profile.labelled:
+        source = run.stage("download", given, "download rows")
+        rows = run.stage("rows", profile.rows, source=source)
+    if profile.base:
+        base = run.stage("base", with_version(run.tracking, profile.base))
+    if profile.vocabulary:
+        vocabulary = run.stage("download", profile.vocabulary, "download vocabulary")
+    if not profile.base:
+        texts = rows if profile.tokenize.include_rows or not corpus else None
+        tokens = run.stage("tokenize", profile.tokenize, corpus=corpus, rows=texts, vocabulary=vocabulary)
+    return Prepared(corpus, source, rows, base, tokens)
+
+
+def before_training(run: PipelineRun, profile: Profile) -> Prepared:
+    """What does not depend on a seed of training, and is known before anything has taken hours.
+
+    That each row fits, what the checks say of them, and which judges are not to be believed.
+    """
+    ready = prepare(run, profile)
+    if profile.has_rows:
+        inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
+        run.stage("preflight", profile.proofs(rows_only=True), "preflight rows", **inputs)
+    if profile.instructions:
+        return replace(ready, audits=audits(run, profile.judge, ready.rows))
+    return ready
+
+
+def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     """The DAG, in the order in which things happen.
 
-    Returns what the report card was made from, and it; and the audits of the judges, which come before
-    training: who is not to be believed is known before anything has taken hours.
+    Returns what the report card was made from, and it; and the audits of the judges.
     """
-    made, audited = before_training(chain, profile)
-    if not profile.base:
-        made["base"] = chain.run("pretrain", profile.pretrain, tokens=made["tokens"])
+    ready = before_training(run, profile)
+    base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
+    tuned = preferred = classifier = promotion = None
+    of_base = of_tuned = of_preferred = Judged()
+
     if profile.instructions:
-        made |= tune_and_judge(chain, profile, made, audited)
+        tuned = run.stage("finetune", profile.finetune, base=base, rows=ready.rows, tokens=ready.tokens)
+        if profile.dpo:
+            preferred = run.stage("dpo", profile.dpo, tuned=tuned, rows=ready.rows)
+        of_base = judge(run, profile, ready, "base", base)
+        adapter_base = base if profile.finetune.keeps_adapters else None
+        of_tuned = judge(run, profile, ready, "tuned", tuned, adapter_base)
+        if profile.dpo:
+            adapter_base = tuned if profile.dpo.keeps_adapters else None
+            of_preferred = judge(run, profile, ready, "preferred", preferred, adapter_base)
+            promotion = promote(run, profile, ready, preferred, of_preferred, base=base, tuned=tuned)
+        else:
+            promotion = promote(run, profile, ready, tuned, of_tuned, base=base)
     if profile.labelled:
-        made |= classify(chain, profile, made)
-    return made | {"report": chain.run("report", profile.report, **made)}, audited
+        classifier = run.stage("classify", profile.classify, base=base, rows=ready.rows, tokens=ready.tokens)
+        promotion = promote(run, profile, ready, classifier, Judged(scores=classifier), base=base)
+
+    made = {
+        "corpus": ready.corpus,
+        "instructions": ready.source if profile.instructions else None,
+        "labelled": ready.source if profile.labelled else None,
+        "rows": ready.rows,
+        "tokens": ready.tokens,
+        "base": base,
+        "tuned": tuned,
+        "preferred": preferred,
+        "classifier": classifier,
+        **of_base.named("base"),
+        **of_tuned.named("tuned"),
+        **of_preferred.named("preferred"),
+        "promotion": promotion,
+    }
+    return made | {"report": run.stage("report", profile.report, **made)}, ready.audits
 
 
-def before_training(chain: PipelineRun, profile: Profile) -> tuple[dict[str, Reference], Audits]:
-    """What does not depend on a seed of training, and is known before anything has taken hours."""
-    made, audited = prepare(chain, profile), {}
-    if profile.has_rows:
-        prove_rows(chain, profile, made)
-    if profile.instructions:
-        audited = audits(chain, profile.judge, made["rows"])
-    return made, audited
-
-
-def prepare(chain: PipelineRun, profile: Profile) -> dict[str, Reference]:
-    """Every stage before training: corpus, rows, a base model that is imported, tokens; what there is."""
-    made = {}
-    if profile.corpus:
-        made["corpus"] = chain.run("download", profile.corpus, "download corpus")
-    for name in ("instructions", "labelled"):
-        if source := getattr(profile, name):
-            made[name] = chain.run("download", source, "download rows")
-            made["rows"] = chain.run("rows", profile.rows, source=made[name])
-    if profile.base:
-        return made | {"base": chain.run("base", with_version(chain.tracking, profile.base))}
-    texts = {"corpus": made["corpus"]} if profile.corpus else {"rows": made["rows"]}
-    if profile.tokenize.include_rows:
-        texts["rows"] = made["rows"]
-    if profile.vocabulary:
-        texts["vocabulary"] = chain.run("download", profile.vocabulary, "download vocabulary")
-    return made | {"tokens": chain.run("tokenize", profile.tokenize, **texts)}
-
-
-def prove_rows(chain: PipelineRun, profile: Profile, made: dict[str, Reference]) -> None:
-    """What can be known of the rows before anything is trained: that each fits, and what the proofs say."""
-    inputs = {name: made[name] for name in ("tokens", "rows", "base") if name in made}
-    chain.run("preflight", profile.proofs(rows_only=True), "preflight rows", **inputs)
-
-
-def tune_and_judge(
-    chain: PipelineRun, profile: Profile, made: dict[str, Reference], audited: Audits
-) -> dict[str, Reference]:
-    """What instruction rows are for: tuned models, the responses and scores of each, a promotion."""
-    rows, base, read = made["rows"], made["base"], _read_before(made)
-    models = {"base": base, "tuned": chain.run("finetune", profile.finetune, base=base, rows=rows, **read)}
-    if profile.dpo:
-        models["preferred"] = chain.run("dpo", profile.dpo, tuned=models["tuned"], rows=rows)
-    under = _adapted(profile, models)
-    judged = {}
-    for name, model in models.items():
-        label = MODELS[name]
-        responses = chain.run(
-            "generate", profile.generate, f"generate {label}", model=model, rows=rows, **under.get(name, {})
-        )
-        scores = chain.run("judge", profile.judge, f"judge {label}", responses=responses, **audited)
-        judged |= {f"{name}_responses": responses, f"{name}_scores": scores}
-        if labels := labels_output(chain, responses, f"labels {label}"):
-            judged[f"{name}_labels"] = labels
-    *before, (name, model) = models.items()
-    scores = judged[f"{name}_scores"]
-    inputs = {"model": model, "rows": rows, "scores": scores, **_origin(made | dict(before))}
-    promotion = promote(chain, profile, audited, inputs, judged.get(f"{name}_labels"))
-    return {name: models[name] for name in models if name != "base"} | judged | {"promotion": promotion}
-
-
-def _read_before(made: dict[str, Reference]) -> dict[str, Reference]:
-    """What the base model was pretrained on, in which no tested row may stand; nothing of an imported one."""
-    return {"tokens": made["tokens"]} if "tokens" in made else {}
-
-
-def _origin(made: dict[str, Reference]) -> dict[str, Reference]:
-    """What a model comes from, which the registry names and whose proofs count; what there is of it."""
-    return {name: made[name] for name in ("corpus", "tokens", "base", "tuned") if name in made}
-
-
-def _required_labels(profile: Profile, labels: Reference | None) -> dict[str, Reference]:
-    """The labels that a promotion is decided on: only where it requires some does it wait for them."""
-    return {"labels": labels} if labels and profile.promote.require_labels else {}
-
-
-def _adapted(profile: Profile, models: dict[str, Reference]) -> dict[str, dict[str, Reference]]:
-    """For a model of adapters alone, the model that they were trained on."""
-    under = {}
-    if profile.finetune.keeps_adapters:
-        under["tuned"] = {"base": models["base"]}
-    if profile.dpo and profile.dpo.keeps_adapters:
-        under["preferred"] = {"base": models["tuned"]}
-    return under
-
-
-def classify(chain: PipelineRun, profile: Profile, made: dict[str, Reference]) -> dict[str, Reference]:
-    """What labelled texts are for: a classifier with its evaluation, and a promotion."""
-    rows, base = made["rows"], made["base"]
-    classifier = chain.run("classify", profile.classify, base=base, rows=rows, **_read_before(made))
-    inputs = {"model": classifier, "rows": rows, "scores": classifier, **_origin(made)}
-    promotion = promote(chain, profile, {}, inputs)
-    return {"classifier": classifier, "promotion": promotion}
+def judge(
+    run: PipelineRun,
+    profile: Profile,
+    ready: Prepared,
+    name: str,
+    model: Reference,
+    adapter_base: Reference | None = None,
+) -> Judged:
+    """Generate a model's responses, and score them; `adapter_base` is what adapters alone were trained on."""
+    label, rows = MODELS[name], ready.rows
+    responses = run.stage(
+        "generate", profile.generate, f"generate {label}", model=model, rows=rows, base=adapter_base
+    )
+    scores = run.stage("judge", profile.judge, f"judge {label}", responses=responses, **ready.audits)
+    return Judged(responses, scores, labels_output(run, responses, f"labels {label}"))
 
 
 def promote(
-    chain: PipelineRun,
+    run: PipelineRun,
     profile: Profile,
-    audited: Audits,
-    inputs: dict[str, Reference],
-    labels: Reference | None = None,
+    ready: Prepared,
+    model: Reference,
+    judged: Judged,
+    **trained: Reference,
 ) -> Reference:
-    """The model in the registry; a champion that was scored under other conditions is scored anew first."""
-    inputs = inputs | _required_labels(profile, labels)
-    settings = (profile.promote, inputs, profile.generate, profile.judge, audited)
-    return chain.run("promote", profile.promote, **inputs, **champion_inputs(chain, *settings))
+    """The model in the registry; a champion that was scored under other conditions is scored anew first.
+
+    `trained` are the models that it comes from. Only a promotion that requires labels waits for them.
+    """
+    inputs = {
+        "model": model,
+        "rows": ready.rows,
+        "scores": judged.scores,
+        "labels": judged.labels if profile.promote.require_labels else None,
+        "corpus": ready.corpus,
+        "tokens": ready.tokens,
+        **trained,
+    }
+    champion = champion_inputs(run, profile.promote, inputs, profile.generate, profile.judge, ready.audits)
+    return run.stage("promote", profile.promote, **inputs, **champion)
 
 
-def conclude(
-    chain: PipelineRun, profile: Profile, made: dict[str, Reference], audited: Audits, started: float
-) -> dict[str, Any]:
+def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits) -> dict[str, Any]:
     """Put the scores on the pipeline's run and the card into Prefect; returns the summary.
 
     Raises RefusedError when a judge failed its audit: the card and the summary are there all the same.
     """
-    scores = _scores(chain, made)
-    client = chain.tracking.client
+    scores = _scores(run, made)
+    client = run.tracking.client
     for entry in scores:
         if entry["mean"] is not None:
-            name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}.mean"
-            client.log_metric(chain.run_id, name, entry["mean"])
-    report = _read(chain, made["report"], "report.json")
+            name = mlflow_name(f"{entry['model']}.{entry['scorer']}", ".mean")
+            client.log_metric(run.run_id, name, entry["mean"])
+    report = _read(run, made["report"], "report.json")
     cost = json.loads(read_auxiliary(made["report"], "cost.json"))
     create_markdown_artifact(
         as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
@@ -261,23 +282,23 @@ def conclude(
     told = {
         "profile": profile.name,
         "scores": scores,
-        "model": _model(chain, made["promotion"]) if "promotion" in made else None,
+        "model": _model(run, made["promotion"]) if made["promotion"] else None,
         "report": made["report"].uri + f"/{AUXILIARY}/report.html",
     }
-    return finished(chain, started, told, refusal(chain, audited, profile.judge))
+    return finished(run, told, refusal(run, audited, profile.judge))
 
 
-def _scores(chain: PipelineRun, made: dict[str, Reference]) -> list[dict[str, Any]]:
+def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
     """An entry for each model and scorer; a classifier's baselines count as models."""
     found = [
         entry
         for model, label in MODELS.items()
-        if f"{model}_scores" in made
-        for entry in score_entries(label, _read(chain, made[f"{model}_scores"], "scores.json"))
+        if made[f"{model}_scores"]
+        for entry in score_entries(label, _read(run, made[f"{model}_scores"], "scores.json"))
     ]
-    if "classifier" in made:
-        own, *_ = score_entries("fine-tuned", _read(chain, made["classifier"], "scores.json"))
-        evaluation = _read(chain, made["classifier"], "evaluation.json")
+    if made["classifier"]:
+        own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], "scores.json"))
+        evaluation = _read(run, made["classifier"], "evaluation.json")
         for baseline in evaluation["baselines"]:
             points = {name: 100 * share for name, share in baseline["accuracy"].items()}
             found.append(own | {"model": baseline["name"]} | points)
@@ -285,10 +306,10 @@ def _scores(chain: PipelineRun, made: dict[str, Reference]) -> list[dict[str, An
     return found
 
 
-def _model(chain: PipelineRun, promotion: Reference) -> dict[str, Any]:
+def _model(run: PipelineRun, promotion: Reference) -> dict[str, Any]:
     """The registered version; `champion` is as of now: another may have taken its place since."""
-    made = _read(chain, promotion, PROMOTION)
-    champion = champion_of(chain.tracking, made["name"])
+    made = _read(run, promotion, PROMOTION)
+    champion = champion_of(run.tracking, made["name"])
     return {
         "name": made["name"],
         "version": made["version"],
@@ -300,5 +321,5 @@ def _model(chain: PipelineRun, promotion: Reference) -> dict[str, Any]:
     }
 
 
-def _read(chain: PipelineRun, reference: Reference, name: str) -> Any:
-    return read_output(chain.tracking, reference, name)
+def _read(run: PipelineRun, reference: Reference, name: str) -> Any:
+    return read_output(run.tracking, reference, name)

@@ -23,7 +23,7 @@ from flows.server.pools import Pools
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
 from tasks.record.outputs import AUXILIARY, read_auxiliary
-from tasks.record.tracking import set_tags
+from tasks.record.tracking import mlflow_name, set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
 from tasks.report.markdown import as_markdown, score_rows
@@ -41,7 +41,6 @@ def run_seeds(
     trainings: Sequence[Training],
     refresh: Sequence[str],
     pools: Pools | None,
-    started: float,
 ) -> Json:
     """Do what `share` does of a profile, run `pipeline` for each training, and tell what they come to.
 
@@ -49,11 +48,11 @@ def run_seeds(
     of them is kept for both.
     """
     settings = profile.model_dump(mode="json")
-    with pipeline_run(profile.name, settings, refresh, SEEDS, pools, profile.reuse) as chain:
-        share(chain, profile)
+    with pipeline_run(profile.name, settings, refresh, SEEDS, pools, profile.reuse) as run:
+        share(run, profile)
         again = [stage for stage in refresh if stage not in SHARED]
-        ended = _Trainings(pipeline, chain, trainings, again, pools).run()
-        return _conclude(chain, profile, trainings, ended, started)
+        ended = _Trainings(pipeline, run, trainings, again, pools).run()
+        return _conclude(run, profile, trainings, ended)
 
 
 class _Trainings:
@@ -62,13 +61,13 @@ class _Trainings:
     def __init__(
         self,
         pipeline: Flow[..., Any],
-        chain: PipelineRun,
+        run: PipelineRun,
         trainings: Sequence[Training],
         refresh: Sequence[str],
         pools: Pools | None,
     ) -> None:
         self._pipeline = pipeline
-        self._group = chain.run_id
+        self._group = run.run_id
         self._trainings = trainings
         self._refresh = refresh
         self._pools = pools
@@ -124,20 +123,19 @@ class _Trainings:
 
 
 def _conclude(
-    chain: PipelineRun,
+    run: PipelineRun,
     profile: Profile,
     trainings: Sequence[Training],
     ended: dict[int, Json | TouchstoneError],
-    started: float,
 ) -> Json:
     """The card of those that came to their end, and what is told of all."""
     told: Json = {"profile": profile.name, "seeds": [_told(one, ended[one.number]) for one in trainings]}
     done = {number: outcome for number, outcome in ended.items() if isinstance(outcome, dict)}
     if not done:
-        return finished(chain, started, told | _nothing(), _error(trainings, ended))
+        return finished(run, told | _nothing(), _error(trainings, ended))
     runs = {f"{SEED}{number}": outcome["run_id"] for number, outcome in done.items()}
-    set_tags(chain.tracking.client, chain.run_id, runs)
-    made = {number: _report_inputs(chain, done[number]) for number in sorted(done)}
+    set_tags(run.tracking.client, run.run_id, runs)
+    made = {number: _report_inputs(run, done[number]) for number in sorted(done)}
     config = SeedsConfig(runs=tuple(_seed_run(one, ended[one.number]) for one in trainings))
     scored = {
         f"seed_{number}_{name}": inputs[name]
@@ -145,12 +143,12 @@ def _conclude(
         for name in SCORED
         if name in inputs
     }
-    spread = chain.run("seeds", config, **scored)
+    spread = run.stage("seeds", config, **scored)
     first = min(made)
-    report = chain.run("report", profile.report, **made[first], seeds=spread)
-    found = read_output(chain.tracking, spread, "seeds.json")
-    _log_metrics(chain, found)
-    card = read_output(chain.tracking, report, "report.json")
+    report = run.stage("report", profile.report, **made[first], seeds=spread)
+    found = read_output(run.tracking, spread, "seeds.json")
+    _log_metrics(run, found)
+    card = read_output(run.tracking, report, "report.json")
     cost = json.loads(read_auxiliary(report, "cost.json"))
     create_markdown_artifact(as_markdown(card, cost), key=f"report-{profile.name}", description="Report card")
     if "scores" in card:
@@ -162,7 +160,7 @@ def _conclude(
         "model": done[first]["model"] if first == trainings[0].number else None,
         "report": report.uri + f"/{AUXILIARY}/report.html",
     }
-    return finished(chain, started, told, _error(trainings, ended))
+    return finished(run, told, _error(trainings, ended))
 
 
 def _nothing() -> Json:
@@ -196,22 +194,22 @@ def _error(trainings: Sequence[Training], ended: dict[int, Json | TouchstoneErro
     return RefusedError("; ".join(sorted(refusals))) if refusals else None
 
 
-def _report_inputs(chain: PipelineRun, outcome: Json) -> dict[str, Reference]:
+def _report_inputs(run: PipelineRun, outcome: Json) -> dict[str, Reference]:
     """What the report of a training was made from, by the names that its inputs have."""
     by_digest = {stage["digest"]: stage["run_id"] for stage in outcome["stages"]}
     report = next(stage for stage in outcome["stages"] if stage["name"] == "report")
-    tags = chain.tracking.client.get_run(report["run_id"]).data.tags
+    tags = run.tracking.client.get_run(report["run_id"]).data.tags
     return {
-        tag.removeprefix(DATASET).rpartition(".")[0]: reference_of(chain.tracking, by_digest[digest])
+        tag.removeprefix(DATASET).rpartition(".")[0]: reference_of(run.tracking, by_digest[digest])
         for tag, digest in tags.items()
         if tag.startswith(DATASET)
     }
 
 
-def _log_metrics(chain: PipelineRun, found: Json) -> None:
+def _log_metrics(run: PipelineRun, found: Json) -> None:
     """The mean over seeds and the spread between them, on the run of all."""
     for entry in found["scores"]:
-        name = f"{entry['model']}.{entry['scorer'].replace(':', '_')}"
+        name = f"{entry['model']}.{entry['scorer']}"
         for number in ("mean", "low", "high", "sd"):
             if entry[number] is not None:
-                chain.tracking.client.log_metric(chain.run_id, f"{name}.{number}", entry[number])
+                run.tracking.client.log_metric(run.run_id, mlflow_name(name, f".{number}"), entry[number])

@@ -167,10 +167,11 @@ def preflight(
     stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
     from rich.console import Console
 
-    from flows.preflight import prove, show
+    from flows.dispatch.results import run_here
+    from flows.preflight import proofs, show
 
     prefect_is_ready()
-    outcome = prove(loaded, stages)
+    outcome = run_here(proofs, loaded, stages)
     if json_:
         from flows.process.console import print_json
 

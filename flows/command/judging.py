@@ -188,7 +188,7 @@ def compare(
     if outcome is None:
         _start(config, verbose)
         from flows.dispatch.results import run_here
-        from flows.judging.comparing import comparing
+        from flows.judging.judging import comparing
 
         outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
     _end(outcome, show, json_)
@@ -271,7 +271,7 @@ def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
     begin_prefect()
     console.wait("starting Prefect")
     from flows.judging.judging import find_judges
-    from flows.process.secrets import load_secrets
+    from flows.process.flow_body import load_secrets
 
     prefect_is_ready()
     load_secrets()

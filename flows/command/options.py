@@ -68,10 +68,9 @@ def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit:
     """The overrides that the options on judges stand for."""
     found = []
     if scorers:
-        named = (
-            scorers[0] if len(scorers) == 1 else json.dumps(scorers)
-        )  # in quotes: a folder may have a comma
-        found.append(f"judge.scorer={named}")
+        named = scorers[0] if len(scorers) == 1 else scorers
+        quoted = json.dumps(named, ensure_ascii=False)  # a folder may have a comma
+        found.append(f"judge.scorer={quoted}")
     if pull:
         found.append("judge.pull=true")
     if despite_audit:

@@ -106,7 +106,8 @@ def deploy(
 def worker(
     pool: Annotated[str, typer.Argument(metavar="POOL", help="cpu-pool or gpu-pool")],
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Flows at once; one on gpu-pool, four elsewhere")
+        int | None,
+        typer.Option(min=1, help="Flows at once; default: as prefect.yaml says of the pool"),
     ] = None,
 ) -> None:
     """Start a worker on this machine for a pool of the Prefect server; MLflow must be a server too."""
@@ -116,8 +117,8 @@ def worker(
     require_servers()
     from flows.server.deployment_file import load_deployments
 
-    pools = [spec.name for spec in load_deployments().definitions.pools]
+    pools = {spec.name: spec.worker_limit for spec in load_deployments().definitions.pools}
     if pool not in pools:
         raise UsageError(f"there is no work pool {pool}; there are {', '.join(pools)}")
-    command = worker_command(pool, limit or (1 if pool == "gpu-pool" else 4))
+    command = worker_command(pool, limit or pools[pool])
     os.execve(command[0], command, worker_environment())

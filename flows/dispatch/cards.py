@@ -77,13 +77,13 @@ def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Refer
     }
     if not labelled:
         return card
-    chain, inputs = Recorded(tracking, run.info.run_id), inputs_of(tracking, made)
+    recorded, inputs = Recorded(tracking, run.info.run_id), inputs_of(tracking, made)
     for model in labelled:
         inputs.pop(f"{model}_labels", None)
-        if found := labels_output(chain, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
+        if found := labels_output(recorded, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
             inputs[f"{model}_labels"] = found
     config = ReportConfig.model_validate_json(read_auxiliary(card, "config.json"))
-    return chain.run("report", config, **inputs)
+    return recorded.stage("report", config, **inputs)
 
 
 def is_labelled(tracking: Tracking, responses: str | None) -> bool:
@@ -91,11 +91,11 @@ def is_labelled(tracking: Tracking, responses: str | None) -> bool:
     return responses is not None and labels_fingerprint(tracking, responses)["labels"] != "none"
 
 
-def labels_output(chain: Runs, responses: Reference, label: str) -> Reference | None:
+def labels_output(run: Runs, responses: Reference, label: str) -> Reference | None:
     """What people have said of some responses until now; None where they have not."""
-    if not is_labelled(chain.tracking, responses.digest):
+    if not is_labelled(run.tracking, responses.digest):
         return None
-    return chain.run("labels", LabelsConfig(of=responses.digest), label, responses=responses)
+    return run.stage("labels", LabelsConfig(of=responses.digest), label, responses=responses)
 
 
 class Recorded:
@@ -105,8 +105,8 @@ class Recorded:
         self.tracking = tracking
         self.pipeline = pipeline
 
-    def run(
-        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    def stage(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference | None
     ) -> Reference:
         """Find the stage's output or make it."""
         label = label or stage

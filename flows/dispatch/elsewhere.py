@@ -14,8 +14,8 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
 from flows.process.console import console
+from flows.process.flow_body import failed
 from flows.process.intervals import intervals
-from flows.process.states import failed
 from flows.server.pools import TAG, RunLog, Watch, cancel, cancel_quietly, live_workers, retry_until_available
 from tasks.errors import StageError, StoppedError
 

@@ -37,11 +37,20 @@ class Content:
         return self._found[asked]
 
 
-def work_of(stage: str, config: StageConfig, inputs: Inputs, content: Content | None = None) -> Work:
-    """What a stage is to do: its key holds the content that its settings point to, and what computes here."""
+def work_of(
+    stage: str,
+    config: StageConfig,
+    inputs: Mapping[str, Reference | None],
+    content: Content | None = None,
+) -> Work:
+    """What a stage is to do: its key holds the content that its settings point to, and what computes here.
+
+    An input that is None is one that the stage does without.
+    """
     declared = STAGES[stage]
     found = (content or Content()).of(declared, config)
-    return Work(declared, config, inputs, found | resolved(config))
+    given = {name: output for name, output in inputs.items() if output is not None}
+    return Work(declared, config, given, found | resolved(config))
 
 
 def asks_anew(config: StageConfig) -> bool:
@@ -96,12 +105,12 @@ def told_at_the_end(
 
 
 class Runs(Protocol):
-    """Who gives the output of one stage after another: found, or made."""
+    """Who gives the output of one stage after another: found, or made. An input that is None is left out."""
 
     tracking: Tracking
 
-    def run(
-        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    def stage(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference | None
     ) -> Reference: ...
 
 
@@ -118,8 +127,8 @@ class Found:
         self._reuse = reuse
         self._content = Content()
 
-    def run(
-        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    def stage(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference | None
     ) -> Reference:
         """Raises NotFoundError for a stage that has to be done."""
         started = time.monotonic()

@@ -15,9 +15,8 @@ from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
 from flows.dispatch.runs import PIPELINE, SEEDS
 from flows.dispatch.stage_flows import run_here
 from flows.process.console import console
+from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
-from flows.process.secrets import load_secrets
-from flows.process.states import error_in
 from flows.server.pools import Pools, deployment_of, run_on_pool
 from tasks.config import Reuse, StageConfig
 from tasks.errors import RefusedError, StageError, StoppedError, TouchstoneError
@@ -61,12 +60,12 @@ class PipelineRun:
         self.outcomes: list[Outcome] = []
         self._content = Content()
 
-    def run(
-        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference
+    def stage(
+        self, stage: str, config: StageConfig, label: str | None = None, **inputs: Reference | None
     ) -> Reference:
         """Find the stage's output or make it: as a subflow here, or on its work pool when there are pools.
 
-        Raises the stage's own error, with its label before the message.
+        An input that is None is left out. Raises the stage's own error, with its label before the message.
         """
         label = label or stage
         started = time.monotonic()
@@ -83,7 +82,7 @@ class PipelineRun:
                     run_on_pool(
                         deployment,
                         config,
-                        inputs,
+                        dict(work.inputs),
                         label,
                         self.run_id,
                         refresh,
@@ -182,7 +181,6 @@ def pipeline_run(
     `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all seeds
     that this is one of. What earlier processes of this machine left RUNNING is ended first.
     """
-    load_secrets()
     tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
     client = tracking.client
     reap_orphaned_runs(tracking)
@@ -197,9 +195,9 @@ def pipeline_run(
             **lineage(),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
-        chain = PipelineRun(tracking, run_id, refresh, pools, reuse)
-        with ending(tracking, run_id, chain.link):
+        run = PipelineRun(tracking, run_id, refresh, pools, reuse)
+        with ending(tracking, run_id, run.link):
             link_to_mlflow(tracking, run_id)
             log_params(client, run_id, flat(settings))
-            yield chain
-            chain.link()
+            yield run
+            run.link()

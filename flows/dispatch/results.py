@@ -10,8 +10,8 @@ from prefect import Flow, State
 from flows.dispatch.lookup import told_at_the_end
 from flows.dispatch.pipeline_run import PipelineRun, without_heartbeat
 from flows.dispatch.runs import KIND
+from flows.process.flow_body import error_in, flow_started
 from flows.process.interrupts import interrupts
-from flows.process.states import error_in
 from flows.server.sweep import end_at_once
 from tasks.errors import IncompleteError, RefusedError, StageError, TouchstoneError
 from tasks.record.tracking import open_tracking
@@ -20,16 +20,15 @@ SUMMARY = "summary.json"
 
 
 def finished(
-    chain: PipelineRun, started: float, told: Mapping[str, Any], error: TouchstoneError | str | None
+    run: PipelineRun, told: Mapping[str, Any], error: TouchstoneError | str | None = None
 ) -> dict[str, Any]:
     """Keep what a command tells, on the run that its stages are children of, and return it.
 
-    `started` is the time on the monotonic clock. With an `error` the outcome is kept all the same, and it is
-    raised; one that is told as text is a refusal.
+    With an `error` the outcome is kept all the same, and it is raised; one that is told as text is a refusal.
     """
     raised = RefusedError(error) if isinstance(error, str) else error
-    outcome = told_at_the_end(chain.run_id, chain.outcomes, started, told, raised)
-    chain.tracking.client.log_dict(chain.run_id, outcome, SUMMARY)
+    outcome = told_at_the_end(run.run_id, run.outcomes, flow_started(), told, raised)
+    run.tracking.client.log_dict(run.run_id, outcome, SUMMARY)
     if raised:
         raise raised
     return outcome

@@ -20,14 +20,13 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.client.schemas.objects import TaskRun
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Inputs, asks_anew, work_of
 from flows.process.console import console
+from flows.process.flow_body import flow_body
 from flows.process.intervals import intervals
 from flows.process.progress import TICK, Clock, StageProgress, Ticker, lines_apart
-from flows.process.secrets import load_secrets
-from flows.process.states import failed
+from flows.server.sweep import CRASH_HOOKS
 from flows.stages import STAGES
 from tasks.config import Reuse
 from tasks.errors import StageError, TouchstoneError, UnreachableError
@@ -198,6 +197,7 @@ def flow_of(name: str) -> Flow[..., Any]:
     """The flow of a stage; its parameters make the form in Prefect's UI. Raises KeyError for no stage."""
     stage = STAGES[name]
 
+    @flow_body
     def run_stage(
         config: Annotated[stage.config, Field(title="Settings", description=f"what {stage.name} is to do")],
         inputs: Annotated[
@@ -219,13 +219,9 @@ def flow_of(name: str) -> Flow[..., Any]:
             Field(title="Reuse", description="which earlier results count: of any environment, of this one"),
         ] = "auto",
     ) -> Any:
-        try:
-            load_secrets()
-            work = _known.get() or work_of(stage.name, config, inputs)
-            again = refresh or asks_anew(config)
-            return run_recorded(work, label or stage.name, parent, again, reuse).model_dump()
-        except TouchstoneError as error:
-            return failed(error)
+        work = _known.get() or work_of(stage.name, config, inputs)
+        again = refresh or asks_anew(config)
+        return run_recorded(work, label or stage.name, parent, again, reuse).model_dump()
 
     return flow(
         name=stage.name,

@@ -15,14 +15,14 @@ Mode = Literal["scores", "pairwise"]
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 
 
-def audits(chain: Runs, config: JudgeConfig, rows: Reference, mode: Mode = "scores") -> dict[str, Reference]:
+def audits(run: Runs, config: JudgeConfig, rows: Reference, mode: Mode = "scores") -> dict[str, Reference]:
     """The audit of every judge on these rows, of its scores or of its choices, done before its first use.
 
     A judge that scores by criteria has one on each.
     """
     asked = config.asked if mode == "scores" else [(scorer, None) for scorer in config.judges]
     return {
-        f"audit_{place}": chain.run(
+        f"audit_{place}": run.stage(
             "audit",
             config.audit_of(scorer, mode, criterion),
             _label(mode, config, scorer, criterion),
@@ -44,11 +44,11 @@ def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary["scores"]]
 
 
-def refusal(chain: Runs, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
+def refusal(run: Runs, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
     """Why the judges' scores do not count, or None when they do."""
     if config.despite_audit:
         return None
-    unfit = [report for report in audit_reports(chain, audited) if report["verdict"] == "fail"]
+    unfit = [report for report in audit_reports(run, audited) if report["verdict"] == "fail"]
     if not unfit:
         return None
     told = "; ".join(
@@ -73,5 +73,5 @@ def unread(summary: dict[str, Any]) -> str | None:
     return f"no answer could be read of {'; '.join(told)}" if silent else None
 
 
-def audit_reports(chain: Runs, audited: dict[str, Reference]) -> list[dict[str, Any]]:
-    return [read_output(chain.tracking, reference, "audit.json") for reference in audited.values()]
+def audit_reports(run: Runs, audited: dict[str, Reference]) -> list[dict[str, Any]]:
+    return [read_output(run.tracking, reference, "audit.json") for reference in audited.values()]

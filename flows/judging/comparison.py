@@ -19,7 +19,7 @@ from tasks.record.work import Reference
 
 
 def compared(
-    chain: Runs,
+    run: Runs,
     name_a: str,
     name_b: str,
     sides: tuple[ComparisonInput, ComparisonInput],
@@ -28,10 +28,10 @@ def compared(
     config: CompareConfig,
 ) -> tuple[dict[str, Any], str | None]:
     """What is told of A and B, and why the judges' scores do not count, if they do not."""
-    ours, theirs = (_responses(chain, side, "ab"[place], responses) for place, side in enumerate(sides))
-    _require_pairs(chain, ours[0], theirs[0], config)
-    audited = audits(chain, judge, ours[0])
-    chosen = audits(chain, judge, ours[0], "pairwise") if config.mode == "pairwise" else {}
+    ours, theirs = (_responses(run, side, "ab"[place], responses) for place, side in enumerate(sides))
+    _require_pairs(run, ours[0], theirs[0], config)
+    audited = audits(run, judge, ours[0])
+    chosen = audits(run, judge, ours[0], "pairwise") if config.mode == "pairwise" else {}
     inputs = {}
     for name, own in (("a", ours), ("b", theirs)):
         for place, answers in enumerate(own):
@@ -39,40 +39,40 @@ def compared(
                 (f"judge {name} seed {place + 1}", f"_{place + 1}") if place else (f"judge {name}", "")
             )
             inputs[f"{name}_responses{seed}"] = answers
-            inputs[f"{name}_scores{seed}"] = chain.run("judge", judge, label, responses=answers, **audited)
+            inputs[f"{name}_scores{seed}"] = run.stage("judge", judge, label, responses=answers, **audited)
     labels = {
         f"{name}_labels": found
         for name, own in (("a", ours), ("b", theirs))
-        if len(own) == 1 and (found := labels_output(chain, own[0], f"labels {name}"))
+        if len(own) == 1 and (found := labels_output(run, own[0], f"labels {name}"))
     }
-    made = chain.run("compare", config, **inputs, **labels, **chosen)
-    told = {"a": name_a, "b": name_b, **read_output(chain.tracking, made, "compare.json")}
-    return told, refusal(chain, audited, judge) or refusal(chain, chosen, judge)
+    made = run.stage("compare", config, **inputs, **labels, **chosen)
+    told = {"a": name_a, "b": name_b, **read_output(run.tracking, made, "compare.json")}
+    return told, refusal(run, audited, judge) or refusal(run, chosen, judge)
 
 
 def found_comparison(*asked: Any) -> dict[str, Any] | None:
     """What the command tells of a comparison whose stages were all done before; None where one is left to do.
 
-    `asked` is what `compared` takes after the chain. No run is recorded: it is one that was.
+    `asked` is what `compared` takes after the run. No run is recorded: it is one that was.
     """
-    started, chain = time.monotonic(), Found(open_tracking())
+    started, run = time.monotonic(), Found(open_tracking())
     try:
-        told, error = compared(chain, *asked)
+        told, error = compared(run, *asked)
     except NotFoundError:
         return None
-    last = chain.tracking.client.get_run(chain.outcomes[-1].run_id)
+    last = run.tracking.client.get_run(run.outcomes[-1].run_id)
     run_id = last.data.tags.get("mlflow.parentRunId", last.info.run_id)
-    return told_at_the_end(run_id, chain.outcomes, started, told, RefusedError(error) if error else None)
+    return told_at_the_end(run_id, run.outcomes, started, told, RefusedError(error) if error else None)
 
 
-def _require_pairs(chain: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:
+def _require_pairs(run: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:
     """Raises UsageError when the two are not of the same rows, before a judge is asked about them."""
-    rows = [read_rows(fetch(chain.tracking, side) / OUTPUT / RESPONSES) for side in (a, b)]
+    rows = [read_rows(fetch(run.tracking, side) / OUTPUT / RESPONSES) for side in (a, b)]
     paired(*rows, only_common=config.only_common)
 
 
-def _responses(chain: Runs, side: ComparisonInput, name: str, config: ResponsesConfig) -> Sequence[Reference]:
+def _responses(run: Runs, side: ComparisonInput, name: str, config: ResponsesConfig) -> Sequence[Reference]:
     if side.responses:
         return side.responses
-    downloaded = chain.run("download", side.file, f"download {name}")
-    return (chain.run("responses", config, f"responses {name}", source=downloaded),)
+    downloaded = run.stage("download", side.file, f"download {name}")
+    return (run.stage("responses", config, f"responses {name}", source=downloaded),)

@@ -1,4 +1,4 @@
-"""Judges outside a pipeline: audited on rows, and asked about responses that any tool wrote."""
+"""Judges outside a pipeline: audited on rows, asked about responses of any tool, or about two models'."""
 
 import time
 from collections.abc import Sequence
@@ -7,15 +7,24 @@ from typing import Annotated, Any
 from prefect import State, flow
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audit_reports, audits, refusal, score_entries, unread
+from flows.judging.comparison import compared
+from flows.judging.inputs import ComparisonInput
 from flows.process.console import console
-from flows.process.states import failed
-from tasks.config import AskConfig, AuditConfig, Criterion, DownloadConfig, JudgeConfig, ResponsesConfig
-from tasks.errors import TouchstoneError
+from flows.process.flow_body import flow_body
+from flows.server.sweep import CRASH_HOOKS
+from tasks.config import (
+    AskConfig,
+    AuditConfig,
+    CompareConfig,
+    Criterion,
+    DownloadConfig,
+    JudgeConfig,
+    ResponsesConfig,
+)
 from tasks.judge.ask.identities import made_ready
 from tasks.judge.audit.wording import audit_name, failures, judge_name
 
@@ -52,6 +61,7 @@ def find_judges(config: AskConfig) -> None:
     persist_result=False,
     **CRASH_HOOKS,
 )
+@flow_body
 def judging(
     name: Annotated[str, Field(title="Name", description="what the responses are called in the scores")],
     source: Annotated[DownloadConfig, Field(title="File", description="where the responses are")],
@@ -60,27 +70,23 @@ def judging(
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Score a file of responses; returns what `touchstone judge --json` prints, or a failed state."""
-    started = time.monotonic()
     settings = {
         part: value.model_dump(mode="json")
         for part, value in {"source": source, "responses": responses, "judge": config}.items()
     }
-    try:
-        with pipeline_run(f"judge {name}", settings, refresh, JUDGED) as chain:
-            answered = chain.run("download", source, "download responses")
-            rows = chain.run("responses", responses, source=answered)
-            audited = audits(chain, config, rows)
-            scores = chain.run("judge", config, responses=rows, **audited)
-            summary = read_output(chain.tracking, scores, "scores.json")
-            told = {
-                "scores": score_entries(name, summary),
-                "summary": summary,
-                "despite_audit": config.despite_audit,
-                "audits": audit_reports(chain, audited),
-            }
-            return finished(chain, started, told, refusal(chain, audited, config) or unread(summary))
-    except TouchstoneError as error:
-        return failed(error)
+    with pipeline_run(f"judge {name}", settings, refresh, JUDGED) as run:
+        answered = run.stage("download", source, "download responses")
+        rows = run.stage("responses", responses, source=answered)
+        audited = audits(run, config, rows)
+        scores = run.stage("judge", config, responses=rows, **audited)
+        summary = read_output(run.tracking, scores, "scores.json")
+        told = {
+            "scores": score_entries(name, summary),
+            "summary": summary,
+            "despite_audit": config.despite_audit,
+            "audits": audit_reports(run, audited),
+        }
+        return finished(run, told, refusal(run, audited, config) or unread(summary))
 
 
 @flow(
@@ -90,6 +96,7 @@ def judging(
     persist_result=False,
     **CRASH_HOOKS,
 )
+@flow_body
 def auditing(
     source: Annotated[
         DownloadConfig, Field(title="Rows", description="instructions with their right answers")
@@ -105,35 +112,59 @@ def auditing(
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Audit a judge, on each criterion of several; returns what `touchstone audit --json` prints."""
-    started = time.monotonic()
     configs = [config.model_copy(update={"criterion": own.unweighted}) for own in criteria] or [config]
     settings = {
         "source": source.model_dump(mode="json"),
         "audit": config.model_dump(mode="json"),
         "criteria": [own.model_dump(mode="json") for own in criteria],
     }
-    try:
-        with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as chain:
-            downloaded = chain.run("download", source, "download rows")
-            needs_reference = any(own.reference_shown for own in configs)
-            questions = ResponsesConfig(
-                columns=columns, needs_response=False, needs_reference=needs_reference
-            )
-            rows = chain.run("responses", questions, "rows", source=downloaded)
-            made = {}
-            for own in configs:
-                label = f"audit {own.criterion.name}" if own.criterion else "audit"
-                made[label] = chain.run("audit", own, label, rows=rows)
-            reports = audit_reports(chain, made)
-            error = "; ".join(
-                f"{judge_name(report)} failed {audit_name(report)}: {failures(report)}"
-                for report in reports
-                if report["verdict"] == "fail"
-            )
-            told = _on_all(config.scorer, reports) if criteria else reports[0]
-            return finished(chain, started, told, error or None)
-    except TouchstoneError as error:
-        return failed(error)
+    with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as run:
+        downloaded = run.stage("download", source, "download rows")
+        needs_reference = any(own.reference_shown for own in configs)
+        questions = ResponsesConfig(columns=columns, needs_response=False, needs_reference=needs_reference)
+        rows = run.stage("responses", questions, "rows", source=downloaded)
+        made = {}
+        for own in configs:
+            label = f"audit {own.criterion.name}" if own.criterion else "audit"
+            made[label] = run.stage("audit", own, label, rows=rows)
+        reports = audit_reports(run, made)
+        error = "; ".join(
+            f"{judge_name(report)} failed {audit_name(report)}: {failures(report)}"
+            for report in reports
+            if report["verdict"] == "fail"
+        )
+        told = _on_all(config.scorer, reports) if criteria else reports[0]
+        return finished(run, told, error or None)
+
+
+@flow(
+    name="touchstone-compare",
+    flow_run_name="compare {name_a} with {name_b}",
+    description="Two models' responses to the same rows: scored alike, and compared row by row",
+    persist_result=False,
+    **CRASH_HOOKS,
+)
+@flow_body
+def comparing(
+    name_a: str,
+    name_b: str,
+    a: ComparisonInput,
+    b: ComparisonInput,
+    responses: ResponsesConfig,
+    judge: JudgeConfig,
+    config: CompareConfig,
+    refresh: Sequence[str] = (),
+) -> State | dict[str, Any]:
+    """Compare A with B; returns what `touchstone compare --json` prints, or a failed state."""
+    settings = {
+        "a": name_a,
+        "b": name_b,
+        "judge": judge.model_dump(mode="json"),
+        "compare": config.model_dump(mode="json"),
+    }
+    with pipeline_run(f"compare {name_a} with {name_b}", settings, refresh, "compare") as run:
+        told, error = compared(run, name_a, name_b, (a, b), responses, judge, config)
+        return finished(run, told, error)
 
 
 def _on_all(scorer: str, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,23 +1,20 @@
 """The champion, judged again: by the judge as it is now, on the rows that made it champion."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from prefect import State, flow
 from pydantic import Field
 
-from flows.dispatch.crash_hooks import CRASH_HOOKS
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
-from flows.process.secrets import load_secrets
-from flows.process.states import failed
+from flows.process.flow_body import flow_body
 from flows.server.readiness import stages_to_refresh
+from flows.server.sweep import CRASH_HOOKS
 from tasks.config import JudgeConfig
-from tasks.errors import TouchstoneError
 from tasks.registry.lineage import responses_and_rows
 from tasks.registry.promote.rescoring import keep_later
 
@@ -29,11 +26,10 @@ from tasks.registry.promote.rescoring import keep_later
     persist_result=False,
     **CRASH_HOOKS,
 )
+@flow_body
 def rejudging(
     config: Annotated[JudgeConfig, Field(title="Judge", description="who judges, and how it is asked")],
-    model: Annotated[
-        str, Field(title="Model", description="a registered model that has a champion")
-    ] = "touchstone-quickstart",
+    model: Annotated[str, Field(title="Model", description="a registered model that has a champion")],
     refresh: Annotated[
         Sequence[str],
         Field(title="Refresh", description="stages to do again: audit, judge"),
@@ -47,24 +43,19 @@ def rejudging(
     under the same digest shows. Without, only a judge of another digest is asked.
     Returns the scores, the audits' verdicts, and the version that was judged.
     """
-    started = time.monotonic()
     settings = {"model": model, "judge": config.model_dump(mode="json")}
-    try:
-        again = stages_to_refresh(refresh, ["audit", "judge"])
-        load_secrets()
-        find_judges(config)
-        with pipeline_run(f"rejudge {model}", settings, again, "rejudge") as chain:
-            version, responses, rows = responses_and_rows(chain.tracking, model)
-            audited = audits(chain, config, rows)
-            scores = chain.run("judge", config, responses=responses, **audited)
-            refused = refusal(chain, audited, config)
-            if refused is None:
-                keep_later(chain.tracking, model, version, scores)
-            summary = read_output(chain.tracking, scores, "scores.json")
-            told = {
-                "model": {"name": model, "version": version},
-                "scores": score_entries(f"{model} version {version}", summary),
-            }
-            return finished(chain, started, told, refused)
-    except TouchstoneError as error:
-        return failed(error)
+    again = stages_to_refresh(refresh, ["audit", "judge"])
+    find_judges(config)
+    with pipeline_run(f"rejudge {model}", settings, again, "rejudge") as run:
+        version, responses, rows = responses_and_rows(run.tracking, model)
+        audited = audits(run, config, rows)
+        scores = run.stage("judge", config, responses=responses, **audited)
+        refused = refusal(run, audited, config)
+        if refused is None:
+            keep_later(run.tracking, model, version, scores)
+        summary = read_output(run.tracking, scores, "scores.json")
+        told = {
+            "model": {"name": model, "version": version},
+            "scores": score_entries(f"{model} version {version}", summary),
+        }
+        return finished(run, told, refused)

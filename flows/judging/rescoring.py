@@ -19,7 +19,7 @@ from tasks.registry.versions import champion_of
 
 
 def champion_inputs(
-    chain: PipelineRun,
+    run: PipelineRun,
     config: PromoteConfig,
     inputs: Inputs,
     generate: GenerateConfig,
@@ -32,30 +32,30 @@ def champion_inputs(
     A promotion that was made before gets what it got then, unless people have labelled more since: by now the
     candidate may be the champion itself.
     """
-    tracking, name = chain.tracking, config.name
-    if "promote" not in chain.refresh:
+    tracking, name = run.tracking, config.name
+    if "promote" not in run.refresh:
         for met in met_before(tracking, name, inputs["model"]):
             earlier = {"champion": met.anew} if met.anew else {}
-            earlier |= _labels(chain, config, met.scores)
-            if find(tracking, work_of("promote", config, inputs | earlier), chain.reuse):
+            earlier |= _labels(run, config, met.scores)
+            if find(tracking, work_of("promote", config, inputs | earlier), run.reuse):
                 return earlier
     present = champion_of(tracking, name)
     if present is None:
         return {}
-    anew = _scores_anew(chain, config, inputs, generate, judge, audited)
+    anew = _scores_anew(run, config, inputs, generate, judge, audited)
     own = Reference.model_validate_json(present.tags[SCORES]) if SCORES in present.tags else None
-    return anew | _labels(chain, config, anew.get("champion", own))
+    return anew | _labels(run, config, anew.get("champion", own))
 
 
-def _labels(chain: PipelineRun, config: PromoteConfig, scores: Reference | None) -> Inputs:
+def _labels(run: PipelineRun, config: PromoteConfig, scores: Reference | None) -> Inputs:
     """People's labels of the responses that the champion is compared by: more of them are another key."""
-    responses = responses_of(chain.tracking, scores) if config.require_labels and scores else None
-    found = labels_output(chain, responses, "labels champion") if responses else None
+    responses = responses_of(run.tracking, scores) if config.require_labels and scores else None
+    found = labels_output(run, responses, "labels champion") if responses else None
     return {"champion_labels": found} if found else {}
 
 
 def _scores_anew(
-    chain: PipelineRun,
+    run: PipelineRun,
     config: PromoteConfig,
     inputs: Inputs,
     generate: GenerateConfig,
@@ -63,7 +63,7 @@ def _scores_anew(
     audited: Inputs,
 ) -> Inputs:
     """None where the champion needs none, or cannot be scored anew: the promotion says why."""
-    tracking, scores, rows = chain.tracking, inputs["scores"], inputs["rows"]
+    tracking, scores, rows = run.tracking, inputs["scores"], inputs["rows"]
     present = champion_of(tracking, config.name)
     if present is None or why_not_its_own(tracking, present, scores, rows.digest) is None:
         return {}
@@ -74,9 +74,9 @@ def _scores_anew(
     except StageError:
         return {}  # the promotion finds the same, and tells it
     if champion.template is None:
-        labels = chain.run("predict", PredictConfig(), "predict champion", model=champion.model, rows=rows)
+        labels = run.stage("predict", PredictConfig(), "predict champion", model=champion.model, rows=rows)
         return {"champion": labels}
     asked = generate.model_copy(update={"template": champion.template})
     under = {"base": champion.base} if champion.base else {}
-    responses = chain.run("generate", asked, "generate champion", model=champion.model, rows=rows, **under)
-    return {"champion": chain.run("judge", judge, "judge champion", responses=responses, **audited)}
+    responses = run.stage("generate", asked, "generate champion", model=champion.model, rows=rows, **under)
+    return {"champion": run.stage("judge", judge, "judge champion", responses=responses, **audited)}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -15,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from flows.profiles.faults import explain
 from flows.profiles.yaml_settings import read_override, read_yaml
 from flows.stages import STAGES
 from tasks.config import (
@@ -233,32 +233,34 @@ def profile_names() -> list[str]:
 def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> Profile:
     """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
 
-    Paths in the file are relative to it, paths in overrides to the current folder. An override that names a
-    base model takes the place of the file's pretraining. The file's description is of the profile as it
-    stands: with overrides it names them instead, unless one of them is a description. Raises UsageError
-    naming every key at fault.
+    Paths in the file are relative to it, paths in overrides to the current folder. A file may take sections
+    from others: `include: shared/gpt2-vocabulary.yaml`. An override that names a base model takes the place
+    of the file's pretraining. The file's description is of the profile as it stands: with overrides it names
+    them instead, unless one of them is a description, and what a base model took the place of. Raises
+    UsageError naming every key at fault.
     """
     path, overrides = _find(name), list(overrides)
-    raw = read_yaml(path, Profile)
+    raw = _read(path)
     raw.setdefault("name", path.stem)
-    _spell_out(raw, path.parent)
     settings = [read_override(override, Profile) for override in overrides]
+    replaced = []
     if "base" not in raw and any(value and ".".join(at) in ("base", "base.model") for at, value in settings):
-        for stage in PRETRAINING:
-            raw.pop(stage, None)
+        replaced = [stage for stage in PRETRAINING if raw.pop(stage, None)]
     for at, value in settings:
         _apply(raw, at, value)
         _spell_out(raw, Path.cwd())
     changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
     if changed and "description" not in changed:
         raw["description"] = f"the profile {path.stem}, but for {', '.join(changed)}"
+    if replaced:
+        raw["description"] += f"; base takes the place of {', '.join(replaced)}"
     for source in (*DOWNLOADS, "base"):
         if mirror and isinstance(raw.get(source), dict):
             raw[source]["mirror"] = mirror
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise UsageError(f"profile {name}: {_explain(error)}") from error
+        raise UsageError(f"profile {name}: {explain(error, Profile)}") from error
 
 
 def load_settings(
@@ -278,7 +280,7 @@ def load_settings(
     try:
         return model.model_validate(whole[stage])
     except ValidationError as error:
-        raise UsageError(_explain(error, model, stage)) from error
+        raise UsageError(explain(error, model, stage)) from error
 
 
 def _find(name: str) -> Path:
@@ -295,6 +297,26 @@ def _find(name: str) -> Path:
         hint = f"did you mean {close[0]}?" if close else "a path to a YAML file works too."
         raise UsageError(f"there is no profile {name!r}; there are {', '.join(profile_names())}; {hint}")
     return path
+
+
+def _read(path: Path, included_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings in a file and in those that it includes; paths are relative to the file they stand in."""
+    raw = read_yaml(path, Profile)
+    names = raw.pop("include", [])
+    _spell_out(raw, path.parent)
+    for name in names if isinstance(names, list) else [names]:
+        piece = path.parent / str(name)
+        if not piece.is_file():
+            raise UsageError(f"{path.name}: include: there is no file {piece}")
+        above = (*included_by, path.resolve())
+        if piece.resolve() in above:
+            told = " includes ".join(each.name for each in (*above, piece))
+            raise UsageError(f"{path.name}: include: the files are in a circle: {told}")
+        found = _read(piece, above)
+        if twice := sorted(raw.keys() & found.keys()):
+            raise UsageError(f"{path.name}: {', '.join(twice)}: a duplicate, since {piece.name} has it too")
+        raw |= found
+    return raw
 
 
 def _spell_out(raw: dict[str, Any], folder: Path) -> None:
@@ -342,52 +364,3 @@ def _item(items: list[Any], index: str, name: str) -> Any:
             f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
         )
     return items[int(index)]
-
-
-def _explain(error: ValidationError, model: type[BaseModel] = Profile, *stage: str) -> str:
-    """Every fault in one line: the key, what was found, and the key that was probably meant.
-
-    `stage` is where in a profile the model stands.
-
-    A fault inside a list also makes the list look empty: only the innermost is told.
-    """
-    locations = [details["loc"] for details in error.errors()]
-    return "; ".join(
-        _fault(details, model, stage)
-        for details in error.errors()
-        if not any(other != details["loc"] == other[: len(details["loc"])] for other in locations)
-    )
-
-
-def _fault(details: Any, model: type[BaseModel], stage: tuple[str, ...]) -> str:
-    *parents, last = details["loc"] or ("",)
-    name = ".".join(map(str, (*stage, *details["loc"])))
-    if details["type"] == "extra_forbidden":
-        known = _fields_at(model, parents)
-        close = difflib.get_close_matches(str(last), known, n=1)
-        hint = (
-            f"did you mean {'.'.join([*stage, *map(str, parents), close[0]])}?"
-            if close
-            else f"there are {', '.join(known)}"
-        )
-        return f"there is no setting {name}; {hint}"
-    message = details["msg"].removeprefix("Value error, ")
-    found = "" if details["type"] in ("value_error", "missing") else f", found {details['input']!r}"
-    return f"{name}: {message}{found}" if name else f"{message}{found}"
-
-
-def _fields_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
-    for step in location:
-        if isinstance(step, int):
-            continue
-        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
-        if inner is None:
-            break
-        model = inner
-    return sorted(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

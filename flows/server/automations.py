@@ -11,8 +11,8 @@ from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from flows.process.flow_body import STATES
 from flows.process.intervals import intervals
-from flows.process.states import STATES
 from flows.server.pools import TAG
 
 ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})

@@ -108,6 +108,7 @@ def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awak
         before = client.read_deployment_by_name(name)
     except ObjectNotFound:
         before = None
+    # Prefect deletes the schedules of a deployment that is created again, and with them which were active.
     slept = {schedule.slug: schedule.active for schedule in before.schedules} if before else {}
     schedules = [
         DeploymentScheduleCreate(

@@ -43,6 +43,8 @@ class PoolSpec(Strict):
     type: Literal["process", "docker", "kubernetes"]
     description: str
     concurrency_limit: Annotated[int | None, Field(ge=1)] = None
+    worker_limit: Annotated[int, Field(ge=1)] = 1
+    """Flows that one worker runs at once, unless it is told another number."""
 
 
 class WorkPoolSpec(Strict):

@@ -22,8 +22,8 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
 from pydantic import Field
 
+from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
-from flows.process.states import error_in
 from flows.stages import GPU
 from tasks.config import Reuse, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError

@@ -1,5 +1,6 @@
 """Giving an end to what died without telling: MLflow runs of dead processes, and their flow runs."""
 
+from typing import Any
 from uuid import UUID
 
 from mlflow.entities import Run
@@ -16,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment
 from prefect.states import Cancelled, Crashed
 
-from flows.server.pools import cancel
+from flows.server.pools import cancel, cancel_children
 from flows.server.readiness import is_temporary
 from tasks.record.run_lifecycle import INTERRUPTED, KILLED, end, end_open_runs, reap_orphaned_runs, running
 from tasks.record.tracking import Tracking, open_tracking
@@ -86,6 +87,20 @@ def end_at_once() -> None:
     with get_client(sync_client=True) as client:
         for run in ended:
             _end_flow_run(client, run, Crashed(message=INTERRUPTED))
+
+
+def end_what_is_left(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 (Prefect's names)
+    """Cancel what the flow run had sent to work pools, and end the MLflow runs that it left RUNNING.
+
+    A server of MLflow that is away just now is not waited for: the next sweep does that.
+    """
+    with get_client(sync_client=True) as client:
+        cancel_children(client, flow_run.id, f"{flow_run.name} ended: {state.name}")
+        sweep(open_tracking(), client)
+
+
+CRASH_HOOKS: dict[str, Any] = {"on_crashed": [end_what_is_left], "on_cancellation": [end_what_is_left]}
+"""For the decorator of every flow that may run on a work pool."""
 
 
 def _of_prefect(tracking: Tracking) -> list[Run]:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -41,7 +42,6 @@ from tasks.record.tracking import open_tracking
 
 STOPPING = 25.0  # seconds that running flows have to stop
 DEATHS, WITHIN = 5, 120.0  # a process that dies so often in so many seconds is given up
-LIMITS = {"cpu-pool": 4, "gpu-pool": 1}  # flows at once; a pipeline only waits while its stages are elsewhere
 ACTIVE = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 
@@ -69,12 +69,13 @@ def up(place: Place, secret: str) -> None:
         os.environ |= {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
         create_pools(file)
         everything.callback(_end_the_dead, place)  # once the workers are gone
-        for pool, limit in LIMITS.items():
+        limits = {pool.name: pool.worker_limit for pool in file.definitions.pools if pool.type == "process"}
+        for pool, limit in limits.items():
             processes.append(worker(pool, limit, logs_folder() / f"worker-{pool}.log"))
             _start(processes[-1], everything)
-        everything.callback(_end_what_runs, place)  # first of all, while the workers live
-        _wait_for_workers(processes[2:])
-        _tell(place, everything, root, time.monotonic() - started)
+        everything.callback(_end_what_runs, place, limits)  # first of all, while the workers live
+        _wait_for_workers(processes[2:], limits)
+        _tell(place, limits, everything, root, time.monotonic() - started)
         _keep(processes)
 
 
@@ -105,13 +106,15 @@ def _start(process: Process, everything: contextlib.ExitStack) -> None:
     process.start()
 
 
-def _wait_for_workers(workers: list[Process]) -> None:
+def _wait_for_workers(workers: list[Process], pools: Iterable[str]) -> None:
     with get_client(sync_client=True) as client:
-        for process, pool in zip(workers, LIMITS, strict=True):
+        for process, pool in zip(workers, pools, strict=True):
             process.wait_until(lambda pool=pool: worker_name(pool) in live_workers(client, pool))
 
 
-def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: float) -> None:
+def _tell(
+    place: Place, limits: Mapping[str, int], everything: contextlib.ExitStack, root: Path, seconds: float
+) -> None:
     """Print the addresses, and leave them where other commands of this folder look."""
     path = root / "work" / ADDRESSES
     addresses = {"PREFECT_API_URL": f"{place.prefect}/api", "MLFLOW_TRACKING_URI": place.mlflow}
@@ -120,7 +123,7 @@ def _tell(place: Place, everything: contextlib.ExitStack, root: Path, seconds: f
     console.say(f"up after {seconds:.0f} s", style="bold")
     console.say(f"  Prefect   {place.prefect}")
     console.say(f"  MLflow    {place.mlflow}")
-    for pool, limit in LIMITS.items():
+    for pool, limit in limits.items():
         console.say(f"  {pool:<9} a worker, {limit} at once" if limit > 1 else f"  {pool:<9} a worker")
     console.say(f"  logs      {logs_folder()}")
     console.say(f"  sign in   Prefect asks for {USER}:SECRET, MLflow for the user {USER} and SECRET")
@@ -163,19 +166,19 @@ def _sweep() -> None:
         console.say(f"runs of dead processes could not be looked for: {error}", style="yellow")
 
 
-def _end_what_runs(place: Place) -> None:
+def _end_what_runs(place: Place, pools: Collection[str]) -> None:
     """Cancel the flow runs of the pools, wait until their workers have stopped them, and end the rest."""
     if not answers(f"{place.prefect}/api/health"):
         return
     with get_client(sync_client=True) as client:
-        if active := _active(client):
+        if active := _active(client, pools):
             console.say(f"stopping {len(active)} flow runs ...", style="dim")
         for run in active:
             cancel(client, run.id, "touchstone up was stopped; run again to go on")
         deadline = time.monotonic() + STOPPING
-        while _active(client) and time.monotonic() < deadline:
+        while _active(client, pools) and time.monotonic() < deadline:
             time.sleep(intervals().look)
-        for run in _active(client):
+        for run in _active(client, pools):
             client.set_flow_run_state(run.id, Cancelled(message="touchstone up was stopped"), force=True)
         if answers(f"{place.mlflow}/health"):
             sweep(open_tracking(), client)
@@ -187,6 +190,6 @@ def _end_the_dead(place: Place) -> None:
         reap_orphaned_runs(open_tracking())
 
 
-def _active(client: SyncPrefectClient) -> list[FlowRun]:
+def _active(client: SyncPrefectClient, pools: Collection[str]) -> list[FlowRun]:
     states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(ACTIVE))))
-    return [run for run in client.read_flow_runs(flow_run_filter=states) if run.work_pool_name in LIMITS]
+    return [run for run in client.read_flow_runs(flow_run_filter=states) if run.work_pool_name in pools]

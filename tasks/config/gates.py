@@ -17,6 +17,10 @@ class Gate(StageConfig):
 _MASS = "mean probability that the labels of an hf: judge have together: at least, and under"
 
 
+HIGH, GOOD = 60, 80  # points that a bad answer must not have, and that a right one has
+MOVED = 5  # points from which a score is another one when it is asked for again
+
+
 class GatesConfig(StageConfig):
     """What a judge must show of itself before its scores count.
 
@@ -31,15 +35,15 @@ class GatesConfig(StageConfig):
     high: Annotated[
         Gate,
         Field(
-            description="share of rows in which a bad answer has 60 points or more: at most, and from; each "
-            "kind by itself"
+            description=f"share of rows in which a bad answer has {HIGH} points or more: at most, and from; "
+            "each kind by itself"
         ),
     ] = Gate(passes=1 / 110, fails=0.13)
     plausible: Annotated[
         Gate,
         Field(
-            description="share of rows in which a small error, or the answer to a like question, has 80 "
-            "points or more, or no less than the reference: at most, and from; each kind by itself"
+            description="share of rows in which a small error, or the answer to a like question, has "
+            f"{GOOD} points or more, or no less than the reference: at most, and from; each kind by itself"
         ),
     ] = Gate(passes=0.10, fails=0.25)
     small_kinds: Annotated[
@@ -51,7 +55,7 @@ class GatesConfig(StageConfig):
         ),
     ] = 1
     reference: Annotated[
-        Gate, Field(description="share of references with 80 points or more: at least, and under")
+        Gate, Field(description=f"share of references with {GOOD} points or more: at least, and under")
     ] = Gate(passes=0.95, fails=0.85)
     weakened: Annotated[
         Gate, Field(description="AUC of references against each kind of weakened ones: at least, and under")
@@ -69,7 +73,9 @@ class GatesConfig(StageConfig):
     mass: Annotated[Gate, Field(description=_MASS)] = Gate(passes=0.9, fails=0.5)
     retest: Annotated[
         Gate,
-        Field(description="share of scores that another order moves by over 5 points: at most, and over"),
+        Field(
+            description=f"share of scores that another order moves by over {MOVED} points: at most, and over"
+        ),
     ] = Gate(passes=0.10, fails=0.25)
 
 

@@ -133,7 +133,8 @@ class AskConfig(StageConfig):
     def _known(cls, value: Any) -> Any:
         for name in (value,) if isinstance(value, str) or not isinstance(value, list | tuple) else value:
             if not isinstance(name, str) or not _is_scorer(name):
-                raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}")
+                quoting = "" if isinstance(value, str) else "; one with a comma in its name goes in quotes"
+                raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}{quoting}")
         return value
 
     @field_validator("host", "base_url")

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -17,30 +17,6 @@ from tasks.errors import StageError
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.gpt import GPT, GPTConfig, mask_between, positions_within, summed_loss
 from tasks.record.manifest import require_unaltered
-
-
-class CausalModel(Protocol):
-    """What the loop needs of a model; it is a module whose call has the signature of `GPT.forward`."""
-
-    def __call__(
-        self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
-    ) -> Tensor: ...
-
-    @property
-    def width(self) -> int:
-        """Of the residual stream."""
-        ...
-
-    def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor: ...
-
-    def save(self, folder: Path) -> None: ...
-
-    @classmethod
-    def load(cls, folder: Path) -> Self: ...
-
-    def parameter_count(self) -> int: ...
-
-    def flops_per_token(self, time: int) -> int: ...
 
 
 def build_model(

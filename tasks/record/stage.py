@@ -14,7 +14,6 @@ A finished run with the same key whose files are all there, unaltered, is a hit.
 
 import json
 import logging
-import re
 import shutil
 import threading
 import time
@@ -24,7 +23,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
-from posixpath import normpath
 from typing import Any, Protocol
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
@@ -48,7 +46,7 @@ from tasks.record.run_lifecycle import (
     machine_of,
     running,
 )
-from tasks.record.tracking import TAG_NAME_LIMIT, MetricBuffer, Tracking, log_params, set_tags
+from tasks.record.tracking import MetricBuffer, Tracking, log_params, mlflow_name, set_tags
 from tasks.record.work import Reference, Stage, Work
 
 log = logging.getLogger(__name__)
@@ -179,8 +177,7 @@ def _log_dataset(
             raise
         # MLflow looks whether a dataset is known and then enters it: another run has just done so.
         tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
-    tag = re.sub(r"[^\w./ -]", "_", f"touchstone.dataset.{context}.{name}")  # what MLflow allows in a name
-    set_tags(tracking.client, run_id, {normpath(tag[:TAG_NAME_LIMIT]): digest})
+    set_tags(tracking.client, run_id, {mlflow_name(f"touchstone.dataset.{context}.{name}"): digest})
 
 
 # Finding what was done before

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from posixpath import normpath
 from urllib.parse import unquote, urlparse
 
 import httpx
@@ -35,7 +37,7 @@ GONE = ("Max retries exceeded", "Connection aborted", "Connection refused")  # l
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
-TAG_NAME_LIMIT = 250  # characters
+NAME_LIMIT = 250  # characters of the name of a metric or a tag
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,11 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, object]) 
 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, object]) -> None:
     client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+
+def mlflow_name(text: str, suffix: str = "") -> str:
+    """A text as MLflow takes it for the name of a metric or a tag, whose `suffix` is never cut."""
+    return normpath(re.sub(r"[^\w./ -]", "_", text)[: NAME_LIMIT - len(suffix)] + suffix)
 
 
 @dataclass

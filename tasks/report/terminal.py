@@ -12,7 +12,6 @@ from tasks.registry.promote.promotion_wording import checked_text
 from tasks.report import seeds_wording as seeds
 from tasks.report import terminal_classes, terminal_scores
 from tasks.report import wording as words
-from tasks.report.older import in_todays_form
 from tasks.report.samples import spread
 from tasks.report.seeds_wording import SEEDS_OF
 from tasks.report.verdict import verdict
@@ -28,7 +27,7 @@ Json = dict[str, Any]
 
 def show(report: Json, cost: Json, console: Console) -> None:
     """Print the card. Every text is printed as it stands: nothing in it is markup or a terminal command."""
-    card = Group(*_card(in_todays_form(report), cost, console.width))
+    card = Group(*_card(report, cost, console.width))
     console.print(card, soft_wrap=False, markup=False, highlight=False, emoji=False)
 
 
@@ -118,7 +117,7 @@ def _training(report: Json, cost: Json) -> Iterator[RenderableType]:
             mark = Text(spark, loss_style("train")) if index == 0 else Text()
             grid.add_row(Text(), mark, Text(line[0].lower() + line[1:], "dim"))
             yield grid
-    if speed := cost.get("speed"):  # cards of before have none
+    if speed := cost["speed"]:
         yield Text(visible(words.speed_text(speed)), "dim")
 
 

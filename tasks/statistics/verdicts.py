@@ -9,8 +9,7 @@ SURE = 0.05  # p-value up to which a difference is shown
 def shows(interval: Mapping[str, float], p: float | None = None) -> Literal["better", "worse", "open"]:
     """What an interval of a difference, from `low` to `high`, shows, with its p-value if it has one.
 
-    Those of `paired_test` always agree; numbers that were written before there was that test may not, and
-    then nothing is shown.
+    Those of `paired_test` always agree; where others do not, nothing is shown.
     """
     if p is None or p <= SURE:
         if interval["low"] > 0.0:

@@ -64,9 +64,9 @@ def piped(seeds: Iterable[int]) -> None:
 
     @flow(name="benchmark", persist_result=False)
     def chain_of_stages(seeds: list[int]) -> None:
-        with pipeline_run("benchmark", {}, ()) as chain:
+        with pipeline_run("benchmark", {}, ()) as run:
             for seed in seeds:
-                chain.run("download", row_of(seed), f"stage {seed}")
+                run.stage("download", row_of(seed), f"stage {seed}")
 
     with without_heartbeat():  # as `touchstone run`
         chain_of_stages(list(seeds))
@@ -82,7 +82,7 @@ def on_pool(seeds: Iterable[int]) -> None:
 
     @flow(name="benchmark on a pool", persist_result=False)
     def chain_on_pool(seeds: list[int]) -> None:
-        with pipeline_run("benchmark", {}, (), pools=Pools()) as chain:
+        with pipeline_run("benchmark", {}, (), pools=Pools()) as run:
             for seed in seeds:
                 label = f"stage {seed}"
                 run_on_pool(
@@ -90,7 +90,7 @@ def on_pool(seeds: Iterable[int]) -> None:
                     row_of(seed),
                     {},
                     label,
-                    chain.run_id,
+                    run.run_id,
                     False,
                     Pools(),
                     console.say,

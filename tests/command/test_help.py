@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import preflight
 from flows.command import cli, judging, options
 from flows.command.cli import app, main
+from flows.dispatch import results
 from flows.process.console import console
 from flows.profiles.profile import load_profile
 from tests.commands import CHECKOUT
@@ -92,7 +92,7 @@ OUTCOME = {
 def proved(monkeypatch):
     """`touchstone preflight` without its work."""
     monkeypatch.setattr(cli, "_ready", lambda *_: load_profile("quickstart"))
-    monkeypatch.setattr(preflight, "prove", lambda *_: OUTCOME)
+    monkeypatch.setattr(results, "run_here", lambda *_: OUTCOME)
 
 
 @pytest.mark.usefixtures("proved")
@@ -120,6 +120,17 @@ def test_a_profile_announces_no_description_that_is_not_its_own():
     assert own.description == "the profile quickstart, but for name, pretrain.steps"
     described = load_profile("quickstart", ["name=mine", "description=my own words"])
     assert described.description == "my own words"
+
+
+def test_a_base_model_that_takes_the_place_of_sections_names_them():
+    """Regression: they were dropped, and the description said that the rest was as in the file."""
+    own = load_profile("quickstart", ["finetune.epochs=1", "base=owner/name"])
+    assert own.description == (
+        "the profile quickstart, but for finetune.epochs, base; base takes the place of corpus, tokenize, "
+        "pretrain"
+    )
+    described = load_profile("quickstart", ["base.model=owner/name", "description=my own words"])
+    assert described.description == "my own words; base takes the place of corpus, tokenize, pretrain"
 
 
 def test_behind_the_title_something_is_shown_at_once(capsys):

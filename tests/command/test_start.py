@@ -70,7 +70,7 @@ print("help", *(name for name in ("httpx", "mlflow", "numpy") if name in sys.mod
 imported("models")
 imported("report")
 from flows.judging.comparison import found_comparison
-from flows.judging.inputs import side_of
+from flows.judging.inputs import parse_comparison_input
 from tasks.record.stage import find
 print("sides and records", *(name for name in {heavy} if name in sys.modules))
 """

@@ -57,11 +57,11 @@ def test_a_declared_stage_is_run_recorded_and_found_again(make_workplace):
     config = ShoutConfig(text="a stage of a test")
     with make_workplace("shouting").entered():
         with pipeline_run("shouting", {}, []) as run:
-            made = run.run("shout", config)
-            louder = run.run("shout", config.model_copy(update={"text": "another"}))
+            made = run.stage("shout", config)
+            louder = run.stage("shout", config.model_copy(update={"text": "another"}))
             assert (fetch(run.tracking, made) / OUTPUT / "shout.txt").read_text() == "A STAGE OF A TEST"
         with pipeline_run("shouting again", {}, []) as later:
-            assert later.run("shout", config) == made
+            assert later.stage("shout", config) == made
     assert louder.key != made.key
     assert [outcome.cached for outcome in (*run.outcomes, *later.outcomes)] == [False, False, True]
 

@@ -182,6 +182,8 @@ def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
     for stage in ("pretrain", "finetune", "dpo", "classify", "generate"):
         assert pools[f"{stage}/{stage}-gpu"] == "gpu-pool"
         assert f"{stage}/{stage}-cpu" not in pools
+    workers = {pool.name: pool.worker_limit for pool in file.definitions.pools}
+    assert workers == {"cpu-pool": 4, "gpu-pool": 1}
     limits = {pool.name: pool.concurrency_limit for pool in file.definitions.pools}
     assert limits == {"cpu-pool": None, "gpu-pool": 1}
 

@@ -6,8 +6,7 @@ import pytest
 from prefect.blocks.system import Secret
 
 from flows.process.console import Console
-from flows.process.secrets import block_name, load_secrets
-from flows.process.states import failed
+from flows.process.flow_body import block_name, failed, load_secrets
 from tasks.errors import StageError
 from tasks.machine.secrets import redacted
 from tasks.record.run_lifecycle import ERROR, end
@@ -60,7 +59,7 @@ def test_what_prefect_mlflow_and_the_terminal_are_told_holds_none(planted, track
 
 def test_a_secret_block_is_what_a_stage_finds_in_its_environment(tmp_path, monkeypatch):
     """What the environment holds already is not asked for. Others ask the same server: names of its own."""
-    monkeypatch.setattr("flows.process.secrets.SECRETS", ("TRIAL_API_KEY", "TRIAL_TOKEN", "TRIAL_UNKNOWN"))
+    monkeypatch.setattr("flows.process.flow_body.SECRETS", ("TRIAL_API_KEY", "TRIAL_TOKEN", "TRIAL_UNKNOWN"))
     load_secrets.cache_clear()
     with entered(tmp_path, os.environ | {"TRIAL_TOKEN": PLANTED}, shared.prefect()):
         Secret(value="sk-from-a-block").save(block_name("TRIAL_API_KEY"), overwrite=True)

@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultStore
 
-from flows.process.states import error_in, failed
+from flows.process import flow_body as bodies
+from flows.process.flow_body import error_in, failed, flow_body, flow_started
 from tasks.errors import CrashedError, RefusedError, StageError, StoppedError, UnreachableError, UsageError
 
 KINDS = [
@@ -64,3 +65,35 @@ def test_what_a_server_names_as_a_result_is_not_unpickled(tmp_path):
     with suppress(Exception):  # the file does run code, for whoever asks Prefect for the result
         State.model_validate(named).result(raise_on_failure=False)
     assert mark.exists()
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    asked = []
+    monkeypatch.setattr(bodies, "load_secrets", lambda: asked.append("secrets"))
+    return asked
+
+
+def test_a_flow_s_body_has_its_secrets_and_its_own_clock(secrets):
+    @flow_body
+    def outer(inner):
+        before = flow_started()
+        return before, inner(), flow_started(), list(secrets)
+
+    before, within, after, asked = outer(flow_body(flow_started))
+    assert before == after < within
+    assert asked == ["secrets", "secrets"]
+    with pytest.raises(LookupError):
+        flow_started()
+
+
+@pytest.mark.usefixtures("secrets")
+def test_a_flow_s_body_ends_in_the_state_of_an_error_of_ours_and_raises_a_defect():
+    @flow_body
+    def body(error):
+        raise error
+
+    state = body(RefusedError("the judge failed"))
+    assert (state.name, state.message) == ("Refused", "the judge failed")
+    with pytest.raises(ZeroDivisionError):
+        body(ZeroDivisionError())

@@ -819,3 +819,50 @@ def test_a_setting_that_was_renamed_is_told_by_its_new_name(override, told):
 def test_a_renamed_setting_of_the_pools_is_told():
     with pytest.raises(ValueError, match="crashes is now max_restarts"):
         Pools(crashes=3)
+
+
+# Sections that profiles share
+
+
+@pytest.fixture
+def included(tmp_path):
+    """Loads a.yaml of some files; `b` stands in a folder below it."""
+
+    def load(**files):
+        (tmp_path / "shared").mkdir()
+        for name, text in files.items():
+            folder = tmp_path if name == "a" else tmp_path / "shared"
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        return load_profile(str(tmp_path / "a.yaml"))
+
+    return load
+
+
+def test_a_profile_takes_sections_of_others_whose_paths_are_theirs(included, tmp_path):
+    profile = included(
+        a="include: [shared/b.yaml]\ninstructions: rows.json\n", b="include: c.yaml\n", c="corpus: c.txt\n"
+    )
+    assert profile.name == "a"
+    assert profile.corpus.sources[0].path == tmp_path / "shared" / "c.txt"
+    assert profile.instructions.sources[0].path == tmp_path / "rows.json"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        ("include: shared/none.yaml", "", r"a\.yaml: include: there is no file .*none\.yaml"),
+        ("include: shared/b.yaml", "include: ../a.yaml", r"a\.yaml includes b\.yaml includes a\.yaml"),
+        ("include: a.yaml", "", r"a\.yaml includes a\.yaml"),
+        ("include: shared/b.yaml\ncorpus: c.txt", "corpus: d.txt", r"corpus: a duplicate, since b\.yaml"),
+        ("include: shared/b.yaml", "corpsu: d.txt", r"there is no setting corpsu; did you mean corpus\?"),
+    ],
+)
+def test_what_cannot_be_included_is_refused(included, a, b, told):
+    with pytest.raises(UsageError, match=told):
+        included(a=a, b=b)
+
+
+def test_profiles_on_gpt2_s_vocabulary_share_one_piece():
+    book, *others = (load_profile(name).vocabulary for name in ("book", "gpt2-124m", "preference"))
+    assert [source.name for source in book.sources] == ["gpt2/encoder.json", "gpt2/vocab.bpe"]
+    assert others == [book, book]

@@ -191,10 +191,19 @@ def test_settings_of_one_stage_are_texts_too():
         load_settings(CompareConfig, "compare", {}, ["compare.scorer=010"])
 
 
-@pytest.mark.parametrize("scorers", [["hf:a,b"], ["hf:./[a]", "ollama:b:1b"], ["hf:a,b", "hf:{c}"]])
+@pytest.mark.parametrize(
+    "scorers",
+    [["hf:a,b"], ["hf:[a]"], ["hf:./[a]", "ollama:b:1b"], ["hf:a,b", "hf:{c}"], ["hf:🪨,é", "hf:#c"]],
+)
 def test_judges_of_the_command_line_are_named_as_they_stand(scorers):
     config = load_settings(JudgeConfig, "judge", {}, judge_settings(scorers))
     assert config.scorers == tuple(scorers)
+
+
+def test_a_comma_in_a_list_of_judges_parts_two_unless_it_is_quoted():
+    assert load_profile("quickstart", ['judge.scorer=["hf:a,b", hf:c]']).judge.scorer == ("hf:a,b", "hf:c")
+    with pytest.raises(UsageError, match=r"judge\.scorer: 'b' is no scorer; .* in its name goes in quotes"):
+        load_profile("quickstart", ["judge.scorer=[hf:a,b]"])
 
 
 def test_a_mapping_of_several_lines_is_no_text(write):

@@ -19,6 +19,7 @@ from tasks.record.tracking import (
     explained_by_store,
     local_folder,
     log_params,
+    mlflow_name,
     open_tracking,
     set_tags,
 )
@@ -316,6 +317,18 @@ def test_tags_are_set_in_one_request(tracking, run_id, batches):
     set_tags(tracking.client, run_id, {"a": 1, "b": True, "c": "ü"})
     assert [len(batch) for batch in batches] == [3]
     assert {"a": "1", "b": "True", "c": "ü"}.items() <= tracking.client.get_run(run_id).data.tags.items()
+
+
+@pytest.mark.parametrize(
+    "text", ["base.hf:/models/a,b", "hf:a//b", "hf:../up/../(q4) é", "hf:" + "long/" * 99, "openai:a@b/"]
+)
+def test_whatever_a_judge_is_called_names_a_metric_and_a_tag(tracking, run_id, text):
+    """Regression: a comma in a judge's folder ended a run after its last stage."""
+    name = mlflow_name(text, ".mean")
+    assert name.endswith(".mean")
+    tracking.client.log_metric(run_id, name, 1.5)
+    set_tags(tracking.client, run_id, {mlflow_name(text): "x"})
+    assert tracking.client.get_run(run_id).data.metrics[name] == 1.5
 
 
 # The registry

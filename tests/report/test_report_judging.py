@@ -1,11 +1,7 @@
 """Judges on the card: who judged, what the audits found, what scores go along with, how far judges agree."""
 
-from copy import deepcopy
-from io import StringIO
-
 import pytest
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from tasks.config import GatesConfig
 from tasks.judge.audit.gates import Resampling, gates
@@ -15,8 +11,6 @@ from tasks.judge.score.scores_wording import is_incomplete, scorer_title
 from tasks.judge.score.summary import summarise
 from tasks.report import judging_wording
 from tasks.report.markdown import score_rows
-from tasks.report.older import in_todays_form
-from tasks.report.terminal import show
 from tasks.report.verdict import verdict
 from tests.card_outputs import (
     AGREEMENT,
@@ -69,14 +63,6 @@ def test_every_form_has_the_score_on_each_criterion_and_says_what_the_overall_on
 def test_of_one_criterion_the_overall_score_is_the_score_on_it(outputs, tmp_path):
     for text in shown(Card(outputs.on_criteria("polite"), tmp_path)).values():
         assert "The overall score of a row is its score on polite" in text
-
-
-def test_a_card_of_before_criteria_is_shown_as_ever(outputs, tmp_path):
-    card = Card(outputs.judged_by(judge_of()), tmp_path)
-    old = deepcopy(card.report)
-    del old["judge"]["criteria"], old["judge"]["judges"][0]["criterion"]
-    del old["judge"]["judges"][0]["audit"]["falsifiable"]
-    assert in_todays_form(old)["judge"] == card.report["judge"]
 
 
 # One judge and its audit
@@ -323,38 +309,3 @@ def test_judges_fit_a_terminal(outputs, tmp_path, width):
     assert max(map(len, lines)) <= width
     assert len(lines) <= 92
     assert "…" not in " ".join(lines)
-
-
-# Cards that earlier versions made
-
-
-def test_a_judge_of_before_is_shown_as_one_whose_audit_is_not_known(outputs, tmp_path):
-    card = Card(outputs.judged_by(judge_of()), tmp_path)
-    old = deepcopy(card.report)
-    old["judge"] = {"scorer": JUDGE, "model": "llama3.2:3b", "digest": "a80c4f17acd5" + "0" * 52}
-    old["judge"] |= {"version": "0.9", "prompt_version": "p" * 64}
-    del old["agreements"]
-    for entry in old["scores"]:
-        del entry["correlations"]
-    before = deepcopy(old)
-    found = in_todays_form(old)
-    assert old == before
-    assert found["judge"] == {
-        "despite_audit": False,
-        "criteria": [],
-        "judges": [judge_of() | {"form": None, "audit": None}],
-    }
-    assert found["agreements"] == []
-    assert in_todays_form(found) == found
-    file = StringIO()
-    show(old, card.cost, Console(file=file, width=100, soft_wrap=True))
-    text = " ".join(file.getvalue().split())
-    assert f"{JUDGE}, digest a80c4f17acd5, version 0.9 It was not audited" in text
-    assert "No difference can be shown +75.0" in text
-
-
-def test_todays_cards_of_judges_are_in_todays_form(outputs, tmp_path):
-    for index, believed in enumerate((True, False)):
-        judges = judge_of(), judge_of(OTHER, [FAILED], believed)
-        card = Card(outputs.judged_by(*judges), tmp_path / str(index))
-        assert in_todays_form(card.report) == card.report

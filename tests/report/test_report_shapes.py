@@ -1,20 +1,14 @@
 """Cards of every pipeline: three models, a model imported, a classifier, and cards of earlier versions."""
 
-from copy import deepcopy
-from io import StringIO
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from tasks.config import ReportConfig
 from tasks.report.classes_wording import comparison, comparison_detail, f1_rows, p_text, strongest
 from tasks.report.classified import examples
 from tasks.report.markdown import score_rows
-from tasks.report.older import in_todays_form
-from tasks.report.terminal import show
 from tasks.report.verdict import verdict
 from tasks.report.wording import data_lines, method_text
 from tasks.show.text import percent, visible
@@ -315,47 +309,3 @@ def test_every_card_is_the_same_however_often_it_is_made(outputs, tmp_path):
 
 
 # Cards that earlier versions made
-
-
-def of_before(report):
-    """The report in the form that it had before there were three models, curves of rewards and intervals."""
-    old = deepcopy(report)
-    del old["model"]["parameters"]
-    old["curves"] = {
-        curve.pop("training"): {name: value for name, value in curve.items() if name != "quantity"}
-        for curve in old["curves"]
-    }
-    if "samples" in old:
-        del old["samples"]["by"]
-        old["differences"] = [
-            {name: value for name, value in one.items() if name not in ("model", "against")}
-            for one in old["differences"]
-        ]
-        old["responses"] = [
-            {"model": one["model"], "rows": 2, "cut": 1, "empty": 1, "mean_tokens": 2.0, "kinds": {"ok": 2}}
-            for one in old["responses"]
-        ]
-    return old
-
-
-def test_a_card_of_before_is_shown_as_todays_with_what_it_knew(outputs, tmp_path):
-    card = Card(outputs, tmp_path)
-    old = of_before(card.report)
-    before = deepcopy(old)
-    file = StringIO()
-    cost = {name: value for name, value in card.cost.items() if name != "speed"}
-    show(old, cost, Console(file=file, width=100, soft_wrap=True))
-    assert file.getvalue() == card.terminal()
-    assert old == before
-
-
-def test_a_card_of_before_about_pretraining_alone_is_shown(outputs, tmp_path):
-    folders, references = outputs.only_pretrained()
-    card = Card(outputs, tmp_path, folders=folders, references=references)
-    assert in_todays_form(of_before(card.report)) == card.report
-
-
-def test_todays_card_is_in_todays_form(outputs, tmp_path):
-    for index, folders in enumerate((outputs.with_preferences(), outputs.classified())):
-        card = Card(outputs, tmp_path / str(index), folders=folders)
-        assert in_todays_form(card.report) == card.report

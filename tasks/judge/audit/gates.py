@@ -15,19 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tasks.config import Gate, GatesConfig
+from tasks.config.gates import GOOD, HIGH, MOVED
 from tasks.judge.audit.controls import FILLER, KINDS, REFERENCE, SMALL, UNSHOWN, WRONG, WRONG_INJECTION
 from tasks.judge.audit.wording import NOT_MEASURED
 from tasks.statistics.intervals import cautious_interval, wilson_interval
 from tasks.statistics.ranking import auc, auc_interval
 
 ABOUT = {
-    REFERENCE: "references at 80 or more",
+    REFERENCE: f"references at {GOOD} or more",
     FILLER: "filler sensitivity",
     WRONG_INJECTION: "injection lift",
 }
 """Gates of one kind of controls, under other names than its own."""
-HIGH, GOOD = 60.0, 80.0  # points
-MOVED = 5.0  # points from which a score is another one when it is asked for again
 WORST = 100.0  # points
 MASS = "probability of the labels"
 
@@ -150,7 +149,7 @@ def _high(
     """How often bad ones are given much, each kind by itself."""
     return [
         gate_of(
-            f"60 or more for {kind}",
+            f"{HIGH} or more for {kind}",
             config.high,
             _at_least(scores, kind, HIGH),
             "share",
@@ -245,7 +244,7 @@ def _at_least(scores: Scores, kind: str, least: float) -> Measured:
 
 
 def _taken_for_right(scores: Scores, kind: str) -> Measured:
-    """The share of rows whose wrong answer was given 80 points or more, or no less than the reference."""
+    """The share of rows whose wrong answer was given `GOOD` points or more, or no less than the reference."""
     pairs = _pairs(scores, kind, REFERENCE)
     return counted([own >= GOOD or own >= right for own, right in pairs], asked=len(scores.get(kind, {})))
 

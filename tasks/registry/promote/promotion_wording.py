@@ -21,7 +21,7 @@ def budget_text(openings: int) -> str:
 
 
 def decision_rows(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was decided on, as pairs of label and value; cards of earlier versions say less."""
+    """What was decided on, as pairs of label and value; what was not decided on is left out."""
     known = {name: value for name, value in decision.items() if value is not None}
     rows = []
     if "sealed_mean" in known:
@@ -42,9 +42,10 @@ def decision_rows(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif "min_score" in known:
         rows.append(("Compared with", f"no champion: a first one needs {known['min_score']:g}"))
     if "difference" in known:
-        rows.append(("Difference", f"{signed(known['difference'])} points on {_rows_of(known)}"))
-        covers = coverage_text(known["level"]) if "level" in known else "95%"
-        rows.append((f"{covers} interval", f"{signed(known['low'])} to {signed(known['high'])}"))
+        rows_met = f"the same {known['part_rows']} {known['part']} rows"
+        low, high = signed(known["low"]), signed(known["high"])
+        rows.append(("Difference", f"{signed(known['difference'])} points on {rows_met}"))
+        rows.append((f"{coverage_text(known['level'])} interval", f"{low} to {high}"))
     if "margin" in known and "against" in known:
         rows.append(("Margin", f"the interval must lie above {known['margin']:g}"))
     if "openings" in known:
@@ -53,10 +54,6 @@ def decision_rows(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows + [
         (name.capitalize(), known[name]) for name in ("preflight", "audit", "labels") if name in known
     ]
-
-
-def _rows_of(known: Mapping[str, Any]) -> str:
-    return f"the same {known['part_rows']} {known['part']} rows" if "part" in known else "the same rows"
 
 
 def checked_text(decision: Mapping[str, Any]) -> str:
@@ -68,7 +65,7 @@ def checked_text(decision: Mapping[str, Any]) -> str:
 
 
 def in_short(decision: Mapping[str, Any]) -> str:
-    """`+11.0 points against version 1`, or the mean; of a card of an earlier version its reason."""
+    """`+11.0 points against version 1`, or the mean; without scores that count the reason."""
     if decision.get("difference") is not None:
         return f"{signed(decision['difference'])} points against {decision['against']}"
     if decision.get("sealed_mean") is not None:

@@ -29,14 +29,14 @@ PROMOTE = Stage(
 
 
 class Chained:
-    """Runs stages one after another, as the chain of a pipeline does, and remembers which."""
+    """Runs stages one after another, as a pipeline run does, and remembers which."""
 
     refresh, reuse = (), "auto"
 
     def __init__(self, tracking):
         self.tracking, self.labels = tracking, []
 
-    def run(self, stage, config, label=None, **inputs):
+    def stage(self, stage, config, label=None, **inputs):
         self.labels.append(label or stage)
         return execute(self.tracking, work_of(stage, config, inputs), label=label)
 

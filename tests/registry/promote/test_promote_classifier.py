@@ -147,13 +147,13 @@ def test_a_second_classifier_is_compared_row_by_row(tracking, inputs):
 
 def test_a_champion_classifier_is_measured_anew_on_other_rows(tracking, inputs):
     """By the labels that it was evaluated with, where the rows are the same; of a new label none is right."""
-    config, chain = PromoteConfig(name=next(NAMES), min_rows=2, min_score=0), Chained(tracking)
+    config, run = PromoteConfig(name=next(NAMES), min_rows=2, min_score=0), Chained(tracking)
     execute(tracking, Work(PROMOTE, config, inputs))
     rows = execute(tracking, Work(Stage("made-other-rows", 1, f"{__name__}:make_other_rows"), Made()))
     other = execute(tracking, Work(CLASSIFY, CONFIG, {"base": inputs["base"], "rows": rows}))
     again = inputs | {"rows": rows, "model": other, "scores": other}
-    met = champion_inputs(chain, config, again, GenerateConfig(), JudgeConfig(), {})
-    assert chain.labels == ["predict champion"]
+    met = champion_inputs(run, config, again, GenerateConfig(), JudgeConfig(), {})
+    assert run.labels == ["predict champion"]
     scores = fetch(tracking, met["champion"]) / OUTPUT
     before = {
         line["id"]: line for line in read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "scores.jsonl")

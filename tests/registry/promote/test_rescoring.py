@@ -67,7 +67,7 @@ class Night(Chained):
             what = Made(what=json.dumps([next(SEEDS), None]))
             stage = Stage("finetune", 1, f"{__name__}:make_trained")
             model = execute(self.tracking, Work(stage, what, {"rows": rows}))
-        responses = self.run("generate", asked, model=model, rows=rows)
+        responses = self.stage("generate", asked, model=model, rows=rows)
         test = (fetch(self.tracking, rows) / OUTPUT / "test.jsonl").read_text().splitlines()
         first = json.loads(test[0])["id"] - 100
         scores = [None] * first + list(around(points, rows=len(test)))
@@ -84,7 +84,7 @@ class Night(Chained):
         return champion_inputs(self, self.config, inputs, asked, judge or JudgeConfig(scorer=SCORER), {})
 
     def promoted(self, inputs):
-        reference = self.run("promote", self.config, **inputs)
+        reference = self.stage("promote", self.config, **inputs)
         return read_json(fetch(self.tracking, reference) / OUTPUT / "promotion.json")
 
 
