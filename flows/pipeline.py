@@ -3,10 +3,9 @@
 Without rows it ends after pretraining, with a report.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from prefect import State, flow
@@ -29,12 +28,15 @@ from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
 from tasks.errors import UsageError
-from tasks.record.outputs import AUXILIARY, read_auxiliary
+from tasks.finetune.outputs import Evaluation
+from tasks.judge.score.outputs import ScoreSummary
 from tasks.record.tracking import mlflow_name
 from tasks.record.work import Reference
+from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
-from tasks.registry.versions import PROMOTION, champion_of
+from tasks.registry.versions import champion_of
 from tasks.report.markdown import as_markdown, score_rows
+from tasks.report.outputs import page_address, read_cost, read_report
 
 Audits = dict[str, Reference]
 Outputs = dict[str, Reference | None]  # by the names that the report has for them
@@ -272,8 +274,7 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
         if entry["mean"] is not None:
             name = mlflow_name(f"{entry['model']}.{entry['scorer']}", ".mean")
             client.log_metric(run.run_id, name, entry["mean"])
-    report = _read(run, made["report"], "report.json")
-    cost = json.loads(read_auxiliary(made["report"], "cost.json"))
+    report, cost = _read(run, made["report"], read_report), read_cost(made["report"])
     create_markdown_artifact(
         as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
     )
@@ -283,7 +284,7 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
         "profile": profile.name,
         "scores": scores,
         "model": _model(run, made["promotion"]) if made["promotion"] else None,
-        "report": made["report"].uri + f"/{AUXILIARY}/report.html",
+        "report": page_address(made["report"]),
     }
     return finished(run, told, refusal(run, audited, profile.judge))
 
@@ -294,12 +295,12 @@ def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
         entry
         for model, label in MODELS.items()
         if made[f"{model}_scores"]
-        for entry in score_entries(label, _read(run, made[f"{model}_scores"], "scores.json"))
+        for entry in score_entries(label, _read(run, made[f"{model}_scores"], ScoreSummary.read))
     ]
     if made["classifier"]:
-        own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], "scores.json"))
-        evaluation = _read(run, made["classifier"], "evaluation.json")
-        for baseline in evaluation["baselines"]:
+        own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], ScoreSummary.read))
+        evaluation = _read(run, made["classifier"], Evaluation.read)
+        for baseline in evaluation.baselines:
             points = {name: 100 * share for name, share in baseline["accuracy"].items()}
             found.append(own | {"model": baseline["name"]} | points)
         found.append(own)
@@ -308,18 +309,18 @@ def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
 
 def _model(run: PipelineRun, promotion: Reference) -> dict[str, Any]:
     """The registered version; `champion` is as of now: another may have taken its place since."""
-    made = _read(run, promotion, PROMOTION)
-    champion = champion_of(run.tracking, made["name"])
+    made = _read(run, promotion, Promotion.read)
+    champion = champion_of(run.tracking, made.name)
     return {
-        "name": made["name"],
-        "version": made["version"],
-        "champion": champion is not None and int(champion.version) == made["version"],
-        "decision": made["reason"],
-        "sealed_mean": made["sealed_mean"],
-        "openings": made["openings"],
-        "budget_left": made["budget_left"],
+        "name": made.name,
+        "version": made.version,
+        "champion": champion is not None and int(champion.version) == made.version,
+        "decision": made.reason,
+        "sealed_mean": made.sealed_mean,
+        "openings": made.openings,
+        "budget_left": made.budget_left,
     }
 
 
-def _read(run: PipelineRun, reference: Reference, name: str) -> Any:
-    return read_output(run.tracking, reference, name)
+def _read(run: PipelineRun, reference: Reference, read: Callable[[Path], Any]) -> Any:
+    return read_output(run.tracking, reference, read)

@@ -19,6 +19,7 @@ from flows.profiles.profile import Profile
 from flows.server.sweep import CRASH_HOOKS
 from tasks.errors import RefusedError
 from tasks.machine.secrets import redacted
+from tasks.preflight.report import FILE, Report
 
 
 @flow(
@@ -46,7 +47,7 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
             if (table := _refused(run)) is None:
                 raise
             return finished(run, told | {"verdict": "failed", "proofs": table}, error)
-        return finished(run, told | read_output(run.tracking, found, "preflight.json"))
+        return finished(run, told | read_output(run.tracking, found, Report.read).as_json())
 
 
 STYLES = {"passed": "green", "failed": "bold red", "noted": "", "skipped": "dim"}
@@ -74,5 +75,5 @@ def _refused(run: PipelineRun) -> list[dict[str, str]] | None:
     )
     if not runs:
         return None
-    table = mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/preflight.json")
+    table = mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/{FILE}")
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

@@ -5,7 +5,6 @@ below that. A training that fails does not lose the others; what is done is foun
 that was killed goes on from its checkpoint.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,13 +21,13 @@ from flows.profiles.seeds import SHARED, SeedOf, Training
 from flows.server.pools import Pools
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
-from tasks.record.outputs import AUXILIARY, read_auxiliary
+from tasks.machine.json_files import Json
 from tasks.record.tracking import mlflow_name, set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
 from tasks.report.markdown import as_markdown, score_rows
-
-Json = dict[str, Any]
+from tasks.report.outputs import page_address, read_cost, read_report
+from tasks.seeds.outputs import Spread
 
 SCORED = ("base", "base_scores", "tuned_scores", "preferred_scores", "classifier")
 """What the report of a training was made from that the seeds are compared by."""
@@ -146,19 +145,18 @@ def _conclude(
     spread = run.stage("seeds", config, **scored)
     first = min(made)
     report = run.stage("report", profile.report, **made[first], seeds=spread)
-    found = read_output(run.tracking, spread, "seeds.json")
+    found = read_output(run.tracking, spread, Spread.read)
     _log_metrics(run, found)
-    card = read_output(run.tracking, report, "report.json")
-    cost = json.loads(read_auxiliary(report, "cost.json"))
+    card, cost = read_output(run.tracking, report, read_report), read_cost(report)
     create_markdown_artifact(as_markdown(card, cost), key=f"report-{profile.name}", description="Report card")
     if "scores" in card:
         create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
     told |= {
-        "scores": found["scores"],
-        "differences": found["differences"],
-        "losses": found["losses"],
+        "scores": found.scores,
+        "differences": found.differences,
+        "losses": found.losses,
         "model": done[first]["model"] if first == trainings[0].number else None,
-        "report": report.uri + f"/{AUXILIARY}/report.html",
+        "report": page_address(report),
     }
     return finished(run, told, _error(trainings, ended))
 
@@ -206,9 +204,9 @@ def _report_inputs(run: PipelineRun, outcome: Json) -> dict[str, Reference]:
     }
 
 
-def _log_metrics(run: PipelineRun, found: Json) -> None:
+def _log_metrics(run: PipelineRun, found: Spread) -> None:
     """The mean over seeds and the spread between them, on the run of all."""
-    for entry in found["scores"]:
+    for entry in found.scores:
         name = f"{entry['model']}.{entry['scorer']}"
         for number in ("mean", "low", "high", "sd"):
             if entry[number] is not None:

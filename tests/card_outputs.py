@@ -260,10 +260,13 @@ class Outputs:
             "margin": 0.0,
             "preflight": "passed",
             "audit": "not needed: metrics alone",
-            "against": None,
-            "difference": None,
-            "low": None,
-            "high": None,
+            **dict.fromkeys(("against", "anew")),
+            "leaked": 0,
+            **dict.fromkeys(("difference", "low", "high", "level", "part", "part_rows")),
+            **dict.fromkeys(
+                ("sealed_mean", "sealed_low", "sealed_high", "openings", "budget_left", "labels")
+            ),
+            "files": {},
         }
 
     def only_pretrained(self, texts=("One.",)):

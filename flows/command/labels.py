@@ -158,6 +158,6 @@ def _tell(outcome: dict[str, Any], json_: bool) -> None:
     from tasks.judge.labels.labels_wording import outcome_lines
 
     if json_:
-        print_result(json.dumps(outcome, ensure_ascii=False))
+        print_result(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
     else:
         print_result("\n".join(outcome_lines(outcome)))

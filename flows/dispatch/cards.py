@@ -3,7 +3,6 @@
 Prefect is not needed for it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,13 @@ from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
 from tasks.judge.labels.stage import labels_fingerprint
-from tasks.record.outputs import AUXILIARY, read_auxiliary
+from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY, execute
 from tasks.record.tracking import Tracking, open_tracking, set_tags
 from tasks.record.work import Reference
 from tasks.registry.champions import now
 from tasks.registry.lineage import DATASET, inputs_of
+from tasks.report.outputs import page_address, read_cost, read_report
 
 MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
 """What the stages' inputs call a model, and what people do."""
@@ -50,9 +50,8 @@ def load_report(run_id: str | None = None) -> Card:
             f"run {run.info.run_id} has no report: it is {run.info.status}. Run its profile again"
         )
     reference = _with_present_labels(tracking, run, reference_of(tracking, made_in))
-    report = read_output(tracking, reference, "report.json")
-    cost = json.loads(read_auxiliary(reference, "cost.json"))
-    return Card(report, cost, f"{reference.uri}/{AUXILIARY}/report.html", _now(tracking, report))
+    report = read_output(tracking, reference, read_report)
+    return Card(report, read_cost(reference), page_address(reference), _now(tracking, report))
 
 
 def _now(tracking: Tracking, report: Mapping[str, Any]) -> str | None:
@@ -82,7 +81,7 @@ def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Refer
         inputs.pop(f"{model}_labels", None)
         if found := labels_output(recorded, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
             inputs[f"{model}_labels"] = found
-    config = ReportConfig.model_validate_json(read_auxiliary(card, "config.json"))
+    config = ReportConfig.model_validate_json(read_config(card))
     return recorded.stage("report", config, **inputs)
 
 

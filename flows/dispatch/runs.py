@@ -1,13 +1,14 @@
 """Finding in MLflow what earlier runs made; Prefect, which takes seconds to import, is not needed for it."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import UsageError
 from tasks.machine.home import without_password
-from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
@@ -21,9 +22,12 @@ PIPELINE, SEEDS = (
 )  # its value on a pipeline's own MLflow run, and on that of several seeds
 
 
-def read_output(tracking: Tracking, reference: Reference, name: str) -> Any:
-    """A JSON file of a stage's output."""
-    return read_json(fetch(tracking, reference) / OUTPUT / name)
+Output = TypeVar("Output")
+
+
+def read_output(tracking: Tracking, reference: Reference, read: Callable[[Path], Output]) -> Output:
+    """What `read` makes of the folder of a stage's output."""
+    return read(fetch(tracking, reference) / OUTPUT)
 
 
 def reference_of(tracking: Tracking, run_id: str) -> Reference:

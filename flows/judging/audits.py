@@ -6,8 +6,10 @@ from typing import Any, Literal
 from flows.dispatch.lookup import Runs
 from flows.dispatch.runs import read_output
 from tasks.config import Criterion, JudgeConfig
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.wording import COUNTED, audit_name, failures, judge_name
 from tasks.judge.protocol.responses import DECIDED
+from tasks.judge.score.outputs import ScoreSummary
 from tasks.record.work import Reference
 
 Mode = Literal["scores", "pairwise"]
@@ -39,9 +41,9 @@ def _label(mode: Mode, config: JudgeConfig, scorer: str, criterion: Criterion | 
     return " ".join(words + ([criterion.name] if criterion else []))
 
 
-def score_entries(model: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries of `scores.json` under a model's name, as commands print them."""
-    return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary["scores"]]
+def score_entries(model: str, summary: ScoreSummary) -> list[dict[str, Any]]:
+    """Every scorer's numbers under a model's name, as commands print them."""
+    return [{"model": model, **{name: entry[name] for name in SCORE_FIELDS}} for entry in summary.scores]
 
 
 def refusal(run: Runs, audited: dict[str, Reference], config: JudgeConfig) -> str | None:
@@ -61,12 +63,12 @@ def refusal(run: Runs, audited: dict[str, Reference], config: JudgeConfig) -> st
     )
 
 
-def unread(summary: dict[str, Any]) -> str | None:
+def unread(summary: ScoreSummary) -> str | None:
     """That no answer of a judge could be read, and why; None where the answers of each could be."""
-    decided = sum(summary["responses"][f"share_{kind}"]["count"] for kind in DECIDED)  # without the judge
+    decided = sum(summary.responses[f"share_{kind}"]["count"] for kind in DECIDED)  # without the judge
     silent = [
         entry
-        for entry in summary["scores"]
+        for entry in summary.scores
         if entry["status"] == "too_many_missing" and entry["scored"] <= decided and entry["missing_because"]
     ]
     told = (f"{entry['scorer']}: {entry['missing_because'][0]['reason']}" for entry in silent)
@@ -74,4 +76,4 @@ def unread(summary: dict[str, Any]) -> str | None:
 
 
 def audit_reports(run: Runs, audited: dict[str, Reference]) -> list[dict[str, Any]]:
-    return [read_output(run.tracking, reference, "audit.json") for reference in audited.values()]
+    return [read_output(run.tracking, own, AuditReport.read).as_json() for own in audited.values()]

@@ -11,6 +11,7 @@ from flows.judging.audits import audits, refusal
 from flows.judging.inputs import ComparisonInput
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.errors import RefusedError
+from tasks.judge.compare.outputs import Comparison
 from tasks.judge.compare.pairs import paired
 from tasks.judge.protocol.responses import RESPONSES, read_rows
 from tasks.record.outputs import OUTPUT, fetch
@@ -46,7 +47,7 @@ def compared(
         if len(own) == 1 and (found := labels_output(run, own[0], f"labels {name}"))
     }
     made = run.stage("compare", config, **inputs, **labels, **chosen)
-    told = {"a": name_a, "b": name_b, **read_output(run.tracking, made, "compare.json")}
+    told = {"a": name_a, "b": name_b, **read_output(run.tracking, made, Comparison.read).as_json()}
     return told, refusal(run, audited, judge) or refusal(run, chosen, judge)
 
 

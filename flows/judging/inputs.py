@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from flows.dispatch.runs import KIND, SEED, SEEDS, pipeline_run_of, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
-from tasks.record.outputs import read_auxiliary
+from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
@@ -50,7 +50,7 @@ def _of_run(tracking: Tracking, run_id: str, model: str) -> ComparisonInput:
     if run.data.tags[KIND] == SEEDS:
         return _of_seeds(tracking, run, model)
     name, responses, scores = outputs_of(tracking, run_id, model)
-    judge = JudgeConfig.model_validate_json(read_auxiliary(scores, "config.json"))
+    judge = JudgeConfig.model_validate_json(read_config(scores))
     return ComparisonInput(name=name, judge=judge, responses=(responses,))
 
 

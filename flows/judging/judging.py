@@ -27,6 +27,7 @@ from tasks.config import (
 )
 from tasks.judge.ask.identities import made_ready
 from tasks.judge.audit.wording import audit_name, failures, judge_name
+from tasks.judge.score.outputs import ScoreSummary
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
 Refresh = Annotated[
@@ -79,10 +80,10 @@ def judging(
         rows = run.stage("responses", responses, source=answered)
         audited = audits(run, config, rows)
         scores = run.stage("judge", config, responses=rows, **audited)
-        summary = read_output(run.tracking, scores, "scores.json")
+        summary = read_output(run.tracking, scores, ScoreSummary.read)
         told = {
             "scores": score_entries(name, summary),
-            "summary": summary,
+            "summary": summary.as_json(),
             "despite_audit": config.despite_audit,
             "audits": audit_reports(run, audited),
         }

@@ -19,7 +19,7 @@ from tasks.judge.labels.sample import Design
 from tasks.judge.labels.stage import labels_of
 from tasks.judge.labels.store import LabelSet
 from tasks.judge.protocol.responses import RESPONSES, Row, read_rows
-from tasks.machine.json_files import read_json, read_lines
+from tasks.judge.score.outputs import ScoreSummary, read_score_lines
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
@@ -133,9 +133,9 @@ def read_target(tracking: Tracking, target: Target, scorer: str | None = None) -
     """Raises UsageError when the scorer gave no scores, or none that count."""
     rows = read_rows(fetch(tracking, target.responses) / OUTPUT / RESPONSES)
     folder = fetch(tracking, target.scores) / OUTPUT
-    summary = read_json(folder / "scores.json")
-    entries = {entry["scorer"]: entry for entry in summary["scores"]}
-    scorer = scorer or summary["headline"]
+    summary = ScoreSummary.read(folder)
+    entries = {entry["scorer"]: entry for entry in summary.scores}
+    scorer = scorer or summary.headline
     if scorer not in entries:
         raise UsageError(f"{target.name} was not scored by {scorer}; there are {', '.join(entries)}")
     if not entries[scorer]["scored"]:
@@ -143,7 +143,7 @@ def read_target(tracking: Tracking, target: Target, scorer: str | None = None) -
             f"{scorer} gave {target.name} no scores ({entries[scorer]['status']}): there is nothing to draw "
             "rows by. Name another scorer with --judge"
         )
-    return Judged(rows, scorer, {line["id"]: line[scorer] for line in read_lines(folder / "scores.jsonl")})
+    return Judged(rows, scorer, {row: line[scorer] for row, line in read_score_lines(folder).items()})
 
 
 def open_labels(tracking: Tracking, target: Target, judged: Judged, seed: int | None) -> LabelSet:
@@ -183,8 +183,7 @@ def told(tracking: Tracking, target: Target, judged: Judged) -> dict[str, Any] |
 
 
 def _entry(tracking: Tracking, target: Target, judged: Judged) -> dict[str, Any]:
-    summary = read_json(fetch(tracking, target.scores) / OUTPUT / "scores.json")
-    entry = next(entry for entry in summary["scores"] if entry["scorer"] == judged.scorer)
+    entry = ScoreSummary.read(fetch(tracking, target.scores) / OUTPUT).entry(judged.scorer)
     return {"model": target.name} | {name: entry[name] for name in ("scorer", "kind", "mean")}
 
 

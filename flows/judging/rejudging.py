@@ -15,6 +15,7 @@ from flows.process.flow_body import flow_body
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
 from tasks.config import JudgeConfig
+from tasks.judge.score.outputs import ScoreSummary
 from tasks.registry.lineage import responses_and_rows
 from tasks.registry.promote.rescoring import keep_later
 
@@ -53,7 +54,7 @@ def rejudging(
         refused = refusal(run, audited, config)
         if refused is None:
             keep_later(run.tracking, model, version, scores)
-        summary = read_output(run.tracking, scores, "scores.json")
+        summary = read_output(run.tracking, scores, ScoreSummary.read)
         told = {
             "model": {"name": model, "version": version},
             "scores": score_entries(f"{model} version {version}", summary),

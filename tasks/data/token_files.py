@@ -1,12 +1,13 @@
 """The token files: what the tokenize stage writes and training reads, mapped and never loaded whole."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
+
+from tasks.machine.json_files import Json, read_json, write_json
 
 FACTS = "tokens.json"
 END_OFFSET = np.dtype("<u8")
@@ -55,9 +56,18 @@ def ends_path(folder: Path, split: str) -> Path:
     return folder / f"{split}.ends.bin"
 
 
+def write_facts(folder: Path, facts: Json) -> None:
+    """What there is to know of the token files beside them: of the tokenizer, and of each split."""
+    write_json(folder / FACTS, facts)
+
+
+def read_facts(folder: Path) -> Json:
+    return read_json(folder / FACTS)
+
+
 def load_tokens(folder: Path) -> TokenFiles:
     """Map the files of one tokenize output."""
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts = read_facts(folder)
     train, validation = (
         Split(
             _mapped(token_path(folder, name), np.dtype(facts["dtype"])),

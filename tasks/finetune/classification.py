@@ -1,5 +1,6 @@
 """Classification: a head on the base model, trained on labelled texts and measured against simpler ways."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tasks.data.token_files import pretrained_on
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
 from tasks.finetune.findings import write_findings
+from tasks.finetune.outputs import ClassifySummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
     NAMES,
@@ -24,12 +26,13 @@ from tasks.finetune.training import (
     Reporting,
     evaluated,
     training_arguments,
-    write_history,
+    write_result,
 )
 from tasks.machine.device import pick_device
 from tasks.models.adapters import count_parameters
 from tasks.models.architectures import longest
 from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
+from tasks.models.summary import CLASSIFICATION
 from tasks.preflight.classification import preflight_classification
 from tasks.record.stage import StageRun
 from tasks.rows import load_groups
@@ -90,16 +93,17 @@ def _write(
 ) -> None:
     run.phase("writing the model")
     _write_model(trainer.model, data, run.out / "model")
-    summary = {
-        "task": "classification",
-        "labels": list(data.labels),
-        "tune": config.tune,
+    summary = partial(
+        ClassifySummary,
+        task=CLASSIFICATION,
+        labels=list(data.labels),
+        tune=config.tune,
         **counted,
-        "supervised_rows": len(data.texts["train"]),
-        "rows_cut": sum(text.lost > 0 for text in data.texts["train"]),
-    }
+        supervised_rows=len(data.texts["train"]),
+        rows_cut=sum(text.lost > 0 for text in data.texts["train"]),
+    )
     history = History.of(trainer, LOGGED)
-    write_history(run, history, "Classification", trainer.state.global_step, summary)
+    write_result(run, history, "Classification", trainer.state.global_step, summary)
     run.phase("classifying all rows, and by the baselines")
     write_findings(run, load_classifier(run.out / "model").to(trainer.args.device), data)
 

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tasks.compat.training import AlreadyTokenized
 from tasks.config import DpoConfig
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
+from tasks.finetune.outputs import DpoSummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
@@ -28,7 +30,7 @@ from tasks.finetune.training import (
     Reporting,
     evaluated,
     training_arguments,
-    write_history,
+    write_result,
 )
 from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
@@ -83,20 +85,21 @@ def _write(
     )
     history = History.of(trainer, LOGGED)
     best_step, _ = history.best()
-    summary: dict[str, Any] = {
-        "method": "dpo",
-        "template": data.template.name,
-        "beta": config.beta,
-        "tune": config.tune,
+    rewards = {name: history.at(None, name) for name in (MARGIN, ACCURACY)}
+    validated = {f"validation_{name}": history.at(best_step, f"validation_{name}") for name in rewards}
+    summary = partial(
+        DpoSummary,
+        method="dpo",
+        template=data.template.name,
+        beta=config.beta,
+        tune=config.tune,
         **count_parameters(trainer.model),
-        "pairs": len(data.rows["train"]),
-        "completions_cut": sum(example.cut for example in data.examples["train"]),
-        MARGIN: history.at(None, MARGIN),
-        ACCURACY: history.at(None, ACCURACY),
-        f"validation_{MARGIN}": history.at(best_step, f"validation_{MARGIN}"),
-        f"validation_{ACCURACY}": history.at(best_step, f"validation_{ACCURACY}"),
-    }
-    write_history(run, history, "Preferences", trainer.state.global_step, summary)
+        pairs=len(data.rows["train"]),
+        completions_cut=sum(example.cut for example in data.examples["train"]),
+        **rewards,
+        **validated,
+    )
+    write_result(run, history, "Preferences", trainer.state.global_step, summary)
 
 
 def _trainer(

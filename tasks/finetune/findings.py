@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel
@@ -10,13 +9,13 @@ from transformers import PreTrainedModel
 from tasks.batches.evaluation import Predictions, compared, measured, predict
 from tasks.batches.labelled import Labelled
 from tasks.finetune.baselines import Baseline, bag_of_words, majority
+from tasks.finetune.outputs import Evaluation, Prediction, write_predictions
+from tasks.judge.score.outputs import ScoreSummary, write_score_lines
 from tasks.judge.score.summary import summarise
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import Json
 from tasks.record.stage import StageRun
 from tasks.statistics.intervals import Sources
 from tasks.statistics.verdicts import shows
-
-Json = dict[str, Any]
 
 SCORER = "metric:accuracy"
 SHOWN = 20  # labels of a confusion matrix whose counts can be read
@@ -32,15 +31,15 @@ def write_findings(run: StageRun, model: PreTrainedModel, data: Labelled) -> Non
     sources = {split: [row.get("source") for row in data.rows[split]] for split in found}
     splits = {split: _split(predictions, data.labels, sources[split]) for split, predictions in found.items()}
     test, baselines = found["test"], [majority(data), bag_of_words(data)]
-    evaluation = {
-        "labels": list(data.labels),
-        "positive": None,
-        "splits": splits,
-        "baselines": [_against(test, baseline, data.labels, sources["test"]) for baseline in baselines],
-    }
+    evaluation = Evaluation(
+        labels=list(data.labels),
+        positive=None,
+        splits=splits,
+        baselines=[_against(test, baseline, data.labels, sources["test"]) for baseline in baselines],
+    )
     predictions = _predictions(data, test, baselines)
-    write_json(run.out / "evaluation.json", evaluation)
-    write_lines(run.out / "predictions.jsonl", predictions)
+    evaluation.write(run.out)
+    write_predictions(run.out, predictions)
     write_scores(run, predictions)
     _draw_confusion(run.auxiliary / "confusion.png", data.labels, splits)
     run.log_metrics(_metrics(evaluation))
@@ -64,7 +63,7 @@ def _against(test: Predictions, baseline: Baseline, labels: Sequence[str], sourc
     }
 
 
-def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline]) -> list[Json]:
+def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline]) -> list[Prediction]:
     """A line a test row; a baseline's label stands under its name."""
     return [
         {
@@ -82,7 +81,7 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
     ]
 
 
-def write_scores(run: StageRun, predictions: Sequence[Json]) -> None:
+def write_scores(run: StageRun, predictions: Sequence[Prediction]) -> None:
     """The test rows' scores as the judge writes those of responses: a right label has 100, a wrong one 0."""
     scores = [100.0 if row["predicted"] == row["label"] else 0.0 for row in predictions]
     sources = [row.get("source") for row in predictions]
@@ -90,19 +89,19 @@ def write_scores(run: StageRun, predictions: Sequence[Json]) -> None:
         {"id": row["id"], SCORER: score} | ({"source": source} if source else {})
         for row, score, source in zip(predictions, scores, sources, strict=True)
     ]
-    write_lines(run.out / "scores.jsonl", lines)
+    write_score_lines(run.out, lines)
     summary = summarise(SCORER, "metric", scores, max_missing=0.0, sources=sources)
-    write_json(run.out / "scores.json", {"headline": SCORER, "scores": [summary], "categories": {}})
+    ScoreSummary(headline=SCORER, scores=[summary], categories={}).write(run.out)
 
 
-def _metrics(evaluation: Json) -> dict[str, float]:
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
     numbers = {}
-    for split, own in evaluation["splits"].items():
+    for split, own in evaluation.splits.items():
         name = split if split == "test" else f"best_{split}"  # the bare names are those of the curves
         numbers[f"{name}_loss"] = own["loss"]
         numbers[f"{name}_accuracy"] = own["accuracy"]["mean"]
         numbers[f"{name}_macro_f1"] = own["macro_f1"]
-    for baseline in evaluation["baselines"]:
+    for baseline in evaluation.baselines:
         name = baseline["name"].replace(" ", "_")
         numbers[f"{name}_accuracy"] = baseline["accuracy"]["mean"]
         numbers[f"difference_to_{name}"] = baseline["difference"]["difference"]
@@ -131,7 +130,7 @@ def _draw_confusion(path: Path, labels: Sequence[str], splits: dict[str, Json]) 
     figure.savefig(path, dpi=120)
 
 
-def comparison_page(evaluation: Json) -> str:
+def comparison_page(evaluation: Evaluation) -> str:
     """The evaluation as a page of Markdown; what is not shown to be better is not said to be."""
     lines = [
         "# Classification",
@@ -139,21 +138,21 @@ def comparison_page(evaluation: Json) -> str:
         "| split | rows | loss | accuracy (95%) | macro F1 |",
         "|" + " --- |" * 5,
     ]
-    for split, own in evaluation["splits"].items():
+    for split, own in evaluation.splits.items():
         accuracy = _with_interval(own["accuracy"])
         lines.append(
             f"| {split} | {own['rows']:,} | {own['loss']:.4f} | {accuracy} | {own['macro_f1']:.3f} |"
         )
     lines += ["", "On the test rows, against simpler ways trained on the same rows:", ""]
     lines += ["| baseline | accuracy (95%) | macro F1 | difference (95%) | p (McNemar) |", "|" + " --- |" * 5]
-    for baseline in evaluation["baselines"]:
+    for baseline in evaluation.baselines:
         gain = baseline["difference"]
         lines.append(
             f"| {baseline['name']} | {_with_interval(baseline['accuracy'])} | {baseline['macro_f1']:.3f} "
             f"| {gain['difference']:+.1f} points ({gain['low']:+.1f} to {gain['high']:+.1f}) "
             f"| {baseline['p_value']:.2g} |"
         )
-    lines += ["", *(f"- {_verdict(baseline)}" for baseline in evaluation["baselines"])]
+    lines += ["", *(f"- {_verdict(baseline)}" for baseline in evaluation.baselines)]
     return "\n".join(lines) + "\n"
 
 

@@ -7,10 +7,11 @@ from tasks.batches.labelled import Labelled, Text
 from tasks.config import PredictConfig
 from tasks.errors import StageError
 from tasks.finetune.findings import write_scores
+from tasks.finetune.outputs import Prediction, write_predictions
 from tasks.machine.device import pick_device
-from tasks.machine.json_files import read_json, write_lines
 from tasks.models.classifier import load_classifier
 from tasks.models.loading import load_tokenizer
+from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
 from tasks.rows import load_split
 
@@ -24,7 +25,7 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
     StageError for a row without a text and a label.
     """
     run.phase("loading the model")
-    labels = tuple(read_json(model / "summary.json")["labels"])
+    labels = ModelSummary.read(model).labels
     network = load_classifier(model / "model").to(pick_device(config.device))
     tokenizer = load_tokenizer(model / "model")
     test = load_split(rows, "test")
@@ -38,7 +39,7 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
     length = tokenizer.model_max_length
     data = Labelled(labels, {"test": test}, {"test": texts}, tokenizer, config.batch_size, length)
     found = predicted(network, data, texts)
-    predictions = [
+    predictions: list[Prediction] = [
         {
             "id": row["id"],
             "text": row["text"],
@@ -49,7 +50,7 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
         }
         for row, place, probability in zip(test, found.predicted, found.probabilities, strict=True)
     ]
-    write_lines(run.out / "predictions.jsonl", predictions)
+    write_predictions(run.out, predictions)
     write_scores(run, predictions)
     run.log_table(predictions, "predictions.json")
     run.progress(len(test), len(test), "rows", "classified")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import Part
+from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
@@ -24,7 +26,7 @@ from tasks.finetune.training import (
     Reporting,
     evaluated,
     training_arguments,
-    write_history,
+    write_result,
 )
 from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
@@ -90,18 +92,19 @@ def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: Tun
     )
     history = History.of(trainer)
     examples = data.examples["train"]
-    summary = {
-        "method": "sft",
-        "template": data.template.name,
-        "loss": config.loss,
-        "packing": config.packing,
-        "tune": config.tune,
+    summary = partial(
+        SftSummary,
+        method="sft",
+        template=data.template.name,
+        loss=config.loss,
+        packing=config.packing,
+        tune=config.tune,
         **count_parameters(trainer.model),
-        "sequences": len(data.datasets["train"]),
-        "supervised_tokens": sum(label != IGNORED for example in examples for label in example.labels),
-        "rows_cut": sum(example.cut for example in examples),
-    }
-    write_history(run, history, "Fine-tuning", trainer.state.global_step, summary)
+        sequences=len(data.datasets["train"]),
+        supervised_tokens=sum(label != IGNORED for example in examples for label in example.labels),
+        rows_cut=sum(example.cut for example in examples),
+    )
+    write_result(run, history, "Fine-tuning", trainer.state.global_step, summary)
 
 
 def _held(data: TuningData, trainer: SFTTrainer) -> TuningData:

@@ -5,7 +5,7 @@ The trainers are those of Transformers and TRL, made resumable (resuming.py).
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ from tasks.distributed.part import PATIENCE
 from tasks.errors import StageError
 from tasks.finetune.sharing import micro_batches
 from tasks.machine.device import warn_of_emulation
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import JsonFile
+from tasks.models.summary import write_history
 from tasks.record.stage import StageRun
 from tasks.show.curves import draw_losses
 
@@ -172,20 +173,25 @@ class History:
         return min(self.line("validation_loss"), key=lambda point: point[1], default=(None, None))
 
 
-def write_history(run: StageRun, history: History, title: str, steps: int, summary: dict[str, Any]) -> None:
-    """Write `history.jsonl`, `summary.json` with the losses put into it, and the picture of the losses."""
-    write_lines(run.out / "history.jsonl", history.entries)
+def write_result(
+    run: StageRun, history: History, title: str, steps: int, summary: Callable[..., JsonFile]
+) -> None:
+    """Write `history.jsonl`, `summary.json`, and the picture of the losses.
+
+    `summary` makes one of `steps`, `train_loss`, `best_step` and `best_validation_loss`.
+    """
+    write_history(run.out, history.entries)
     best_step, best_loss = history.best()
-    whole = summary | {
-        "steps": steps,
-        "train_loss": history.at(None, "train_loss"),
-        "best_step": best_step,
-        "best_validation_loss": best_loss,
-    }
-    write_json(run.out / "summary.json", whole)
+    whole = summary(
+        steps=steps,
+        train_loss=history.at(None, "train_loss"),
+        best_step=best_step,
+        best_validation_loss=best_loss,
+    )
+    whole.write(run.out)
     numbers = {
         name: value
-        for name, value in whole.items()
+        for name, value in whole.as_json().items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "train_loss"
     }
     run.log_metrics(numbers, steps)

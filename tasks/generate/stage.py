@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.config import GenerateConfig
 from tasks.generate import beams, references
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches
+from tasks.generate.outputs import GenerateSummary
 from tasks.machine.device import pick_device, warn_of_emulation
 from tasks.machine.json_files import as_line, read_whole_lines, write_json, write_lines
 from tasks.models.architectures import longest
@@ -198,7 +199,7 @@ def _write(run: StageRun, config: GenerateConfig, responses: list[Response]) -> 
         "reference_perplexity": math.exp(nats / tokens),
         "reference_cut": sum(response["reference_cut"] for response in responses),
     }
-    write_json(run.out / "summary.json", {**summary, "decoding": _decoding(config)})
+    GenerateSummary(**summary, decoding=_decoding(config)).write(run.out)
     run.log_metrics(summary)
     columns = ("instruction", "input", "output", "response", "tokens", "cut", "reference_loss")
     run.log_table([{name: response[name] for name in columns} for response in responses], "responses.json")

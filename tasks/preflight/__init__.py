@@ -1,18 +1,13 @@
 """Preflight: proofs that data, labels, masks and model are right, before a GPU-hour is spent on them."""
 
-import json
 import logging
 from collections.abc import Callable
 from typing import Literal
 
-from tasks.machine.json_files import as_text
-from tasks.preflight.report import Report, refuse
-from tasks.record.manifest import write_atomically
+from tasks.preflight.report import FILE, Report, refuse
 from tasks.record.stage import StageRun
 
 log = logging.getLogger(__name__)
-
-FILE = "preflight.json"
 
 
 def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], Report]) -> Report:
@@ -21,9 +16,8 @@ def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], 
     A later attempt at the same key takes over what this one found. Raises RefusedError naming all that
     failed, unless the mode is only to warn of it.
     """
-    kept = run.checkpoint / FILE
-    proved_before = kept.exists()
-    report = Report.from_json(json.loads(kept.read_bytes())) if proved_before else prove()
+    kept = Report.find(run.checkpoint)
+    report = kept or prove()
     failed = len(report.failed)
     run.log_metrics({"proofs": len(report.proofs), "proofs_failed": failed})
     run.log_table(report.rows(), FILE)
@@ -31,8 +25,7 @@ def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], 
     refuse(report, mode)
     if failed:
         log.warning("preflight: %d proofs failed; training goes on because preflight is warn", failed)
-    data = as_text(report.as_json()).encode()
-    if not proved_before:
-        write_atomically(kept, data)
-    (run.out / FILE).write_bytes(data)
+    if kept is None:
+        report.write(run.checkpoint)
+    report.write(run.out)
     return report

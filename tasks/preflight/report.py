@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal, Self
 
 from tasks.errors import RefusedError
+from tasks.machine.json_files import Json, as_text, read_json
+from tasks.record.manifest import write_atomically
 
 Verdict = Literal["passed", "failed", "noted", "skipped"]
+FILE = "preflight.json"
 COLUMNS = ("training", "proof", "verdict", "found", "expected", "where")
 
 
@@ -39,9 +43,23 @@ class Report:
         return cls(tuple(replace(proof, training=training) for proof in proofs), examples)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Report":
+    def from_json(cls, value: Json) -> Self:
         """What `as_json` gave."""
         return cls(tuple(Proof(**proof) for proof in value["proofs"]), value["examples"])
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The proofs that stand beside a model, or in the output of a preflight."""
+        return cls.from_json(read_json(folder / FILE))
+
+    @classmethod
+    def find(cls, folder: Path) -> Self | None:
+        """As `read`; None where the folder has none."""
+        return cls.read(folder) if (folder / FILE).is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """So that it is there whole or not at all: a later attempt goes by what this one proved."""
+        write_atomically(folder / FILE, as_text(self.as_json()).encode())
 
     def __add__(self, other: "Report") -> "Report":
         return Report(self.proofs + other.proofs, self.examples | other.examples)
@@ -58,7 +76,7 @@ class Report:
         """The table, a row a proof, columns in reading order."""
         return [{column: asdict(proof)[column] for column in COLUMNS} for proof in self.proofs]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         return {"verdict": self.verdict, "proofs": self.rows(), "examples": self.examples}
 
     def as_markdown(self) -> str:

@@ -8,8 +8,10 @@ from torch import nn
 
 from tasks.batches.blocks import batch_at
 from tasks.errors import StageError
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import write_json
 from tasks.models.architectures import build_model
+from tasks.models.summary import write_history
+from tasks.pretrain.outputs import SPEED, PretrainSummary
 from tasks.pretrain.speed import matrix_rate
 from tasks.show.curves import draw_losses
 
@@ -32,15 +34,16 @@ def write_result(trainer: "Trainer") -> None:
     best.save(run.out / "model")
     _check_saved(trainer, best)
     trainer.tokenizer.save_pretrained(run.out / "model")
-    write_lines(run.out / "history.jsonl", history)
+    write_history(run.out, history)
     summary = _summary(trainer)
-    write_json(run.out / "summary.json", summary)
+    summary.write(run.out)
     speed = speed_of(trainer)
     (
         run.auxiliary / "samples.txt"
     ).touch()  # an attempt that went on behind the last evaluation has written none
-    write_json(run.auxiliary / "speed.json", speed)
-    metrics = {name: summary[name] for name in AS_METRICS if name in summary}
+    write_json(run.auxiliary / SPEED, speed)
+    told = summary.as_json()
+    metrics = {name: told[name] for name in AS_METRICS if name in told}
     if speed["tokens_per_second"]:
         metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}
     run.log_metrics(metrics, trainer.progress.step)
@@ -53,19 +56,19 @@ def write_result(trainer: "Trainer") -> None:
     )
 
 
-def _summary(trainer: "Trainer") -> dict[str, Any]:
+def _summary(trainer: "Trainer") -> PretrainSummary:
     history, steps = trainer.progress.history, trainer.progress.step
     evaluations = [entry for entry in history if "validation_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["validation_loss"]) if evaluations else {}
-    return {
-        "parameters": trainer.plain.parameter_count(),
-        "optimizer": trainer.config.optimizer,
-        "steps": steps,
-        "tokens": steps * trainer.tokens_per_step,
-        "stopped_early": steps < trainer.config.steps,
-        "train_loss": [entry for entry in history if "train_loss" in entry][-1]["train_loss"],
+    return PretrainSummary(
+        parameters=trainer.plain.parameter_count(),
+        optimizer=trainer.config.optimizer,
+        steps=steps,
+        tokens=steps * trainer.tokens_per_step,
+        stopped_early=steps < trainer.config.steps,
+        train_loss=[entry for entry in history if "train_loss" in entry][-1]["train_loss"],
         **{f"best_{name}": best[name] for name in IN_SUMMARY if best},
-    }
+    )
 
 
 def speed_of(trainer: "Trainer") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tasks.record.tracking import Tracking, local_folder, set_tags
 from tasks.record.work import Reference
 
 OUTPUT, AUXILIARY = "output", "auxiliary"
+CONFIG = "config.json"  # among the auxiliary files: what the stage was configured with
 DAMAGED = "touchstone.damaged"  # tag of a run whose files on the server are not what it recorded
 
 
@@ -96,6 +97,11 @@ def read_auxiliary(reference: Reference, name: str) -> str:
     if folder := local_folder(reference.uri):
         return (folder / AUXILIARY / name).read_text(encoding="utf-8")
     return mlflow.artifacts.load_text(f"{reference.uri}/{AUXILIARY}/{name}")
+
+
+def read_config(reference: Reference) -> str:
+    """The settings that an output was made with, as JSON."""
+    return read_auxiliary(reference, CONFIG)
 
 
 def publish(tracking: Tracking, run: Run, work: Path) -> str:

@@ -34,7 +34,7 @@ from tasks.machine.json_files import write_json
 from tasks.machine.locks import Timeout, holding
 from tasks.machine.secrets import redacted
 from tasks.record import compute
-from tasks.record.outputs import AUXILIARY, DAMAGED, OUTPUT, fault, fetch, publish
+from tasks.record.outputs import AUXILIARY, CONFIG, DAMAGED, OUTPUT, fault, fetch, publish
 from tasks.record.run_lifecycle import (
     KILLED,
     LOCK,
@@ -166,8 +166,8 @@ def _log_dataset(
         name=name,
         digest=digest[:36],
         source_type="touchstone",
-        source=json.dumps({"uri": source, "sha256": digest}),
-        profile=json.dumps(profile) if profile else None,
+        source=json.dumps({"uri": source, "sha256": digest}, allow_nan=False),
+        profile=json.dumps(profile, allow_nan=False) if profile else None,
     )
     tags = [InputTag("mlflow.data.context", context)]
     try:
@@ -303,7 +303,7 @@ def execute(
             entry = resolve_name(stage.entry)
             compute.verify(run.fingerprints, config)
             entry(config, run, **folders)
-            write_json(run.auxiliary / "config.json", config.model_dump(mode="json"))
+            write_json(run.auxiliary / CONFIG, config.model_dump(mode="json"))
             run.phase("keeping the output, and its digests")
             digest = publish(tracking, mlflow_run, folder)
             run.log_metrics({"seconds": time.monotonic() - started})

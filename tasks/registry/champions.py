@@ -122,7 +122,7 @@ def set_champion(tracking: Tracking, name: str, version: int, how: How, why: str
         new = [Tenure(present, "elsewhere", ELSEWHERE, at, ""), tenure]
     last = max(_noted(tracking, name), default=0)
     for place, entry in enumerate(new, start=last + 1):
-        text = json.dumps(asdict(entry), ensure_ascii=False)
+        text = json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False)
         tracking.client.set_registered_model_tag(name, f"{HISTORY}{place:05d}", text)
     tracking.client.set_registered_model_alias(name, CHAMPION, str(version))
     return tenure

@@ -1,8 +1,9 @@
 """Taking over a model, of Hugging Face or of the registry: weights in safetensors, a tokenizer, no code."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
@@ -13,9 +14,10 @@ from tasks.config import BaseConfig
 from tasks.data.token_files import id_count
 from tasks.download.commits import ask_commit
 from tasks.errors import StageError
-from tasks.machine.json_files import read_json, write_json
+from tasks.machine.json_files import JsonFile
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import ADAPTER, load_model, load_tokenizer
+from tasks.models.summary import SUMMARY, ModelSummary
 from tasks.record.manifest import require_unaltered
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import StageRun
@@ -35,6 +37,20 @@ TOKENIZER = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportSummary(JsonFile):
+    """Of a model that was trained elsewhere, or is a registered version."""
+
+    FILE: ClassVar[str] = SUMMARY
+
+    model: str
+    revision: str | None
+    """The commit of Hugging Face, or the digest of the registered model; None of a folder."""
+    registered: dict[str, str] | None = None
+    """The `version` in the registry, and its `preflight`."""
+    parameters: int
+
+
 def base(config: BaseConfig, run: StageRun) -> None:
     """Write `model/`, weights as they are and the tokenizer with a padding token, and `summary.json`.
 
@@ -42,12 +58,11 @@ def base(config: BaseConfig, run: StageRun) -> None:
     for a model that cannot be had or loaded, that has no safetensors, no end token, or fewer embeddings than
     its tokenizer has tokens, and for a registered one that is a classifier.
     """
-    origin: dict[str, Any] = {"model": config.model}
     if config.is_registered:
-        folder, own = _from_registry(config, run)
-        origin |= own
+        folder, origin = _from_registry(config, run)
     else:
-        folder, origin["revision"] = _found(config, run)
+        folder, commit = _found(config, run)
+        origin = {"model": config.model, "revision": commit}
     if not any(folder.glob(WEIGHTS[0])):
         raise StageError(
             f"base.model {config.model!r} has no weights as safetensors (its files are "
@@ -64,7 +79,7 @@ def base(config: BaseConfig, run: StageRun) -> None:
     if not config.is_registered:
         require_unaltered("base.model", folder, run.fingerprints.get("model"))
     parameters = _proved(config, out, vocabulary)
-    write_json(run.out / "summary.json", origin | {"parameters": parameters})
+    ImportSummary(**origin, parameters=parameters).write(run.out)
     run.log_metrics({"parameters": parameters})
     run.progress(1, 1, "model", f"{parameters:,} weights")
 
@@ -74,7 +89,7 @@ def _from_registry(config: BaseConfig, run: StageRun) -> tuple[Path, dict[str, A
     found = as_fingerprinted(run.tracking, config.model, run.fingerprints)
     run.phase(f"reading {found.label}")
     output = fetch(run.tracking, intact(run.tracking, found.model)) / OUTPUT
-    if read_json(output / "summary.json").get("task") == "classification":
+    if ModelSummary.read(output).classifies:
         raise StageError(
             f"base.model models:/{found.label} is a classifier, which cannot be trained to write. Name a "
             "model that was fine-tuned on instructions"

@@ -20,15 +20,15 @@ from mlflow.types import ColSpec, DataType, Schema
 from tasks.compat.mlflow_runs import active
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
-from tasks.machine.json_files import read_json, read_lines
+from tasks.finetune.outputs import read_predictions
 from tasks.models.classifier import load_classifier
 from tasks.models.loading import load_model, load_tokenizer
+from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
 from tasks.registry.versions import create_if_missing
 from tasks.rows import load_split
 from tasks.tokenize.templates import load_template
 
-CLASSIFICATION = "classification"  # the task in the summary of the classify stage
 TEXT_TO_LABEL = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "text")]),
     outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
@@ -66,10 +66,10 @@ def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: M
 
 
 def _log(run: StageRun, model: Path, rows: Path, base: Path | None) -> ModelInfo:
-    summary = read_json(model / "summary.json")
-    if summary.get("task") == CLASSIFICATION:
-        return _log_classifier(run, model, summary["labels"])
-    return _log_causal(model, summary["template"], rows, base)
+    summary = ModelSummary.read(model)
+    if summary.classifies:
+        return _log_classifier(run, model, summary.labels)
+    return _log_causal(model, summary.template, rows, base)
 
 
 def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelInfo:
@@ -88,7 +88,7 @@ def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelI
 
 def _log_classifier(run: StageRun, model: Path, labels: Sequence[str]) -> ModelInfo:
     """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
-    predictions = read_lines(model / "predictions.jsonl")[:1]
+    predictions = read_predictions(model)[:1]
     texts = pd.DataFrame({"text": [row["text"] for row in predictions]})
     components = {"model": load_classifier(model / "model"), "tokenizer": load_tokenizer(model / "model")}
     info = mlflow.transformers.log_model(

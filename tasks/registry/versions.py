@@ -14,9 +14,9 @@ from tasks.machine.digests import sha256_of
 from tasks.machine.locks import holding
 from tasks.record.manifest import digest_of, files_under
 from tasks.record.tracking import Tracking, local_folder
+from tasks.registry.promotion import Promotion
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-PROMOTION = "promotion.json"
 
 # Tags of a version, set when it is created.
 KEY = "touchstone.key"  # of the stage that registered it
@@ -171,9 +171,9 @@ def fault_in_files(version: ModelVersion) -> str | None:
 
 def still_registered(tracking: Tracking, output: Path) -> bool:
     """Whether the version that a promote stage registered is in the registry, its files unaltered."""
-    promotion = json.loads((output / PROMOTION).read_text(encoding="utf-8"))
-    found = version_of(tracking, promotion["name"], promotion["version"])
+    promotion = Promotion.read(output)
+    found = version_of(tracking, promotion.name, promotion.version)
     if found is None:
         return False
     there = registered_files(found.source)
-    return promotion["files"].items() <= there.items()
+    return promotion.files.items() <= there.items()

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import ReportConfig
-from tasks.machine.json_files import write_json
 
 if TYPE_CHECKING:  # the record imports MLflow, which takes a second
     from tasks.record.stage import StageRun
-
-REPORT, PAGE, COST = "report.json", "report.html", "cost.json"
 
 
 def report(config: ReportConfig, run: "StageRun", **inputs: Path) -> None:
@@ -26,13 +23,14 @@ def report(config: ReportConfig, run: "StageRun", **inputs: Path) -> None:
     """
     from tasks.report.card import card
     from tasks.report.cost import cost_of
+    from tasks.report.outputs import write_cost, write_page, write_report
     from tasks.report.page import as_html
 
     run.phase("drawing the report card")
     found = card(config, inputs)
     cost = cost_of(config, run, inputs)
-    write_json(run.out / REPORT, found)
-    write_json(run.auxiliary / COST, cost)
-    (run.auxiliary / PAGE).write_text(as_html(found, cost), encoding="utf-8")
+    write_report(run.out, found)
+    write_cost(run.auxiliary, cost)
+    write_page(run.auxiliary, as_html(found, cost))
     shown = found.get("samples") or found.get("examples") or cost["texts"]
     run.progress(1, 1, "report", f"{len(shown['rows'])} of {shown['of']} examples shown")

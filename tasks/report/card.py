@@ -7,16 +7,20 @@ the first's.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tasks.config import ReportConfig
+from tasks.data.token_files import read_facts
 from tasks.machine.digests import sha256_of
-from tasks.machine.json_files import read_json, read_lines
+from tasks.machine.json_files import Json, read_json
+from tasks.models import CLASSIFIER
+from tasks.models.summary import ModelSummary, read_history, was_trained
 from tasks.record.manifest import canonical_json, digest_of, files_under
-from tasks.registry.versions import PROMOTION
-from tasks.report.classified import CLASSIFIER, classified
+from tasks.registry.promotion import Promotion
+from tasks.report.classified import classified
 from tasks.report.curves import curves
 from tasks.report.judged import judged
+from tasks.rows.counts import read_counts
+from tasks.seeds.outputs import Spread
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 FAMILIES = {
@@ -49,52 +53,50 @@ TRAININGS = {
     "preference": ("preferred", "step"),
     "classification": (CLASSIFIER, "step"),
 }
-HISTORY = "history.jsonl"
 
-Json = dict[str, Any]
 Inputs = Mapping[str, Path]
 """The outputs of the stages before, by the names that the flow gives them."""
 
 
 def card(config: ReportConfig, inputs: Inputs) -> Json:
     """The report as JSON values. Raises StageError when models' scores cannot stand side by side."""
-    summary = read_json(inputs["base"] / "summary.json")
-    model = _model(inputs["base"] / "model" / "config.json") | {"parameters": summary["parameters"]}
+    base = ModelSummary.read(inputs["base"])
+    model = _model(inputs["base"] / "model" / "config.json") | {"parameters": base.parameters}
     found: Json = {"model": model, "curves": []}
     if not is_pretrained(inputs):
-        found["origin"] = {name: summary[name] for name in ("model", "revision")}
+        found["origin"] = {name: base.numbers[name] for name in ("model", "revision")}
     if corpus := _corpus(inputs):
         found["corpus"] = corpus
     for training, (name, x) in TRAININGS.items():
         if name in inputs and (name != "base" or is_pretrained(inputs)):
-            found[training] = read_json(inputs[name] / "summary.json")
-            history = read_lines(inputs[name] / HISTORY)
-            found["curves"] += curves(training, history, x, found[training].get("best_step"))
+            summary = ModelSummary.read(inputs[name])
+            found[training] = summary.numbers
+            found["curves"] += curves(training, read_history(inputs[name]), x, summary.best_step)
     for name in ("instructions", "labelled"):
         if name in inputs:
-            found[name] = _files(inputs[name]) | read_json(inputs["rows"] / "rows.json")
+            found[name] = _files(inputs[name]) | read_counts(inputs["rows"])
     if "base_scores" in inputs:
         found |= judged(config, inputs)
     if CLASSIFIER in inputs:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
-        found["seeds"] = read_json(inputs["seeds"] / "seeds.json")
+        found["seeds"] = Spread.read(inputs["seeds"]).as_json()
     if "promotion" not in inputs:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
-    promotion = read_json(inputs["promotion"] / PROMOTION)
-    return {"title": promotion["name"]} | found | {"promotion": promotion}
+    promotion = Promotion.read(inputs["promotion"])
+    return {"title": promotion.name} | found | {"promotion": promotion.as_json()}
 
 
 def is_pretrained(inputs: Inputs) -> bool:
     """Whether the base model was trained here; one that was imported has no history."""
-    return (inputs["base"] / HISTORY).exists()
+    return was_trained(inputs["base"])
 
 
 def _corpus(inputs: Inputs) -> Json:
     """Files and tokens, as far as there are any: a model may have been pretrained on its training rows."""
     corpus = _files(inputs["corpus"]) if "corpus" in inputs else {}
     if "tokens" in inputs:
-        tokens = read_json(inputs["tokens"] / "tokens.json")
+        tokens = read_facts(inputs["tokens"])
         corpus |= {name: tokens[name] for name in ("documents", "vocab_size", "train", "validation")}
     return corpus
 

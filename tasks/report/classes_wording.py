@@ -1,14 +1,13 @@
 """The card's words on a classifier: its splits, its baselines, its mistakes."""
 
-from typing import Any, Literal
+from typing import Literal
 
+from tasks.machine.json_files import Json
 from tasks.show.text import percent, percents, signed, visible
 from tasks.statistics.verdicts import shows
 
 MOST_LABELS = 12  # of a confusion matrix that can be read; of more, the commonest mistakes are listed
 MOST_MISTAKES = 15
-
-Json = dict[str, Any]
 
 
 def accuracy_interval(accuracy: Json) -> str:

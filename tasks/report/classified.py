@@ -1,27 +1,24 @@
 """A classifier and its baselines on the same test rows, as the classify stage found them."""
 
 from pathlib import Path
-from typing import Any
 
 from tasks.config import ReportConfig
-from tasks.machine.json_files import read_json, read_lines
+from tasks.finetune.outputs import Evaluation, Prediction, read_predictions
+from tasks.judge.score.outputs import ScoreSummary
+from tasks.machine.json_files import Json
+from tasks.models import CLASSIFIER
 from tasks.report.samples import spread
-
-CLASSIFIER = "classifier"  # the input's name, and the model's in the table of scores
-
-Json = dict[str, Any]
 
 
 def classified(config: ReportConfig, folder: Path) -> Json:
     """The evaluation as it stands, and some test texts, the misclassified ones first."""
-    scores = read_json(folder / "scores.json")
-    evaluation = read_json(folder / "evaluation.json")
-    names = [baseline["name"] for baseline in evaluation["baselines"]]
-    predictions = [_example(line, names) for line in read_lines(folder / "predictions.jsonl")]
+    scores = ScoreSummary.read(folder)
+    evaluation = Evaluation.read(folder)
+    predictions = [_example(line, evaluation.baseline_names) for line in read_predictions(folder)]
     return {
-        "headline": scores["headline"],
-        "scores": [{"model": CLASSIFIER} | entry for entry in scores["scores"]],
-        "evaluation": evaluation,
+        "headline": scores.headline,
+        "scores": [{"model": CLASSIFIER} | entry for entry in scores.scores],
+        "evaluation": evaluation.as_json(),
         "examples": {
             "of": len(predictions),
             "wrong": sum(one["predicted"] != one["label"] for one in predictions),
@@ -30,7 +27,7 @@ def classified(config: ReportConfig, folder: Path) -> Json:
     }
 
 
-def _example(line: Json, baselines: list[str]) -> Json:
+def _example(line: Prediction, baselines: list[str]) -> Json:
     return {name: line[name] for name in ("id", "text", "label", "predicted", "probability")} | {
         "baselines": {name: line[name] for name in baselines}
     }

@@ -5,22 +5,21 @@ continued from a checkpoint has no texts from before.
 """
 
 import json
-from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from tasks.config import ReportConfig
-from tasks.machine.json_files import read_lines
+from tasks.machine.json_files import Json
+from tasks.models.summary import read_history
+from tasks.pretrain.outputs import SPEED
 from tasks.record.outputs import read_auxiliary
 from tasks.record.stage import ENVIRONMENT, StageRun
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.report.card import HISTORY, Inputs, is_pretrained
+from tasks.report.card import Inputs, is_pretrained
 from tasks.report.samples import spread
 
 PREFIX = "touchstone."
-
-Json = dict[str, Any]
 
 
 def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
@@ -57,7 +56,7 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         tags = run.tracking.client.get_run(run.run_id).data.tags
         parent = _whole(run.tracking, tags.get("mlflow.parentRunId"))
     base = run.references.get("base") if is_pretrained(inputs) else None
-    beside = {"speed": json.loads(read_auxiliary(base, "speed.json")) if base else None}
+    beside = {"speed": json.loads(read_auxiliary(base, SPEED)) if base else None}
     if "promotion" not in inputs:
         beside["texts"] = _texts(config, base, inputs)
     return beside | {
@@ -86,7 +85,7 @@ def _environment(tracking: Tracking, run_id: str) -> Json:
 
 def _texts(config: ReportConfig, base: Reference | None, inputs: Inputs) -> Json:
     """The texts of `samples.txt`, found by the evaluations of the history: none can pose as another one."""
-    history = read_lines(inputs["base"] / HISTORY)
+    history = read_history(inputs["base"])
     evaluations = [entry for entry in history if "validation_loss" in entry]
     written = "\n" + read_auxiliary(base, "samples.txt") if base and evaluations else ""
     found, at = [], 0

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+
+from tasks.machine.json_files import Json
 
 LIMIT = 300  # points of one line
 
@@ -15,7 +16,6 @@ QUANTITIES = {
 }
 
 Point = tuple[float, float]
-Json = dict[str, Any]
 
 
 def curves(training: str, history: Sequence[Json], x: str, best_step: int | None) -> list[Json]:

@@ -4,20 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from tasks.config import PANEL, ReportConfig, parts_of
 from tasks.errors import StageError
 from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
 from tasks.judge.labels.stage import Labels
-from tasks.machine.json_files import read_json, read_lines
+from tasks.judge.protocol.responses import RESPONSES
+from tasks.judge.score.outputs import Judges, ScoreEntry, ScoreSummary, read_score_lines
+from tasks.machine.json_files import Json, read_lines
+from tasks.models import MODELS
 from tasks.report.samples import draw
 from tasks.statistics.comparing import paired_test
-
-# What the flow calls a model's outputs, and what the card calls the model, in the order of training.
-MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,15 +23,14 @@ class Answers:
 
     responses: dict[int, Json]
     lines: dict[int, Json]
-    summary: Json
-    """`scores.json`: headline, scores, responses, categories, and of several judges their agreement."""
-    judge: Json | None
-    """`judge.json`: who judged, each with its audit; None when only metrics scored."""
+    summary: ScoreSummary
+    judges: Judges | None
+    """Who judged, each with its audit; None when only metrics scored."""
     labels: Labels | None = None
     """What people have said of the responses."""
 
-    def entry(self, scorer: str) -> Json:
-        return next(entry for entry in self.summary["scores"] if entry["scorer"] == scorer)
+    def entry(self, scorer: str) -> ScoreEntry | None:
+        return self.summary.entry(scorer)
 
 
 Models = dict[str, Answers]
@@ -50,24 +46,22 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     }
     _check_comparable(models)
     last = list(models)[-1]
-    headline = models[last].summary["headline"]
+    headline, judges = models[last].summary.headline, models[last].judges
     labelled = {"labels": _labels(models, headline)} if any(own.labels for own in models.values()) else {}
     return {
         "headline": headline,
-        "judge": models[last].judge,
+        "judge": judges.as_json() if judges else None,
         "scores": [
             {"model": model} | _named(entry, own) | entry
             for model, own in models.items()
-            for entry in own.summary["scores"]
+            for entry in own.summary.scores
         ],
         "agreements": [
-            {"model": model} | own.summary["agreement"]
-            for model, own in models.items()
-            if "agreement" in own.summary
+            {"model": model} | own.summary.agreement for model, own in models.items() if own.summary.agreement
         ],
         "differences": list(_differences(models)),
         "categories": _categories(models),
-        "responses": [{"model": model} | own.summary["responses"] for model, own in models.items()],
+        "responses": [{"model": model} | own.summary.responses for model, own in models.items()],
         "samples": {
             "seed": config.seed,
             "of": len(models[last].lines),
@@ -81,12 +75,11 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
 
 
 def _answers(responses: Path, scores: Path, labels: Path | None) -> Answers:
-    judge = scores / "judge.json"
     return Answers(
-        responses={row["id"]: row for row in read_lines(responses / "responses.jsonl")},
-        lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
-        summary=read_json(scores / "scores.json"),
-        judge=read_json(judge) if judge.exists() else None,
+        responses={row["id"]: row for row in read_lines(responses / RESPONSES)},
+        lines=read_score_lines(scores),
+        summary=ScoreSummary.read(scores),
+        judges=Judges.find(scores),
         labels=Labels.read(labels) if labels else None,
     )
 
@@ -94,10 +87,10 @@ def _answers(responses: Path, scores: Path, labels: Path | None) -> Answers:
 def _check_comparable(models: Models) -> None:
     (first, base), *others = models.items()
     for name, own in others:
-        if own.summary["headline"] != base.summary["headline"]:
+        if own.summary.headline != base.summary.headline:
             raise StageError(
-                f"the {first} model was scored by {base.summary['headline']} and the {name} one by "
-                f"{own.summary['headline']}; score both by the same"
+                f"the {first} model was scored by {base.summary.headline} and the {name} one by "
+                f"{own.summary.headline}; score both by the same"
             )
     ids = [set(part) for own in models.values() for part in (own.responses, own.lines)]
     if any(own != ids[0] for own in ids[1:]):
@@ -107,7 +100,7 @@ def _check_comparable(models: Models) -> None:
 def _differences(models: Models) -> Iterator[Json]:
     """For every scorer, each later model minus each earlier one."""
     first = next(iter(models.values()))
-    for entry in first.summary["scores"]:
+    for entry in first.summary.scores:
         scorer = entry["scorer"]
         for against, model in combinations(models, 2):
             yield (
@@ -120,9 +113,9 @@ def _differences(models: Models) -> Iterator[Json]:
 def _named(entry: Json, answers: Answers) -> Json:
     """The scorer and its kind; of a panel also how many judges it is the mean of."""
     known = {"scorer": entry["scorer"], "kind": entry["kind"]}
-    if parts_of(entry["scorer"])[0] != PANEL or not answers.judge:
+    if parts_of(entry["scorer"])[0] != PANEL or answers.judges is None:
         return known
-    return known | {"judges": len({judge["scorer"] for judge in answers.judge["judges"]})}
+    return known | {"judges": len({judge["scorer"] for judge in answers.judges.judges})}
 
 
 def _difference(scorer: str, ours: Answers, theirs: Answers) -> Json:
@@ -170,10 +163,10 @@ def _scores(answers: Answers, scorer: str) -> dict[int, float | None]:
 
 def _categories(models: Models) -> list[Json]:
     """Every model's mean for every category and scorer, in order of name; empty without categories."""
-    first = next(iter(models.values())).summary["categories"]
+    first = next(iter(models.values())).summary.categories
     return [
         {"category": category, "scorer": scorer, "rows": numbers["rows"]}
-        | {model: own.summary["categories"][category][scorer]["mean"] for model, own in models.items()}
+        | {model: own.summary.categories[category][scorer]["mean"] for model, own in models.items()}
         for category, scorers in first.items()
         for scorer, numbers in scorers.items()
     ]

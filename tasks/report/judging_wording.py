@@ -1,7 +1,6 @@
 """The card's words on judges: who they are, what their audits found, what their scores go along with."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tasks.config import on
 from tasks.judge.audit.wording import (
@@ -18,6 +17,7 @@ from tasks.judge.audit.wording import (
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
 from tasks.judge.score import scores_wording as scores
 from tasks.judge.score.scores_wording import models, of_scorer
+from tasks.machine.json_files import Json
 from tasks.show.text import signed, visible
 
 APART = 40  # points; the judge stage counts rows from there on, and takes NumPy to be imported
@@ -25,7 +25,6 @@ NAMED = 3  # gates in one line
 BESIDE = {"words": "length in words", "metric:chrf": "chrF++"}
 OUTCOMES = {"fail": "failed", "warn": "warns", NOT_MEASURED: NOT_MEASURED, "pass": "passed"}
 
-Json = dict[str, Any]
 Cell = tuple[str, str]
 """A value and its interval."""
 

@@ -1,9 +1,8 @@
 """The card as a Prefect artifact: markdown for the summary, rows for the table of scores."""
 
-from typing import Any
-
 from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
+from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
@@ -12,8 +11,6 @@ from tasks.report import wording as words
 from tasks.report.verdict import verdict
 from tasks.show.markdown_blocks import escaped, fenced, grid, table
 from tasks.show.text import duration, percent, short, visible
-
-Json = dict[str, Any]
 
 
 def score_rows(report: Json) -> list[Json]:

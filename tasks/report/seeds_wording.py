@@ -1,8 +1,7 @@
 """The card's words on several trainings of one recipe: each seed, and what holds over all of them."""
 
-from typing import Any
-
 from tasks.judge.score import scores_wording as scores
+from tasks.machine.json_files import Json
 from tasks.show.text import signed, visible
 
 ONE = "one seed: the interval covers rows, not training"
@@ -11,8 +10,6 @@ PROMOTED = (
     "The first seed was fixed before any was scored, and is the only one that may become champion: the best "
     "of several would be chosen by its luck."
 )
-
-Json = dict[str, Any]
 
 
 def is_over_seeds(report: Json) -> bool:

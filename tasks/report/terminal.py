@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import checked_text
 from tasks.report import seeds_wording as seeds
 from tasks.report import terminal_classes, terminal_scores
@@ -21,8 +21,6 @@ from tasks.show.text import duration, one_line, short, visible
 SPARK = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
 TONES = {"better": "bold yellow", "worse": "bold red", "open": "bold", "none": "bold"}
-
-Json = dict[str, Any]
 
 
 def show(report: Json, cost: Json, console: Console) -> None:

@@ -1,20 +1,18 @@
 """A classifier with its baselines, its splits and its mistakes, for the terminal."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tasks.machine.json_files import Json
 from tasks.report import classes_wording as words
 from tasks.report.samples import spread
 from tasks.show.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
 from tasks.show.text import one_line, percent, visible
 
 LABELS = 12  # characters of the first column
-
-Json = dict[str, Any]
 
 
 def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:

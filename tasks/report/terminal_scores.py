@@ -1,13 +1,13 @@
 """Scores, categories and samples of models that were judged side by side, for the terminal."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as words
+from tasks.machine.json_files import Json
 from tasks.report import judging_wording as judging
 from tasks.report.samples import spread
 from tasks.show.terminal_style import SAMPLES, STYLES, TRACK, bar, grid_of
@@ -16,8 +16,6 @@ from tasks.show.text import one_line, visible
 CATEGORIES = 8
 GATES = 4  # of one judge that failed or warn
 LABELS = 10  # characters of the first column
-
-Json = dict[str, Any]
 
 
 def sections(report: Json, width: int) -> dict[str, list[RenderableType]]:
@@ -62,8 +60,8 @@ def _scores(report: Json) -> Iterator[RenderableType]:
 
 def _table(report: Json, scorers: Sequence[Json]) -> RenderableType:
     """The other scorers, a line each: every model's mean with its interval."""
-    widest = max(len(words.scorer_title(scorer)) for scorer in scorers)
-    grid = grid_of(widest, *([0] * len(words.models(report))))
+    grid = grid_of(0, *([0] * len(words.models(report))))
+    grid.columns[0].no_wrap = True  # as a least width the others would be cut off behind it, not wrapped
     for scorer in scorers:
         cells = []
         for entry in words.of_scorer(report["scores"], scorer["scorer"]):

@@ -1,9 +1,10 @@
 """The card in one line, whatever it is about."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
+from tasks.machine.json_files import Json
 from tasks.report import classes_wording as classes
 from tasks.report import judging_wording as judging
 from tasks.report import seeds_wording as seeds
@@ -17,8 +18,6 @@ DONE = {
     ("preferred", "base"): "Fine-tuning with preferences",
     ("preferred", "fine-tuned"): "Preference optimization",
 }
-
-Json = dict[str, Any]
 
 
 class Verdict(NamedTuple):

@@ -1,7 +1,8 @@
 """The card's words on models, training, data and cost: the same on the page, the terminal, the artifact."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import in_short
 from tasks.show.text import duration, percent, short, size, visible
 
@@ -14,8 +15,6 @@ TRAININGS = {
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
 UNITS = {"preference": "nats per pair", "classification": "nats per text"}  # of losses; the others: per token
 FLOW_URL = "prefect_flow_run_url"
-
-Json = dict[str, Any]
 
 
 def is_judged(report: Json) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, RowError, short, type_of
 from tasks.errors import StageError
-from tasks.machine.json_files import write_json
 from tasks.rows.canonical import LEFT_OUT, Row, as_continuation, prompt_of, write_rows
+from tasks.rows.counts import RowCounts, write_counts
 from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
@@ -52,7 +52,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         write_rows(run.out / "set_aside.jsonl", reading.set_aside)
         run.log_table(reading.set_aside[:SHOWN], "set_aside.json")
     sizes = {name: len(members) for name, members in parted.splits.items()}
-    counts = {
+    counts: RowCounts = {
         "read": len(reading.found) + len(reading.set_aside),
         "kind": reading.kind,
         "formats": dict(reading.formats),
@@ -68,7 +68,7 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     if reading.kind == "classification":
         counts["labels"] = _labels(reading.found)
         counts["split_labels"] = {name: _labels(members) for name, members in parted.splits.items()}
-    write_json(run.out / "rows.json", counts)
+    write_counts(run.out, counts)
     moved = sum(parted.moved.values())
     run.log_metrics({"rows": counts["read"], **{f"{name}_rows": size for name, size in sizes.items()}})
     run.log_metrics({f"leaks_moved_from_{name}": count for name, count in parted.moved.items()})

@@ -8,17 +8,16 @@ from typing import Any
 
 from tasks.config import SeedsConfig
 from tasks.errors import StageError
-from tasks.machine.json_files import read_json, read_lines, write_json
+from tasks.finetune.outputs import Evaluation, read_predictions
+from tasks.judge.score.outputs import ScoreEntry, ScoreSummary, read_score_lines
+from tasks.machine.json_files import Json
+from tasks.models import CLASSIFIER, MODELS
+from tasks.models.summary import ModelSummary, was_trained
 from tasks.record.stage import StageRun
-from tasks.report.classified import CLASSIFIER
-from tasks.report.judged import MODELS
+from tasks.seeds.outputs import Spread
 from tasks.statistics.intervals import Sources
 from tasks.statistics.seeds import gain_over_seeds, interval_of_seeds, over_seeds
 
-SEEDS = "seeds.json"
-LOSS, HISTORY = "best_validation_loss", "history.jsonl"
-
-Json = dict[str, Any]
 Folders = list[Path]
 """The outputs of one kind, in the order of the seeds."""
 
@@ -40,15 +39,14 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
     }
     models = {model: _Model(folders) for model, folders in scored.items()}
     entries = [entry for model, own in models.items() for entry in _scores(model, own)]
-    found: Json = {
-        "runs": [one.model_dump(mode="json") for one in config.runs],
-        "done": numbers,
-        "headline": next((own.summaries[0]["headline"] for own in models.values()), None),
-        "scores": entries,
-        "differences": [*_differences(models), *_against_baselines(models)],
-        "losses": _losses(_folders(made, numbers, "base")),
-    }
-    write_json(run.out / SEEDS, found)
+    Spread(
+        runs=[one.model_dump(mode="json") for one in config.runs],
+        done=numbers,
+        headline=next((own.summaries[0].headline for own in models.values()), None),
+        scores=entries,
+        differences=[*_differences(models), *_against_baselines(models)],
+        losses=_losses(_folders(made, numbers, "base")),
+    ).write(run.out)
     run.progress(len(numbers), len(config.runs), "seeds", "")
 
 
@@ -57,12 +55,12 @@ class _Model:
 
     def __init__(self, folders: Folders) -> None:
         self.folders = folders
-        self.summaries = [read_json(folder / "scores.json") for folder in folders]
-        lines = [{line["id"]: line for line in read_lines(folder / "scores.jsonl")} for folder in folders]
+        self.summaries = [ScoreSummary.read(folder) for folder in folders]
+        lines = [read_score_lines(folder) for folder in folders]
         self.ids = list(lines[0])
         if any(set(own) != set(self.ids) for own in lines):
             raise StageError("the seeds' scores are not of the same rows; run again")
-        if len({summary["headline"] for summary in self.summaries}) > 1:
+        if len({summary.headline for summary in self.summaries}) > 1:
             raise StageError("the seeds were scored by different scorers; run again")
         self.lines = [[own[row] for row in self.ids] for own in lines]
 
@@ -79,10 +77,8 @@ class _Model:
         statuses = (entry["status"] for entry in self.entries(scorer))
         return next((status for status in statuses if status != "ok"), "ok")
 
-    def entries(self, scorer: str) -> list[Json]:
-        return [
-            entry for summary in self.summaries for entry in summary["scores"] if entry["scorer"] == scorer
-        ]
+    def entries(self, scorer: str) -> list[ScoreEntry]:
+        return [entry for summary in self.summaries if (entry := summary.entry(scorer))]
 
 
 def _folders(made: Mapping[str, Path], numbers: list[int], name: str) -> Folders:
@@ -90,7 +86,7 @@ def _folders(made: Mapping[str, Path], numbers: list[int], name: str) -> Folders
 
 
 def _scores(model: str, own: _Model) -> Iterator[Json]:
-    for entry in own.summaries[0]["scores"]:
+    for entry in own.summaries[0].scores:
         scorer, rows = entry["scorer"], len(own.ids)
         status = own.status(scorer)
         found = over_seeds(own.points(scorer), sources=own.sources) if status == "ok" else None
@@ -117,7 +113,7 @@ def _numbers(found: Any) -> Json:
 
 def _differences(models: Mapping[str, _Model]) -> Iterator[Json]:
     """For every scorer, each later model minus each earlier one, seed by seed."""
-    for entry in next(iter(models.values())).summaries[0]["scores"] if models else ():
+    for entry in next(iter(models.values())).summaries[0].scores if models else ():
         scorer = entry["scorer"]
         for against, model in combinations(models, 2):
             ours, theirs = models[model], models[against]
@@ -132,10 +128,9 @@ def _against_baselines(models: Mapping[str, _Model]) -> Iterator[Json]:
     if CLASSIFIER not in models:
         return
     own = models[CLASSIFIER]
-    (entry,) = own.summaries[0]["scores"]
-    evaluation = read_json(own.folders[0] / "evaluation.json")
-    predictions = [read_lines(folder / "predictions.jsonl") for folder in own.folders]
-    for name in (baseline["name"] for baseline in evaluation["baselines"]):
+    (entry,) = own.summaries[0].scores
+    predictions = [read_predictions(folder) for folder in own.folders]
+    for name in Evaluation.read(own.folders[0]).baseline_names:
         theirs = [[100.0 * (line[name] == line["label"]) for line in lines] for lines in predictions]
         found = gain_over_seeds(own.points(entry["scorer"]), theirs, own.sources)
         yield _difference(CLASSIFIER, name, entry, found, len(own.ids))
@@ -157,9 +152,9 @@ def _difference(model: str, against: str, entry: Json, found: Any, rows: int) ->
 
 def _losses(bases: Folders) -> Json | None:
     """The best validation loss of pretraining, over the seeds; None where there was none to measure."""
-    if not all((folder / HISTORY).exists() for folder in bases):
+    if not all(map(was_trained, bases)):
         return None
-    losses = [read_json(folder / "summary.json").get(LOSS) for folder in bases]
+    losses = [ModelSummary.read(folder).best_validation_loss for folder in bases]
     if not losses or None in losses:
         return None
     mean, low, high, sd = interval_of_seeds(losses)

@@ -23,9 +23,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from tasks.config import TokenizeConfig
 from tasks.data.duplicates import Groups, join_near_duplicates
 from tasks.data.reading import read_text, short
-from tasks.data.token_files import END_OFFSET, FACTS, ends_path, id_count, token_path
+from tasks.data.token_files import END_OFFSET, ends_path, id_count, token_path, write_facts
 from tasks.errors import StageError
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import write_lines
 from tasks.machine.proxies import require_way_to_hub
 from tasks.record.manifest import require_unaltered
 from tasks.record.stage import StageRun
@@ -133,7 +133,7 @@ def tokenize(
         }
         run.log_metrics({f"{name}_tokens": split.tokens})
     _tell_long_words(long_words, documents, run)
-    write_json(run.out / FACTS, facts)
+    write_facts(run.out, facts)
 
 
 def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:

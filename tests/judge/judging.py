@@ -6,6 +6,7 @@ from tasks.config import JudgeConfig
 from tasks.config import on as config_on
 from tasks.judge.ask.answers import ANSWERS
 from tasks.judge.ask.identities import digests_of
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.protocol.responses import Row
 from tasks.judge.score.stage import judge
 from tasks.record.stage import StageRun
@@ -30,6 +31,25 @@ UNUSABLE = {
 }
 FINAL = ["400", "cut_prompt", "no_count"]
 HALF_CHARACTER = CONTENTS["half_character"]
+
+AUDIT = {
+    "mode": "scores",
+    "criterion": None,
+    "falsifiable": True,
+    "version": "0.32.15",
+    "known_by": "digest",
+    "form": "anchored",
+    "prompt_version": "p",
+    "refusals": [],
+    "verdict": "pass",
+    "rows": 30,
+    "of": 110,
+    "answers": 600,
+    "missing_because": [],
+    "gates": [],
+    "controls": [],
+}
+"""What an audit says of a judge that passed it; the judge and its digest are still to be named."""
 
 
 def each(faults):
@@ -151,19 +171,5 @@ class Trial:
 
 def _audit_in(folder, scorer, changes):
     folder.mkdir(exist_ok=True)
-    audit = {
-        "scorer": scorer,
-        "mode": "scores",
-        "criterion": None,
-        "falsifiable": True,
-        "version": "0.32.15",
-        "form": "anchored",
-        "prompt_version": "p",
-        "refusals": [],
-        "verdict": "pass",
-        "rows": 30,
-        "of": 110,
-        "gates": [],
-    }
-    (folder / "audit.json").write_text(json.dumps(audit | changes))
+    AuditReport(**AUDIT | {"scorer": scorer} | changes).write(folder)
     return folder

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from tasks.record.outputs import fault, fetch
 from tasks.record.stage import StageRun, execute, find, flat
 from tasks.record.tracking import local_folder, open_tracking
 from tasks.record.work import Reference, Stage, Work, stage_key
-from tasks.registry.versions import PROMOTION
+from tasks.registry.promotion import Promotion
 from tasks.show.curves import draw_losses
 
 EVENTS = {}
@@ -494,7 +495,8 @@ def test_an_effect_beyond_the_files_that_is_gone_makes_a_miss(tracking, config):
 
 def promote(config, run):
     version = run.tracking.client.create_model_version(config.text, source="file:///x").version
-    (run.out / PROMOTION).write_text(json.dumps({"name": config.text, "version": int(version), "files": {}}))
+    decided = dict.fromkeys(field.name for field in fields(Promotion))
+    Promotion(**decided | {"name": config.text, "version": int(version), "files": {}}).write(run.out)
 
 
 def test_a_model_version_deleted_from_the_registry_is_registered_again(tracking, config):

@@ -1,15 +1,19 @@
 """Judges on the card: who judged, what the audits found, what scores go along with, how far judges agree."""
 
+from io import StringIO
+
 import pytest
 from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.padding import Padding
 
-from tasks.config import GatesConfig
+from tasks.config import GatesConfig, on
 from tasks.judge.audit.gates import Resampling, gates
 from tasks.judge.audit.wording import interval, limits
 from tasks.judge.score.panel import APART, agreement
 from tasks.judge.score.scores_wording import is_incomplete, scorer_title
 from tasks.judge.score.summary import summarise
-from tasks.report import judging_wording
+from tasks.report import judging_wording, terminal_scores
 from tasks.report.markdown import score_rows
 from tasks.report.verdict import verdict
 from tests.card_outputs import (
@@ -309,3 +313,19 @@ def test_judges_fit_a_terminal(outputs, tmp_path, width):
     assert max(map(len, lines)) <= width
     assert len(lines) <= 92
     assert "…" not in " ".join(lines)
+
+
+def test_why_there_is_no_mean_is_never_cut_off_in_a_terminal(outputs, tmp_path):
+    """Regression: with two criteria the last column went over the edge."""
+    entry = {"kind": "judge", "status": "judge_failed_audit", "mean": None, "missing": 0}
+    scores = [
+        entry | {"model": model, "scorer": on(JUDGE, criterion)}
+        for model in ("base", "fine-tuned")
+        for criterion in ("correct", "polite-and-patient")
+    ]
+    table = terminal_scores._table({"scores": scores}, scores[:2])
+    console = Console(width=80, file=StringIO())
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    lines = console.file.getvalue().splitlines()
+    last = " ".join(line[lines[0].rindex("no mean") :].strip() for line in lines)
+    assert last.split() == 2 * NO_MEAN.split()

@@ -95,7 +95,7 @@ class Answers:
         try:  # in ASCII: raw answers may hold what UTF-8 cannot
             self._base.execute(
                 "INSERT OR REPLACE INTO answers (asked, scorer, reply) VALUES (?, ?, ?)",
-                (self._before + asked, scorer, json.dumps(asdict(reply))),
+                (self._before + asked, scorer, json.dumps(asdict(reply), allow_nan=False)),
             )
         except sqlite3.DatabaseError as error:
             self._explain(error)

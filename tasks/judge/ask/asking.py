@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tasks.config import AskConfig
 from tasks.errors import StageError
@@ -17,6 +16,7 @@ from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.judge.protocol.scoring_protocols import Question, ScoringProtocol, UnusableError
+from tasks.machine.json_files import Json
 from tasks.record.stage import say_nothing
 
 BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
@@ -35,8 +35,6 @@ WOULD_SAY_ELSE = (
 TEMPLATE = 512  # tokens that a chat template adds, at most
 
 _JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
-
-Json = dict[str, Any]
 
 
 class MissingError(Exception):

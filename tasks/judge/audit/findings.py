@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tasks.judge.ask.asking import Verdict
 from tasks.judge.audit.controls import KINDS, Control
 from tasks.judge.protocol.scoring_protocols import Question
-
-Json = dict[str, Any]
+from tasks.machine.json_files import Json
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """An audit as a page in markdown."""
 
-from typing import Any
-
 from tasks.judge.audit.wording import (
     CONTROLS,
     RULE,
@@ -17,9 +15,8 @@ from tasks.judge.audit.wording import (
     unanswered,
 )
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
+from tasks.machine.json_files import Json
 from tasks.show.markdown_blocks import escaped, table
-
-Json = dict[str, Any]
 
 
 def as_markdown(report: Json) -> str:

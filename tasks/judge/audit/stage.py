@@ -11,11 +11,12 @@ from tasks.judge.ask.asking import Verdict, ask, reasons
 from tasks.judge.audit import choices, scores
 from tasks.judge.audit.controls import controls
 from tasks.judge.audit.gates import verdict_of
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.page import as_markdown
 from tasks.judge.audit.wording import judge_name
 from tasks.judge.protocol.responses import RESPONSES, Row, read_rows, turns_of
 from tasks.judge.protocol.scoring_protocols import choice_protocol_of, protocol_of
-from tasks.machine.json_files import read_lines, write_json, write_lines
+from tasks.machine.json_files import read_lines, write_lines
 from tasks.record.stage import StageRun
 
 
@@ -67,31 +68,32 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     _require_answers(scorer, verdicts)
     found = kind.findings(config, made, verdicts)
     verdict = verdict_of(found.gates)
-    report = {
-        "scorer": scorer,
-        "mode": config.mode,
-        "criterion": config.criterion and config.criterion.name,
-        "falsifiable": config.reference_shown,
-        "digest": identity.digest,
-        "version": identity.version,
-        "known_by": "name" if identity.by_name else "digest",
-        "form": form.name,
-        "prompt_version": form.version(),
-        "refusals": sorted(identity.refusals),
-        "verdict": verdict,
-        "rows": asked,
-        "of": len(known),
-        "answers": len(questions),
-        "missing_because": reasons(verdicts),
-        "gates": found.gates,
-        "controls": found.kinds,
-    }
-    write_json(run.out / "audit.json", report)
+    report = AuditReport(
+        scorer=scorer,
+        mode=config.mode,
+        criterion=config.criterion and config.criterion.name,
+        falsifiable=config.reference_shown,
+        digest=identity.digest,
+        version=identity.version,
+        known_by="name" if identity.by_name else "digest",
+        form=form.name,
+        prompt_version=form.version(),
+        refusals=sorted(identity.refusals),
+        verdict=verdict,
+        rows=asked,
+        of=len(known),
+        answers=len(questions),
+        missing_because=reasons(verdicts),
+        gates=found.gates,
+        controls=found.kinds,
+    )
+    report.write(run.out)
     write_lines(run.out / "controls.jsonl", found.lines)
     calls = [call for verdict in verdicts for call in verdict.calls]
     write_lines(run.auxiliary / "calls.jsonl", calls)
     run.log_table(found.lines, "controls.json")
-    run.log_page("audit", as_markdown(report), f"{judge_name(report)}: {verdict}")
+    told = report.as_json()
+    run.log_page("audit", as_markdown(told), f"{judge_name(told)}: {verdict}")
     measured = {gate["name"]: gate["value"] for gate in found.gates if gate["value"] is not None}
     run.log_metrics({_metric(name): value for name, value in measured.items()})
     run.log_metrics(

@@ -1,7 +1,5 @@
 """An audit in a terminal."""
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -20,11 +18,10 @@ from tasks.judge.audit.wording import (
     points,
 )
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
+from tasks.machine.json_files import Json
 from tasks.show.text import visible
 
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", NOT_MEASURED: "dim"}
-
-Json = dict[str, Any]
 
 
 def show(report: Json, console: Console) -> None:

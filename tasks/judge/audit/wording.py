@@ -1,8 +1,7 @@
 """An audit in words: its numbers as people read them, and what each kind of control is."""
 
-from typing import Any
-
 from tasks.config import on
+from tasks.machine.json_files import Json
 
 TOLD = 4  # gates that an error names
 COUNTED = {"scores": "scores", "pairwise": "choices"}
@@ -43,8 +42,6 @@ RULE = (
     "without fault would not pass, one without fault is not measured. Every kind of answers has gates of its "
     "own, over the rows that it could be made of."
 )
-
-Json = dict[str, Any]
 
 
 def number(value: float | None, unit: str) -> str:

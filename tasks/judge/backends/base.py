@@ -7,8 +7,7 @@ from tasks.errors import StageError
 from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import Refusals
 from tasks.judge.protocol.replies import Answered, Identity, Reply
-
-Json = dict[str, Any]
+from tasks.machine.json_files import Json
 
 
 class Backend(Protocol):

@@ -1,16 +1,13 @@
 """A comparison in words, and as a page in markdown."""
 
-from typing import Any
-
 from tasks.judge.labels.labels_wording import difference_text
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.score.scores_wording import STATUSES, scorer_name, scorer_title
+from tasks.machine.json_files import Json
 from tasks.show.markdown_blocks import escaped, fenced, table
 from tasks.statistics.verdicts import shows
 
 LEAST_P = 0.0001
-
-Json = dict[str, Any]
 
 
 def shown(found: Json) -> str:

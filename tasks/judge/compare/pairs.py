@@ -7,13 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.errors import UsageError
 from tasks.judge.protocol.responses import RESPONSES, Row, read_rows
-from tasks.machine.json_files import read_json, read_lines
-
-Json = dict[str, Any]
+from tasks.judge.score.outputs import ScoreEntry, ScoreSummary, judges_of, read_score_lines
+from tasks.machine.json_files import Json
 
 
 @dataclass(frozen=True)
@@ -22,12 +20,12 @@ class Judged:
 
     rows: list[Row]
     lines: dict[int, Json]
-    summary: Json
-    judges: list[Json]
+    summary: ScoreSummary
+    judges: Sequence[Json]
     """Who judged, and by which prompt; empty where only metrics scored."""
 
-    def entry(self, scorer: str) -> Json | None:
-        return next((entry for entry in self.summary["scores"] if entry["scorer"] == scorer), None)
+    def entry(self, scorer: str) -> ScoreEntry | None:
+        return self.summary.entry(scorer)
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,11 @@ class Pair:
 
 
 def read_judged(responses: Path, scores: Path) -> Judged:
-    judges = scores / "judge.json"
     return Judged(
         rows=read_rows(responses / RESPONSES),
-        lines={line["id"]: line for line in read_lines(scores / "scores.jsonl")},
-        summary=read_json(scores / "scores.json"),
-        judges=read_json(judges)["judges"] if judges.is_file() else [],
+        lines=read_score_lines(scores),
+        summary=ScoreSummary.read(scores),
+        judges=judges_of(scores),
     )
 
 

@@ -7,11 +7,11 @@ counted.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from tasks.config import CompareConfig
 from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Verdict, ask
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.reports import require_as_audited
 from tasks.judge.compare.pairs import Pair
 from tasks.judge.compare.scores import shown_by, sources_of
@@ -25,14 +25,13 @@ from tasks.judge.protocol.scoring_protocols import (
     over_both_orders,
 )
 from tasks.judge.score.summary import too_many_missing
+from tasks.machine.json_files import Json
 from tasks.record.stage import StageRun
 from tasks.statistics.intervals import share_of
 
-Json = dict[str, Any]
-
 
 def choices(
-    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], audit: Json
+    config: CompareConfig, run: StageRun, pairs: Sequence[Pair], audit: AuditReport
 ) -> tuple[Json, list[Json], list[Json]]:
     """What the judge of that audit prefers: the numbers over all rows, a line a row, and every call.
 
@@ -58,7 +57,7 @@ def choices(
 
     with answers_for(config, run) as answers:
         identity, verdicts = asyncio.run(
-            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
+            ask(config, scorer, form, questions, answers, finished, audited=audit.digest, say=run.say)
         )
     require_as_audited(audit, identity)
     both = {place: (verdicts[2 * at], verdicts[2 * at + 1]) for at, place in enumerate(open_rows)}

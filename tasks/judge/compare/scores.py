@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from tasks.config import CompareConfig
 from tasks.judge.compare.pairs import Judged, Pair
+from tasks.machine.json_files import Json
 from tasks.statistics.comparing import difference_bounds, outcomes, paired_test, smallest_detectable
 from tasks.statistics.intervals import Sources
 from tasks.statistics.seeds import Scores, difference_of_recipes
 
-Json = dict[str, Any]
 Points = Sequence[float | None]
 
 
@@ -19,8 +18,8 @@ def differences(
     config: CompareConfig, a: Sequence[Judged], b: Sequence[Judged], pairs: Sequence[Pair]
 ) -> list[Json]:
     """For every scorer that both have, the headline first: A minus B over the same rows; each is by seed."""
-    headline = a[0].summary["headline"]
-    names = [entry["scorer"] for entry in a[0].summary["scores"] if b[0].entry(entry["scorer"])]
+    headline = a[0].summary.headline
+    names = [entry["scorer"] for entry in a[0].summary.scores if b[0].entry(entry["scorer"])]
     ordered = sorted(names, key=lambda scorer: scorer != headline)
     return [_difference(config, scorer, a, b, pairs) for scorer in ordered]
 

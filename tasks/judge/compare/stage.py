@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.config import CompareConfig
 from tasks.errors import StageError
 from tasks.judge.audit.reports import audits_of, is_believed
+from tasks.judge.compare.outputs import Comparison
 from tasks.judge.compare.page import as_markdown
 from tasks.judge.compare.pairs import Judged, Pair, paired, read_judged
 from tasks.judge.compare.pairwise import choices
 from tasks.judge.compare.scores import differences, points_of, sources_of
 from tasks.judge.labels.corrected import Pairs, corrected_difference
 from tasks.judge.labels.stage import Labels
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import Json, write_lines
 from tasks.record.stage import StageRun
-
-Json = dict[str, Any]
 
 
 def compare(
@@ -48,47 +46,44 @@ def compare(
             own.append(read_judged(more.pop(f"{name}_responses_{len(own) + 1}"), scores))
         _require_same_rows(name, own)
     (a, *_), (b, *_) = of_seeds.values()
-    if a.summary["headline"] != b.summary["headline"]:
+    if a.summary.headline != b.summary.headline:
         raise StageError(
-            f"A was scored by {a.summary['headline']}, B by {b.summary['headline']}; score both by the same"
+            f"A was scored by {a.summary.headline}, B by {b.summary.headline}; score both by the same"
         )
     if _asked(a) != _asked(b):
         raise StageError(
             "A and B were not judged alike: the judges' models or their prompts differ. Score both again"
         )
     pairs = paired(a.rows, b.rows, only_common=config.only_common)
-    report: Json = {
-        "headline": a.summary["headline"],
-        "mode": config.mode,
-        "rows": len(pairs),
-        "rows_a": len(a.rows),
-        "rows_b": len(b.rows),
-        "tie": config.tie,
-        "differences": differences(config, *of_seeds.values(), pairs),
-        "pairwise": None,
-    }
-    if a_labels or b_labels:
-        report["labels"] = _corrected(a, b, pairs, a_labels, b_labels)
     by_pair = _score_lines(a, b, pairs)
-    if config.mode == "pairwise":
-        report["pairwise"] = _pairwise(config, run, pairs, by_pair, more)
-    report["moved"] = _most_moved(pairs, by_pair, config.shown)
-    write_json(run.out / "compare.json", report)
-    run.log_page("compare", as_markdown(report), f"{len(pairs)} rows by {report['headline']}")
-    first = report["differences"][0]
+    # of a judge who is shown both, the choices decide which rows moved most
+    chosen = _pairwise(config, run, pairs, by_pair, more) if config.mode == "pairwise" else None
+    found = Comparison(
+        headline=a.summary.headline,
+        mode=config.mode,
+        rows=len(pairs),
+        rows_a=len(a.rows),
+        rows_b=len(b.rows),
+        tie=config.tie,
+        differences=differences(config, *of_seeds.values(), pairs),
+        pairwise=chosen,
+        labels=_corrected(a, b, pairs, a_labels, b_labels) if a_labels or b_labels else None,
+        moved=_most_moved(pairs, by_pair, config.shown),
+    )
+    found.write(run.out)
+    run.log_page("compare", as_markdown(found.as_json()), f"{len(pairs)} rows by {found.headline}")
+    first = found.differences[0]
     numbers = {name: first[name] for name in ("difference", "low", "high", "p")}
     run.log_metrics({name: value for name, value in numbers.items() if value is not None})
     run.log_metrics({"rows": len(pairs)})
-    run.progress(len(pairs), len(pairs), "rows", report["headline"])
+    run.progress(len(pairs), len(pairs), "rows", found.headline)
 
 
 def _require_same_rows(name: str, of_seeds: Sequence[Judged]) -> None:
     """Raises StageError where seeds of one recipe did not answer the same rows, or were not scored alike."""
     first, *others = of_seeds
     for other in others:
-        alike = (
-            set(other.lines) == set(first.lines) and other.summary["headline"] == first.summary["headline"]
-        )
+        alike = set(other.lines) == set(first.lines) and other.summary.headline == first.summary.headline
         if not alike or _asked(other) != _asked(first):
             raise StageError(
                 f"the seeds of {name.upper()} were not scored alike on the same rows; score all again"
@@ -99,7 +94,7 @@ def _corrected(
     a: Judged, b: Judged, pairs: Sequence[Pair], a_labels: Path | None, b_labels: Path | None
 ) -> Json:
     """The headline's difference corrected by people's labels of A's and B's responses."""
-    scorer, ours, theirs = a.summary["headline"], [pair.a.id for pair in pairs], [pair.b.id for pair in pairs]
+    scorer, ours, theirs = a.summary.headline, [pair.a.id for pair in pairs], [pair.b.id for pair in pairs]
     both = Pairs(ours, theirs, points_of(scorer, a, ours), points_of(scorer, b, theirs), sources_of(pairs))
     labels = (Labels.read(folder) if folder else None for folder in (a_labels, b_labels))
     return {"scorer": scorer, "kind": a.entry(scorer)["kind"]} | corrected_difference(*labels, both)
@@ -124,12 +119,12 @@ def _pairwise(
     for pair, line in zip(by_pair, lines, strict=True):
         pair["by"] = None if line["points"] is None else 2 * line["points"] - 100
         pair["reasons"] = line["reasons"]
-    return summary | {"audit": audit["verdict"]}
+    return summary | {"audit": audit.verdict}
 
 
 def _score_lines(a: Judged, b: Judged, pairs: Sequence[Pair]) -> list[Json]:
     """What is known of each pair: `by` how many points A is ahead, both scores, both reasons."""
-    headline = a.summary["headline"]
+    headline = a.summary.headline
     found = []
     for pair in pairs:
         ours, theirs = a.lines[pair.a.id], b.lines[pair.b.id]

@@ -1,15 +1,12 @@
 """A comparison in a terminal."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tasks.judge.compare.page import cells, labels_sentence, moved_title, orders, sentences
+from tasks.machine.json_files import Json
 from tasks.show.text import one_line, visible
-
-Json = dict[str, Any]
 
 
 def show(report: Json, console: Console) -> None:

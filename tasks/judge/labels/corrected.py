@@ -10,19 +10,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tasks.judge.labels.stage import Labels
 from tasks.judge.protocol.scoring_protocols import TOP
+from tasks.machine.json_files import Json
 from tasks.statistics.agreement import krippendorff_alpha
 from tasks.statistics.bounded import weighted_interval
 from tasks.statistics.intervals import Sources
 from tasks.statistics.prediction_powered import LEAST_UNITS, Corrected, prediction_powered
 from tasks.statistics.ranking import weighted_spearman
 
-Json = dict[str, Any]
 Scores = Mapping[int, float | None]
 NOTHING = ("estimate", "low", "high", "standard_error", "weight")
 

@@ -1,12 +1,9 @@
 """The words on people's labels: what they make of scores, how far the two agree, what more would do."""
 
-from typing import Any
-
 from tasks.judge.score.scores_wording import minus_text, scorer_title
+from tasks.machine.json_files import Json
 from tasks.show.text import signed, visible
 from tasks.statistics.verdicts import shows
-
-Json = dict[str, Any]
 
 
 def means(report: Json) -> list[Json]:

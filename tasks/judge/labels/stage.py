@@ -21,8 +21,6 @@ from tasks.record.tracking import Tracking, open_tracking
 
 LABELS = "labels.json"
 
-Json = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Labels:

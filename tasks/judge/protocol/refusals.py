@@ -8,11 +8,9 @@ no JSON schema. A part that is refused is left out from then on, and that is tol
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from tasks.judge.protocol.replies import BY_NAME, Reply
-
-Json = dict[str, Any]
+from tasks.machine.json_files import Json
 
 PARTS = ("max_tokens", "temperature", "seed", "response_format")
 TEMPERATURE = "temperature"

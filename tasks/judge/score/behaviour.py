@@ -1,17 +1,15 @@
 """How a model responds, whatever the responses say: how long, how often none, and what it expected."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tasks.judge.protocol.responses import Kind, Row
+from tasks.machine.json_files import Json
 from tasks.statistics.bounded import perplexity_interval, unbounded_interval
 from tasks.statistics.intervals import Sources, share_of
 
 SHARES: tuple[Kind, ...] = ("empty", "looping", "echoed", "identical")
-
-Json = dict[str, Any]
 
 
 def behaviour(rows: Sequence[Row], kinds: Sequence[Kind], words: Sequence[int]) -> Json:

@@ -1,9 +1,9 @@
 """The card's words on scores and responses: means, differences, shares, samples."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from tasks.config import PANEL, parts_of
+from tasks.machine.json_files import Json
 from tasks.show.text import percent, percents, signed, visible
 from tasks.statistics.verdicts import shows
 
@@ -36,8 +36,6 @@ SHARES = {
 }
 LENGTHS = {"length_tokens": "tokens", "length_words": "words"}
 PERPLEXITY = "reference_perplexity"
-
-Json = dict[str, Any]
 
 
 # Scorers and means

@@ -17,24 +17,24 @@ from tasks.config import PANEL, Criterion, JudgeConfig, on, parts_of
 from tasks.errors import UnreachableError
 from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Verdict, ask, reasons
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.judge.protocol.criteria import behind, overall
 from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, Row, has_text, kind_of, read_rows
 from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
 from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
+from tasks.judge.score.outputs import Judges, ScoreSummary, write_score_lines
 from tasks.judge.score.panel import agreement, panel_scores
 from tasks.judge.score.summary import category_means, summarise
 from tasks.judge.score.traces import log_traces
-from tasks.machine.json_files import write_json, write_lines
+from tasks.machine.json_files import Json, write_lines
 from tasks.record.stage import StageRun
 
 CHRF, BLEU = "metric:chrf", "metric:bleu"
 NOT_BELIEVED = "the judge failed its audit"
 WHO = ("scorer", "criterion", "digest", "version", "form", "prompt_version")  # of a judge
 BESIDE = ("verdict", "rows", "of", "gates", "falsifiable")  # of its audit, beside the scores
-
-Json = dict[str, Any]
 
 
 @dataclass
@@ -84,7 +84,7 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
     else:
         run.progress(len(rows), len(rows), "rows", "metrics")
     lines = [_line(scored, place) for place in range(len(rows))]
-    write_lines(run.out / "scores.jsonl", lines)
+    write_score_lines(run.out, lines)
     run.phase("intervals of the scores")
     _summarise(config, run, scored)
     _show(run, rows, lines)
@@ -93,31 +93,30 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
         log_traces(run, rows[: config.traces], shown)
 
 
-def _ask_judges(config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapping[str, Json]) -> None:
+def _ask_judges(
+    config: JudgeConfig, run: StageRun, scored: Scored, audits: Mapping[str, AuditReport]
+) -> None:
     """Fill in the verdicts of every judge whose scores may count, on every criterion, and their means."""
     for (name, audit), (_, criterion) in zip(audits.items(), config.asked, strict=True):
         believed = is_believed(audit, despite_audit=config.despite_audit)
         verdicts = [Verdict(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
-        refusals = audit["refusals"]
+        refusals = audit.refusals
         if believed:
             verdicts, found = _judged(config, run, audit, criterion, scored)
             refusals = sorted({*refusals, *found})
         scored.judges.append(
-            {field: audit[field] for field in WHO}
+            {name: getattr(audit, name) for name in WHO}
             | {"refusals": refusals, "believed": believed}
-            | {"audit": {field: audit[field] for field in BESIDE}}
+            | {"audit": {name: getattr(audit, name) for name in BESIDE}}
         )
         scored.verdicts[name] = verdicts
         scored.scores[name] = [verdict.score for verdict in verdicts]
     _mean_over_criteria(config, scored)
-    write_json(
-        run.out / "judge.json",
-        {
-            "despite_audit": config.despite_audit,
-            "criteria": [criterion.model_dump(mode="json") for criterion in config.criteria],
-            "judges": scored.judges,
-        },
-    )
+    Judges(
+        despite_audit=config.despite_audit,
+        criteria=[criterion.model_dump(mode="json") for criterion in config.criteria],
+        judges=scored.judges,
+    ).write(run.out)
     calls = [
         {"scorer": name} | call
         for name, own in scored.verdicts.items()
@@ -141,15 +140,15 @@ def _mean_over_criteria(config: JudgeConfig, scored: Scored) -> None:
 
 
 def _judged(
-    config: JudgeConfig, run: StageRun, audit: Json, criterion: Criterion | None, scored: Scored
+    config: JudgeConfig, run: StageRun, audit: AuditReport, criterion: Criterion | None, scored: Scored
 ) -> tuple[list[Verdict], Mapping[str, str]]:
     """A verdict of the audited judge for every row, decided here for those that need no judge.
 
     With them, what the judge's server refuses. That a response is the reference decides nothing where no
     reference is shown.
     """
-    scorer = audit["scorer"]
-    shown = audit["falsifiable"]
+    scorer = audit.scorer
+    shown = audit.falsifiable
     decided = {
         place: Verdict(DECIDED[kind], f"decided without the judge: the response is {kind}")
         for place, kind in enumerate(scored.kinds)
@@ -157,7 +156,7 @@ def _judged(
     }
     count = len(scored.rows)
     done, missing = len(decided), 0
-    name = f"{on(scorer, audit['criterion'])}: " if len(config.asked) > 1 else ""
+    name = f"{on(scorer, audit.criterion)}: " if len(config.asked) > 1 else ""
 
     def finished(verdict: Verdict) -> None:
         nonlocal done, missing
@@ -169,7 +168,7 @@ def _judged(
     form = protocol_of(scorer, config.prompt, criterion)
     with answers_for(config, run) as answers:
         identity, asked = asyncio.run(
-            ask(config, scorer, form, questions, answers, finished, audited=audit["digest"], say=run.say)
+            ask(config, scorer, form, questions, answers, finished, audited=audit.digest, say=run.say)
         )
     require_as_audited(audit, identity)
     _require_server(config, scorer, asked, count)
@@ -254,17 +253,14 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
     ids, sources = [row.id for row in rows], [row.source for row in rows]
     agreed = agreement(judged, ids, sources) if several else None
     weights = {criterion.name: criterion.weight for criterion in config.criteria}
-    write_json(
-        run.out / "scores.json",
-        {
-            "headline": config.headline,
-            "scores": list(entries.values()),
-            "responses": found,
-            "categories": categories,
-            **({"agreement": agreed} if agreed else {}),
-            **({"criteria": weights} if weights else {}),
-        },
-    )
+    ScoreSummary(
+        headline=config.headline,
+        scores=list(entries.values()),
+        responses=found,
+        categories=categories,
+        agreement=agreed,
+        criteria=weights,
+    ).write(run.out)
     for scorer, entry in entries.items():
         prefix = _metric_name(scorer, config.headline)
         numbers = {f"{prefix}_{name}": entry[name] for name in ("mean", "low", "high")}

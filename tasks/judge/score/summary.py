@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.judge.protocol.scoring_protocols import TOP
+from tasks.judge.score.outputs import ScoreEntry, Status
 from tasks.statistics.bounded import mean_interval
 from tasks.statistics.intervals import Sources
 from tasks.statistics.ranking import spearman, spearman_interval
 
 BINS = 10
-
-Status = Literal["ok", "too_many_missing", "judge_failed_audit"]
 
 
 def worst_case_bounds(scores: Sequence[float | None]) -> tuple[float, float]:
@@ -41,8 +40,8 @@ def summarise(
     believed: bool = True,
     missing_because: Sequence[Mapping[str, Any]] = (),
     beside: Mapping[str, Sequence[float | None]] | None = None,
-) -> dict[str, Any]:
-    """One scorer's numbers over at least one row, as they stand in `scores.json`.
+) -> ScoreEntry:
+    """One scorer's numbers over at least one row.
 
     With too many missing there is neither a mean nor a median: they would be those of the easy rows. Nor is
     there one of a judge that is not `believed`. `beside` are other numbers of the same rows, whose rank

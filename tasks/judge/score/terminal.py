@@ -1,7 +1,6 @@
 """The scores of one file of responses in a terminal."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -13,12 +12,11 @@ from tasks.judge.audit.wording import found, interval, limits, not_falsifiable
 from tasks.judge.audit.wording import headline as audit_headline
 from tasks.judge.protocol.refusals import identity_lines, refusal_lines
 from tasks.judge.score import scores_wording as words
+from tasks.machine.json_files import Json
 from tasks.show.text import visible
 
 REASONS = 3  # why scores are missing: the most frequent
 BARS = "▁▂▃▄▅▆▇█"
-
-Json = dict[str, Any]
 
 
 def show(outcome: Json, console: Console) -> None:

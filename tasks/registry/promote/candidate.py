@@ -8,17 +8,15 @@ from typing import Any, Self
 from tasks.config import on
 from tasks.judge.labels.stage import Labels
 from tasks.judge.protocol.criteria import behind
-from tasks.machine.json_files import read_json, read_lines
+from tasks.judge.score.outputs import Judges, ScoreSummary, judges_of, read_score_lines
+from tasks.models.summary import ModelSummary, was_trained
 from tasks.preflight.report import Report
 from tasks.record.work import Reference
-from tasks.registry.promote.conditions import judges_of
 from tasks.registry.promote.criteria import deciding_scorer, needing_labels
 from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
 WARNED = "warned: "  # how the word on an audit begins that passed with warnings
-SCORES = "scores.jsonl"
-PREFLIGHT, HISTORY = "preflight.json", "history.jsonl"
 TRAININGS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
 
 Scores = dict[int, float | None]
@@ -82,7 +80,7 @@ class Candidate:
         return cls(
             entry,
             per_row,
-            sources={line["id"]: line.get("source") for line in read_lines(scores / SCORES)},
+            sources={row: line.get("source") for row, line in read_score_lines(scores).items()},
             rows=references["rows"].digest,
             tested=tested,
             made_by=references["scores"],
@@ -110,32 +108,26 @@ def read_scores(folder: Path, criterion: str | None = None) -> tuple[str, dict[s
 
     Raises StageError when the scores are on other criteria.
     """
-    summary = read_json(folder / "scores.json")
+    summary = ScoreSummary.read(folder)
     scorer = deciding_scorer(summary, criterion)
-    entry = next(entry for entry in summary["scores"] if entry["scorer"] == scorer)
-    return scorer, entry, {row["id"]: row[scorer] for row in read_lines(folder / SCORES)}
+    scores = {row: line[scorer] for row, line in read_score_lines(folder).items()}
+    return scorer, summary.entry(scorer), scores
 
 
 def audit_of(folder: Path, scorer: str) -> str:
     """What the audits said of the judges behind a scorer, the worst of them; nobody audits a metric."""
-    verdicts: dict[str, list[str]] = {}
-    for judge in behind(judges_of(folder), scorer):
+    judges, verdicts = Judges.find(folder), {}
+    for judge in behind(judges.judges if judges else (), scorer):
         verdict = (judge["audit"] or {"verdict": "none"})["verdict"]
         verdicts.setdefault(verdict, []).append(on(judge["scorer"], judge["criterion"]))
     if not verdicts:
         return NOT_NEEDED
     if failed := verdicts.get("fail"):
-        counted = (
-            "; its scores count by override" if _despite_audit(folder) else ", so its scores do not count"
-        )
+        counted = "; its scores count by override" if judges.despite_audit else ", so its scores do not count"
         return f"failed: {' and '.join(failed)} failed its audit{counted}"
     if unknown := verdicts.get("none"):
         return f"failed: {' and '.join(unknown)} was not audited"
     return f"{WARNED}{' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
-
-
-def _despite_audit(folder: Path) -> bool:
-    return read_json(folder / "judge.json")["despite_audit"]
 
 
 def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
@@ -150,10 +142,9 @@ def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
         if name not in trained:
             continue
         folder = trained[name]
-        if (folder / PREFLIGHT).exists():
-            report = Report.from_json(read_json(folder / PREFLIGHT))
+        if report := Report.find(folder):
             found += [f"{proof.training}, {proof.proof}" for proof in report.failed]
-        elif name != "base" or (folder / HISTORY).exists():
+        elif name != "base" or was_trained(folder):
             found.append(f"{training}, whose proofs are not on record")
         elif inherited := taken_from(folder).get("preflight", PASSED).removeprefix(PASSED):
             found.append(f"{taken_from(folder)['version']}, {inherited.removeprefix('failed: ')}")
@@ -162,5 +153,5 @@ def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
 
 def taken_from(base: Path) -> dict[str, str]:
     """The registered version that a base model was taken from; nothing for any other."""
-    path = base / "summary.json"
-    return read_json(path).get("registered", {}) if path.exists() else {}
+    summary = ModelSummary.find(base)
+    return summary.registered if summary else {}

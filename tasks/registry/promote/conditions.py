@@ -1,12 +1,10 @@
 """Under which conditions scores came about: what must be alike before two models' scores are compared."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 from tasks.config import AskConfig, GenerateConfig, on
-from tasks.machine.json_files import read_json
-from tasks.record.outputs import OUTPUT, fetch, read_auxiliary
+from tasks.judge.score.outputs import ScoreSummary, judges_of
+from tasks.record.outputs import OUTPUT, fetch, read_config
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
@@ -26,12 +24,12 @@ def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Condition
     Raises StageError when the scores or their responses are not in MLflow any more.
     """
     folder = fetch(tracking, scores) / OUTPUT
-    summary = read_json(folder / "scores.json")
-    found = {"rows": rows[:12], "scorer": summary["headline"]}
+    summary = ScoreSummary.read(folder)
+    found = {"rows": rows[:12], "scorer": summary.headline}
     for judge in judges_of(folder):
         found[f"model behind {judge['scorer']}"] = judge["digest"][:12]
         found[f"prompt of {on(judge['scorer'], judge['criterion'])}"] = judge["prompt_version"]
-    found |= {f"weight of {name}": f"{weight:g}" for name, weight in summary.get("criteria", {}).items()}
+    found |= {f"weight of {name}": f"{weight:g}" for name, weight in summary.criteria.items()}
     run = tracking.client.get_run(scores.run_id)
     found[f"version of the {scores.stage} stage"] = run.data.tags["touchstone.version"]
     if scores.stage != "judge":
@@ -48,8 +46,12 @@ def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Condition
 
 def _settings(reference: Reference, config: AskConfig | GenerateConfig, known: tuple[str, ...]) -> Conditions:
     """The settings, by the names that decide in `config`, that an output was made with."""
-    settings = json.loads(read_auxiliary(reference, "config.json"))
-    return {name: json.dumps(settings.get(name)) for name in config.key_fields() if name not in known}
+    settings = json.loads(read_config(reference))
+    return {
+        name: json.dumps(settings.get(name), allow_nan=False)
+        for name in config.key_fields()
+        if name not in known
+    }
 
 
 def unlike(ours: Conditions, theirs: Conditions) -> list[str]:
@@ -62,9 +64,3 @@ def unlike(ours: Conditions, theirs: Conditions) -> list[str]:
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
-
-
-def judges_of(folder: Path) -> list[dict[str, Any]]:
-    """The judges of a judge stage's output, each with its audit; none where metrics scored alone."""
-    path = folder / "judge.json"
-    return read_json(path)["judges"] if path.exists() else []

@@ -1,22 +1,21 @@
 """By which score a promotion decides where a judge scores by criteria, and which of them need people."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from tasks.config import on
 from tasks.errors import StageError
+from tasks.judge.score.outputs import ScoreSummary
+from tasks.machine.json_files import Json
 
-Json = Mapping[str, Any]
 
-
-def deciding_scorer(summary: Json, criterion: str | None) -> str:
-    """Of `scores.json`: the headline, whose scores are the overall ones, or the headline on one criterion.
+def deciding_scorer(summary: ScoreSummary, criterion: str | None) -> str:
+    """The headline, whose scores are the overall ones, or the headline on one criterion.
 
     Raises StageError when the scores are on other criteria.
     """
-    scorer = on(summary["headline"], criterion)
-    if all(entry["scorer"] != scorer for entry in summary["scores"]):
-        known = ", ".join(summary.get("criteria", {})) or "none"
+    scorer = on(summary.headline, criterion)
+    if summary.entry(scorer) is None:
+        known = ", ".join(summary.criteria) or "none"
         raise StageError(
             f"promote.criterion is {criterion}, and the scores are on these criteria: {known}. Judge by it "
             "(judge.criteria), or leave promote.criterion out"

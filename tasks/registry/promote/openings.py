@@ -86,7 +86,7 @@ class Budget:
 
     def _write(self, tag: str, value: Any) -> None:
         """Set a tag; MLflow refuses one that another machine has begun to set, which is then set anew."""
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         try:
             self._tracking.client.set_registered_model_tag(self._name, tag, text)
         except MlflowException:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.errors import StageError
-from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fault, fetch
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -92,21 +91,20 @@ def scorable(tracking: Tracking, champion: ModelVersion, scores: Reference) -> S
     Raises StageError where its model or its template is gone, or it is a model of another kind.
     """
     from tasks.models.loading import ADAPTER
+    from tasks.models.summary import ModelSummary
 
     model = intact(tracking, _model_of(champion))
     folder = fetch(tracking, model) / OUTPUT
-    summary = read_json(folder / "summary.json")
-    classifies = summary.get("task") == "classification"
-    if classifies != (scores.stage == "classify"):
-        raise StageError(f"it is {'a' if classifies else 'no'} classifier")
-    if not classifies and "template" not in summary:
-        raise StageError("the template that it was trained in is not known")
+    summary = ModelSummary.read(folder)
+    if summary.classifies != (scores.stage == "classify"):
+        raise StageError(f"it is {'a' if summary.classifies else 'no'} classifier")
+    template = None if summary.classifies else summary.template
     base = None
     if (folder / "model" / ADAPTER).exists():
         if UNDER not in champion.tags:
             raise StageError("it is adapters alone, and does not say of which model")
         base = intact(tracking, Reference.model_validate_json(champion.tags[UNDER]))
-    return Scorable(model, base, None if classifies else summary["template"])
+    return Scorable(model, base, template)
 
 
 def _model_of(champion: ModelVersion) -> Reference:

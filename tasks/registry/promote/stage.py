@@ -11,7 +11,6 @@ from mlflow.exceptions import MlflowException
 from tasks.config import PromoteConfig
 from tasks.judge.labels.stage import Labels
 from tasks.machine.digests import sha256_of
-from tasks.machine.json_files import write_json
 from tasks.record.stage import StageRun
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -21,13 +20,13 @@ from tasks.registry.promote.candidate import Candidate, taken_from
 from tasks.registry.promote.decision import decide
 from tasks.registry.promote.page import decision_tags, description
 from tasks.registry.promote.rescoring import MET, SCORES
+from tasks.registry.promotion import Promotion
 from tasks.registry.versions import (
     CANDIDATE,
     DECIDED,
     FILES,
     KEY,
     MODEL,
-    PROMOTION,
     UNDER,
     champion_of,
     number_of,
@@ -83,12 +82,13 @@ def promote(
         run.phase("logging the model to MLflow")
         logged = log_model(run, model, rows, trained.get(under))
         run.phase("hashing the registered files")
-        identity[FILES] = json.dumps(registered_files(logged.source))
+        identity[FILES] = json.dumps(registered_files(logged.source), allow_nan=False)
         run.phase("deciding whether it is the champion")
         with one_at_a_time(run.tracking, config.name):
             promotion = _decided(config, run, candidate, logged, identity)
     version = run.tracking.client.get_model_version(config.name, str(promotion["version"]))
-    write_json(run.out / PROMOTION, promotion | {"files": registered_files(version.source)})
+    files = registered_files(version.source)
+    Promotion.of(promotion | {"files": files}, f"the tag {DECIDED}").write(run.out)
     run.log_metrics({"champion": float(promotion["champion"])})
     told = f"{config.name} version {promotion['version']}: {promotion['reason']}"
     run.progress(1, 1, "model", told)
@@ -129,7 +129,9 @@ def _decided(
         present = champion_of(run.tracking, name)
         decision = decide(config, run.tracking, candidate, present)
         promotion = {"name": name, "version": int(number), **vars(decision)}
-        for tag, value in (decision_tags(decision) | {DECIDED: json.dumps(promotion)}).items():
+        for tag, value in (
+            decision_tags(decision) | {DECIDED: json.dumps(promotion, allow_nan=False)}
+        ).items():
             client.set_model_version_tag(name, number, tag, value)
         client.update_model_version(name, number, description(decision, _origin(run, identity)))
         if not decision.champion:

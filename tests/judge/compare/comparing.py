@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from tasks.config import CompareConfig
+from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.compare.stage import compare
-from tasks.machine.json_files import read_json, read_lines, write_json, write_lines
+from tasks.judge.score.outputs import Judges, ScoreSummary
+from tasks.machine.json_files import read_json, read_lines, write_lines
 from tasks.record.stage import StageRun
 
 CHRF = "metric:chrf"
@@ -53,9 +55,9 @@ class ComparisonInput:
             }
             for scorer in self.scores
         ]
-        write_json(folder / "scores" / "scores.json", {"headline": list(self.scores)[-1], "scores": entries})
+        ScoreSummary(headline=list(self.scores)[-1], scores=entries, categories={}).write(folder / "scores")
         if self.judge:
-            write_json(folder / "scores" / "judge.json", {"judges": [self.judge]})
+            Judges(despite_audit=False, criteria=[], judges=[self.judge]).write(folder / "scores")
 
 
 class Compared:
@@ -72,7 +74,7 @@ class Compared:
         if audit:
             self.inputs["audit_0"] = folder / "audit"
             self.inputs["audit_0"].mkdir()
-            write_json(folder / "audit" / "audit.json", audit)
+            AuditReport(**audit).write(folder / "audit")
         self.pages = []
         self.run = StageRun(
             out=folder / "out",

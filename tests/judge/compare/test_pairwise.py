@@ -16,12 +16,12 @@ from tasks.machine.json_files import read_lines, write_lines
 from tests import judges
 from tests.chat_server import Fault
 from tests.judge.compare.comparing import CHRF, JUDGE, Compared, ComparisonInput, exchanged, rows_of
+from tests.judge.judging import AUDIT
 from tests.ollama_server import OllamaServer
 from tests.openai_server import OpenAIServer
 
 GOOD, BAD = "A thing with number {}", "Something else, {}"
-PASSED = {"scorer": JUDGE, "mode": "pairwise", "criterion": None, "verdict": "pass"}
-PASSED["digest"] = OllamaServer.digest
+PASSED = AUDIT | {"scorer": JUDGE, "mode": "pairwise", "digest": OllamaServer.digest}
 
 
 pytestmark = pytest.mark.usefixtures("quick_judges")

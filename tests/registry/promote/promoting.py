@@ -106,16 +106,17 @@ def make_rows(config, run):
 
 def make_scores(config, run):
     scorer, mean, scores, judge = json.loads(config.what)
-    if judge:
-        (run.out / "judge.json").write_text(json.dumps(judge))
     summary = {
         "headline": scorer,
         "scores": [{"scorer": "other", "mean": 1}, {"scorer": scorer, "status": "ok", "mean": mean}],
+        "categories": {},
     }
-    weights = (judge or {}).get("weights", {})
+    weights = (judge or {}).pop("weights", {})
     if weights:
         summary["criteria"] = weights
         summary["scores"] += [{"scorer": on(scorer, name), "status": "ok", "mean": mean} for name in weights]
+    if judge:
+        (run.out / "judge.json").write_text(json.dumps(judge))
     (run.out / "scores.json").write_text(json.dumps(summary))
     names = [scorer, *(on(scorer, name) for name in weights)]
     lines = [{"id": 100 + index, **dict.fromkeys(names, score)} for index, score in enumerate(scores)]
@@ -138,7 +139,7 @@ def judged(digest="a" * 64, verdict="pass", prompt="1", despite_audit=False):
     """What a judge stage tells of its judge."""
     judge = {"scorer": JUDGE, "digest": digest, "prompt_version": prompt, "criterion": None}
     judge["audit"] = {"verdict": verdict, "falsifiable": True}
-    return {"despite_audit": despite_audit, "judges": [judge]}
+    return {"despite_audit": despite_audit, "criteria": [], "judges": [judge]}
 
 
 def on_criteria(*, falsifiable, weights=None, **audits):

@@ -10,6 +10,7 @@ from tasks.record.stage import execute
 from tasks.record.work import Work
 from tasks.registry.champions import history, override, rollback
 from tasks.registry.promote import stage as room
+from tasks.registry.promotion import Promotion
 from tasks.registry.versions import champion_of, versions_of
 from tests.registry.promote.promoting import PROMOTE, SCORER, around, made, mean_of, versions_named
 
@@ -102,7 +103,7 @@ def test_the_version_of_an_attempt_that_died_undecided_is_deleted(tracking, prom
 def test_the_version_of_an_attempt_that_died_crowned_is_taken_over(tracking, promoted):
     """It is not compared with itself, and does not lose its place."""
     promoted(around(40))
-    patched = dying(room, "write_json")
+    patched = dying(Promotion, "write")
     with pytest.raises(KeyboardInterrupt):
         promoted(around(60))
     patched.undo()
@@ -136,7 +137,7 @@ def test_an_attempt_that_died_before_the_alias_was_moved_is_done_over(tracking, 
 
 def test_a_version_that_a_person_rolled_back_meanwhile_is_not_crowned_again(tracking, promoted):
     promoted(around(40))
-    patched = dying(room, "write_json")
+    patched = dying(Promotion, "write")
     with pytest.raises(KeyboardInterrupt):
         promoted(around(60))
     patched.undo()

@@ -14,6 +14,7 @@ from tasks.registry.promote import stage as room
 from tasks.registry.promote.contest import GATE_ERRORS, Pair, contest
 from tasks.registry.promote.openings import OPENINGS, TEST_SET, Budget, Opening
 from tasks.registry.promote.parts import cut, row_digests
+from tasks.registry.promotion import Promotion
 from tasks.registry.versions import tags_of_model
 from tasks.statistics.comparing import paired_test
 from tasks.statistics.spending import BUDGET, left_after, level_of
@@ -320,10 +321,14 @@ def test_too_few_scores_to_compare_spend_nothing(tracking, promoted):
     assert openings(tracking, promoted) == 0
 
 
-@pytest.mark.parametrize("where", ["decision_tags", "description", "write_json"])
-def test_a_promotion_that_was_killed_and_is_taken_up_again_spends_once(tracking, promoted, where):
+@pytest.mark.parametrize(
+    "where",
+    [(room, "decision_tags"), (room, "description"), (Promotion, "write")],
+    ids=lambda where: where[1],
+)
+def test_a_promotion_that_was_killed_and_is_taken_up_again_spends_once(tracking, promoted, place, name):
     promoted(around(40))
-    patched = dying(room, where)
+    patched = dying(place, name)
     with pytest.raises(KeyboardInterrupt):
         promoted([70.0 + index % 3 for index in range(30)])
     patched.undo()

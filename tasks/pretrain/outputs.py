@@ -1,0 +1,29 @@
+"""What pretraining leaves beside the model: its summary, and its speed."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tasks.machine.json_files import JsonFile
+from tasks.models.summary import SUMMARY
+
+SPEED = "speed.json"
+"""Beside the output: another run of the same work has another speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSummary(JsonFile):
+    """Of pretraining; what was best is absent where nothing was evaluated."""
+
+    FILE: ClassVar[str] = SUMMARY
+
+    parameters: int
+    optimizer: str
+    steps: int
+    tokens: int
+    stopped_early: bool
+    train_loss: float
+    best_step: int | None = None
+    """Of the lowest validation loss, which the kept weights have."""
+    best_validation_loss: float | None = None
+    best_perplexity: float | None = None
+    best_bits_per_byte: float | None = None

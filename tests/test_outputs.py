@@ -1,0 +1,246 @@
+"""The bytes of every output that another room reads: they are in the digests of all that is made from it."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StageError
+from tasks.finetune.outputs import (
+    ClassifySummary,
+    DpoSummary,
+    Evaluation,
+    SftSummary,
+    read_predictions,
+    write_predictions,
+)
+from tasks.generate.outputs import GenerateSummary
+from tasks.judge.audit.outputs import AuditReport
+from tasks.judge.compare.outputs import Comparison
+from tasks.judge.score.outputs import (
+    Judges,
+    ScoreEntry,
+    ScoreSummary,
+    judges_of,
+    read_score_lines,
+    write_score_lines,
+)
+from tasks.judge.score.summary import summarise
+from tasks.models.summary import ModelSummary, read_history, was_trained, write_history
+from tasks.preflight.report import Proof, Report
+from tasks.pretrain.outputs import PretrainSummary
+from tasks.registry.import_model import ImportSummary
+from tasks.registry.promote.decision import Decision
+from tasks.registry.promotion import Promotion
+from tasks.report.outputs import read_report, write_report
+from tasks.rows.counts import read_counts, write_counts
+from tasks.seeds.outputs import Spread
+
+COUNTED = {"parameters": 9, "trainable_parameters": 3}
+LOSSES = {"steps": 2, "train_loss": 1.5, "best_step": None, "best_validation_loss": None}
+
+# Of each schema what it is made of, in the order of its file, and what of that is not in the file.
+SCHEMAS = [
+    (
+        ScoreSummary,
+        "scores.json",
+        {"headline": "ollama:学", "scores": [{"scorer": "x", "mean": None}], "responses": {"share_empty": {}}}
+        | {"categories": {"a": {"x": {"mean": 1.0}}}, "agreement": {"alpha": 1}, "criteria": {"polite": 2.0}},
+        {},
+    ),
+    (
+        ScoreSummary,
+        "scores.json",
+        {"headline": "metric:accuracy", "scores": [], "categories": {}},
+        {"responses": None, "agreement": None, "criteria": {}},
+    ),
+    (Judges, "judge.json", {"despite_audit": False, "criteria": [], "judges": [{"scorer": "x"}]}, {}),
+    (
+        AuditReport,
+        "audit.json",
+        {"scorer": "x", "mode": "scores", "criterion": None, "falsifiable": True, "digest": "d"}
+        | {"version": None, "known_by": "digest", "form": "anchored", "prompt_version": "p", "refusals": []}
+        | {"verdict": "pass", "rows": 3, "of": 4, "answers": 60, "missing_because": [], "gates": [{}]}
+        | {"controls": []},
+        {},
+    ),
+    (
+        Comparison,
+        "compare.json",
+        {"headline": "x", "mode": "scores", "rows": 2, "rows_a": 2, "rows_b": 3, "tie": 1.0}
+        | {"differences": [{}], "pairwise": None, "labels": {"scorer": "x"}, "moved": []},
+        {},
+    ),
+    (
+        Comparison,
+        "compare.json",
+        {"headline": "x", "mode": "pairwise", "rows": 2, "rows_a": 2, "rows_b": 3, "tie": 1.0}
+        | {"differences": [], "pairwise": {"wins": 1}, "moved": [{}]},
+        {"labels": None},
+    ),
+    (
+        Evaluation,
+        "evaluation.json",
+        {"labels": ["a", "b"], "positive": None, "splits": {"test": {"rows": 1}}, "baselines": []},
+        {},
+    ),
+    (
+        Spread,
+        "seeds.json",
+        {"runs": [{}], "done": [1], "headline": None, "scores": [], "differences": [], "losses": None},
+        {},
+    ),
+    (
+        Promotion,
+        "promotion.json",
+        {"name": "n", "version": 1}
+        | vars(Decision(True, "why", "x", 1.0, 0.0, 0.0, "passed", "passed"))
+        | {"files": {"MLmodel": "present"}},
+        {},
+    ),
+    (
+        PretrainSummary,
+        "summary.json",
+        {"parameters": 9, "optimizer": "muon", "steps": 2, "tokens": 64, "stopped_early": False}
+        | {"train_loss": 1.5, "best_step": 2, "best_validation_loss": 2.0, "best_perplexity": 7.4}
+        | {"best_bits_per_byte": 1},
+        {},
+    ),
+    (
+        PretrainSummary,
+        "summary.json",
+        {"parameters": 9, "optimizer": "muon", "steps": 2, "tokens": 64, "stopped_early": False}
+        | {"train_loss": 1.5},
+        dict.fromkeys(("best_step", "best_validation_loss", "best_perplexity", "best_bits_per_byte")),
+    ),
+    (
+        SftSummary,
+        "summary.json",
+        {"method": "sft", "template": "phi3", "loss": "completion", "packing": False, "tune": "full"}
+        | COUNTED
+        | {"sequences": 4, "supervised_tokens": 40, "rows_cut": 0}
+        | LOSSES,
+        {},
+    ),
+    (
+        DpoSummary,
+        "summary.json",
+        {"method": "dpo", "template": "phi3", "beta": 0.1, "tune": "lora"}
+        | COUNTED
+        | {"pairs": 4, "completions_cut": 0, "reward_margin": 0.5, "reward_accuracy": 1.0}
+        | {"validation_reward_margin": None, "validation_reward_accuracy": None}
+        | LOSSES,
+        {},
+    ),
+    (
+        ClassifySummary,
+        "summary.json",
+        {"task": "classification", "labels": ["a", "b"], "tune": "last-block"}
+        | COUNTED
+        | {"supervised_rows": 4, "rows_cut": 0}
+        | LOSSES,
+        {},
+    ),
+    (
+        ImportSummary,
+        "summary.json",
+        {"model": "owner/name", "revision": None, "parameters": 9},
+        {"registered": None},
+    ),
+    (
+        ImportSummary,
+        "summary.json",
+        {"model": "models:/n/1", "revision": "d", "registered": {"version": "n/1"}, "parameters": 9},
+        {},
+    ),
+    (
+        GenerateSummary,
+        "summary.json",
+        {"rows": 2, "cut": 0, "empty": 1, "mean_tokens": 2.5, "reference_perplexity": 3.0}
+        | {"reference_cut": 0, "decoding": {"decoding": "greedy"}},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "name", "written", "left_out"), SCHEMAS)
+def test_an_output_has_these_bytes(tmp_path, schema, name, written, left_out):
+    made = schema(**written | left_out)
+    made.write(tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert path.name == name
+    assert path.read_bytes() == (json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode()
+    assert {field.name for field in fields(schema)} == written.keys() | left_out.keys()
+    assert schema.read(tmp_path) == made
+
+
+def test_proofs_have_these_bytes(tmp_path):
+    report = Report.of("fine-tuning", [Proof("end token", "passed", "2", "2", "row 3")], "学")
+    report.write(tmp_path)
+    assert (tmp_path / "preflight.json").read_text(encoding="utf-8") == (
+        '{\n  "verdict": "passed",\n  "proofs": [\n    {\n      "training": "fine-tuning",\n'
+        '      "proof": "end token",\n      "verdict": "passed",\n      "found": "2",\n'
+        '      "expected": "2",\n      "where": "row 3"\n    }\n  ],\n'
+        '  "examples": {\n    "fine-tuning": "学"\n  }\n}\n'
+    )
+    assert Report.read(tmp_path) == Report.find(tmp_path) == report
+    assert Report.find(tmp_path / "nowhere") is None
+
+
+def test_lines_have_these_bytes(tmp_path):
+    """In their order, and nothing but \\n ends a line."""
+    write_score_lines(tmp_path, [{"id": 7, "x": None}, {"id": 3, "x": 1.0, "reason": "a\u2028b"}])
+    write_predictions(tmp_path, [{"id": 7, "text": "学", "label": "a", "predicted": "b", "probability": 0.5}])
+    write_history(tmp_path, [{"step": 1, "train_loss": 2.5}])
+    found = {path.name: path.read_text(encoding="utf-8") for path in Path(tmp_path).iterdir()}
+    assert found == {
+        "scores.jsonl": '{"id": 7, "x": null}\n{"id": 3, "x": 1.0, "reason": "a\u2028b"}\n',
+        "predictions.jsonl": (
+            '{"id": 7, "text": "学", "label": "a", "predicted": "b", "probability": 0.5}\n'
+        ),
+        "history.jsonl": '{"step": 1, "train_loss": 2.5}\n',
+    }
+    assert list(read_score_lines(tmp_path)) == [7, 3]
+    assert read_predictions(tmp_path)[0]["text"] == "学"
+    assert read_history(tmp_path) == [{"step": 1, "train_loss": 2.5}]
+    assert was_trained(tmp_path)
+    assert judges_of(tmp_path) == []
+
+
+def test_a_report_and_the_counts_of_rows_have_these_bytes(tmp_path):
+    write_report(tmp_path, {"title": "学"})
+    write_counts(tmp_path, {"read": 2})
+    assert (tmp_path / "report.json").read_bytes() == '{\n  "title": "学"\n}\n'.encode()
+    assert (tmp_path / "rows.json").read_bytes() == b'{\n  "read": 2\n}\n'
+    assert (read_report(tmp_path), read_counts(tmp_path)) == ({"title": "学"}, {"read": 2})
+
+
+def test_the_numbers_of_a_scorer_are_those_of_its_schema():
+    entry = summarise("x", "metric", [100.0, None], max_missing=1.0)
+    assert entry.keys() == ScoreEntry.__required_keys__
+    assert ScoreEntry.__optional_keys__ == {"corpus_bleu"}
+
+
+OF_MODELS = (PretrainSummary, SftSummary, DpoSummary, ClassifySummary, ImportSummary)
+SUMMARIES = [(schema, written) for schema, _, written, _ in SCHEMAS if schema in OF_MODELS]
+
+
+@pytest.mark.parametrize(("schema", "written"), SUMMARIES)
+def test_whoever_has_a_model_reads_its_summary_whichever_stage_made_it(tmp_path, schema, written):
+    schema(**written).write(tmp_path)
+    found = ModelSummary.read(tmp_path)
+    assert found.numbers == written
+    assert (found.parameters, found.classifies) == (9, schema is ClassifySummary)
+    assert found.registered == written.get("registered", {})
+    assert (found.best_step, found.best_validation_loss) == (
+        written.get("best_step"),
+        written.get("best_validation_loss"),
+    )
+    if "template" in written:
+        assert found.template == "phi3"
+    else:
+        with pytest.raises(StageError, match="the template that it was trained in is not known"):
+            _ = found.template
+    if found.classifies:
+        assert found.labels == ("a", "b")
