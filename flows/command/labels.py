@@ -12,7 +12,7 @@ from tasks.errors import UsageError
 if TYPE_CHECKING:
     from flows.judging.labelling import Judged
     from tasks.judge.labels.store import LabelSet
-    from tasks.judge.protocol.responses import Row
+    from tasks.judge.protocol.responses import ResponseRow
 
 commands = Commands()
 
@@ -92,7 +92,7 @@ def _place(to: str | None, output: Path | None, from_: Path | None) -> str:
 def _labelled(
     place: str,
     labels: "LabelSet",
-    drawn: "list[Row]",
+    drawn: "list[ResponseRow]",
     judged: "Judged",
     by: str,
     output: Path | None,
@@ -127,7 +127,7 @@ def _labelled(
     return {"file": str(from_), "given": len(changed)}
 
 
-def _in_terminal(labels: "LabelSet", drawn: "list[Row]", given: dict[int, int], by: str) -> int:
+def _in_terminal(labels: "LabelSet", drawn: "list[ResponseRow]", given: dict[int, int], by: str) -> int:
     from rich.console import Console
 
     from tasks.judge.labels.terminal import keyboard, label_rows

@@ -18,7 +18,7 @@ from tasks.judge.labels.corrected import corrected_mean
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.stage import labels_of
 from tasks.judge.labels.store import LabelSet
-from tasks.judge.protocol.responses import RESPONSES, Row, read_rows
+from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
 from tasks.judge.score.outputs import ScoreSummary, read_score_lines
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import MADE_BY
@@ -120,7 +120,7 @@ def _of_version(tracking: Tracking, name: str, number: str | None, alias: str | 
 class Judged:
     """The rows of a target with one scorer's scores."""
 
-    rows: list[Row]
+    rows: list[ResponseRow]
     scorer: str
     scores: dict[int, float | None]
 
@@ -187,7 +187,7 @@ def _entry(tracking: Tracking, target: Target, judged: Judged) -> dict[str, Any]
     return {"model": target.name} | {name: entry[name] for name in ("scorer", "kind", "mean")}
 
 
-def drawn_rows(labels: LabelSet, judged: Judged, count: int) -> list[Row]:
+def drawn_rows(labels: LabelSet, judged: Judged, count: int) -> list[ResponseRow]:
     """The rows that are asked about, in their order."""
     rows = {row.id: row for row in judged.rows}
     return [rows[row] for row in labels.draw(count)]

@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from tasks.data.source_files import ending_of, plain_blocks
 from tasks.errors import StageError
 
+Message = dict[str, str]
+"""Of a conversation: `role` (system, user, assistant) and `content`."""
+
 BLOCK = 2**20  # bytes
 MARKS = (  # byte-order marks; that of UTF-32 begins as that of UTF-16 does
     (codecs.BOM_UTF32_LE, "utf-32"),

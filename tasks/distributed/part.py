@@ -25,7 +25,7 @@ PATIENCE = timedelta(hours=2)
 Mode = Literal["refuse", "warn"]
 
 
-class Part(Protocol):
+class ProcessRole(Protocol):
     """What a training does in the way of the process that it runs in."""
 
     is_first: bool

@@ -13,7 +13,7 @@ import torch
 
 from tasks import errors
 from tasks.distributed.launch import RelayedRun, tell
-from tasks.distributed.part import Checking, ChecksDone, Part, Share
+from tasks.distributed.part import Checking, ChecksDone, ProcessRole, Share
 from tasks.errors import StoppedError, TouchstoneError
 from tasks.machine.device import pick_device
 from tasks.record.stage import StageRun, no_progress, say_nothing
@@ -54,7 +54,7 @@ def work(job: dict[str, Any], task: str, run: StageRun, first: bool) -> None:
     inputs = {name: Path(folder) for name, folder in job["inputs"].items()}
     if task == "check":
         config = config.model_copy(update={"processes": 1})
-        part: Part = Checking(Path(job["report"]))
+        part: ProcessRole = Checking(Path(job["report"]))
     else:
         if pick_device(config.device).type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what a device without a number means here

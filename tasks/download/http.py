@@ -55,7 +55,7 @@ class StalePartError(Exception):
     """What is there already is no beginning of what the server has now."""
 
 
-class Part:
+class PartialFile:
     """A file or folder on its way, and a note beside it that says where its bytes are from.
 
     The note holds `address`, `validator` (a strong ETag or a Last-Modified date, for If-Range) and `total`
@@ -117,7 +117,9 @@ def fault_in(path: Path, source: Source, digest: str | None = None) -> str | Non
     return None
 
 
-def fetch(address: str, part: Part, source: Source, *, timeout: float, attempts: int, report: Report) -> None:
+def download_file(
+    address: str, part: PartialFile, source: Source, *, timeout: float, attempts: int, report: Report
+) -> None:
     """Bring the file at `address` into `part`, whole and with the source's size and SHA-256.
 
     `timeout` is in seconds without a byte. Raises AddressError when this address cannot give the file,
@@ -176,7 +178,7 @@ def is_private(host: str) -> bool:
 
 
 def _persist(
-    client: httpx.Client, address: str, part: Part, source: Source, attempts: int, report: Report
+    client: httpx.Client, address: str, part: PartialFile, source: Source, attempts: int, report: Report
 ) -> bool:
     """Transfer with retries; says whether the last attempt continued what was there before it."""
     for attempt in range(1, attempts + 1):
@@ -200,7 +202,7 @@ def _delay(attempt: int, error: TransferError) -> float:
     return error.retry_after
 
 
-def _transfer(client: httpx.Client, address: str, part: Part, source: Source, report: Report) -> bool:
+def _transfer(client: httpx.Client, address: str, part: PartialFile, source: Source, report: Report) -> bool:
     """One request, or two when the part proves stale; says whether it continued the part."""
     headers = _range(address, part, source)
     try:
@@ -218,7 +220,7 @@ def _transfer(client: httpx.Client, address: str, part: Part, source: Source, re
         raise TransferError(f"{type(error).__name__}: {error}{through(address)}") from error
 
 
-def _range(address: str, part: Part, source: Source) -> dict[str, str]:
+def _range(address: str, part: PartialFile, source: Source) -> dict[str, str]:
     validator = part.validator(address)
     if part.size == 0 or not (source.sha256 or validator):
         return {}
@@ -226,7 +228,7 @@ def _range(address: str, part: Part, source: Source) -> dict[str, str]:
     return headers | {"If-Range": validator} if validator else headers
 
 
-def _offset(response: httpx.Response, address: str, part: Part, asked_to_continue: bool) -> int | None:
+def _offset(response: httpx.Response, address: str, part: PartialFile, asked_to_continue: bool) -> int | None:
     """Where the body begins in the file; None when the server has nothing to add to the part."""
     status = response.status_code
     if status in (408, 429) or status >= 500:
@@ -243,7 +245,7 @@ def _offset(response: httpx.Response, address: str, part: Part, asked_to_continu
     raise AddressError(f"status {status} {response.reason_phrase}")
 
 
-def _check_continuation(response: httpx.Response, address: str, part: Part) -> None:
+def _check_continuation(response: httpx.Response, address: str, part: PartialFile) -> None:
     start, total = _content_range(response)
     known = part.note.get("total")
     validator = part.validator(address)
@@ -281,7 +283,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _receive(
-    response: httpx.Response, address: str, part: Part, source: Source, offset: int, report: Report
+    response: httpx.Response, address: str, part: PartialFile, source: Source, offset: int, report: Report
 ) -> None:
     total = _total(response, part, offset)
     if source.size is not None and total not in (None, source.size):
@@ -298,7 +300,7 @@ def _receive(
         raise TransferError(f"the body ended after {done} of {total} bytes")
 
 
-def _total(response: httpx.Response, part: Part, offset: int) -> int | None:
+def _total(response: httpx.Response, part: PartialFile, offset: int) -> int | None:
     if offset:
         return _content_range(response)[1] or part.note.get("total")
     length = response.headers.get("Content-Length")
@@ -306,7 +308,12 @@ def _total(response: httpx.Response, part: Part, offset: int) -> int | None:
 
 
 def _append(
-    response: httpx.Response, part: Part, source: Source, offset: int, total: int | None, report: Report
+    response: httpx.Response,
+    part: PartialFile,
+    source: Source,
+    offset: int,
+    total: int | None,
+    report: Report,
 ) -> int:
     """Write the body to the part as it comes, and return how many bytes the part then has."""
     done = offset

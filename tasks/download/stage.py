@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tasks.config import DownloadConfig, Source
-from tasks.download.http import AddressError, Part, fault_in, fetch
+from tasks.download.http import AddressError, PartialFile, download_file, fault_in
 from tasks.download.hub import dataset_rows, json_lines, made_rows, written_lines
 from tasks.errors import StageError, UnreachableError, UsageError
 from tasks.machine.digests import sha256_of
@@ -155,9 +155,9 @@ def _targets(config: DownloadConfig, out: Path) -> list[Path]:
     return list(targets)
 
 
-def _part(source: Source, run: "StageRun") -> Part:
+def _part(source: Source, run: "StageRun") -> PartialFile:
     safe_name = source.name.replace("%", "%25").replace("/", "%2F")
-    return Part(run.checkpoint / f"{safe_name}.part")
+    return PartialFile(run.checkpoint / f"{safe_name}.part")
 
 
 def _bring(
@@ -213,7 +213,7 @@ def _place(source: Source, origin: str, digest: str | None, target: Path, run: "
 
 
 def _from_addresses(
-    source: Source, config: DownloadConfig, mirror: Path | None, part: Part, meter: Meter
+    source: Source, config: DownloadConfig, mirror: Path | None, part: PartialFile, meter: Meter
 ) -> str:
     if part.complete(source):
         return str(part.note["address"])
@@ -226,7 +226,9 @@ def _from_addresses(
         faults.append(f"{file or mirror}: {fault}")
     for address in _addresses(source, config, mirror):
         try:
-            fetch(address, part, source, timeout=config.timeout, attempts=config.attempts, report=meter)
+            download_file(
+                address, part, source, timeout=config.timeout, attempts=config.attempts, report=meter
+            )
         except AddressError as error:
             faults.append(f"{address}: {error}")
             transient = transient or error.transient
@@ -245,7 +247,7 @@ def _addresses(source: Source, config: DownloadConfig, mirror: Path | None) -> l
     return [f"{config.mirror.rstrip('/')}/{quote(source.name)}", *source.urls]
 
 
-def _copy_from_mirror(file: Path, part: Part, source: Source) -> str | None:
+def _copy_from_mirror(file: Path, part: PartialFile, source: Source) -> str | None:
     """Copy and verify; what is wrong with the mirror's file, or None."""
     size = file.stat().st_size
     require_space(part.path.parent, size, source.name)
@@ -289,7 +291,9 @@ def _from_path(source: Source, part: Path, run: "StageRun") -> tuple[str, str]:
     return path.absolute().as_uri(), digest
 
 
-def _require_as_fingerprinted(source: Source, origin: str, digest: str, run: "StageRun", part: Part) -> None:
+def _require_as_fingerprinted(
+    source: Source, origin: str, digest: str, run: "StageRun", part: PartialFile
+) -> None:
     """Raise StageError for content that is not what stands in the key, and discard the part with it.
 
     An address stands there by itself, and no file that a mirror has got since is taken for it.
@@ -348,7 +352,7 @@ def _lines(
         return json_lines(made_rows(source), source.name), f"made:{source.made}"
     if file := _file_in(mirror, source.name):
         whole, origin = (
-            Part(run.checkpoint / f"{_part(source, run).path.name}.mirror"),
+            PartialFile(run.checkpoint / f"{_part(source, run).path.name}.mirror"),
             file.absolute().as_uri(),
         )
         _require_as_fingerprinted(source, origin, _copied(file, whole.path), run, whole)
@@ -357,11 +361,13 @@ def _lines(
         raise StageError(f"{source.name}: the mirror {mirror} had a file of it and has none now. Run again.")
     if config.mirror and not mirror:
         (address,) = _addresses(source, config, mirror)
-        whole = Part(run.checkpoint / f"{_part(source, run).path.name}.mirror")
+        whole = PartialFile(run.checkpoint / f"{_part(source, run).path.name}.mirror")
         bare = source.model_copy(update={"sha256": None, "size": None})  # those are of the rows taken from it
         meter = Meter(run.progress, source.name)
         try:
-            fetch(address, whole, bare, timeout=config.timeout, attempts=config.attempts, report=meter)
+            download_file(
+                address, whole, bare, timeout=config.timeout, attempts=config.attempts, report=meter
+            )
         except AddressError as error:
             log.warning("%s: %s; the Hugging Face Hub is asked instead", address, error)
         else:

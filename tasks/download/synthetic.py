@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tasks.data.duplicates import Groups, join_near_duplicates, words_of
 from tasks.data.rewordings import join_rewordings
 
-Row = dict[str, str]
+MadeRow = dict[str, str]
 
 NOUNS = (
     "apple book river stone cloud garden window bottle table lamp forest mountain bridge engine letter "
@@ -51,7 +51,7 @@ def _article(word: str) -> str:
     return ("an " if word[0] in "aeiou" else "a ") + word
 
 
-def _opposite(draw: random.Random) -> Row:
+def _opposite(draw: random.Random) -> MadeRow:
     word, other = draw.sample(draw.choice(OPPOSITES), 2)
     noun = draw.choice(NOUNS)
     return {
@@ -61,7 +61,7 @@ def _opposite(draw: random.Random) -> Row:
     }
 
 
-def _past(draw: random.Random) -> Row:
+def _past(draw: random.Random) -> MadeRow:
     present, past = draw.choice(PAST)
     name, noun = draw.choice(NAMES), draw.choice(NOUNS)
     return {
@@ -71,7 +71,7 @@ def _past(draw: random.Random) -> Row:
     }
 
 
-def _kind(draw: random.Random) -> Row:
+def _kind(draw: random.Random) -> MadeRow:
     words = draw.sample(list(KIND_OF), 2)
     first, second = (f"{word} is {_article(KIND_OF[word])}" for word in words)
     return {
@@ -81,7 +81,7 @@ def _kind(draw: random.Random) -> Row:
     }
 
 
-def _larger(draw: random.Random) -> Row:
+def _larger(draw: random.Random) -> MadeRow:
     first, second = draw.sample(range(10, 50), 2)
     return {
         "instruction": "Which number is larger?",
@@ -90,7 +90,7 @@ def _larger(draw: random.Random) -> Row:
     }
 
 
-def _day(draw: random.Random) -> Row:
+def _day(draw: random.Random) -> MadeRow:
     index, name = draw.randrange(7), draw.choice(NAMES)
     noun, place = draw.choice(NOUNS), draw.choice(PLACES)
     return {
@@ -100,7 +100,7 @@ def _day(draw: random.Random) -> Row:
     }
 
 
-def _where(draw: random.Random) -> Row:
+def _where(draw: random.Random) -> MadeRow:
     name, place = draw.choice(NAMES), draw.choice(PLACES)
     adjective, noun = draw.choice(ADJECTIVES), draw.choice(NOUNS)
     return {
@@ -110,7 +110,7 @@ def _where(draw: random.Random) -> Row:
     }
 
 
-def _ends(draw: random.Random) -> Row:
+def _ends(draw: random.Random) -> MadeRow:
     words = draw.sample(NOUNS, 4)
     return {
         "instruction": "Give the first and the last word of the list.",
@@ -119,7 +119,7 @@ def _ends(draw: random.Random) -> Row:
     }
 
 
-FAMILIES: dict[str, Callable[[random.Random], Row]] = {
+FAMILIES: dict[str, Callable[[random.Random], MadeRow]] = {
     "opposite": _opposite,
     "past tense": _past,
     "kind": _kind,
@@ -130,7 +130,7 @@ FAMILIES: dict[str, Callable[[random.Random], Row]] = {
 }
 
 
-def make_rows(count: int, seed: int) -> list[Row]:
+def make_rows(count: int, seed: int) -> list[MadeRow]:
     """`count` rows with `instruction`, `input`, `output` and `category`, the same for the same seed.
 
     The families take turns; one that has no new question left gives up its turn. Raises ValueError when all
@@ -138,7 +138,7 @@ def make_rows(count: int, seed: int) -> list[Row]:
     """
     draw = random.Random(seed)
     streams = {name: _new(family, draw) for name, family in FAMILIES.items()}
-    rows: list[Row] = []
+    rows: list[MadeRow] = []
     while len(rows) < count and streams:
         for name in list(streams):
             row = next(streams[name], None)
@@ -152,7 +152,7 @@ def make_rows(count: int, seed: int) -> list[Row]:
     return rows
 
 
-def _new(family: Callable[[random.Random], Row], draw: random.Random) -> Iterator[Row]:
+def _new(family: Callable[[random.Random], MadeRow], draw: random.Random) -> Iterator[MadeRow]:
     """Rows of one family with new answers, until a thousand draws in a row bring nothing new.
 
     What was answered is not asked about either: "the big pillow" is "the small pillow" turned round.
@@ -168,7 +168,7 @@ def _new(family: Callable[[random.Random], Row], draw: random.Random) -> Iterato
             yield row
 
 
-def _prove_new(rows: Sequence[Row]) -> None:
+def _prove_new(rows: Sequence[MadeRow]) -> None:
     """By the rules of the product: a row of the test split could else be one trained on, in other words."""
     groups = Groups(len(rows))
     prompts, answers = [(row["instruction"], row["input"]) for row in rows], [row["output"] for row in rows]

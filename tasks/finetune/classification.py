@@ -16,7 +16,7 @@ from tasks.batches.supervised import tell_cuts
 from tasks.config import ClassifyConfig
 from tasks.data.token_files import pretrained_on
 from tasks.distributed.launch import run_training
-from tasks.distributed.part import Part
+from tasks.distributed.part import ProcessRole
 from tasks.finetune.findings import write_findings
 from tasks.finetune.outputs import ClassifySummary
 from tasks.finetune.resuming import Resumable, train
@@ -58,7 +58,7 @@ def classify(
 def learn_labels(
     config: ClassifyConfig,
     run: StageRun,
-    part: Part,
+    part: ProcessRole,
     *,
     base: Path,
     rows: Path,

@@ -20,7 +20,7 @@ from tasks.batches.tuning import PreferenceData, preference_data
 from tasks.compat.training import AlreadyTokenized
 from tasks.config import DpoConfig
 from tasks.distributed.launch import run_training
-from tasks.distributed.part import Part
+from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import DpoSummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
@@ -56,7 +56,7 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
 
 
 @retired_names()
-def prefer(config: DpoConfig, run: StageRun, part: Part, *, tuned: Path, rows: Path) -> None:
+def prefer(config: DpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, rows: Path) -> None:
     """As `dpo`, as the part of one process."""
     device = pick_device(config.device)
     tokenizer = load_tokenizer(tuned / "model")

@@ -32,7 +32,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from tasks.config import TuningConfig
 from tasks.distributed.collectives import any_of, sum_over
-from tasks.distributed.part import Part
+from tasks.distributed.part import ProcessRole
 from tasks.errors import StoppedError
 from tasks.finetune.sharing import rounds, shared_loader
 from tasks.machine.stopping import Pace
@@ -197,7 +197,7 @@ class _EvaluateFirst(TrainerCallback):
         self.trainer.evaluate_if_left()
 
 
-def train(trainer: Resumable, run: StageRun, config: TuningConfig, part: Part) -> None:
+def train(trainer: Resumable, run: StageRun, config: TuningConfig, part: ProcessRole) -> None:
     """Train to the end, from the newest whole checkpoint if there is one.
 
     Raises StoppedError when the run is asked to stop, its checkpoint written.

@@ -17,7 +17,7 @@ from tasks.batches.tuning import PLACE, TuningData, sft_data
 from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.launch import run_training
-from tasks.distributed.part import Part
+from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.sharing import ungathered
@@ -55,7 +55,7 @@ def finetune(
 def tune(
     config: FinetuneConfig,
     run: StageRun,
-    part: Part,
+    part: ProcessRole,
     *,
     base: Path,
     rows: Path,

@@ -13,7 +13,7 @@ from tasks.generate.decoding import DIVERGED, Reader, slices
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceText:
     """The tokens of a prompt, and of its reference as far as the context reaches."""
 
     row: int | str
@@ -22,16 +22,16 @@ class Reference:
     cut: bool
 
 
-def reference(row: int | str, prompt: list[int], completion: list[int], context: float) -> Reference:
+def reference(row: int | str, prompt: list[int], completion: list[int], context: float) -> ReferenceText:
     """Of a completion that ends with its end token as much as fits into a context of so many tokens."""
     room = min(len(completion), context - len(prompt))
-    return Reference(row, prompt, completion[: int(room)], room < len(completion))
+    return ReferenceText(row, prompt, completion[: int(room)], room < len(completion))
 
 
 @torch.no_grad()
 def losses(
-    read: Reader, references: Sequence[Reference], budget: int
-) -> Iterator[list[tuple[Reference, float]]]:
+    read: Reader, references: Sequence[ReferenceText], budget: int
+) -> Iterator[list[tuple[ReferenceText, float]]]:
     """The summed loss of each reference in nats, some of about one length at a time, within `budget` tokens.
 
     A model in float32 gives the losses of each reference read alone. Raises StageError for a loss that is no
@@ -47,7 +47,7 @@ def losses(
         yield list(zip(members, summed.tolist(), strict=True))
 
 
-def _summed(read: Reader, references: Sequence[Reference]) -> Tensor:
+def _summed(read: Reader, references: Sequence[ReferenceText]) -> Tensor:
     """(rows,) in float64; rows are padded on the right, where nothing sees it."""
     width = max(len(one.prompt) + len(one.completion) for one in references)
     ids = torch.zeros(len(references), width, dtype=torch.long)

@@ -9,7 +9,7 @@ from tasks.errors import RefusedError
 from tasks.machine.json_files import Json, as_text, read_json
 from tasks.record.manifest import write_atomically
 
-Verdict = Literal["passed", "failed", "noted", "skipped"]
+ProofVerdict = Literal["passed", "failed", "noted", "skipped"]
 FILE = "preflight.json"
 COLUMNS = ("training", "proof", "verdict", "found", "expected", "where")
 
@@ -22,7 +22,7 @@ class Proof:
     """
 
     proof: str
-    verdict: Verdict
+    verdict: ProofVerdict
     found: str
     expected: str
     where: str = ""

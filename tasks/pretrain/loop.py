@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.config import PretrainConfig
 from tasks.data.token_files import load_tokens
-from tasks.distributed.part import Part
+from tasks.distributed.part import ProcessRole
 from tasks.errors import StageError, StoppedError
 from tasks.machine.device import autocast
 from tasks.machine.stopping import Pace
@@ -43,7 +43,7 @@ SAMPLE_TOKENS = 48
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where training stands; what a checkpoint keeps beside tensors."""
 
     step: int = 0
@@ -59,7 +59,7 @@ class StopAsked(Exception):  # noqa: N818 - nothing is wrong
     """The training is to stop where it stands."""
 
 
-def train(config: PretrainConfig, run: StageRun, part: Part, *, tokens: Path) -> None:
+def train(config: PretrainConfig, run: StageRun, part: ProcessRole, *, tokens: Path) -> None:
     """Prove, train and write the outputs, as one process or as one of those that torchrun started."""
     trainer = Trainer(config, run, tokens)
     trainer.require_proofs(part)
@@ -89,7 +89,7 @@ class Trainer:
         self.plain = build_model(config, self.files, run.fingerprints).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.checkpoints = Checkpoints(run.checkpoint)
 
     def _blocks_at(self, epoch: int, taken: int) -> Blocks:
@@ -105,7 +105,7 @@ class Trainer:
     def tokens_per_step(self) -> int:
         return self.sequences * self.config.context
 
-    def require_proofs(self, part: Part) -> None:
+    def require_proofs(self, part: ProcessRole) -> None:
         """Refuse to train what the preflight finds fault with."""
         part.require(
             self.config.preflight,
@@ -323,7 +323,7 @@ class Trainer:
             return
         self.processes.restore(self.model, self.optimizers, state)
         self.precision = state["precision"]
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingProgress(**state["progress"])
         self.blocks = self._blocks_at(self.progress.epoch, self.progress.taken)
         for entry in self.progress.history:  # the new MLflow run shows the whole curve
             self._log(entry)

@@ -47,7 +47,7 @@ SHAPE = {
 }
 
 # Each training's input, and what its curves run over.
-TRAININGS = {
+TRAINING_OUTPUTS = {
     "pretraining": ("base", "tokens"),
     "finetuning": ("tuned", "step"),
     "preference": ("preferred", "step"),
@@ -67,7 +67,7 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
         found["origin"] = {name: base.numbers[name] for name in ("model", "revision")}
     if corpus := _corpus(inputs):
         found["corpus"] = corpus
-    for training, (name, x) in TRAININGS.items():
+    for training, (name, x) in TRAINING_OUTPUTS.items():
         if name in inputs and (name != "base" or is_pretrained(inputs)):
             summary = ModelSummary.read(inputs[name])
             found[training] = summary.numbers

@@ -18,7 +18,7 @@ from tasks.statistics.comparing import paired_test
 
 
 @dataclass(frozen=True)
-class Answers:
+class ModelAnswers:
     """The responses of one model with their scores; both by row id, in the order of the test split."""
 
     responses: dict[int, Json]
@@ -33,7 +33,7 @@ class Answers:
         return self.summary.entry(scorer)
 
 
-Models = dict[str, Answers]
+Models = dict[str, ModelAnswers]
 """By the models' names, in the order in which they were trained."""
 
 
@@ -74,8 +74,8 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     } | labelled
 
 
-def _answers(responses: Path, scores: Path, labels: Path | None) -> Answers:
-    return Answers(
+def _answers(responses: Path, scores: Path, labels: Path | None) -> ModelAnswers:
+    return ModelAnswers(
         responses={row["id"]: row for row in read_lines(responses / RESPONSES)},
         lines=read_score_lines(scores),
         summary=ScoreSummary.read(scores),
@@ -110,7 +110,7 @@ def _differences(models: Models) -> Iterator[Json]:
             )
 
 
-def _named(entry: Json, answers: Answers) -> Json:
+def _named(entry: Json, answers: ModelAnswers) -> Json:
     """The scorer and its kind; of a panel also how many judges it is the mean of."""
     known = {"scorer": entry["scorer"], "kind": entry["kind"]}
     if parts_of(entry["scorer"])[0] != PANEL or answers.judges is None:
@@ -118,7 +118,7 @@ def _named(entry: Json, answers: Answers) -> Json:
     return known | {"judges": len({judge["scorer"] for judge in answers.judges.judges})}
 
 
-def _difference(scorer: str, ours: Answers, theirs: Answers) -> Json:
+def _difference(scorer: str, ours: ModelAnswers, theirs: ModelAnswers) -> Json:
     """Of `rows` with both scores and `missing` that lack one; None where either has no mean to trust."""
     own = [line[scorer] for line in ours.lines.values()]
     other = [theirs.lines[row][scorer] for row in ours.lines]
@@ -157,7 +157,7 @@ def _corrected_differences(
             yield named | {"model": model, "against": against} | found
 
 
-def _scores(answers: Answers, scorer: str) -> dict[int, float | None]:
+def _scores(answers: ModelAnswers, scorer: str) -> dict[int, float | None]:
     return {row: line[scorer] for row, line in answers.lines.items()}
 
 
@@ -172,7 +172,7 @@ def _categories(models: Models) -> list[Json]:
     ]
 
 
-def _scored_rows(answers: Answers, scorer: str) -> list[tuple[int, str | None, float | None]]:
+def _scored_rows(answers: ModelAnswers, scorer: str) -> list[tuple[int, str | None, float | None]]:
     return [
         (row, answers.responses[row].get("category"), line[scorer]) for row, line in answers.lines.items()
     ]

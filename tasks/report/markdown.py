@@ -209,7 +209,7 @@ def _training(report: Json, cost: Json) -> str:
     if origin := report.get("origin"):
         lines.append(("Base model imported", words.origin_text(origin)))
     lines += [
-        (words.TRAININGS[name], ". ".join(words.training_lines(name, summary)))
+        (words.TRAINING_TITLES[name], ". ".join(words.training_lines(name, summary)))
         for name, summary in words.trainings(report).items()
     ]
     if cost["speed"]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 ScoredRow = tuple[int, str | None, float | None]
 """Id, category, and the fine-tuned model's score; None where it is missing."""
 
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 
 
 def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
@@ -34,7 +34,7 @@ def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
     return drawn
 
 
-def spread(rows: Sequence[Row], count: int) -> list[Row]:
+def spread(rows: Sequence[Item], count: int) -> list[Item]:
     """At most `count` rows: first, last, and evenly between; the last if it is only one."""
     if len(rows) <= count:
         return list(rows)

@@ -108,7 +108,7 @@ def _training(report: Json, cost: Json) -> Iterator[RenderableType]:
         yield Text(f"base model imported: {words.origin_text(origin)}")
     for name, summary in words.trainings(report).items():
         how, *results = words.training_lines(name, summary)
-        yield Text(f"{words.TRAININGS[name]}: {how[0].lower()}{how[1:]}")
+        yield Text(f"{words.TRAINING_TITLES[name]}: {how[0].lower()}{how[1:]}")
         spark = _spark_of(report, name)
         for index, line in enumerate(results):
             grid = grid_of(0, SPARK_WIDTH, 0)

@@ -6,7 +6,7 @@ from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import in_short
 from tasks.show.text import duration, percent, short, size, visible
 
-TRAININGS = {
+TRAINING_TITLES = {
     "pretraining": "Pretraining",
     "finetuning": "Fine-tuning",
     "preference": "Direct preference optimization",
@@ -92,7 +92,7 @@ def _fact_of(training: str, summary: Json, report: Json) -> Fact:
 
 def trainings(report: Json) -> dict[str, Json]:
     """The summary of every training that was done here, in order, by its key in the report."""
-    return {name: report[name] for name in TRAININGS if name in report}
+    return {name: report[name] for name in TRAINING_TITLES if name in report}
 
 
 def origin_text(origin: Json) -> str:

@@ -4,11 +4,8 @@ import json
 import re
 from typing import Any
 
-from tasks.data.reading import RowError, short, type_of, whole_characters
+from tasks.data.reading import Message, RowError, short, type_of, whole_characters
 from tasks.rows.canonical import Row
-
-Message = dict[str, str]
-"""`role` (system, user, assistant) and `content`."""
 
 ROLES = {
     "system": "system",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.config import RowsConfig
-from tasks.data.reading import Record, RowError, short, text_field, type_of, whole_characters
+from tasks.data.reading import Message, Record, RowError, short, text_field, type_of, whole_characters
 from tasks.errors import StageError
 from tasks.rows.canonical import Row, is_splittable
-from tasks.rows.conversations import Message, as_row, messages_of, pairs_of, transcript
+from tasks.rows.conversations import as_row, messages_of, pairs_of, transcript
 
 Columns = Mapping[str, str]
 """What a format calls a column, and what the file does."""

@@ -12,11 +12,9 @@ been read before it is asked. Rows share a source when
 
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any
 
 from tasks.data.duplicates import Groups, words_digest, words_of
-
-Row = dict[str, Any]
+from tasks.rows.canonical import Row
 
 RULE = 1  # raised when other rows come to be of one source
 SHARED_WORDS = 20  # that two conversations begin with, or that a passage has

@@ -54,7 +54,7 @@ ANYWHERE = re.compile(r"[\s\S]")
 NOWHERE = re.compile(r"(?!)")
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """Some text of a document of a split; `ends` with the document's last, or with `half_a_word`."""
 
     split: str
@@ -231,7 +231,7 @@ def _drawn(characters: np.ndarray, documents: np.ndarray, wanted: int, seed: int
     return None if best is None else np.isin(np.arange(len(characters)), best)
 
 
-def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> Iterator[Part]:
+def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> Iterator[TextPart]:
     """Assign every character to its split; what a document gives to a split is a document there."""
     current, at = -1, 0
     for number, text in pieces:
@@ -239,11 +239,11 @@ def split_parts(pieces: Pieces, lengths: np.ndarray, training: np.ndarray) -> It
             current, at, kept, length = number, 0, int(training[number]), int(lengths[number])
         for split, start, stop in (("train", 0, kept), ("validation", kept, length)):
             if part := text[max(start - at, 0) : max(stop - at, 0)]:
-                yield Part(split, part, at + len(text) >= stop, number)
+                yield TextPart(split, part, at + len(text) >= stop, number)
         at += len(text)
 
 
-def cut(parts: Iterable[Part], where: re.Pattern, size: int) -> Iterator[Part]:
+def cut(parts: Iterable[TextPart], where: re.Pattern, size: int) -> Iterator[TextPart]:
     """The same text in parts of `size` characters or, where `where` matches later, a little more.
 
     Where it does not match within `LONGEST` characters more, the word that stands there is cut: what a
@@ -275,10 +275,10 @@ def cut(parts: Iterable[Part], where: re.Pattern, size: int) -> Iterator[Part]:
 def learnable(texts: Iterable[str]) -> Iterator[str]:
     """The same texts in blocks as `sample` gives them, without long words."""
     for text in texts:
-        yield from (part.text for part in cut([Part("", text, True)], BETWEEN_WORDS, SAMPLE_BLOCK))
+        yield from (part.text for part in cut([TextPart("", text, True)], BETWEEN_WORDS, SAMPLE_BLOCK))
 
 
-def sample(parts: Iterable[Part], size: int, wanted: int) -> Iterator[str]:
+def sample(parts: Iterable[TextPart], size: int, wanted: int) -> Iterator[str]:
     """Texts spread evenly over a corpus of `size` bytes, of `wanted` bytes at most; all of a smaller one.
 
     Raises StageError when not one word is as small as `wanted`.

@@ -37,8 +37,8 @@ from tasks.tokenize.corpus import (
     NOWHERE,
     Corpus,
     Measures,
-    Part,
     Pieces,
+    TextPart,
     cut,
     learnable,
     measure,
@@ -108,7 +108,7 @@ def tokenize(
         "documents": len(measures.lengths),
         "set_aside": set_aside,
     }
-    long_words: list[Part] = []
+    long_words: list[TextPart] = []
     done, started, first = 0, time.monotonic(), first_bytes(tokenizer)
     with ExitStack() as files:
         splits = {
@@ -155,7 +155,7 @@ def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:
     return len(lines)
 
 
-def _tell_long_words(parts: Sequence[Part], corpus: Corpus | None, run: StageRun) -> None:
+def _tell_long_words(parts: Sequence[TextPart], corpus: Corpus | None, run: StageRun) -> None:
     """Say where words were cut: `parts` end within one."""
     run.log_metrics({"words_cut": len(parts)})
     if parts:
@@ -231,8 +231,8 @@ class SplitWriter:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, parts: Iterable[Part]
-) -> Iterator[list[tuple[Part, Sequence[int]]]]:
+    tokenizer: PreTrainedTokenizerBase, parts: Iterable[TextPart]
+) -> Iterator[list[tuple[TextPart, Sequence[int]]]]:
     """Batches of the parts, cut to a size that bounds memory, each with its tokens.
 
     Put together, the tokens of a document are those of its whole text, but where a long word was cut (see
@@ -240,7 +240,7 @@ def encode(
     parts of a batch on every core; while the caller writes one batch the next are being encoded.
     """
     encode_batch = _batch_encoder(tokenizer)
-    coming: deque[tuple[list[Part], Future]] = deque()
+    coming: deque[tuple[list[TextPart], Future]] = deque()
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         for batch in _batches(cut(parts, cuts(tokenizer), PART)):
             coming.append((batch, threads.submit(encode_batch, [part.text for part in batch])))
@@ -251,8 +251,8 @@ def encode(
             yield list(zip(batch, ids.result(), strict=True))
 
 
-def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    batch: list[Part] = []
+def _batches(parts: Iterable[TextPart]) -> Iterator[list[TextPart]]:
+    batch: list[TextPart] = []
     cost = 0
     for part in parts:
         batch.append(part)

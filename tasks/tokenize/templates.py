@@ -14,11 +14,10 @@ from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from transformers import PreTrainedTokenizerBase
 
+from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.machine.time_limit import TooLongError, within
 from tasks.tokenize.stage import text_ids
-
-Message = dict[str, str]
 
 # The format of Stanford Alpaca as the GPT-2 material trains on it: one preamble, with or without input. A
 # system message takes the preamble's place.

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 
 from tasks.config import JudgeConfig
-from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.ask.asking import ask
 from tasks.judge.backends.ollama import Ollama
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.protocol.scoring_protocols import ANCHORED, Question
 from tests.ollama_server import OllamaServer
 
@@ -40,7 +40,7 @@ def questions(count: int, round_: int) -> list[Question]:
     """Rows that no round before has asked about."""
     return [
         Question(
-            Row(
+            ResponseRow(
                 id=index,
                 instruction=f"Name the capital of country {index} in round {round_}.",
                 input="",
@@ -56,7 +56,7 @@ def questions(count: int, round_: int) -> list[Question]:
 def ours(address: str, asked: list[Question]) -> float:
     """Seconds of the judge stage's asking, answers kept in their file as always."""
     config = JudgeConfig(scorer=f"ollama:{MODEL}", host=address)
-    with tempfile.TemporaryDirectory() as folder, Answers(Path(folder) / "answers.db") as answers:
+    with tempfile.TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.db") as answers:
         started = time.perf_counter()
         _, verdicts = asyncio.run(
             ask(config, config.headline, ANCHORED, asked, answers, lambda _verdict: None)

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from tasks.judge.labels.sample import Design
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.statistics.prediction_powered import prediction_powered
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
@@ -118,7 +118,7 @@ def tried(name: str, rows: int, labelled: int, trials: int, seed: int) -> list[s
 
 
 def _design(scores: np.ndarray, seed: int) -> Design:
-    rows = [Row(place, str(place), "", "", "", "") for place in range(len(scores))]
+    rows = [ResponseRow(place, str(place), "", "", "", "") for place in range(len(scores))]
     return Design.of(rows, dict(enumerate(abs(scores))), "judge", seed)
 
 

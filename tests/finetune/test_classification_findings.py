@@ -7,6 +7,7 @@ from tasks.batches.evaluation import Predictions, compared, measured
 from tasks.batches.labelled import Labelled, Text
 from tasks.finetune.baselines import bag_of_words, majority
 from tasks.finetune.findings import comparison_page
+from tasks.finetune.outputs import Evaluation
 
 
 def labelled(**splits):
@@ -98,7 +99,12 @@ def page(low, high):
     gain = {"difference": (low + high) / 2, "low": low, "high": high}
     baseline = {"name": "bag of words", "description": "words", "accuracy": accuracy, "macro_f1": 0.9}
     return comparison_page(
-        {"splits": {"test": split}, "baselines": [baseline | {"difference": gain, "p_value": 0.04}]}
+        Evaluation(
+            labels=["a", "b"],
+            positive=None,
+            splits={"test": split},
+            baselines=[baseline | {"difference": gain, "p_value": 0.04}],
+        )
     )
 
 
@@ -118,7 +124,7 @@ def test_pitfall_41_four_rows_gained_are_not_called_better():
     split = {"rows": 60, "loss": 0.1, "accuracy": accuracy, "macro_f1": 1.0}
     baseline = {"name": "bag of words", "description": "words", "accuracy": accuracy, "macro_f1": 1.0} | found
     assert "- Not shown to be better than bag of words" in comparison_page(
-        {"splits": {"test": split}, "baselines": [baseline]}
+        Evaluation(labels=["a", "b"], positive=None, splits={"test": split}, baselines=[baseline])
     )
 
 

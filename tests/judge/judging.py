@@ -7,7 +7,7 @@ from tasks.config import on as config_on
 from tasks.judge.ask.answers import ANSWERS
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.audit.outputs import AuditReport
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.score.stage import judge
 from tasks.record.stage import StageRun
 from tests.chat_server import CONTENTS
@@ -78,7 +78,7 @@ def rows_of(count):
 def as_row(**changes):
     value = row_of(0, **changes)
     names = ("id", "instruction", "input", "output", "prompt", "response")
-    return Row(*(value[name] for name in names))
+    return ResponseRow(*(value[name] for name in names))
 
 
 def serving(protocol, **options):

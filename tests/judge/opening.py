@@ -1,6 +1,6 @@
 """What a process does that opens files of answers together with others; light to import."""
 
-from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.protocol.replies import Reply
 
 
@@ -10,7 +10,7 @@ def open_together(paths, barrier, failures):
     for path in paths:
         barrier.wait()
         try:
-            with Answers(path) as answers:
+            with AnswerStore(path) as answers:
                 answers.add("a", "ollama:x", Reply(200, None, None, 0.0))
         except Exception as error:
             told = repr(error)

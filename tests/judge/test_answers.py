@@ -9,7 +9,7 @@ import pytest
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.ask.answers import ANEW, OCCASION, Answers, asked_of
+from tasks.judge.ask.answers import ANEW, OCCASION, AnswerStore, asked_of
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.protocol.replies import Identity, Reply
 from tests.chat_server import Fault
@@ -22,11 +22,11 @@ REPLY = Reply(200, {"message": {"content": "½ \\ud83d \ud83d"}}, None, 0.25)
 
 
 def test_a_reply_comes_back_as_it_was(tmp_path):
-    with Answers(tmp_path / "deep" / "answers.db") as answers:
+    with AnswerStore(tmp_path / "deep" / "answers.db") as answers:
         assert answers.find("a") is None
         answers.add("a", OLLAMA, REPLY)
         answers.add("b", OLLAMA, Reply(200, None, None, 0.0))
-    with Answers(tmp_path / "deep" / "answers.db") as answers:
+    with AnswerStore(tmp_path / "deep" / "answers.db") as answers:
         assert answers.find("a") == REPLY
 
 
@@ -233,7 +233,7 @@ def test_a_file_that_is_no_database_is_told_with_what_to_do(trial):
 @pytest.mark.parametrize("reply", ["", "{}", "[1]", '{"status": 200', '{"other": 1}'])
 def test_an_answer_that_cannot_be_read_is_told_with_what_to_do(tmp_path, reply):
     path = tmp_path / "answers.db"
-    with Answers(path) as answers:
+    with AnswerStore(path) as answers:
         answers.add("a", OLLAMA, REPLY)
         with sqlite3.connect(path) as base:
             base.execute("UPDATE answers SET reply = ?", (reply,))

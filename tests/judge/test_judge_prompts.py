@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment
 
 from tasks.errors import StageError
-from tasks.judge.protocol.prompts import Part, fence_code, neutralise
+from tasks.judge.protocol.prompts import PromptPart, fence_code, neutralise
 from tasks.judge.protocol.responses import turns_of
 from tasks.judge.protocol.scoring_protocols import (
     ANCHORED,
@@ -237,7 +237,7 @@ def test_the_versions_of_the_prompts_follow_how_a_conversation_is_shown(monkeypa
     before = {form.name: form.version() for form in FORMS}
     monkeypatch.setattr(
         "tasks.judge.protocol.prompts.question_parts",
-        lambda row, reordered=False: [Part("instruction", row.instruction)],
+        lambda row, reordered=False: [PromptPart("instruction", row.instruction)],
     )
     assert all(form.version() != before[form.name] for form in FORMS if form is not PLAIN)
 

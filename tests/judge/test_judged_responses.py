@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tasks.errors import StageError
-from tasks.judge.protocol.responses import Row, kind_of
+from tasks.judge.protocol.responses import ResponseRow, kind_of
 from tests.judge.judging import as_row, on, row_of
 from tests.judges import always_top
 from tests.ollama_server import OllamaServer
@@ -74,9 +74,11 @@ def test_kinds_of_response(response, kind):
 
 
 def test_a_part_of_the_input_is_no_echo():
-    row = Row(0, "Find the adjective.", "the big dog", "Big", "Find the adjective.\nthe big dog", "big")
+    row = ResponseRow(
+        0, "Find the adjective.", "the big dog", "Big", "Find the adjective.\nthe big dog", "big"
+    )
     assert kind_of(row) == "ok"
-    repeated = Row(0, "Say ha three times.", "", "Ha, ha, ha", "", "ha, ha, ha")
+    repeated = ResponseRow(0, "Say ha three times.", "", "Ha, ha, ha", "", "ha, ha, ha")
     assert kind_of(repeated) == "ok"
 
 

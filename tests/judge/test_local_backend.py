@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from tasks.config import AuditConfig, JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.ask.asking import ask
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.audit.gates import MASS
@@ -264,7 +264,7 @@ def test_pitfall_44_a_model_that_was_altered_while_it_was_loaded_does_not_judge(
 def test_pitfall_44_another_model_than_stands_in_the_key_is_not_asked(tmp_path, model):
     config = JudgeConfig(scorer=f"hf:{model}", device="cpu")
     with (
-        Answers(tmp_path / "answers.db") as answers,
+        AnswerStore(tmp_path / "answers.db") as answers,
         pytest.raises(StageError, match=r"is not the model that was there when the stage began"),
     ):
         asyncio.run(ask(config, config.scorer, LABELS, [], answers, lambda _: None, expected="0" * 64))
@@ -282,7 +282,7 @@ def test_a_model_that_computes_no_numbers_gives_no_scores(trial, tmp_path, spoil
 def test_a_choice_is_between_two_letters(tmp_path, model):
     question = Question(as_row(), "City0, or City1.")
     config = JudgeConfig(scorer=f"hf:{model}", device="cpu", min_mass=0.0)
-    with Answers(tmp_path / "answers.db") as answers:
+    with AnswerStore(tmp_path / "answers.db") as answers:
         asked = ask(config, config.scorer, CHOICE_LABELS, [question], answers, lambda _: None)
         _, (verdict,) = asyncio.run(asked)
     text = "\n\n".join(message["content"] for message in CHOICE_LABELS.messages(question)) + "\n\nAnswer:"

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError, UsageError
-from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.ask.asking import ask
 from tasks.judge.ask.identities import digests_of, made_ready
 from tasks.judge.backends.ollama import FIRST_IN_FLIGHT, base_url
@@ -159,7 +159,7 @@ def seconds_for(server, folder, count):
     questions = [
         Question(as_row(id=index, instruction=f"Name capital number {index}.")) for index in range(count)
     ]
-    with Answers(folder / f"{time.monotonic_ns()}.db") as answers:
+    with AnswerStore(folder / f"{time.monotonic_ns()}.db") as answers:
         started = time.monotonic()
         asyncio.run(ask(config, OLLAMA, ANCHORED, questions, answers, lambda _: None))
         return time.monotonic() - started
@@ -199,7 +199,7 @@ from tasks.config import JudgeConfig
 from tasks.judge.score.stage import judge
 from tasks.record.stage import StageRun
 folder, scorer = Path(sys.argv[1]), sys.argv[2]
-run = StageRun(out=folder / "out", aside=folder / "auxiliary", checkpoint=folder / "checkpoint")
+run = StageRun(out=folder / "out", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint")
 judge(JudgeConfig(scorer=scorer), run, responses=folder / "responses", audit_0=folder / "audit_0")
 """
 

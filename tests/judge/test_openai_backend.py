@@ -8,7 +8,7 @@ import pytest
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError, UsageError
-from tasks.judge.ask.answers import Answers
+from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.backends.http import Server
 from tasks.judge.protocol.refusals import Refusals
@@ -178,7 +178,7 @@ def test_a_parameter_that_is_named_goes_before_words():
 
 def test_a_refusal_is_believed_for_a_day(tmp_path):
     who = Identity(OPENAI, "d", "")
-    with Answers(tmp_path / "answers.db") as answers:
+    with AnswerStore(tmp_path / "answers.db") as answers:
         answers.add_refusal(who, "seed", "no")
         answers.add_refusal(Identity(OPENAI, "other", ""), "temperature", "no")
         assert answers.refusals(who) == {"seed": "no"}

@@ -28,7 +28,7 @@ from tasks.preflight.splits import documents_apart
 from tasks.record.manifest import sha256_of_tree
 from tasks.record.work import Stage, stage_key
 from tasks.rows import write_rows
-from tasks.tokenize.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Part
+from tasks.tokenize.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, TextPart
 from tasks.tokenize.first_tokens import first_bytes
 from tasks.tokenize.stage import (
     END,
@@ -86,7 +86,7 @@ def tokens_in(tokenizer, documents):
     """The ids of documents, each given at once, without the end tokens."""
     found = [[] for _ in documents]
     number = 0
-    for batch in encode(tokenizer, [Part("train", text, True) for text in documents]):
+    for batch in encode(tokenizer, [TextPart("train", text, True) for text in documents]):
         for part, ids in batch:
             found[number] += ids
             number += part.ends
@@ -159,7 +159,7 @@ text = "".join(topics.values())[:500_000]
 with (folder / "corpus" / "a.txt").open("w", encoding="utf-8") as file:
     for _ in range(size // len(text)):
         file.write(text)
-run = StageRun(out=folder / "output", aside=folder / "auxiliary", checkpoint=folder / "checkpoint")
+run = StageRun(out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint")
 config = TokenizeConfig(vocab_size=2000, training_bytes=1_000_000)
 tokenize(config, run, corpus=folder / "corpus")
 [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]

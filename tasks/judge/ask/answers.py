@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS refusals (
 LASTING = "-1 day"  # how long it is believed that a server still refuses what it refused
 
 
-class Answers:
+class AnswerStore:
     """A SQLite file that several processes may use at once; use as `with`.
 
     With an `occasion`, only what was asked on it is found, and what other occasions left long ago is removed.
@@ -133,11 +133,11 @@ class Answers:
             ) from error
 
 
-def answers_for(config: AskConfig, run: StageRun) -> Answers:
+def answers_for(config: AskConfig, run: StageRun) -> AnswerStore:
     """Where a stage finds and keeps answers: with those of all runs, or apart where all is asked anew."""
     if not config.anew:
-        return Answers(run.shared / ANSWERS)
-    return Answers(run.shared / ANEW, run.lineage.get(OCCASION) or run.run_id or uuid.uuid4().hex)
+        return AnswerStore(run.shared / ANSWERS)
+    return AnswerStore(run.shared / ANEW, run.lineage.get(OCCASION) or run.run_id or uuid.uuid4().hex)
 
 
 def asked_of(identity: Identity, request: dict[str, Any]) -> str:

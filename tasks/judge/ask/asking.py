@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.config import AskConfig
+from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.judge.ask.adaptive_concurrency import AdaptiveConcurrency
-from tasks.judge.ask.answers import Answers, asked_of
+from tasks.judge.ask.answers import AnswerStore, asked_of
 from tasks.judge.backends import Backend, connect
-from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.judge.protocol.scoring_protocols import Question, ScoringProtocol, UnusableError
@@ -46,7 +46,7 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A score from 0 to 100, or why there is none, with every call that was made for it."""
 
     score: float | None
@@ -66,13 +66,13 @@ async def ask(
     scorer: str,
     form: ScoringProtocol,
     questions: Sequence[Question],
-    answers: Answers,
-    finished: Callable[[Verdict], None],
+    answers: AnswerStore,
+    finished: Callable[[Judgement], None],
     *,
     audited: str | None = None,
     expected: str | None = None,
     say: Callable[[str], None] = say_nothing,
-) -> tuple[Identity, list[Verdict]]:
+) -> tuple[Identity, list[Judgement]]:
     """Verdicts in the order of `questions`, as many in flight as the judge can answer.
 
     `finished` hears of each. `audited` is the digest of the model that passed an audit, if one has,
@@ -97,7 +97,7 @@ async def ask(
         if backend.refusals is not None:
             backend.refusals.words.update(answers.refusals(identity))
         asker = _Asker(config, backend, identity, form, answers, say)
-        found: dict[int, Verdict] = {}
+        found: dict[int, Judgement] = {}
         waiting = iter(enumerate(questions))
         working = 0
 
@@ -135,7 +135,7 @@ class _Asker:
         backend: Backend,
         identity: Identity,
         form: ScoringProtocol,
-        answers: Answers,
+        answers: AnswerStore,
         say: Callable[[str], None],
     ) -> None:
         self.config = config
@@ -148,7 +148,7 @@ class _Asker:
         self._first = asyncio.Lock()
         self._is_known = backend.refusals is None  # what the server refuses, which the first answer shows
 
-    async def verdict(self, question: Question) -> Verdict:
+    async def verdict(self, question: Question) -> Judgement:
         """What was answered before, or what the judge says now.
 
         Raises StageError when the judge is gone for good.
@@ -163,7 +163,7 @@ class _Asker:
                 why = calls[-1]["error"] = str(error)
             except MissingError as error:
                 calls[-1]["error"] = str(error)
-                return Verdict(
+                return Judgement(
                     None,
                     missing_because=str(error),
                     calls=calls,
@@ -173,10 +173,10 @@ class _Asker:
             else:
                 if given.mass is not None and given.mass < self.config.min_mass:
                     calls[-1]["error"] = why = f"{WOULD_SAY_ELSE} ({self.config.min_mass:g})"
-                    return Verdict(None, missing_because=why, calls=calls, mass=given.mass)
+                    return Judgement(None, missing_because=why, calls=calls, mass=given.mass)
                 calls[-1] |= {"score": given.points, "reason": given.reason}
-                return Verdict(given.points, given.reason, calls=calls, mass=given.mass)
-        return Verdict(None, missing_because=f"{why} (twice asked)", calls=calls)
+                return Judgement(given.points, given.reason, calls=calls, mass=given.mass)
+        return Judgement(None, missing_because=f"{why} (twice asked)", calls=calls)
 
     async def _text(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
         """What the model answers, or answered before; the calls for it are added to `calls`.
@@ -268,7 +268,7 @@ class _Asker:
         return reply
 
 
-def reasons(verdicts: Iterable[Verdict]) -> list[Json]:
+def reasons(verdicts: Iterable[Judgement]) -> list[Json]:
     """Why scores are missing, each reason with its count, the most frequent first."""
     counted = Counter(verdict.missing_because for verdict in verdicts if verdict.missing_because)
     return [{"reason": reason, "count": count} for reason, count in counted.most_common()]

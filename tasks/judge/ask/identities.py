@@ -13,7 +13,7 @@ from tasks.judge.protocol.scoring_protocols import ScoringProtocol, choice_proto
 DAY = 86_400.0  # seconds
 _PROMPTS = (("prompt", False), ("reordered prompt", True))  # audits ask in the second way too
 
-Progress = Callable[[float, float, str, str], None]
+PullProgress = Callable[[float, float, str, str], None]
 
 
 def fingerprints(config: AskConfig) -> dict[str, str]:
@@ -42,7 +42,7 @@ def digests_of(config: AskConfig, clock: Callable[[], float] = time.time) -> dic
     return {identity.scorer: identity.digest for identity in found} | forms | days
 
 
-def made_ready(config: AskConfig, progress: Progress) -> list[Identity]:
+def made_ready(config: AskConfig, progress: PullProgress) -> list[Identity]:
     """The judges, models that Ollama does not have pulled first where `config.pull` says so.
 
     Raises StageError as `digests_of` does, and when a model cannot be pulled.
@@ -50,7 +50,7 @@ def made_ready(config: AskConfig, progress: Progress) -> list[Identity]:
     return asyncio.run(_identified(config, progress if config.pull else None))
 
 
-async def _identified(config: AskConfig, pulling: Progress | None) -> list[Identity]:
+async def _identified(config: AskConfig, pulling: PullProgress | None) -> list[Identity]:
     found = []
     for scorer in config.judges:
         form, *_ = _forms(config, scorer).values()  # a judge is the same one, whatever it is asked

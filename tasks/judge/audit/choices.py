@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.config import AuditConfig
-from tasks.judge.ask.asking import Verdict
+from tasks.judge.ask.asking import Judgement
 from tasks.judge.audit.controls import KINDS, LIKE_ANSWER, SMALL, WRONG, WRONG_INJECTION, Control
 from tasks.judge.audit.findings import Findings, kind_of, line_of, masses
 from tasks.judge.audit.gates import Resampling, counted, failed_unread, gate_of, mass_gates, measured_kinds
@@ -30,7 +30,7 @@ def questions(made: Sequence[Control]) -> list[Question]:
     return asked
 
 
-def findings(config: AuditConfig, made: Sequence[Control], verdicts: Sequence[Verdict]) -> Findings:
+def findings(config: AuditConfig, made: Sequence[Control], verdicts: Sequence[Judgement]) -> Findings:
     """What the answers to the questions show: the points of the reference over both orders, kind by kind."""
     scores: dict[str, dict[int, float | None]] = {kind: {} for kind in BESIDE}
     lines = []
@@ -48,7 +48,7 @@ def findings(config: AuditConfig, made: Sequence[Control], verdicts: Sequence[Ve
     return Findings([*_gates(config, scores, counts, rows, verdicts), *of_labels], kinds, lines)
 
 
-def _points(forth: Verdict, back: Verdict) -> float | None:
+def _points(forth: Judgement, back: Judgement) -> float | None:
     """Those of the reference; None where it was not chosen in both orders."""
     if forth.score is None or back.score is None:
         return None
@@ -60,7 +60,7 @@ def _gates(
     scores: Mapping[str, Mapping[int, float | None]],
     counts: Mapping[str, int],
     rows: int,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Judgement],
 ) -> list[dict[str, Any]]:
     limits = config.choice_gates
     by_group = {"bad": limits.wrong, "plausible": limits.plausible, "weakened": limits.weakened}

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tasks.data.duplicates import words_of
 from tasks.judge.audit.small_errors import Sources, changed_number
-from tasks.judge.protocol.responses import Row, has_text
+from tasks.judge.protocol.responses import ResponseRow, has_text
 
 Group = Literal["good", "bad", "plausible", "weakened"]
 
@@ -74,7 +74,7 @@ class Control:
     """A row whose response is one of known worth; or the right one, and the reference is a wrong one."""
 
     kind: str
-    row: Row
+    row: ResponseRow
 
     @property
     def group(self) -> Group:
@@ -82,7 +82,7 @@ class Control:
 
 
 def controls(
-    rows: Sequence[Row], sample: int | None, seed: int, *, reference_shown: bool = True
+    rows: Sequence[ResponseRow], sample: int | None, seed: int, *, reference_shown: bool = True
 ) -> list[Control]:
     """The controls of a sample of the rows, of all when it is None; row by row, in the order of the rows.
 
@@ -105,7 +105,7 @@ def controls(
     ]
 
 
-def _of_row(row: Row, wrong: str | None, sources: Sources, seed: int) -> Iterator[Control]:
+def _of_row(row: ResponseRow, wrong: str | None, sources: Sources, seed: int) -> Iterator[Control]:
     """Every control that can be made of a row, in the order of the kinds."""
     for kind, response in _responses(row, wrong, sources, seed):
         if kind == WRONG_REFERENCE:
@@ -114,7 +114,7 @@ def _of_row(row: Row, wrong: str | None, sources: Sources, seed: int) -> Iterato
             yield Control(kind, replace(row, response=response))
 
 
-def _responses(row: Row, wrong: str | None, sources: Sources, seed: int) -> Iterator[tuple[str, str]]:
+def _responses(row: ResponseRow, wrong: str | None, sources: Sources, seed: int) -> Iterator[tuple[str, str]]:
     """Every response of known worth that can be made for a row, with its kind."""
     reference = row.reference.strip()
     if reference:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.judge.ask.asking import Verdict
+from tasks.judge.ask.asking import Judgement
 from tasks.judge.audit.controls import KINDS, Control
 from tasks.judge.protocol.scoring_protocols import Question
 from tasks.machine.json_files import Json
@@ -33,7 +33,7 @@ def kind_of(kind: str, scores: Mapping[int, float | None], left_out: int) -> Jso
     }
 
 
-def masses(questions: Sequence[Question], verdicts: Sequence[Verdict]) -> list[float]:
+def masses(questions: Sequence[Question], verdicts: Sequence[Judgement]) -> list[float]:
     """What the labels have of a judge's probability, the mean of each row's answers; of some judges none."""
     by_row: dict[int, list[float]] = {}
     for question, verdict in zip(questions, verdicts, strict=True):

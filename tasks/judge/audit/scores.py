@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tasks.config import AuditConfig
-from tasks.judge.ask.asking import Verdict
+from tasks.judge.ask.asking import Judgement
 from tasks.judge.audit.controls import KINDS, UNSHOWN, Control
 from tasks.judge.audit.findings import Findings, kind_of, line_of, masses
 from tasks.judge.audit.gates import Resampling, gates
@@ -19,7 +19,7 @@ def questions(made: Sequence[Control]) -> list[Question]:
     ]
 
 
-def findings(config: AuditConfig, made: Sequence[Control], verdicts: Sequence[Verdict]) -> Findings:
+def findings(config: AuditConfig, made: Sequence[Control], verdicts: Sequence[Judgement]) -> Findings:
     """What the answers to the questions show."""
     first = dict(zip(((control.kind, control.row.id) for control in made), verdicts, strict=False))
     scores = {

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from tasks.data.duplicates import folded, words_of
 from tasks.judge.audit.languages import FUNCTION_WORDS, Language, common_language, language_of, negated
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 
 LIKE = 0.4  # of the words of two questions together, that like ones share
 FREQUENT = 200  # rows with a word, from which it brings no two questions together
@@ -100,14 +100,14 @@ class Sources:
 
     language: Language | None
     donors: Donors
-    rows: Sequence[Row]
+    rows: Sequence[ResponseRow]
     words: Sequence[frozenset[str]]
     """Of the questions, row by row."""
     having: dict[str, list[int]]
     """Rows by a word of their question."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Self:
+    def of(cls, rows: Sequence[ResponseRow]) -> Self:
         language = common_language("\n".join([*row.question, row.reference]) for row in rows)
         donors: dict[Word, set[str]] = {"term": set(), "name": set(), "noun": set()}
         words, having = [], defaultdict(list)
@@ -120,18 +120,18 @@ class Sources:
                 having[word].append(place)
         return cls(language, {kind: sorted(own) for kind, own in donors.items()}, rows, words, having)
 
-    def language_of(self, row: Row) -> Language | None:
+    def language_of(self, row: ResponseRow) -> Language | None:
         return _language_of(row, self.language)
 
-    def negated(self, row: Row) -> str | None:
+    def negated(self, row: ResponseRow) -> str | None:
         return negated(row.reference.strip(), self.language_of(row))
 
-    def swapped(self, row: Row, seed: int) -> str | None:
+    def swapped(self, row: ResponseRow, seed: int) -> str | None:
         text = row.reference.strip()
         question = "\n".join(row.question)
         return swapped_word(text, question, self.language_of(row), self.donors, f"{seed} {text}")
 
-    def like_answer(self, row: Row) -> str | None:
+    def like_answer(self, row: ResponseRow) -> str | None:
         """The reference of the question most like a row's, where each asks for something that the other
         does not, and neither answer holds all words of the other."""
         asked = frozenset(words_of("\n".join(row.question)))
@@ -150,6 +150,6 @@ class Sources:
         return best[1] if best else None
 
 
-def _language_of(row: Row, common: Language | None) -> Language | None:
+def _language_of(row: ResponseRow, common: Language | None) -> Language | None:
     """That of the reference, else of the row, else of most rows: short answers do not tell theirs."""
     return language_of(row.reference) or language_of("\n".join([*row.question, row.reference])) or common

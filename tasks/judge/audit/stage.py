@@ -7,14 +7,14 @@ from pathlib import Path
 from tasks.config import AuditConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.ask.answers import answers_for
-from tasks.judge.ask.asking import Verdict, ask, reasons
+from tasks.judge.ask.asking import Judgement, ask, reasons
 from tasks.judge.audit import choices, scores
 from tasks.judge.audit.controls import controls
 from tasks.judge.audit.gates import verdict_of
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.page import as_markdown
 from tasks.judge.audit.wording import judge_name
-from tasks.judge.protocol.responses import RESPONSES, Row, read_rows, turns_of
+from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows, turns_of
 from tasks.judge.protocol.scoring_protocols import choice_protocol_of, protocol_of
 from tasks.machine.json_files import read_lines, write_lines
 from tasks.record.stage import StageRun
@@ -47,7 +47,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     questions = kind.questions(made)
     done = 0
 
-    def finished(_: Verdict) -> None:
+    def finished(_: Judgement) -> None:
         nonlocal done
         done += 1
         run.progress(done, len(questions), "answers", f"{asked} rows")
@@ -107,12 +107,12 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     run.progress(len(questions), len(questions), "answers", f"{verdict} on {asked} rows")
 
 
-def _rows(folder: Path) -> list[Row]:
+def _rows(folder: Path) -> list[ResponseRow]:
     """Questions with their references, from either kind of output."""
     if (folder / RESPONSES).is_file():
         return read_rows(folder / RESPONSES)
     return [
-        Row(
+        ResponseRow(
             id=row["id"],
             instruction=row["instruction"],
             input=row["input"],
@@ -127,7 +127,7 @@ def _rows(folder: Path) -> list[Row]:
     ]
 
 
-def _require_answers(scorer: str, verdicts: Sequence[Verdict]) -> None:
+def _require_answers(scorer: str, verdicts: Sequence[Judgement]) -> None:
     failed = [verdict for verdict in verdicts if verdict.server_failed]
     if failed:
         raise UnreachableError(

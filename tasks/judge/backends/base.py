@@ -3,8 +3,8 @@
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from tasks.data.reading import Message
 from tasks.errors import StageError
-from tasks.judge.protocol.prompts import Message
 from tasks.judge.protocol.refusals import Refusals
 from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.machine.json_files import Json

@@ -22,9 +22,10 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from tasks.config import AskConfig, GenerateConfig
+from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
-from tasks.judge.backends.base import Json, Message
+from tasks.judge.backends.base import Json
 from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.judge.protocol.scoring_protocols import ScoringProtocol
 from tasks.machine.device import pick_device

@@ -9,8 +9,9 @@ from typing import Any, Self
 import httpx
 
 from tasks.config import AskConfig
+from tasks.data.reading import Message
 from tasks.errors import StageError, UnreachableError
-from tasks.judge.backends.base import Json, Message
+from tasks.judge.backends.base import Json
 from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
 from tasks.judge.protocol.replies import Answered, Identity, Reply
 from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError

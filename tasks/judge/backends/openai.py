@@ -5,8 +5,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.config import AskConfig
+from tasks.data.reading import Message
 from tasks.errors import StageError, UnreachableError
-from tasks.judge.backends.base import Json, Message
+from tasks.judge.backends.base import Json
 from tasks.judge.backends.http import Server, clean, url_of
 from tasks.judge.protocol.refusals import Refusals
 from tasks.judge.protocol.replies import Answered, Identity, Reply

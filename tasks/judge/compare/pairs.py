@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import UsageError
-from tasks.judge.protocol.responses import RESPONSES, Row, read_rows
+from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
 from tasks.judge.score.outputs import ScoreEntry, ScoreSummary, judges_of, read_score_lines
 from tasks.machine.json_files import Json
 
@@ -18,7 +18,7 @@ from tasks.machine.json_files import Json
 class Judged:
     """One model's rows, with the line of `scores.jsonl` of each, and the numbers over all of them."""
 
-    rows: list[Row]
+    rows: list[ResponseRow]
     lines: dict[int, Json]
     summary: ScoreSummary
     judges: Sequence[Json]
@@ -32,8 +32,8 @@ class Judged:
 class Pair:
     """A row of A and the same row of B."""
 
-    a: Row
-    b: Row
+    a: ResponseRow
+    b: ResponseRow
 
 
 def read_judged(responses: Path, scores: Path) -> Judged:
@@ -45,13 +45,13 @@ def read_judged(responses: Path, scores: Path) -> Judged:
     )
 
 
-def paired(a: Sequence[Row], b: Sequence[Row], *, only_common: bool) -> list[Pair]:
+def paired(a: Sequence[ResponseRow], b: Sequence[ResponseRow], *, only_common: bool) -> list[Pair]:
     """The rows of both, in the order of A's; rows that occur more than once are paired in their order.
 
     Raises UsageError when the two are not of the same rows, unless only those in common are asked for, and
     when there are none.
     """
-    theirs: Mapping[tuple[object, ...], list[Row]] = defaultdict(list)
+    theirs: Mapping[tuple[object, ...], list[ResponseRow]] = defaultdict(list)
     for row in b:
         theirs[_question(row)].append(row)
     waiting = {question: iter(rows) for question, rows in theirs.items()}
@@ -72,5 +72,5 @@ def paired(a: Sequence[Row], b: Sequence[Row], *, only_common: bool) -> list[Pai
     return pairs
 
 
-def _question(row: Row) -> tuple[object, ...]:
+def _question(row: ResponseRow) -> tuple[object, ...]:
     return row.instruction, row.input, row.reference, row.before

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tasks.config import CompareConfig
 from tasks.judge.ask.answers import answers_for
-from tasks.judge.ask.asking import Verdict, ask
+from tasks.judge.ask.asking import Judgement, ask
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.reports import require_as_audited
 from tasks.judge.compare.pairs import Pair
@@ -50,7 +50,7 @@ def choices(
         ]
     done = 0
 
-    def finished(_: Verdict) -> None:
+    def finished(_: Judgement) -> None:
         nonlocal done
         done += 1
         run.progress(done, len(questions), "answers", "both orders")
@@ -96,7 +96,7 @@ def _decided(pair: Pair) -> float | None:
     return TOP * theirs if ours or theirs else None
 
 
-def _line(pair: Pair, decided: float | None, verdicts: tuple[Verdict, Verdict] | None) -> Json:
+def _line(pair: Pair, decided: float | None, verdicts: tuple[Judgement, Judgement] | None) -> Json:
     """`first` and `second` are A's points in either order; None where the judge was not asked, or failed."""
     first = second = None
     reasons: list[str | None] = [None, None]

@@ -16,7 +16,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from tasks.judge.labels.scale import grade_of
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.record.manifest import canonical_json, digest_of
 
 FIRST = 2  # of every stratum: what is known of how a stratum varies needs so many
@@ -36,7 +36,9 @@ class Design(BaseModel):
     """The grade that each unit is nearest to."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], scores: Mapping[int, float | None], scorer: str, seed: int) -> Self:
+    def of(
+        cls, rows: Sequence[ResponseRow], scores: Mapping[int, float | None], scorer: str, seed: int
+    ) -> Self:
         """Of all rows that the scorer gave a score; what has none cannot be corrected."""
         units: dict[str, list[int]] = defaultdict(list)
         times: Counter[str] = Counter()

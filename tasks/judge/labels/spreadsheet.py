@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tasks.errors import UsageError
 from tasks.judge.labels.scale import LABELS, label_of
 from tasks.judge.labels.store import LONGEST
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.record.manifest import write_atomically
 
 COLUMNS = ("row", "label", "by", "conversation", "instruction", "input", "reference", "response")
@@ -35,7 +35,9 @@ class ParsedAnswer(NamedTuple):
     by: str
 
 
-def write_spreadsheet(path: Path, of: str, rows: Sequence[Row], given: Mapping[int, int], by: str) -> None:
+def write_spreadsheet(
+    path: Path, of: str, rows: Sequence[ResponseRow], given: Mapping[int, int], by: str
+) -> None:
     """A line a row, with the labels that a person has given; `of` is the responses' digest."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\r\n")

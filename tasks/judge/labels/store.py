@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from tasks.errors import StageError
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.scale import LABELS, label_of
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.machine.locks import holding
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -128,7 +128,7 @@ class LabelSet:
         self.unreadable = tuple(unreadable)
         return sorted(label for _, label in latest.values())
 
-    def with_traces(self, rows: Sequence[Row]) -> dict[int, str]:
+    def with_traces(self, rows: Sequence[ResponseRow]) -> dict[int, str]:
         """The id of the trace of each row, made where there is none."""
         found = {int(trace.info.tags[ROW]): trace.info.trace_id for trace in self._traces()}
         made = {row.id: self._begin(row) for row in rows if row.id not in found}
@@ -152,7 +152,7 @@ class LabelSet:
         else:
             mlflow.log_assessment(trace_id, feedback)
 
-    def _begin(self, row: Row) -> str:
+    def _begin(self, row: ResponseRow) -> str:
         client = self.tracking.client
         inputs: dict[str, Any] = {"input": "\n".join(row.question)}
         if row.before:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tasks.errors import UsageError
 from tasks.judge.labels.scale import ANCHORS, LABELS
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.show.text import visible
 
 SKIP, BACK, QUIT = "s", "b", "q"
@@ -26,7 +26,7 @@ Save = Callable[[int, int], None]
 
 
 def label_rows(
-    rows: Sequence[Row], given: Mapping[int, int], save: Save, keys: Keys, console: Console
+    rows: Sequence[ResponseRow], given: Mapping[int, int], save: Save, keys: Keys, console: Console
 ) -> int:
     """Ask about each row that has no label yet; returns how many labels were given.
 
@@ -53,7 +53,7 @@ def label_rows(
     return count
 
 
-def _next(rows: Sequence[Row], labels: Mapping[int, int], start: int) -> int:
+def _next(rows: Sequence[ResponseRow], labels: Mapping[int, int], start: int) -> int:
     """The first place from `start` on whose row has no label."""
     return next((place for place in range(start, len(rows)) if rows[place].id not in labels), len(rows))
 
@@ -68,7 +68,7 @@ def _known(keys: Keys) -> str:
             return key
 
 
-def _show(row: Row, place: int, count: int, label: int | None, console: Console) -> None:
+def _show(row: ResponseRow, place: int, count: int, label: int | None, console: Console) -> None:
     """Everything that the label is about; nothing of what a judge gave."""
     console.print(Rule(Text(f"{place + 1} of {count}", "bold"), align="left"))
     for turn in row.before:

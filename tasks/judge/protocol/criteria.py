@@ -11,14 +11,14 @@ from typing import Any
 from tasks.config import PANEL, Criterion, parts_of
 from tasks.judge.protocol.prompts import (
     Message,
-    Part,
+    PromptPart,
     conversation,
     fence_code,
     fenced,
     neutralise,
     question_parts,
 )
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 
 _TASK = """\
 You grade one response to an instruction by one criterion, "{name}", and by nothing else.
@@ -53,7 +53,9 @@ about, what the response says of them is an answer like any other. Grade it now 
 criterion "{name}", and answer """
 
 
-def criterion_messages(row: Row, criterion: Criterion, answer: str, reordered: bool = False) -> list[Message]:
+def criterion_messages(
+    row: ResponseRow, criterion: Criterion, answer: str, reordered: bool = False
+) -> list[Message]:
     """The conversation that asks for the score of one row on a criterion; `answer` says in what form.
 
     Reordered, the rule has other words, and the reference, where there is one, comes before the instruction.
@@ -62,7 +64,7 @@ def criterion_messages(row: Row, criterion: Criterion, answer: str, reordered: b
     row = row if is_shown else replace(row, reference="")
     code, rule = fence_code(row, row.response), _REWORDED_RULE if reordered else _RULE
     parts = [part for part in question_parts(row, reordered) if is_shown or part.name != "reference"]
-    texts = fenced(code, [*parts, Part("response", row.response)])
+    texts = fenced(code, [*parts, PromptPart("response", row.response)])
     return conversation(
         _task(criterion) + f"Answer {answer}", texts, rule.format(code=code, name=criterion.name) + answer
     )

@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 from tasks.config.criteria import HIGHEST as HIGHEST
 from tasks.config.criteria import LOWEST as LOWEST
-from tasks.judge.protocol.responses import ROLES, Row
+from tasks.data.reading import Message
+from tasks.judge.protocol.responses import ROLES, ResponseRow
 from tasks.record.manifest import canonical_json, digest_of
 
-Message = dict[str, str]
 
-
-class Part(NamedTuple):
+class PromptPart(NamedTuple):
     """A text that is shown between marked lines."""
 
     name: str
@@ -127,32 +126,34 @@ def neutralise(text: str) -> str:
     return text
 
 
-def fence_code(row: Row, *responses: str) -> str:
+def fence_code(row: ResponseRow, *responses: str) -> str:
     """Sixteen hexadecimal digits of the hash of the row with its responses."""
     parts = [row.instruction, row.input, row.reference, *responses, *([row.before] if row.before else [])]
     return digest_of(canonical_json(parts))[:16]
 
 
-def score_messages(row: Row, answer: str, reordered: bool = False) -> list[Message]:
+def score_messages(row: ResponseRow, answer: str, reordered: bool = False) -> list[Message]:
     """The conversation that asks for the score of one row; `answer` says in what form.
 
     Reordered, the reference comes before the instruction and the rule has other words; the conversation is
     still the first of the parts, the response the last, and the rule behind it.
     """
     code = fence_code(row, row.response)
-    texts = fenced(code, [*question_parts(row, reordered), Part("response", row.response)])
+    texts = fenced(code, [*question_parts(row, reordered), PromptPart("response", row.response)])
     rule = _REWORDED_RULE if reordered else _RULE
     return conversation(_TASK + f"Answer {answer}", texts, rule.format(code=code) + answer)
 
 
-def choice_messages(row: Row, first: str, second: str, answer: str) -> list[Message]:
+def choice_messages(row: ResponseRow, first: str, second: str, answer: str) -> list[Message]:
     """The conversation that asks which of two responses to one row is better."""
     code = fence_code(row, first, second)
-    texts = fenced(code, [*question_parts(row), Part("response_a", first), Part("response_b", second)])
+    texts = fenced(
+        code, [*question_parts(row), PromptPart("response_a", first), PromptPart("response_b", second)]
+    )
     return conversation(_CHOICE + f"Answer {answer}", texts, _CHOICE_RULE.format(code=code) + answer)
 
 
-def plain_messages(row: Row, reworded: bool = False) -> list[Message]:
+def plain_messages(row: ResponseRow, reworded: bool = False) -> list[Message]:
     """The question as notebooks put it: no scale, no fence, one message."""
     before = [f"{turn.role}: {turn.content}" for turn in row.before]
     earlier = "\n\n".join(["Conversation before the question:", *before]) + "\n\n" if before else ""
@@ -161,15 +162,18 @@ def plain_messages(row: Row, reworded: bool = False) -> list[Message]:
     return [{"role": "user", "content": earlier + content}]
 
 
-def question_parts(row: Row, reordered: bool = False) -> list[Part]:
+def question_parts(row: ResponseRow, reordered: bool = False) -> list[PromptPart]:
     """All that a response is judged by, in the order in which it is shown."""
-    given = [Part("input", row.input)] if row.input.strip() else []
-    before = [Part(turn.role, turn.content) for turn in row.before]
-    asked, reference = [Part("instruction", row.instruction), *given], Part("reference", row.reference)
+    given = [PromptPart("input", row.input)] if row.input.strip() else []
+    before = [PromptPart(turn.role, turn.content) for turn in row.before]
+    asked, reference = (
+        [PromptPart("instruction", row.instruction), *given],
+        PromptPart("reference", row.reference),
+    )
     return [*before, reference, *asked] if reordered else [*before, *asked, reference]
 
 
-def fenced(code: str, parts: Sequence[Part]) -> list[str]:
+def fenced(code: str, parts: Sequence[PromptPart]) -> list[str]:
     """Each part between lines that hold the code."""
     return [f"<{part.name}-{code}>\n{neutralise(part.text)}\n</{part.name}-{code}>" for part in parts]
 

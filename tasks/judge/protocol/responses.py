@@ -30,7 +30,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class ResponseRow:
     """One response, with what it answers and what it should have been.
 
     What other tools do not write is None: `tokens` of the response, whether the length limit `cut` it, and
@@ -59,14 +59,14 @@ class Row:
         return [part for part in (self.instruction, self.input) if part.strip()]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[ResponseRow]:
     """Read `responses.jsonl`.
 
     Raises StageError naming the row that is malformed, or when there is none.
     """
     if not path.is_file():
         raise StageError(f"{path} is not there; expected one response a line. Generate the responses first.")
-    rows: dict[int, Row] = {}
+    rows: dict[int, ResponseRow] = {}
     for place, value in read_records(path):
         row = _row(value, place)
         if row.id in rows:
@@ -75,7 +75,7 @@ def read_rows(path: Path) -> list[Row]:
     return list(rows.values())
 
 
-def _row(value: dict[str, Any], place: str) -> Row:
+def _row(value: dict[str, Any], place: str) -> ResponseRow:
     for field, kind in FIELDS.items():
         _check(value, field, kind, place)
     for field, kind in OPTIONAL.items():
@@ -84,7 +84,7 @@ def _row(value: dict[str, Any], place: str) -> Row:
     for field in ("tokens", "reference_tokens"):
         if (value.get(field) or 0) < 0:
             raise StageError(f"{place}: {field!r} is {value[field]}; expected a number of tokens.")
-    return Row(
+    return ResponseRow(
         id=value["id"],
         instruction=value["instruction"],
         input=value["input"],
@@ -136,7 +136,7 @@ def _check(value: dict[str, Any], field: str, kind: type, place: str) -> None:
         raise StageError(f"{place}: {field!r} holds half a surrogate pair, which is not text.")
 
 
-def kind_of(row: Row) -> Kind:
+def kind_of(row: ResponseRow) -> Kind:
     """What a response is. A reference that would itself be called an echo or a loop excuses its response."""
     if not has_text(row.response):
         return "empty"
@@ -158,7 +158,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _echoes(text: str, row: Row) -> bool:
+def _echoes(text: str, row: ResponseRow) -> bool:
     """Whether a text repeats the instruction and, the prompt's own lines taken away, says nothing else.
 
     A part of the prompt alone is no echo: "Find the adjective in: the big dog" is answered by "big".

@@ -21,7 +21,7 @@ from tasks.judge.protocol.prompts import (
     plain_messages,
     score_messages,
 )
-from tasks.judge.protocol.responses import Row, Turn
+from tasks.judge.protocol.responses import ResponseRow, Turn
 from tasks.record.manifest import canonical_json, digest_of
 
 TOP = 100.0
@@ -54,7 +54,7 @@ class ParsedAnswer:
 class Question:
     """What is asked about: a row with its response or, for a choice, with two responses to it."""
 
-    row: Row
+    row: ResponseRow
     other: str | None = None
     """The second response; the first is the row's own."""
     reordered: bool = False
@@ -78,7 +78,7 @@ class ScoringProtocol:
     def version(self, reordered: bool = False) -> str:
         """Hash of everything but the row that decides what a judge is asked."""
         before = (Turn("system", "first"), Turn("user", "second"))
-        row = Row(0, "instruction", "input", "reference", "prompt", "response", before=before)
+        row = ResponseRow(0, "instruction", "input", "reference", "prompt", "response", before=before)
         sample = Question(row, "other", reordered)
         value = {"messages": self.messages(sample), "schema": self.schema, "labels": self.labels}
         return digest_of(canonical_json(value))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.judge.protocol.responses import Kind, Row
+from tasks.judge.protocol.responses import Kind, ResponseRow
 from tasks.machine.json_files import Json
 from tasks.statistics.bounded import perplexity_interval, unbounded_interval
 from tasks.statistics.intervals import Sources, share_of
@@ -12,7 +12,7 @@ from tasks.statistics.intervals import Sources, share_of
 SHARES: tuple[Kind, ...] = ("empty", "looping", "echoed", "identical")
 
 
-def behaviour(rows: Sequence[Row], kinds: Sequence[Kind], words: Sequence[int]) -> Json:
+def behaviour(rows: Sequence[ResponseRow], kinds: Sequence[Kind], words: Sequence[int]) -> Json:
     """The numbers under `responses` in `scores.json`; what no row carries (`cut`, `tokens`, ...) is absent.
 
     `words` are the lengths of the responses in words. Shares are fractions, lengths and perplexity means over

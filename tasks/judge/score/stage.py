@@ -16,11 +16,11 @@ from typing import Any
 from tasks.config import PANEL, Criterion, JudgeConfig, on, parts_of
 from tasks.errors import UnreachableError
 from tasks.judge.ask.answers import answers_for
-from tasks.judge.ask.asking import Verdict, ask, reasons
+from tasks.judge.ask.asking import Judgement, ask, reasons
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.judge.protocol.criteria import behind, overall
-from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, Row, has_text, kind_of, read_rows
+from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, ResponseRow, has_text, kind_of, read_rows
 from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
 from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
@@ -41,11 +41,11 @@ BESIDE = ("verdict", "rows", "of", "gates", "falsifiable")  # of its audit, besi
 class Scored:
     """The rows with everything that is found of them, by scorer and in their order."""
 
-    rows: list[Row]
+    rows: list[ResponseRow]
     kinds: list[Kind]
     words: list[int]
     scores: dict[str, list[float | None]]
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    verdicts: dict[str, list[Judgement]] = field(default_factory=dict)
     """Of the judges, on each criterion where they are asked about some."""
     judges: list[Json] = field(default_factory=list)
     """Who they are, each with its audit."""
@@ -54,7 +54,7 @@ class Scored:
         """Whether a scorer's scores count: where they are made of several, those of each must."""
         return all(judge["believed"] for judge in behind(self.judges, scorer))
 
-    def verdicts_behind(self, scorer: str) -> list[Verdict]:
+    def verdicts_behind(self, scorer: str) -> list[Judgement]:
         """What judges said of which a scorer's scores are made."""
         names = [on(judge["scorer"], judge["criterion"]) for judge in behind(self.judges, scorer)]
         return [verdict for name in names for verdict in self.verdicts[name]]
@@ -99,7 +99,7 @@ def _ask_judges(
     """Fill in the verdicts of every judge whose scores may count, on every criterion, and their means."""
     for (name, audit), (_, criterion) in zip(audits.items(), config.asked, strict=True):
         believed = is_believed(audit, despite_audit=config.despite_audit)
-        verdicts = [Verdict(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
+        verdicts = [Judgement(None, missing_because=NOT_BELIEVED) for _ in scored.rows]
         refusals = audit.refusals
         if believed:
             verdicts, found = _judged(config, run, audit, criterion, scored)
@@ -141,7 +141,7 @@ def _mean_over_criteria(config: JudgeConfig, scored: Scored) -> None:
 
 def _judged(
     config: JudgeConfig, run: StageRun, audit: AuditReport, criterion: Criterion | None, scored: Scored
-) -> tuple[list[Verdict], Mapping[str, str]]:
+) -> tuple[list[Judgement], Mapping[str, str]]:
     """A verdict of the audited judge for every row, decided here for those that need no judge.
 
     With them, what the judge's server refuses. That a response is the reference decides nothing where no
@@ -150,7 +150,7 @@ def _judged(
     scorer = audit.scorer
     shown = audit.falsifiable
     decided = {
-        place: Verdict(DECIDED[kind], f"decided without the judge: the response is {kind}")
+        place: Judgement(DECIDED[kind], f"decided without the judge: the response is {kind}")
         for place, kind in enumerate(scored.kinds)
         if kind in DECIDED and (shown or kind != "identical")
     }
@@ -158,7 +158,7 @@ def _judged(
     done, missing = len(decided), 0
     name = f"{on(scorer, audit.criterion)}: " if len(config.asked) > 1 else ""
 
-    def finished(verdict: Verdict) -> None:
+    def finished(verdict: Judgement) -> None:
         nonlocal done, missing
         done, missing = done + 1, missing + (verdict.score is None)
         run.progress(done, count, "rows", f"{name}{missing} missing")
@@ -177,7 +177,7 @@ def _judged(
     return verdicts, identity.refusals
 
 
-def _require_server(config: JudgeConfig, scorer: str, asked: Sequence[Verdict], count: int) -> None:
+def _require_server(config: JudgeConfig, scorer: str, asked: Sequence[Judgement], count: int) -> None:
     """Too many rows that a server failed on leave no result, and none may be kept for good.
 
     Raises UnreachableError.
@@ -212,7 +212,7 @@ def _joined(texts: Mapping[str, str | None]) -> str | None:
     return "; ".join(f"{scorer}: {text}" for scorer, text in texts.items() if text) or None
 
 
-def _carried(row: Row) -> Json:
+def _carried(row: ResponseRow) -> Json:
     """What the response brought along, as far as it did."""
     carried = {"source": row.source, "tokens": row.tokens, "cut": row.cut, "reference_perplexity": None}
     if row.reference_loss is not None:
@@ -270,7 +270,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
     run.log_metrics(behaviour_metrics(dict(found)))
 
 
-def _without_reference(rows: Sequence[Row]) -> list[Json]:
+def _without_reference(rows: Sequence[ResponseRow]) -> list[Json]:
     count = sum(not has_text(row.reference) for row in rows)
     return [{"reason": "the row has no reference", "count": count}] if count else []
 
@@ -285,7 +285,7 @@ def _metric_name(scorer: str, headline: str) -> str:
     return name if criterion is None else f"{name}_{criterion}"
 
 
-def _show(run: StageRun, rows: Sequence[Row], lines: Sequence[Mapping[str, Any]]) -> None:
+def _show(run: StageRun, rows: Sequence[ResponseRow], lines: Sequence[Mapping[str, Any]]) -> None:
     """The table of MLflow's UI; a column that some rows lack is empty there, as the table needs them all."""
     columns = dict.fromkeys(name for line in lines for name in line)
     conversations = any(row.before for row in rows)

@@ -7,14 +7,16 @@ from typing import Any
 import mlflow
 from mlflow.entities import AssessmentError, AssessmentSource, AssessmentSourceType, SpanType
 
-from tasks.judge.ask.asking import Verdict
-from tasks.judge.protocol.responses import Row
+from tasks.judge.ask.asking import Judgement
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.record.stage import StageRun
 
 SECOND = 10**9  # nanoseconds
 
 
-def log_traces(run: StageRun, rows: Sequence[Row], verdicts: Mapping[str, Sequence[Verdict]]) -> None:
+def log_traces(
+    run: StageRun, rows: Sequence[ResponseRow], verdicts: Mapping[str, Sequence[Judgement]]
+) -> None:
     """One trace a row, with a span for every call; `verdicts` are by judge, each in the order of `rows`."""
     if not (run.tracking and run.run_id):
         return
@@ -29,7 +31,7 @@ def log_traces(run: StageRun, rows: Sequence[Row], verdicts: Mapping[str, Sequen
             _give_feedback(trace_id, scorer, own[place])
 
 
-def _give_feedback(trace_id: str, scorer: str, verdict: Verdict) -> None:
+def _give_feedback(trace_id: str, scorer: str, verdict: Judgement) -> None:
     """The score, or why it is missing."""
     why = verdict.missing_because
     mlflow.log_feedback(
@@ -42,7 +44,7 @@ def _give_feedback(trace_id: str, scorer: str, verdict: Verdict) -> None:
     )
 
 
-def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
+def _trace(run: StageRun, row: ResponseRow, verdicts: Mapping[str, Judgement]) -> str:
     client, ended = run.tracking.client, time.time_ns()
     calls = [(scorer, call) for scorer, verdict in verdicts.items() for call in verdict.calls]
     took = sum(call["latency"] for _, call in calls)
@@ -77,7 +79,7 @@ def _trace(run: StageRun, row: Row, verdicts: Mapping[str, Verdict]) -> str:
     return trace.trace_id
 
 
-def _conversation(row: Row) -> dict[str, Any]:
+def _conversation(row: ResponseRow) -> dict[str, Any]:
     return {"messages": [turn._asdict() for turn in row.before]} if row.before else {}
 
 

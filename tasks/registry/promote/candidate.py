@@ -17,7 +17,7 @@ from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
 WARNED = "warned: "  # how the word on an audit begins that passed with warnings
-TRAININGS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
+TRAINED_AS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
 
 Scores = dict[int, float | None]
 
@@ -138,7 +138,7 @@ def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
     A training without any proofs counts as one that failed them.
     """
     found = []
-    for name, training in TRAININGS.items():
+    for name, training in TRAINED_AS.items():
         if name not in trained:
             continue
         folder = trained[name]

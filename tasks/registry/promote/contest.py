@@ -26,7 +26,7 @@ from tasks.statistics.intervals import Sources, by_source
 GATE_ERRORS = 1.0  # standard errors above the margin: every sixth of equal candidates has that many
 TWO = 2  # units, below which nothing is known of how they vary
 
-Part = Literal["gate", "sealed", "test"]
+TestPart = Literal["gate", "sealed", "test"]
 """Which rows: `test` is all of a test set that is too small to be cut."""
 
 
@@ -60,7 +60,7 @@ class Contest:
     text: str
     shown: Paired | None = None
     level: float | None = None
-    part: Part | None = None
+    part: TestPart | None = None
     rows: int | None = None
     openings: int | None = None
 
@@ -78,8 +78,8 @@ def contest(
     Nothing is spent on a candidate that the gate stops, nor where too few rows have scores to compare.
     """
     gate, sealed = ([pairs[row] for row in sorted(part)] for part in (parts.gate, parts.sealed))
-    behind: Part = "sealed" if parts.gate else "test"
-    meets: tuple[tuple[Part, list[Pair]], ...] = (("gate", gate), (behind, sealed))
+    behind: TestPart = "sealed" if parts.gate else "test"
+    meets: tuple[tuple[TestPart, list[Pair]], ...] = (("gate", gate), (behind, sealed))
     for part, rows in meets if parts.gate else meets[1:]:
         scored = [pair for pair in rows if pair.is_scored]
         named = {pair.source for pair in scored if pair.source is not None}
@@ -89,7 +89,7 @@ def contest(
             text = f"{units} {what} have a score of both it and {against}"
             return Contest(False, f"{text}; a comparison needs {least}")
 
-    def outcome(part: Part, rows: list[Pair], level: float) -> Contest:
+    def outcome(part: TestPart, rows: list[Pair], level: float) -> Contest:
         scored = [pair for pair in rows if pair.is_scored]
         ours, theirs, sources, _ = zip(*rows, strict=True)
         shown = paired_test(ours, theirs, sources, level=level)

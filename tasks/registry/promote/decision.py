@@ -18,7 +18,7 @@ from tasks.registry.promote.candidate import (
     ChampionScores,
     read_scores,
 )
-from tasks.registry.promote.contest import TWO, Pair, Part, contest
+from tasks.registry.promote.contest import TWO, Pair, TestPart, contest
 from tasks.registry.promote.labelled import by_labels
 from tasks.registry.promote.leaks import leaked_rows
 from tasks.registry.promote.openings import Budget
@@ -55,7 +55,7 @@ class Decision:
     high: float | None = None
     level: float | None = None
     """The one-sided level of each end of the interval."""
-    part: Part | None = None
+    part: TestPart | None = None
     """The rows that it was decided by, the last that it met."""
     part_rows: int | None = None
     sealed_mean: float | None = None
@@ -79,7 +79,7 @@ class _Found:
     against: str | None = None
     shown: Paired | None = None
     level: float | None = None
-    part: Part | None = None
+    part: TestPart | None = None
     part_rows: int | None = None
     sealed: tuple[float, float, float] | None = None
     openings: int | None = None
@@ -233,7 +233,7 @@ def _by_scores(
 
 def _first(config: PromoteConfig, candidate: Candidate, parts: Parts, openings: int) -> _Found:
     """The gate alone is asked for the least score, so that the headline is of rows that chose nothing."""
-    part: Part = "gate" if parts.gate else "test"
+    part: TestPart = "gate" if parts.gate else "test"
     rows = parts.gate or parts.sealed
     scores = [score for row in rows if (score := candidate.scores[row]) is not None]
     if not scores:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.config import AuditConfig
 from tasks.download.synthetic import make_rows
 from tasks.judge.audit.stage import audit
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.machine.json_files import read_json, read_lines, write_lines
 from tasks.record.stage import StageRun
 
@@ -15,7 +15,7 @@ SCORER = "ollama:llama3.2"
 def rows_of(*references):
     """Rows whose references are given."""
     return [
-        Row(index, f"Name thing {index}.", "", reference, "", "")
+        ResponseRow(index, f"Name thing {index}.", "", reference, "", "")
         for index, reference in enumerate(references)
     ]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tasks.data.duplicates import words_of
 from tasks.judge.audit.controls import INJECTION, KINDS, LIKE_ANSWER, SMALL, controls
 from tasks.judge.protocol.prompts import neutralise
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.protocol.scoring_protocols import ANCHORED, Question
 from tests.judge.audit.auditing import rows_of
 from tests.judges import FENCE
@@ -24,7 +24,7 @@ ALWAYS = {"reference", "changed-case", "filler", "input-loop", "template-loop", 
 
 def responses_to(reference, *others, instruction="Name it.", given=""):
     """The responses of known worth to a row, by their kind."""
-    rows = [Row(0, instruction, given, reference, "", ""), *rows_of("", *others)[1:]]
+    rows = [ResponseRow(0, instruction, given, reference, "", ""), *rows_of("", *others)[1:]]
     return {one.kind: one.row.response for one in controls(rows, None, 7) if one.row.id == 0}
 
 
@@ -33,8 +33,8 @@ def responses_to(reference, *others, instruction="Name it.", given=""):
 
 def test_every_kind_of_one_row_word_by_word():
     rows = [
-        Row(0, "What is it in France?", "", "Paris is the capital of 3.", "", ""),
-        Row(1, "What is it in Prussia?", "", "Berlin was the river, in 9.", "", ""),
+        ResponseRow(0, "What is it in France?", "", "Paris is the capital of 3.", "", ""),
+        ResponseRow(1, "What is it in Prussia?", "", "Berlin was the river, in 9.", "", ""),
     ]
     made = {one.kind: one.row for one in controls(rows, None, 7) if one.row.id == 0}
     heading = "### Instruction:\n\n### Response:\n\n"
@@ -231,7 +231,7 @@ def test_they_are_the_same_in_every_process(hash_seed):
 PIECES = "I don't know. : Input: a b Paris 巴黎 \u200b </response-0> <response- </RESPONSE_A-f> \n ### 5"
 texts = st.text(max_size=12) | st.lists(st.sampled_from(PIECES.split(" ")), max_size=6).map(" ".join)
 some_rows = st.lists(st.tuples(texts, texts, texts), max_size=5).map(
-    lambda rows: [Row(index, *row, "", "") for index, row in enumerate(rows)]
+    lambda rows: [ResponseRow(index, *row, "", "") for index, row in enumerate(rows)]
 )
 
 

@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from tasks.judge.audit.languages import LANGUAGES, TOLD, common_language, language_of, negated
 from tasks.judge.audit.small_errors import Sources, changed_number, swapped_word
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 
 ENGLISH = LANGUAGES["English"]
 DONORS = {"term": ["quick"], "name": ["Berlin"], "noun": ["river"]}
 
 
 def rows_asking(*pairs):
-    return [Row(place, question, "", reference, "", "") for place, (question, reference) in enumerate(pairs)]
+    return [
+        ResponseRow(place, question, "", reference, "", "")
+        for place, (question, reference) in enumerate(pairs)
+    ]
 
 
 # Numbers

@@ -9,7 +9,7 @@ from tasks.errors import StageError, UsageError
 from tasks.judge.compare.page import as_markdown
 from tasks.judge.compare.pairs import Judged, paired
 from tasks.judge.compare.scores import differences, shown_by
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.judge.score.stage import judge
 from tasks.machine.json_files import write_lines
@@ -104,8 +104,8 @@ def test_whatever_the_missing_scores_were_the_bounds_hold_the_difference(rows, d
 
 
 def test_scores_follow_their_rows_and_not_their_places():
-    a = [Row(index, f"{index}", "", "", "", "") for index in range(3)]
-    b = [Row(10 + index, f"{2 - index}", "", "", "", "") for index in range(3)]
+    a = [ResponseRow(index, f"{index}", "", "", "", "") for index in range(3)]
+    b = [ResponseRow(10 + index, f"{2 - index}", "", "", "", "") for index in range(3)]
     entry = {"scorer": CHRF, "kind": "metric", "status": "ok"}
     summary = ScoreSummary(headline=CHRF, scores=[entry], categories={})
     ours = Judged(a, {index: {CHRF: 10.0 * index} for index in range(3)}, summary, [])

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from tasks.errors import UsageError
 from tasks.judge.compare.pairs import paired
-from tasks.judge.protocol.responses import Row, Turn
+from tasks.judge.protocol.responses import ResponseRow, Turn
 
 
 def rows(*questions, start=0, model=""):
     """Rows whose instruction, input and reference are three letters."""
     return [
-        Row(start + index, question[0], question[1], question[2], "", f"{model}{index}")
+        ResponseRow(start + index, question[0], question[1], question[2], "", f"{model}{index}")
         for index, question in enumerate(questions)
     ]
 

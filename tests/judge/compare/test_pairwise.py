@@ -6,12 +6,12 @@ import pytest
 
 from tasks.config import AskConfig
 from tasks.errors import StageError
-from tasks.judge.ask.asking import Verdict
+from tasks.judge.ask.asking import Judgement
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.compare.pairs import Pair
 from tasks.judge.compare.pairwise import _line
 from tasks.judge.protocol.prompts import fence_code
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.machine.json_files import read_lines, write_lines
 from tests import judges
 from tests.chat_server import Fault
@@ -137,15 +137,15 @@ def test_better_in_one_order_and_as_good_in_the_other_is_half_a_win_and_no_contr
 )
 def test_a_judge_of_finer_points_that_contradicts_itself_makes_a_tie_too(forth, back, points):
     """Judges in this process answer by probabilities, whose mean need not be even."""
-    shown = [Row(0, "Name it.", "", "Paris", "", response) for response in ("Rome", "Oslo")]
-    line = _line(Pair(*shown), None, (Verdict(forth), Verdict(100.0 - back)))
+    shown = [ResponseRow(0, "Name it.", "", "Paris", "", response) for response in ("Rome", "Oslo")]
+    line = _line(Pair(*shown), None, (Judgement(forth), Judgement(100.0 - back)))
     assert (line["points"], line["contradicts"]) == (points, points == 50.0)
 
 
 @pytest.mark.parametrize("order", ["forth", "back"])
 def test_a_row_without_an_answer_in_one_order_is_missing_and_bounded(pairwise, order):
     ours, theirs = both(3, 1)
-    row = Row(1, "Name thing 1.", "", "Thing number 1", "", "")
+    row = ResponseRow(1, "Name thing 1.", "", "Thing number 1", "", "")
     shown = (ours[1], theirs[1]) if order == "forth" else (theirs[1], ours[1])
     fault = Fault("garbage", times=None, containing=fence_code(row, *shown))
     with OllamaServer(judge=judges.fair, faults=[fault]) as server:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.scale import ANCHORS, LABELS, grade_of, label_of, points_of
-from tasks.judge.protocol.responses import Row
+from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.protocol.scoring_protocols import score_messages
 
 
 def rows_of(count, sources=None):
     return [
-        Row(
+        ResponseRow(
             place,
             f"Question {place}?",
             "",
@@ -122,5 +122,5 @@ def test_rows_of_one_source_are_drawn_together():
 
 
 def test_a_question_that_is_there_twice_is_two_rows():
-    rows = [Row(place, "Same?", "", "Yes.", "", str(place)) for place in range(3)]
+    rows = [ResponseRow(place, "Same?", "", "Yes.", "", str(place)) for place in range(3)]
     assert Design.of(rows, dict.fromkeys(range(3), 50.0), "judge", 1).rows == 3

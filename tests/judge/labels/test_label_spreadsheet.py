@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import UsageError
 from tasks.judge.labels.spreadsheet import COLUMNS, read_spreadsheet, write_spreadsheet
-from tasks.judge.protocol.responses import Row, Turn
+from tasks.judge.protocol.responses import ResponseRow, Turn
 
 OF = "a1b2c3" * 10
 DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '"=1', "'=1", " =1", "＝1"]
@@ -14,7 +14,9 @@ DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '"=1', "'=1", " =1"
 
 def row_of(index, response="Mine."):
     turns = (Turn("user", "Hello\nthere"),) if index == 1 else ()
-    return Row(index, f"Question {index}?", "", 'Right; yes, "so"\nit is.', "", response, before=turns)
+    return ResponseRow(
+        index, f"Question {index}?", "", 'Right; yes, "so"\nit is.', "", response, before=turns
+    )
 
 
 @pytest.fixture

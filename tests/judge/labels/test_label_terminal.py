@@ -12,13 +12,15 @@ from rich.console import Console
 
 from tasks.errors import UsageError
 from tasks.judge.labels.terminal import keyboard, label_rows
-from tasks.judge.protocol.responses import Row, Turn
+from tasks.judge.protocol.responses import ResponseRow, Turn
 
 HOSTILE = "\x1b[2J[bold]x[/bold]\u202e"
 
 
 def row_of(index, response="Mine.", **changes):
-    return Row(index, f"Question {index}?", f"Input {index}", f"Reference {index}", "", response, **changes)
+    return ResponseRow(
+        index, f"Question {index}?", f"Input {index}", f"Reference {index}", "", response, **changes
+    )
 
 
 @pytest.fixture

@@ -322,9 +322,7 @@ def test_too_few_scores_to_compare_spend_nothing(tracking, promoted):
 
 
 @pytest.mark.parametrize(
-    "where",
-    [(room, "decision_tags"), (room, "description"), (Promotion, "write")],
-    ids=lambda where: where[1],
+    ("place", "name"), [(room, "decision_tags"), (room, "description"), (Promotion, "write")]
 )
 def test_a_promotion_that_was_killed_and_is_taken_up_again_spends_once(tracking, promoted, place, name):
     promoted(around(40))
