@@ -32,8 +32,7 @@ class Criterion(StageConfig):
         Literal["shown", "none"],
         Field(
             description="shown: beside the reference, which deserves full marks; none: for what no reference "
-            "decides. An audit cannot show such a judge wrong, so that it makes a champion with people's "
-            "labels alone"
+            "decides. An audit cannot show such a judge wrong, so that it makes no champion but by hand"
         ),
     ] = "shown"
 

@@ -47,7 +47,9 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     _check_comparable(models)
     last = list(models)[-1]
     headline, judges = models[last].summary.headline, models[last].judges
-    labelled = {"labels": _labels(models, headline)} if any(own.labels for own in models.values()) else {}
+    # People grade by what the reference says, which scores on criteria are not about.
+    answers = any(own.labels for own in models.values()) and not models[last].summary.criteria
+    labelled = {"labels": _labels(models, headline)} if answers else {}
     return {
         "headline": headline,
         "judge": judges.as_json() if judges else None,

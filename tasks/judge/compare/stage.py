@@ -58,6 +58,7 @@ def compare(
     by_pair = _score_lines(a, b, pairs)
     # of a judge who is shown both, the choices decide which rows moved most
     chosen = _pairwise(config, run, pairs, by_pair, more) if config.mode == "pairwise" else None
+    labelled = (a_labels or b_labels) and not a.summary.criteria  # people grade by what the reference says
     found = Comparison(
         headline=a.summary.headline,
         mode=config.mode,
@@ -67,7 +68,7 @@ def compare(
         tie=config.tie,
         differences=differences(config, *of_seeds.values(), pairs),
         pairwise=chosen,
-        labels=_corrected(a, b, pairs, a_labels, b_labels) if a_labels or b_labels else None,
+        labels=_corrected(a, b, pairs, a_labels, b_labels) if labelled else None,
         moved=_most_moved(pairs, by_pair, config.shown),
     )
     found.write(run.out)

@@ -12,7 +12,7 @@ from tasks.judge.score.outputs import Judges, ScoreSummary, judges_of, read_scor
 from tasks.models.summary import ModelSummary, was_trained
 from tasks.preflight.report import Report
 from tasks.record.work import Reference
-from tasks.registry.promote.criteria import deciding_scorer, needing_labels
+from tasks.registry.promote.criteria import deciding_scorer, unfalsifiable
 from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
@@ -55,8 +55,10 @@ class Candidate:
     """Scores of the champion that were made to be compared with, where its own are of other conditions."""
     audit: str = NOT_NEEDED
     """`passed`, `warned`, `not needed: ...` or `failed: ...`."""
-    needs_labels: tuple[str, ...] = ()
-    """Criteria that the scores are on, and that no audit can show a judge to be wrong about."""
+    criteria: tuple[str, ...] = ()
+    """What the judge was asked about, where that is not what the reference says."""
+    unfalsifiable: tuple[str, ...] = ()
+    """Those of the criteria that decide, and that no audit can show a judge to be wrong about."""
     failed_proofs: tuple[str, ...] = ()
     """Of the trainings that the model comes from, those that went on all the same."""
     labels: Labels | None = None
@@ -88,7 +90,8 @@ class Candidate:
             model=references["model"],
             champion=references.get("champion"),
             audit=audit_of(scores, scorer),
-            needs_labels=needing_labels(behind(judges_of(scores), scorer)),
+            criteria=tuple(ScoreSummary.read(scores).criteria),
+            unfalsifiable=unfalsifiable(behind(judges_of(scores), scorer)),
             failed_proofs=tuple(failed_proofs(trained)),
         )
 

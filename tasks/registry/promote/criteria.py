@@ -1,4 +1,4 @@
-"""By which score a promotion decides where a judge scores by criteria, and which of them need people."""
+"""By which score a promotion decides where a judge scores by criteria, and which of them no audit holds."""
 
 from collections.abc import Iterable
 
@@ -23,7 +23,7 @@ def deciding_scorer(summary: ScoreSummary, criterion: str | None) -> str:
     return scorer
 
 
-def needing_labels(judges: Iterable[Json]) -> tuple[str, ...]:
-    """The criteria that no audit can show a judge to be wrong about: people must say whether it is right."""
+def unfalsifiable(judges: Iterable[Json]) -> tuple[str, ...]:
+    """The criteria that no audit can show a judge to be wrong about."""
     names = (judge["criterion"] for judge in judges if judge["audit"] and not judge["audit"]["falsifiable"])
     return tuple(dict.fromkeys(names))

@@ -95,7 +95,7 @@ def decide(
     Scores that stand against an audit are not compared. A training that went on against a failed proof is
     compared at the gate all the same; it makes no champion, so no sealed row is opened for it. Nor is one for
     scores of a judge whose audit warned, unless the configuration accepts that, and for those on a criterion
-    that no audit can show to be wrong and no person has labelled.
+    that no audit can show to be wrong.
     """
     against = None if present is None else f"version {present.version}"
     found, said, theirs = _not_eligible(config, against) or _unbelieved(candidate, against), None, None
@@ -107,8 +107,7 @@ def decide(
         anew = theirs.anew if theirs else None
         found = None if said.passes else _Found(False, said.text, against, anew=anew)
     warned = candidate.audit.startswith(WARNED) and not config.accept_warned_judge
-    unlabelled = candidate.needs_labels if said is None else ()
-    held_back = bool(candidate.failed_proofs or warned or unlabelled)
+    held_back = bool(candidate.failed_proofs or warned or candidate.unfalsifiable)
     found = found or _by_scores(config, tracking, candidate, present, theirs, may_open=not held_back)
     champion = found.passes and not held_back
     if champion:
@@ -122,12 +121,12 @@ def decide(
         failed = "; ".join(candidate.failed_proofs)
         reason = f"kept as candidate: training went on against failed proofs ({failed}); "
         reason += f"by its scores: {found.text}"
-    elif unlabelled:
-        names = " and ".join(unlabelled)
+    elif candidate.unfalsifiable:
+        names = " and ".join(candidate.unfalsifiable)
         reason = (
             f"kept as candidate: no reference is shown for {names}, so that no audit can show its judge "
-            "wrong, and such scores make a champion only with people's labels (touchstone label); "
-            f"by its scores: {found.text}"
+            "wrong, and people's labels are of what the reference says: promote it by hand (touchstone "
+            f"promote), or set promote.criterion to one with a reference; by its scores: {found.text}"
         )
     elif warned:
         reason = (

@@ -46,6 +46,12 @@ def by_labels(
     if candidate.made_by.stage == CLASSIFY:
         text = "promote.require_labels is for responses, and a classifier gives none: leave it out"
         return LabelVerdict(False, text)
+    if candidate.criteria:
+        text = (
+            "promote.require_labels is for scores by the reference, which people's labels are of, and these "
+            f"are on {', '.join(candidate.criteria)}: leave it out"
+        )
+        return LabelVerdict(False, text)
     if least > scored:
         text = f"promote.require_labels asks for {least} labelled rows, and {scored} have a score: lower it"
         return LabelVerdict(False, text)

@@ -206,8 +206,8 @@ PROGRAM = """
 import json, sys
 from dataclasses import asdict
 from tasks.judge.audit.controls import controls
-from tasks.judge.protocol.responses import Row
-rows = [Row(**row) for row in json.loads(sys.argv[1])]
+from tasks.judge.protocol.responses import ResponseRow
+rows = [ResponseRow(**row) for row in json.loads(sys.argv[1])]
 print(json.dumps([asdict(one) for one in controls(rows, 6, 7)]))
 """
 

@@ -179,13 +179,14 @@ MIXED = {"falsifiable": ("correct",), "correct": "pass", "polite": "pass"}
 
 
 def test_scores_on_a_criterion_that_no_audit_can_show_wrong_make_no_champion(promoted):
-    """Without people's labels nobody has said that the judge is right about it."""
+    """People's labels are of what the reference says, so that nobody has said that the judge is right."""
     promotion = promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED))
     assert not promotion["champion"]
     assert promotion["reason"] == (
         "kept as candidate: no reference is shown for polite, so that no audit can show its judge wrong, and "
-        "such scores make a champion only with people's labels (touchstone label); by its scores: its mean "
-        "93.3 on 6 gate rows reaches the least score 10"
+        "people's labels are of what the reference says: promote it by hand (touchstone promote), or set "
+        "promote.criterion to one with a reference; by its scores: its mean 93.3 on 6 gate rows reaches the "
+        "least score 10"
     )
 
 
@@ -227,3 +228,10 @@ def test_scores_whose_criteria_weigh_otherwise_are_not_compared(promoted):
 def test_a_criterion_that_nothing_was_judged_by_is_told(promoted):
     with pytest.raises(StageError, match=r"criterion is short, and the scores are on these criteria"):
         promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED), criterion="short")
+
+
+def test_labels_are_not_asked_of_scores_on_criteria_which_they_are_not_about(promoted):
+    """Regression: people grade by what the reference says, and their labels promoted scores on politeness."""
+    promotion = promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED), require_labels=1)
+    assert not promotion["champion"]
+    assert "promote.require_labels is for scores by the reference" in promotion["reason"]
