@@ -36,7 +36,7 @@ class Run:
 def dag(monkeypatch):
     """The inputs of every stage of a profile, by its label."""
     monkeypatch.setattr(flows.pipeline, "with_version", lambda _, base: base)
-    monkeypatch.setattr(flows.pipeline, "champion_scores", lambda *_: {"champion": output("champion")})
+    monkeypatch.setattr(flows.pipeline, "champion_inputs", lambda *_: {"champion": output("champion")})
     monkeypatch.setattr(flows.pipeline, "labels_output", lambda *_: None)
 
     def run(**sections):

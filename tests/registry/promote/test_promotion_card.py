@@ -22,6 +22,9 @@ DECIDED = {
     "difference": -1.5,
     "low": -3.0,
     "high": 0.2,
+    "level": 0.025,
+    "part": "gate",
+    "part_rows": 12,
 }
 
 
@@ -41,7 +44,11 @@ def test_every_form_shows_the_decision_its_numbers_and_its_reason(card):
         for part in (REASON, "38.5 of 100 by ollama:llama3.2", DECIDED["preflight"], DECIDED["audit"]):
             assert part in flat, (name, part)
         if name != "terminal":  # where the reason tells of these
-            for part in ("version 1, the champion then", "−1.5 points on the same rows", "−3.0 to +0.2"):
+            for part in (
+                "version 1, the champion then",
+                "−1.5 points on the same 12 gate rows",
+                "−3.0 to +0.2",
+            ):
                 assert part in flat, (name, part)
             assert "the interval must lie above 2" in flat
 
