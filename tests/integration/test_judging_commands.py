@@ -276,6 +276,7 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
     assert scores["1"] == 0  # a loop, decided without the judge
 
 
+@pytest.mark.slow
 def test_a_file_is_judged_by_criteria_of_ones_own_each_audited_by_itself(workplace, served):
     (workplace.folder / "criteria.yaml").write_text(CRITERIA)
     own = ("--criteria", "criteria.yaml", "--judge", JUDGE)

@@ -1,9 +1,12 @@
 """A judge in this process, from the command to the numbers that MLflow keeps."""
 
+import pytest
+
 from tasks.record.tracking import open_tracking
 from tests.judge.test_local_backend import judge_in
 
 
+@pytest.mark.slow
 def test_a_judge_in_a_folder_with_a_comma_judges_a_whole_run(finished, tmp_path):
     workplace, _ = finished
     scorer = f"hf:{judge_in(tmp_path / 'small,judge')}"

@@ -136,6 +136,7 @@ def failing(monkeypatch):
     return fail
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_does_not_lose_the_others_and_is_gone_on_with(make_workplace, failing, monkeypatch):
     workplace = make_workplace("failing")
     failing(124, StageError("the machine is on fire"))
@@ -159,6 +160,7 @@ def test_a_seed_that_fails_does_not_lose_the_others_and_is_gone_on_with(make_wor
     assert cached(second) == SHARED | {"pretrain"}
 
 
+@pytest.mark.slow
 def test_where_every_seed_fails_there_is_no_card(make_workplace, monkeypatch):
     workplace = make_workplace("hopeless")
 
