@@ -13,7 +13,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch.cards import MODELS, labels_output
+from flows.dispatch.cards import labels_output
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
@@ -30,6 +30,7 @@ from flows.server.sweep import CRASH_HOOKS
 from tasks.errors import UsageError
 from tasks.finetune.outputs import Evaluation
 from tasks.judge.score.outputs import ScoreSummary
+from tasks.models import MODELS
 from tasks.record.tracking import mlflow_name
 from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion

@@ -14,6 +14,7 @@ from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
 from tasks.judge.labels.stage import labels_fingerprint
+from tasks.models import MODELS
 from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY, execute
 from tasks.record.tracking import Tracking, open_tracking, set_tags
@@ -21,9 +22,6 @@ from tasks.record.work import Reference
 from tasks.registry.champions import now
 from tasks.registry.lineage import DATASET, inputs_of
 from tasks.report.outputs import page_address, read_cost, read_report
-
-MODELS = {"base": "base", "tuned": "fine-tuned", "preferred": "preferred"}
-"""What the stages' inputs call a model, and what people do."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The champion under a candidate's conditions: found where it was scored so before, else scored anew."""
 
+from mlflow.entities.model_registry import ModelVersion
+
 from flows.dispatch.cards import labels_output
 from flows.dispatch.lookup import Inputs, work_of
 from flows.dispatch.pipeline_run import PipelineRun
@@ -42,7 +44,7 @@ def champion_inputs(
     present = champion_of(tracking, name)
     if present is None:
         return {}
-    anew = _scores_anew(run, config, inputs, generate, judge, audited)
+    anew = _scores_anew(run, present, inputs, generate, judge, audited)
     own = Reference.model_validate_json(present.tags[SCORES]) if SCORES in present.tags else None
     return anew | _labels(run, config, anew.get("champion", own))
 
@@ -56,7 +58,7 @@ def _labels(run: PipelineRun, config: PromoteConfig, scores: Reference | None) -
 
 def _scores_anew(
     run: PipelineRun,
-    config: PromoteConfig,
+    present: ModelVersion,
     inputs: Inputs,
     generate: GenerateConfig,
     judge: JudgeConfig,
@@ -64,8 +66,7 @@ def _scores_anew(
 ) -> Inputs:
     """None where the champion needs none, or cannot be scored anew: the promotion says why."""
     tracking, scores, rows = run.tracking, inputs["scores"], inputs["rows"]
-    present = champion_of(tracking, config.name)
-    if present is None or why_not_its_own(tracking, present, scores, rows.digest) is None:
+    if why_not_its_own(tracking, present, scores, rows.digest) is None:
         return {}
     if found := later_scores(tracking, present, scores, rows.digest):
         return {"champion": found}
