@@ -72,3 +72,8 @@ def duration(seconds: float | None) -> str:
 def whatever_missing(rows: int) -> str:
     """What an interval of a difference says of rows that lack a score on either side; nothing without any."""
     return f", whatever the {rows:,} rows without both scores would have had" if rows else ""
+
+
+def capital(words: str) -> str:
+    """`words` with a capital first letter, the others as they are."""
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,264 @@
+"""A document in a terminal of any width. Every text is printed as it stands: nothing in it is markup."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text as Line
+
+from tasks.show.document import (
+    Bars,
+    Block,
+    Bullets,
+    Cell,
+    Chart,
+    Code,
+    Columns,
+    Document,
+    Excerpt,
+    Excerpts,
+    Fact,
+    Facts,
+    Fold,
+    Form,
+    Intervals,
+    Quote,
+    Table,
+    Text,
+    Verdict,
+    kept_blocks,
+    shown_rows,
+)
+from tasks.show.document import Group as Titled
+from tasks.show.plots import curve_text, sparkline, track
+from tasks.show.text import one_line, visible
+
+FORM: Form = "terminal"
+INDENT = 2
+GAP = 2
+LABEL = 12  # characters of a column of names, so that one grid below the other lines up
+TRACK = 30  # characters from 0 to 100, where there is room
+LEAST_TRACK = 10
+SPARK = 24
+SCORE = 5
+
+HUES = {"": "", "slate": "bright_blue", "amber": "yellow", "teal": "green"}
+TONES = {"": "", "better": "yellow", "worse": "bold red", "open": "", "muted": "dim", "strong": "bold"}
+VERDICTS = {"better": "bold yellow", "worse": "bold red", "open": "bold", "none": "bold"}
+
+
+def show(document: Document, console: Console) -> None:
+    """Print the document; what a form does not keep is left out."""
+    group = Group(*_document(document, console.width))
+    console.print(group, soft_wrap=False, markup=False, highlight=False, emoji=False)
+
+
+def _document(document: Document, width: int) -> Iterator[RenderableType]:
+    title = visible(f"{document.title} {document.subtitle}".rstrip())
+    badge = ("  ", (f" {visible(document.badge.text)} ", "reverse")) if document.badge else ()
+    yield Line.assemble((title, "bold"), *badge)
+    yield from (Line(visible(alarm), "bold red") for alarm in document.alarms)
+    if document.verdict:
+        yield from _verdict(document.verdict)
+    yield from (Line(visible(note), "dim") for note in document.notes)
+    if document.facts:
+        yield Line(" · ".join(_fact_line(fact) for fact in document.facts), "dim")
+    for section in document.sections:
+        if section.keep.limit(FORM) != 0:
+            yield Line(f"\n{visible(section.title)}", "bold")
+            yield from _indented(_blocks(section.blocks, width - INDENT))
+
+
+def _indented(parts: Iterator[RenderableType]) -> Iterator[RenderableType]:
+    return (Padding(part, (0, 0, 0, INDENT), expand=False) for part in parts)
+
+
+def _verdict(verdict: Verdict) -> Iterator[RenderableType]:
+    told = visible(f"{verdict.sentence} {verdict.number}".rstrip())
+    yield Line.assemble((told, VERDICTS[verdict.tone]), " ", visible(verdict.detail))
+    if verdict.more:
+        yield Line(visible(verdict.more))
+    if verdict.warning:
+        yield Line(visible(verdict.warning), "bold red")
+
+
+def _fact_line(fact: Fact) -> str:
+    told = visible(f"{fact.title}: {fact.value}")
+    return f"{told} ({visible(fact.note)})" if fact.note else told
+
+
+def _blocks(blocks: Sequence[Block], width: int) -> Iterator[RenderableType]:
+    for block in kept_blocks(blocks, FORM):
+        yield from _block(block, width)
+
+
+def _block(block: Block, width: int) -> Iterator[RenderableType]:
+    match block:
+        case Text():
+            if block.text:
+                yield Line(visible(block.text), TONES[block.tone])
+        case Facts():
+            yield from _facts(block)
+        case Bullets():
+            items = shown_rows(block.items, block.keep.limit(FORM))
+            yield from (Line(f"- {visible(item.text)}", TONES[item.tone]) for item in items)
+            yield from _ending(block.items, items, block.empty)
+        case Table():
+            yield from _table(block, width)
+        case Intervals():
+            yield from _intervals(block, width)
+        case Bars():
+            rows = shown_rows(block.rows, block.keep.limit(FORM))
+            if rows:
+                yield Line(", ".join(visible(f"{row.name} {row.value}") for row in rows))
+            yield from _ending(block.rows, rows, block.empty)
+        case Chart():
+            yield from _chart(block, width)
+        case Excerpts():
+            yield from _excerpts(block, width)
+        case Code():
+            yield from _indented(Line(visible(line)) for line in block.text.splitlines())
+        case Titled() | Fold():
+            yield Line(visible(block.title), "underline")
+            yield from _blocks(block.blocks, width)
+        case Columns():
+            yield from _blocks(block.blocks, width)
+
+
+def _ending(rows: Sequence[object], shown: Sequence[object], empty: str) -> Iterator[RenderableType]:
+    """What there is to say after the rows: that there are none, or more on the page."""
+    if not rows and empty:
+        yield Line(visible(empty), "dim")
+    if len(shown) < len(rows):
+        yield Line(f"{len(shown):,} of {len(rows):,}; the page has all", "dim")
+
+
+def _facts(block: Facts) -> Iterator[RenderableType]:
+    facts = shown_rows(block.facts, block.keep.limit(FORM))
+    if facts:
+        grid = _grid(LABEL, 0)
+        for fact in facts:
+            note = f"  {visible(fact.note)}" if fact.note else ""
+            grid.add_row(Line(visible(fact.title), "dim"), Line.assemble(visible(fact.value), (note, "dim")))
+        yield grid
+    yield from _ending(block.facts, facts, block.empty)
+
+
+def _grid(*widths: int) -> Grid:
+    """A grid of columns at least that wide."""
+    grid = Grid.grid(padding=(0, GAP, 0, 0))
+    for width in widths:
+        grid.add_column(overflow="fold", min_width=width)
+    return grid
+
+
+def _table(table: Table, width: int) -> Iterator[RenderableType]:
+    """A grid where it fits; else a paragraph a row, so that no column is squeezed to a letter a line."""
+    rows = shown_rows(table.rows, table.keep.limit(FORM))
+    names = [visible(column.name) for column in table.columns]
+    if rows:
+        texts = [[_cell(cell) for cell in row] for row in rows]
+        widest = [
+            max(cell_len(line) for line in (name, *(row[at].plain for row in texts)))
+            for at, name in enumerate(names)
+        ]
+        if sum(widest) + GAP * len(widest) <= width:
+            grid = _grid(LABEL, *([0] * (len(names) - 1)))
+            grid.add_row(
+                *(Line(name, HUES[own.hue] or "dim") for name, own in zip(names, table.columns, strict=True))
+            )
+            for row in texts:
+                grid.add_row(*row)
+            yield grid
+        else:
+            for first, *others in texts:
+                told = [
+                    Line.assemble((f"{name} ", "dim"), text)
+                    for name, text in zip(names[1:], others, strict=True)
+                    if text.plain
+                ]
+                head = Line.assemble(first, ": ") if told else first
+                yield head + Line(", ").join(told)
+    yield from _ending(table.rows, rows, table.empty)
+
+
+def _cell(cell: Cell) -> Line:
+    style = HUES[cell.hue] or TONES[cell.tone]
+    interval = f" ({visible(cell.interval)})" if cell.interval else ""
+    return Line.assemble((" ".join(visible(cell.text).split()), style), (interval, "dim"))
+
+
+def _intervals(block: Intervals, width: int) -> Iterator[RenderableType]:
+    rows = shown_rows(block.rows, block.keep.limit(FORM))
+    names = [visible(" ".join(filter(None, (row.name, row.remark)))) for row in rows]
+    values = [
+        Line.assemble(
+            (visible(row.value), "bold"),
+            (f"  {visible(row.interval)}" if row.interval else "", "dim"),
+            (f"  {sparkline(row.histogram, len(row.histogram))}" if row.histogram else "", HUES[row.hue]),
+        )
+        for row in rows
+    ]
+    label = max([LABEL, *map(cell_len, names)])
+    room = width - label - 2 * GAP - max((cell_len(value.plain) for value in values), default=0)
+    length = min(TRACK, room)
+    if rows:
+        grid = _grid(LABEL, length, 0) if length >= LEAST_TRACK else _grid(LABEL, 0)
+        for row, name, value in zip(rows, names, values, strict=True):
+            picture = Line(track(row, length) if row.points or row.possible else "", HUES[row.hue])
+            parts = [Line(name, HUES[row.hue]), picture, value]
+            grid.add_row(*(parts if length >= LEAST_TRACK else parts[::2]))
+        yield grid
+    yield from (
+        Line(f"{name}: {visible(row.under)}", "dim")
+        for name, row in zip(names, rows, strict=True)
+        if row.under
+    )
+    yield from _ending(block.rows, rows, block.empty)
+
+
+def _chart(chart: Chart, width: int) -> Iterator[RenderableType]:
+    """A line a curve, below the title where both do not fit beside each other."""
+    curves = [curve for curve in chart.curves if curve.points]
+    if not curves:
+        yield Line(visible(f"{chart.title}: {chart.empty}"), "dim")
+        return
+    pictures = [curve_text(curve, SPARK, is_share=chart.is_share) for curve in curves]
+    names = [visible(f"{chart.title}, {curve.name}") for curve in curves]
+    numbers = max(cell_len(ends) for _, ends in pictures)
+    if max(map(cell_len, names)) + SPARK + numbers + 3 * GAP > width:
+        yield Line(visible(chart.title), "dim")
+        names = [visible(curve.name) for curve in curves]
+    grid = _grid(LABEL, SPARK, 0)
+    for curve, name, (picture, ends) in zip(curves, names, pictures, strict=True):
+        grid.add_row(Line(name, "dim"), Line(picture, HUES[curve.hue]), Line(ends))
+    yield grid
+
+
+def _excerpts(block: Excerpts, width: int) -> Iterator[RenderableType]:
+    rows = shown_rows(block.rows, block.keep.limit(FORM), is_spread=block.is_spread)
+    for row in rows:
+        yield _excerpt(row, max(20, width - LABEL - SCORE - 3 * GAP))
+    yield from _ending(block.rows, rows, block.empty)
+
+
+def _excerpt(row: Excerpt, room: int) -> RenderableType:
+    grid = _grid(LABEL, SCORE, 0)
+    score = Line(visible(row.score), TONES[row.tone], justify="right")
+    asked = one_line(" ".join(quote.text for quote in row.asked), room)
+    grid.add_row(Line(visible(row.meta), "dim"), score, Line(asked, "bold" if row.answers else ""))
+    for quote in row.answers:
+        grid.add_row(*_answer(quote, room))
+    if row.facts:
+        told = " · ".join(visible(f"{fact.title} {fact.value} {fact.note}".rstrip()) for fact in row.facts)
+        grid.add_row(Line(), Line(), Line(told, "dim"))
+    return grid
+
+
+def _answer(quote: Quote, room: int) -> tuple[Line, Line, Line]:
+    text = one_line(quote.text, room)
+    told = Line(text) if text else Line("; ".join(map(visible, quote.remarks)) or quote.empty, "dim")
+    score = Line(visible(quote.score), HUES[quote.hue], justify="right")
+    return Line(visible(quote.label), HUES[quote.hue] or "dim"), score, told
