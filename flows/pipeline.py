@@ -36,8 +36,10 @@ from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import champion_of
-from tasks.report.markdown import as_markdown, score_rows
+from tasks.report.document import as_document
 from tasks.report.outputs import page_address, read_cost, read_report
+from tasks.report.scores import score_rows
+from tasks.show.markdown import as_markdown
 
 Audits = dict[str, Reference]
 Outputs = dict[str, Reference | None]  # by the names that the report has for them
@@ -277,7 +279,7 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
             client.log_metric(run.run_id, name, entry["mean"])
     report, cost = _read(run, made["report"], read_report), read_cost(made["report"])
     create_markdown_artifact(
-        as_markdown(report, cost), key=f"report-{profile.name}", description="Report card"
+        as_markdown(as_document(report, cost)), key=f"report-{profile.name}", description="Report card"
     )
     if scores:
         create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")

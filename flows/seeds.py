@@ -25,9 +25,11 @@ from tasks.machine.json_files import Json
 from tasks.record.tracking import mlflow_name, set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
-from tasks.report.markdown import as_markdown, score_rows
+from tasks.report.document import as_document
 from tasks.report.outputs import page_address, read_cost, read_report
+from tasks.report.scores import score_rows
 from tasks.seeds.outputs import Spread
+from tasks.show.markdown import as_markdown
 
 SCORED = ("base", "base_scores", "tuned_scores", "preferred_scores", "classifier")
 """What the report of a training was made from that the seeds are compared by."""
@@ -148,7 +150,9 @@ def _conclude(
     found = read_output(run.tracking, spread, Spread.read)
     _log_metrics(run, found)
     card, cost = read_output(run.tracking, report, read_report), read_cost(report)
-    create_markdown_artifact(as_markdown(card, cost), key=f"report-{profile.name}", description="Report card")
+    create_markdown_artifact(
+        as_markdown(as_document(card, cost)), key=f"report-{profile.name}", description="Report card"
+    )
     if "scores" in card:
         create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
     told |= {

@@ -173,7 +173,7 @@ STAGES = {
         ),
         Stage(
             "report",
-            8,
+            9,
             "tasks.report:report",
             ReportConfig,
             "The report card",

@@ -11,8 +11,9 @@ from tasks.record.manifest import digest_of
 from tasks.record.stage import StageRun
 from tasks.record.work import Reference
 from tasks.report import report
-from tasks.report.markdown import as_markdown
-from tasks.report.terminal import show
+from tasks.report.document import as_document
+from tasks.show.markdown import as_markdown
+from tasks.show.terminal import show
 
 METRIC, BLEU, JUDGE, OTHER = "metric:chrf", "metric:bleu", "ollama:llama3.2:3b", "openai:qwen2.5"
 HOSTILE = [
@@ -69,6 +70,7 @@ SPEED = {
 }
 
 
+SETTINGS = {"size": "tiny", "learning_rate": 0.001, "optimizer": "adamw", "batch_size": 4}
 ORIGIN = {"model": "openai-community/gpt2", "revision": "607a30d783dfa663caf39e06633721c8d4cfcd7e"}
 LORA = {"tune": "lora", "trainable_parameters": 300, "parameters": 1500}
 PREFERRED = {
@@ -286,6 +288,7 @@ class Outputs:
         ]
         (self.folder("record/auxiliary") / "samples.txt").write_text("".join(written), encoding="utf-8")
         self.json("record/auxiliary/speed.json", SPEED)
+        self.json("record/auxiliary/config.json", SETTINGS)
         return reference("pretrain", run_id).model_copy(update={"uri": (self.root / "record").as_uri()})
 
     def folder(self, name):
@@ -473,11 +476,15 @@ class Card:
         self.report = json.loads(self.bytes)
         self.cost = json.loads((self.run.auxiliary / "cost.json").read_bytes())
         self.html = (self.run.auxiliary / "report.html").read_text(encoding="utf-8")
-        self.markdown = as_markdown(self.report, self.cost)
+        self.markdown = as_markdown(self.document)
+
+    @property
+    def document(self):
+        return as_document(self.report, self.cost)
 
     def terminal(self, width=100):
         file = StringIO()
-        show(self.report, self.cost, Console(file=file, width=width, soft_wrap=True))
+        show(self.document, Console(file=file, width=width, soft_wrap=True))
         return file.getvalue()
 
     def all(self):

@@ -239,10 +239,11 @@ def _show_report(run_id: str | None) -> None:
     from rich.console import Console
 
     from flows.dispatch.cards import load_report
-    from tasks.report.terminal import show
+    from tasks.report.document import as_document
+    from tasks.show.terminal import show
 
     loaded, out = load_report(run_id), Console(highlight=False)
-    show(loaded.report, loaded.cost, out)
+    show(as_document(loaded.report, loaded.cost), out)
     if loaded.now:
         out.print(f"Since then: {loaded.now}", style="bold", markup=False)
     out.print(f"Report card: {loaded.page}", markup=False, soft_wrap=True)

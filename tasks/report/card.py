@@ -14,11 +14,12 @@ from tasks.machine.digests import sha256_of
 from tasks.machine.json_files import Json, read_json
 from tasks.models import CLASSIFIER
 from tasks.models.summary import ModelSummary, read_history, was_trained
+from tasks.preflight.report import Report
 from tasks.record.manifest import canonical_json, digest_of, files_under
 from tasks.registry.promotion import Promotion
-from tasks.report.classified import classified
+from tasks.report import judged
+from tasks.report.classified import classified, misclassified
 from tasks.report.curves import curves
-from tasks.report.judged import judged
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
 
@@ -46,12 +47,12 @@ SHAPE = {
     "vocab_size": ("vocab_size",),
 }
 
-# Each training's input, and what its curves run over.
+# Each training's input.
 TRAINING_OUTPUTS = {
-    "pretraining": ("base", "tokens"),
-    "finetuning": ("tuned", "step"),
-    "preference": ("preferred", "step"),
-    "classification": (CLASSIFIER, "step"),
+    "pretraining": "base",
+    "finetuning": "tuned",
+    "preference": "preferred",
+    "classification": CLASSIFIER,
 }
 
 Inputs = Mapping[str, Path]
@@ -62,21 +63,23 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
     """The report as JSON values. Raises StageError when models' scores cannot stand side by side."""
     base = ModelSummary.read(inputs["base"])
     model = _model(inputs["base"] / "model" / "config.json") | {"parameters": base.parameters}
-    found: Json = {"model": model, "curves": []}
+    found: Json = {"model": model, "curves": [], "checks": []}
     if not is_pretrained(inputs):
         found["origin"] = {name: base.numbers[name] for name in ("model", "revision")}
     if corpus := _corpus(inputs):
         found["corpus"] = corpus
-    for training, (name, x) in TRAINING_OUTPUTS.items():
+    for training, name in TRAINING_OUTPUTS.items():
         if name in inputs and (name != "base" or is_pretrained(inputs)):
             summary = ModelSummary.read(inputs[name])
             found[training] = summary.numbers
-            found["curves"] += curves(training, read_history(inputs[name]), x, summary.best_step)
+            found["curves"] += curves(training, read_history(inputs[name]), summary.best_step)
+            if checks := Report.find(inputs[name]):
+                found["checks"] += checks.rows()
     for name in ("instructions", "labelled"):
         if name in inputs:
             found[name] = _files(inputs[name]) | read_counts(inputs["rows"])
     if "base_scores" in inputs:
-        found |= judged(config, inputs)
+        found |= judged.judged(config, inputs)
     if CLASSIFIER in inputs:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
@@ -85,6 +88,13 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
     promotion = Promotion.read(inputs["promotion"])
     return {"title": promotion.name} | found | {"promotion": promotion.as_json()}
+
+
+def all_rows(config: ReportConfig, inputs: Inputs) -> list[Json]:
+    """What the page shows of every test row: the worst answers first, or all misclassified texts."""
+    if "base_scores" in inputs:
+        return judged.all_rows(config, inputs)
+    return misclassified(inputs[CLASSIFIER]) if CLASSIFIER in inputs else []
 
 
 def is_pretrained(inputs: Inputs) -> bool:

@@ -7,7 +7,7 @@ from tasks.finetune.outputs import Evaluation, Prediction, read_predictions
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.machine.json_files import Json
 from tasks.models import CLASSIFIER
-from tasks.report.samples import spread
+from tasks.show.document import spread
 
 
 def classified(config: ReportConfig, folder: Path) -> Json:
@@ -25,6 +25,15 @@ def classified(config: ReportConfig, folder: Path) -> Json:
             "rows": examples(predictions, config.samples),
         },
     }
+
+
+def misclassified(folder: Path) -> list[Json]:
+    """All test texts that got another label than theirs, the surest mistake first."""
+    names = Evaluation.read(folder).baseline_names
+    wrong = [_example(line, names) for line in read_predictions(folder)]
+    return sorted(
+        (one for one in wrong if one["predicted"] != one["label"]), key=lambda one: -one["probability"]
+    )
 
 
 def _example(line: Prediction, baselines: list[str]) -> Json:

@@ -5,19 +5,21 @@ continued from a checkpoint has no texts from before.
 """
 
 import json
+from datetime import UTC, datetime
 
 from mlflow.exceptions import MlflowException
 
 from tasks.config import ReportConfig
+from tasks.machine.home import without_password
 from tasks.machine.json_files import Json
 from tasks.models.summary import read_history
 from tasks.pretrain.outputs import SPEED
-from tasks.record.outputs import read_auxiliary
-from tasks.record.stage import ENVIRONMENT, StageRun
-from tasks.record.tracking import Tracking
+from tasks.record.outputs import OUTPUT, read_auxiliary, read_config
+from tasks.record.stage import ENVIRONMENT, StageRun, flat
+from tasks.record.tracking import Tracking, local_folder
 from tasks.record.work import Reference
-from tasks.report.card import Inputs, is_pretrained
-from tasks.report.samples import spread
+from tasks.report.card import TRAINING_OUTPUTS, Inputs, is_pretrained
+from tasks.show.document import spread
 
 PREFIX = "touchstone."
 
@@ -32,10 +34,12 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
     than the card's own says that the stage's output was found, not made again. Whether a stage was continued
     from a checkpoint, so that its seconds are only those of the last attempt, is not recorded. `elsewhere` is
     what was otherwise in the environment that it was made in.
+
+    `settings` are those of each training, `model` says where the last of them left its weights.
     """
     own = _environment(run.tracking, run.run_id) if run.tracking and run.run_id else {}
     stages = []
-    for name, reference in run.references.items():
+    for name, reference in _in_order(run).items():
         entry = {"output": name} | reference.model_dump(exclude={"uri"})
         entry |= {"seconds": None, "tokens_per_second": None, "parent": None, "elsewhere": {}}
         if run.tracking:
@@ -56,7 +60,9 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         tags = run.tracking.client.get_run(run.run_id).data.tags
         parent = _whole(run.tracking, tags.get("mlflow.parentRunId"))
     base = run.references.get("base") if is_pretrained(inputs) else None
-    beside = {"speed": json.loads(read_auxiliary(base, SPEED)) if base else None}
+    beside: Json = {"speed": json.loads(read_auxiliary(base, SPEED)) if base else None}
+    beside |= {"settings": _settings(run, inputs), "model": _model(run), "environment": own}
+    beside |= {"date": _date(run), "mlflow_url": _mlflow_url(run.tracking, parent)}
     if "promotion" not in inputs:
         beside["texts"] = _texts(config, base, inputs)
     return beside | {
@@ -65,6 +71,52 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         "parent": parent,
         "lineage": {name.removeprefix(PREFIX): value for name, value in run.lineage.items() if value},
     }
+
+
+def _in_order(run: StageRun) -> dict[str, Reference]:
+    """The records behind the inputs in the order in which they were made."""
+    if run.tracking is None:
+        return dict(run.references)
+    client = run.tracking.client
+    started = {
+        name: client.get_run(reference.run_id).info.start_time for name, reference in run.references.items()
+    }
+    return {name: run.references[name] for name in sorted(started, key=started.__getitem__)}
+
+
+def _settings(run: StageRun, inputs: Inputs) -> Json:
+    """Every setting of each training that was done here, by its key in the report."""
+    return {
+        training: flat(json.loads(read_config(run.references[name])))
+        for training, name in TRAINING_OUTPUTS.items()
+        if name in run.references and (name != "base" or is_pretrained(inputs))
+    }
+
+
+def _model(run: StageRun) -> Json | None:
+    """Where the weights of the last training are, and the store that knows of them."""
+    trained = [run.references[name] for name in TRAINING_OUTPUTS.values() if name in run.references]
+    if not trained or not run.tracking:
+        return None
+    uri = trained[-1].uri
+    folder = f"{local_folder(uri) or uri}/{OUTPUT}/model"
+    return {"folder": folder, "tracking": without_password(run.tracking.uri)}
+
+
+def _date(run: StageRun) -> str | None:
+    """When the card was made, in UTC."""
+    if not (run.tracking and run.run_id):
+        return None
+    started = run.tracking.client.get_run(run.run_id).info.start_time / 1000  # milliseconds
+    return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _mlflow_url(tracking: Tracking | None, parent: str | None) -> str | None:
+    """The page of the pipeline's run, where MLflow is a server."""
+    if tracking is None or parent is None or not tracking.uri.startswith(("http://", "https://")):
+        return None
+    address = without_password(tracking.uri).rstrip("/")
+    return f"{address}/#/experiments/{tracking.experiment_id}/runs/{parent}"
 
 
 def _whole(tracking: Tracking, pipeline: str | None) -> str | None:

@@ -18,25 +18,24 @@ QUANTITIES = {
 Point = tuple[float, float]
 
 
-def curves(training: str, history: Sequence[Json], x: str, best_step: int | None) -> list[Json]:
-    """Every quantity that was measured over `x` (a field of the history), and where the kept checkpoint is.
+def curves(training: str, history: Sequence[Json], best_step: int | None) -> list[Json]:
+    """Every quantity that was measured over the steps, and where the kept checkpoint is.
 
     A line that was never measured is left out, as validation is without a validation split.
     """
-    kept = next((entry[x] for entry in history if entry["step"] == best_step), None)
-    shown = "tokens" if x == "tokens" else "steps"
+    kept = next((entry["step"] for entry in history if entry["step"] == best_step), None)
     found = [
-        {"training": training, "quantity": quantity, "x": shown, "kept": kept}
-        | {"lines": _lines(history, x, fields)}
+        {"training": training, "quantity": quantity, "x": "steps", "kept": kept}
+        | {"lines": _lines(history, fields)}
         for quantity, fields in QUANTITIES.items()
     ]
     return [curve for curve in found if curve["lines"]]
 
 
-def _lines(history: Sequence[Json], x: str, fields: dict[str, str]) -> list[Json]:
+def _lines(history: Sequence[Json], fields: dict[str, str]) -> list[Json]:
     lines = []
     for name, field in fields.items():
-        points = [(entry[x], entry[field]) for entry in history if field in entry]
+        points = [(entry["step"], entry[field]) for entry in history if field in entry]
         if points:
             lines.append({"name": name, "measured": len(points), "points": thin(points, LIMIT)})
     return lines

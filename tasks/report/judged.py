@@ -13,7 +13,7 @@ from tasks.judge.protocol.responses import RESPONSES
 from tasks.judge.score.outputs import Judges, ScoreEntry, ScoreSummary, read_score_lines
 from tasks.machine.json_files import Json, read_lines
 from tasks.models import MODELS
-from tasks.report.samples import draw
+from tasks.report.samples import lowest_first, worst_first
 from tasks.statistics.comparing import paired_test
 
 
@@ -39,17 +39,14 @@ Models = dict[str, ModelAnswers]
 
 def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     """What responses and scores say. Raises StageError when they are of other rows or another scorer."""
-    models = {
-        model: _answers(*(inputs.get(f"{name}_{part}") for part in ("responses", "scores", "labels")))
-        for name, model in MODELS.items()
-        if f"{name}_scores" in inputs
-    }
+    models = _models(inputs)
     _check_comparable(models)
     last = list(models)[-1]
     headline, judges = models[last].summary.headline, models[last].judges
     # People grade by what the reference says, which scores on criteria are not about.
     answers = any(own.labels for own in models.values()) and not models[last].summary.criteria
     labelled = {"labels": _labels(models, headline)} if answers else {}
+    drawn, worst = worst_first(_scored_rows(models[last], headline), config.samples, config.seed)
     return {
         "headline": headline,
         "judge": judges.as_json() if judges else None,
@@ -68,12 +65,27 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
             "seed": config.seed,
             "of": len(models[last].lines),
             "by": last,
-            "rows": [
-                _sample(row, models, headline)
-                for row in draw(_scored_rows(models[last], headline), config.samples, config.seed)
-            ],
+            "worst": worst,
+            "rows": [_sample(row, models, headline) for row in drawn],
         },
     } | labelled
+
+
+def all_rows(config: ReportConfig, inputs: Mapping[str, Path]) -> list[Json]:
+    """Every test row as the samples show it, from the last model's lowest score to its highest."""
+    models = _models(inputs)
+    last = models[list(models)[-1]]
+    headline = last.summary.headline
+    order = lowest_first(_scored_rows(last, headline), config.seed)
+    return [_sample(row, models, headline) for row in order]
+
+
+def _models(inputs: Mapping[str, Path]) -> Models:
+    return {
+        model: _answers(*(inputs.get(f"{name}_{part}") for part in ("responses", "scores", "labels")))
+        for name, model in MODELS.items()
+        if f"{name}_scores" in inputs
+    }
 
 
 def _answers(responses: Path, scores: Path, labels: Path | None) -> ModelAnswers:

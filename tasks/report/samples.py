@@ -3,12 +3,39 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import TypeVar
 
 ScoredRow = tuple[int, str | None, float | None]
-"""Id, category, and the fine-tuned model's score; None where it is missing."""
+"""Id, category, and the last model's score; None where it is missing."""
 
-Item = TypeVar("Item")
+WORST = 3  # one in so many samples is of the lowest scores
+
+
+def worst_first(rows: Sequence[ScoredRow], count: int, seed: int) -> tuple[list[int], int]:
+    """Ids of at most `count` rows, and how many of them, at the beginning, are those of the lowest scores.
+
+    A third is of the lowest scores, as far as these are below the highest; the others are drawn over the
+    whole range of what is left. A few failures among many good rows would else never be seen.
+    """
+    if count >= len(rows):
+        return draw(rows, count, seed), 0
+    ordered = _by_score(rows, seed)
+    top = ordered[-1][2]
+    worst = [row for row in ordered if row[2] != top][: count // WORST]
+    ids = [row[0] for row in worst]
+    left = [row for row in rows if row[0] not in ids]
+    return ids + draw(left, count - len(ids), seed), len(ids)
+
+
+def lowest_first(rows: Sequence[ScoredRow], seed: int) -> list[int]:
+    """The ids of all rows, from the lowest score to the highest."""
+    return [row[0] for row in _by_score(rows, seed)]
+
+
+def _by_score(rows: Sequence[ScoredRow], seed: int) -> list[ScoredRow]:
+    """Missing first, ties by lot."""
+    shuffled = list(rows)
+    random.Random(seed).shuffle(shuffled)
+    return sorted(shuffled, key=lambda row: -1.0 if row[2] is None else row[2])
 
 
 def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
@@ -32,12 +59,3 @@ def draw(rows: Sequence[ScoredRow], count: int, seed: int) -> list[int]:
         seen[category] += 1
         drawn.append(row)
     return drawn
-
-
-def spread(rows: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` rows: first, last, and evenly between; the last if it is only one."""
-    if len(rows) <= count:
-        return list(rows)
-    if count == 1:
-        return [rows[-1]]
-    return [rows[(len(rows) - 1) * index // (count - 1)] for index in range(count)]

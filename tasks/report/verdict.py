@@ -1,15 +1,14 @@
 """The card in one line, whatever it is about."""
 
-from typing import NamedTuple
-
 from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
-from tasks.report import classes_wording as classes
-from tasks.report import judging_wording as judging
-from tasks.report import seeds_wording as seeds
-from tasks.report.wording import is_classified, is_judged, perplexity_text
-from tasks.show.text import percent, percents, signed, visible, whatever_missing
+from tasks.report import classes, seeds
+from tasks.report import judges as judging
+from tasks.report.kinds import is_classified, is_judged
+from tasks.report.training import perplexity_text
+from tasks.show.document import Verdict
+from tasks.show.text import capital, percent, percents, signed, whatever_missing
 from tasks.statistics.verdicts import shows
 
 # What was done between two models.
@@ -18,19 +17,6 @@ DONE = {
     ("preferred", "base"): "Fine-tuning with preferences",
     ("preferred", "fine-tuned"): "Preference optimization",
 }
-
-
-class Verdict(NamedTuple):
-    """The card in one line: `tone` is better, worse, open (nothing shown) or none (nothing known)."""
-
-    tone: str
-    sentence: str
-    number: str
-    detail: str
-    more: str = ""
-    """What stands behind it: of three models the last training's share, of a classifier the baseline."""
-    warning: str = ""
-    """What speaks against all of it."""
 
 
 def verdict(report: Json) -> Verdict:
@@ -51,7 +37,7 @@ def _judged(report: Json) -> Verdict:
     if failed := judging.unbelieved(report):
         sentence = f"{judging.failed_text(report)}: whether {_lower(DONE[last, first])} helped is not known"
         why = "; ".join(judging.why_failed(judge) for judge in failed)
-        return Verdict("none", sentence, "", why, "The reference metrics below stand without a judge.")
+        return Verdict("none", sentence, "", why, "The reference metrics below do not need a judge.")
     shown = report["seeds"] if seeds.is_over_seeds(report) else report
     headline = scores.of_scorer(shown["differences"], report["headline"])
     found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
@@ -104,7 +90,7 @@ def _classified(report: Json) -> Verdict:
     accuracy = test["accuracy"]
     detail = f"test accuracy, 95% interval {classes.accuracy_interval(accuracy)}, {test['rows']:,} texts"
     detail += f"; {seeds.covers(report)}"
-    theirs = f"{visible(baseline['name']).capitalize()}: {percent(baseline['accuracy']['mean'])}"
+    theirs = f"{capital(baseline['name'])}: {percent(baseline['accuracy']['mean'])}"
     more = f"{theirs}; the difference is {classes.comparison_detail(baseline)}"
     sentence = classes.comparison(baseline)
     return Verdict(classes.verdict_on(baseline), sentence, percent(accuracy["mean"]), detail, more)
@@ -115,10 +101,10 @@ def _classified_over_seeds(report: Json) -> Verdict:
     baseline = classes.strongest(report["evaluation"])
     (own,) = report["seeds"]["scores"]
     found = seeds.difference_of(report, own["model"], baseline["name"])
-    kind, name = scores.tone(found), visible(baseline["name"])
+    kind, name = scores.tone(found), baseline["name"]
     detail = f"mean test accuracy, 95% interval {percents(own['low'] / 100, own['high'] / 100)}, "
     detail += f"{own['rows']:,} texts; {seeds.covers(report)}"
-    more = f"{name.capitalize()}: {percent(baseline['accuracy']['mean'])} beside the first seed; the "
+    more = f"{capital(name)}: {percent(baseline['accuracy']['mean'])} beside the first seed; the "
     more += f"difference over the seeds is {signed(found['difference'])} points, "
     more += f"95% interval {scores.difference_interval(found)}; {classes.p_text(found['p'])}"
     return Verdict(kind, classes.comparison_of(kind, name), percent(own["mean"] / 100), detail, more)

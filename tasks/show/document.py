@@ -34,6 +34,7 @@ class Keep:
 ALL = Keep()
 PAGE_ONLY = Keep(markdown=0, terminal=0)
 NOT_IN_TERMINAL = Keep(terminal=0)
+TERMINAL_ONLY = Keep(page=0, markdown=0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ class Interval:
     """One row of a plot over 0 to 100: points, the interval around them, and the numbers as text.
 
     `possible` is the range in which a mean could lie that is not known, `histogram` the counts of rows in
-    equal parts of the scale. Without points the value says why there are none.
+    equal parts of the scale. Without points the value says why there are none. The terminal shows `under` of
+    rows with a `possible` range alone.
     """
 
     name: str
@@ -324,6 +326,7 @@ class Document:
     verdict: Verdict | None = None
     notes: Sequence[str] = ()
     facts: Sequence[Fact] = ()
+    facts_keep: Keep = ALL
 
 
 def shown_rows(rows: Sequence[Item], limit: int | None, *, is_spread: bool = False) -> list[Item]:

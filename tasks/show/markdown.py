@@ -53,7 +53,7 @@ def _document(document: Document) -> Iterator[str]:
     if document.verdict:
         yield from _verdict(document.verdict)
     yield from map(escaped, document.notes)
-    yield _facts(document.facts)
+    yield _facts(shown_rows(document.facts, document.facts_keep.limit(FORM)))
     for section in document.sections:
         if section.keep.limit(FORM) != 0:
             yield f"## {escaped(section.title)}"

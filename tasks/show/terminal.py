@@ -63,8 +63,8 @@ def _document(document: Document, width: int) -> Iterator[RenderableType]:
     if document.verdict:
         yield from _verdict(document.verdict)
     yield from (Line(visible(note), "dim") for note in document.notes)
-    if document.facts:
-        yield Line(" · ".join(_fact_line(fact) for fact in document.facts), "dim")
+    if facts := shown_rows(document.facts, document.facts_keep.limit(FORM)):
+        yield Line(" · ".join(_fact_line(fact) for fact in facts), "dim")
     for section in document.sections:
         if section.keep.limit(FORM) != 0:
             yield Line(f"\n{visible(section.title)}", "bold")
@@ -214,7 +214,7 @@ def _intervals(block: Intervals, width: int) -> Iterator[RenderableType]:
     yield from (
         Line(f"{name}: {visible(row.under)}", "dim")
         for name, row in zip(names, rows, strict=True)
-        if row.under
+        if row.under and row.possible
     )
     yield from _ending(block.rows, rows, block.empty)
 
@@ -238,14 +238,21 @@ def _chart(chart: Chart, width: int) -> Iterator[RenderableType]:
 
 
 def _excerpts(block: Excerpts, width: int) -> Iterator[RenderableType]:
+    """All examples in one grid, so that they line up."""
     rows = shown_rows(block.rows, block.keep.limit(FORM), is_spread=block.is_spread)
-    for row in rows:
-        yield _excerpt(row, max(20, width - LABEL - SCORE - 3 * GAP))
+    scores = [text for row in rows for text in (row.score, *(quote.score for quote in row.answers))]
+    labels = [text for row in rows for text in (row.meta, *(quote.label for quote in row.answers))]
+    taken = sum(max(map(cell_len, texts), default=0) for texts in (scores, labels))
+    room = max(20, width - max(taken, LABEL + SCORE) - 3 * GAP)
+    if rows:
+        grid = _grid(LABEL, SCORE, 0)
+        for row in rows:
+            _add_excerpt(grid, row, room)
+        yield grid
     yield from _ending(block.rows, rows, block.empty)
 
 
-def _excerpt(row: Excerpt, room: int) -> RenderableType:
-    grid = _grid(LABEL, SCORE, 0)
+def _add_excerpt(grid: Grid, row: Excerpt, room: int) -> None:
     score = Line(visible(row.score), TONES[row.tone], justify="right")
     asked = one_line(" ".join(quote.text for quote in row.asked), room)
     grid.add_row(Line(visible(row.meta), "dim"), score, Line(asked, "bold" if row.answers else ""))
@@ -254,7 +261,6 @@ def _excerpt(row: Excerpt, room: int) -> RenderableType:
     if row.facts:
         told = " · ".join(visible(f"{fact.title} {fact.value} {fact.note}".rstrip()) for fact in row.facts)
         grid.add_row(Line(), Line(), Line(told, "dim"))
-    return grid
 
 
 def _answer(quote: Quote, room: int) -> tuple[Line, Line, Line]:

@@ -77,3 +77,8 @@ def whatever_missing(rows: int) -> str:
 def capital(words: str) -> str:
     """`words` with a capital first letter, the others as they are."""
     return words[:1].upper() + words[1:]
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

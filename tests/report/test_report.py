@@ -14,13 +14,13 @@ from tasks.errors import StageError
 from tasks.record.manifest import canonical_json, digest_of
 from tasks.record.stage import StageRun
 from tasks.report import report
-from tasks.report.charts import chart
 from tasks.report.curves import curves, thin
-from tasks.report.markdown import as_markdown, score_rows
 from tasks.report.samples import draw
-from tasks.report.terminal import sparkline
+from tasks.report.scores import score_rows
+from tasks.report.training import _chart
 from tasks.report.verdict import verdict
-from tasks.show.markdown_blocks import escaped
+from tasks.show.markdown import as_markdown, escaped
+from tasks.show.plots import plot_of, sparkline
 from tasks.show.text import duration, short, visible
 from tests import card_outputs
 from tests.card_outputs import (
@@ -53,8 +53,8 @@ def outputs(tmp_path):
 def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
     card = Card(outputs, tmp_path)
     losses = [
-        {"name": "train", "measured": 2, "points": [[64, 2.5, 2.5, 2.5], [128, 1.5, 1.5, 1.5]]},
-        {"name": "validation", "measured": 1, "points": [[128, 2.0, 2.0, 2.0]]},
+        {"name": "train", "measured": 2, "points": [[1, 2.5, 2.5, 2.5], [2, 1.5, 1.5, 1.5]]},
+        {"name": "validation", "measured": 1, "points": [[2, 2.0, 2.0, 2.0]]},
     ]
     best = {"best_step": 2, "best_validation_loss": 2.0}
 
@@ -82,18 +82,10 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
         | {"train_loss": 1.5}
         | best,
         "curves": [
-            {"training": "pretraining", "quantity": "loss", "x": "tokens", "kept": 128, "lines": losses},
-            {
-                "training": "finetuning",
-                "quantity": "loss",
-                "x": "steps",
-                "kept": 2,
-                "lines": [
-                    losses[0] | {"points": [[1, 2.5, 2.5, 2.5], [2, 1.5, 1.5, 1.5]]},
-                    losses[1] | {"points": [[2, 2.0, 2.0, 2.0]]},
-                ],
-            },
+            {"training": training, "quantity": "loss", "x": "steps", "kept": 2, "lines": losses}
+            for training in ("pretraining", "finetuning")
         ],
+        "checks": [],
         "headline": METRIC,
         "judge": None,
         "scores": [
@@ -115,6 +107,7 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
             "seed": 123,
             "of": 2,
             "by": "fine-tuned",
+            "worst": 0,
             "rows": [
                 {"id": 3, "category": "sums", "instruction": "Add.", "input": "1 and 2", "reference": "3"}
                 | {"base": answer("x", "ok", 0.0), "fine-tuned": answer("4", "ok", 50.0)},
@@ -135,7 +128,8 @@ class Client:
     def get_run(self, run_id):
         metrics, parent = self.runs[run_id]
         tags = {"mlflow.parentRunId": parent} if parent else {}
-        return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags))
+        info = SimpleNamespace(start_time=list(self.runs).index(run_id) * 1000)
+        return SimpleNamespace(data=SimpleNamespace(metrics=metrics, tags=tags), info=info)
 
 
 def test_the_same_work_gives_the_same_bytes_whoever_ran_it(outputs, tmp_path):
@@ -156,7 +150,7 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     card = Card(
         outputs,
         tmp_path,
-        tracking=SimpleNamespace(client=Client(runs)),
+        tracking=SimpleNamespace(client=Client(runs), uri="sqlite:///mlruns/mlflow.db"),
         references={"base": outputs.record(), "rows": reference("rows", "r2")},
         lineage={"touchstone.git_commit": "abc", "touchstone.prefect_flow_run_id": ""},
     )
@@ -169,18 +163,19 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     assert card.cost["lineage"] == {"git_commit": "abc"}
     assert "reused" not in card.html.partition("<h2>Cost")[2]  # unknown without a run of its own
     card.cost["parent"] = "now"
-    text = as_markdown(card.report, card.cost)
-    assert "| base | pretrain | 1 min 01 s | 14.5 k tokens/s | r1 |" in text
-    assert "| rows | rows | 2.0 s | reused | r2 |" in text
+    text = as_markdown(card.document)
+    assert "| base | 1 min 01 s | pretrain 14.5 k tokens/s |" in text
+    assert "| rows | 2.0 s | reused |" in text
     assert "1 min 03 s together, 2.0 s of it in earlier runs" in text
     card.cost["stages"][1]["elsewhere"] = {"threads": "4", "torch": "2.12.0"}
     note = "reused from another environment (threads 4, torch 2.12.0)"
-    assert f"| rows | rows | 2.0 s | {note} | r2 |" in as_markdown(card.report, card.cost)
+    assert f"| rows | 2.0 s | {note} |" in as_markdown(card.document)
 
 
 def test_the_page_needs_nothing_else(outputs, tmp_path):
     url = "http://127.0.0.1:4200/runs/1"
-    card = Card(outputs, tmp_path, lineage={"touchstone.prefect_flow_run_url": url})
+    lineage = {"touchstone.prefect_flow_run": "brave-otter", "touchstone.prefect_flow_run_url": url}
+    card = Card(outputs, tmp_path, lineage=lineage)
     elements = Page(card.html).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "link", "img", "iframe", "object", "base"})
     for tag, attributes in elements:
@@ -190,11 +185,13 @@ def test_the_page_needs_nothing_else(outputs, tmp_path):
     assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [url]
     assert "url(" not in card.html
     assert "@import" not in card.html
-    assert card.html.count("http") == 3  # the link, its words, and http-equiv of the content policy
+    assert card.html.count("http") == 2  # the link, and http-equiv of the content policy
 
 
 def test_a_flow_address_that_is_none_is_no_link(outputs, tmp_path):
-    card = Card(outputs, tmp_path, lineage={"touchstone.prefect_flow_run_url": "javascript:alert(1)"})
+    url = "javascript:alert(1)"
+    lineage = {"touchstone.prefect_flow_run": "x", "touchstone.prefect_flow_run_url": url}
+    card = Card(outputs, tmp_path, lineage=lineage)
     assert "a" not in {tag for tag, _ in Page(card.html).elements}
 
 
@@ -235,11 +232,18 @@ def test_no_text_becomes_markup_of_the_artifact(outputs, tmp_path, text):
     card = Card(hostile(outputs, text), tmp_path / "hostile")
     blocks, spans, flat = tokens(card.markdown)
     assert blocks == calm
-    assert spans <= {"text", "strong_open", "strong_close"}
+    assert spans <= {"text", "strong_open", "strong_close", "code_inline"}
     assert "http://" not in "".join(token.content for token in flat if token.type == "inline")
     for fence in (token.content for token in flat if token.type == "fence"):
         labels = [line.partition(":")[0] for line in fence.split("\n") if line and not line.startswith(" ")]
-        assert [label.partition(" ")[0] for label in labels] == ["prompt", "base", "fine-tuned", "reference"]
+        assert [label.partition(" ")[0] for label in labels] == [
+            "row",
+            "prompt",
+            "input",
+            "base",
+            "fine-tuned",
+            "reference",
+        ]
 
 
 def test_text_is_escaped_for_markdown_on_one_line():
@@ -276,7 +280,7 @@ def test_a_mean_that_is_not_there_is_never_a_number(outputs, tmp_path):
     row = score_rows(card.report)[1]
     assert (row["mean"], row["95% interval"], row["missing"]) == ("no mean: too many missing", "", 1)
     assert card.report["samples"]["rows"][1]["base"]["score"] is None
-    assert "| talk | 1 | no mean | 100.0 |" in card.markdown
+    assert "| talk 1 row | 100.0 (base no mean) |" in card.markdown
 
 
 def test_metric_and_judge_are_told_apart(outputs, tmp_path):
@@ -291,7 +295,7 @@ def test_metric_and_judge_are_told_apart(outputs, tmp_path):
         assert "chrF++, a metric" in text or name == "markdown"
         assert "llama3.2:3b, a judge" in text, name
         assert "chrF++, a judge" not in text, name
-    assert card.html.index("llama3.2:3b, a judge</h3>") < card.html.index("chrF++, a metric ")
+    assert card.html.index("llama3.2:3b, a judge</p>") < card.html.index("chrF++, a metric <")
     assert "Reason: It names another number." in card.html
 
 
@@ -362,14 +366,15 @@ def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
             {
                 "training": "pretraining",
                 "quantity": "loss",
-                "x": "tokens",
-                "kept": 128,
+                "x": "steps",
+                "kept": 2,
                 "lines": [
-                    {"name": "train", "measured": 2, "points": [[64, 2.5, 2.5, 2.5], [128, 1.5, 1.5, 1.5]]},
-                    {"name": "validation", "measured": 1, "points": [[128, 2.0, 2.0, 2.0]]},
+                    {"name": "train", "measured": 2, "points": [[1, 2.5, 2.5, 2.5], [2, 1.5, 1.5, 1.5]]},
+                    {"name": "validation", "measured": 1, "points": [[2, 2.0, 2.0, 2.0]]},
                 ],
             }
         ],
+        "checks": [],
     }
     assert card.cost["speed"] == SPEED
     text = {"step": 2, "validation_loss": 2.0, "text": "One."}
@@ -385,7 +390,7 @@ def test_every_form_of_it_shows_the_losses_the_texts_and_the_speed_and_nothing_o
             "1.200 bits per byte",
             "One.",
             "14.5 k tokens/s in steps",
-            "41% of what",
+            "41% of this machine",
             "1.23 k parameters",
         ):
             assert part in shown, (name, part)
@@ -427,7 +432,7 @@ def test_texts_are_told_apart_by_evaluations_and_shown_from_first_to_last(output
     few = Outputs(tmp_path / "few")
     card = pretrained(evaluated(few, 5), tmp_path / "3", ReportConfig(samples=3), texts=texts)
     assert [row["step"] for row in card.cost["texts"]["rows"]] == [1, 3, 5]
-    assert "3 of 5 texts that the model wrote at evaluations, by greedy decoding.\n" in card.markdown
+    assert "3 of 5 texts that the model wrote at evaluations, by greedy decoding. The" in card.markdown
 
 
 def test_a_continued_training_has_only_the_texts_of_its_last_attempt_and_says_so(outputs, tmp_path):
@@ -508,13 +513,13 @@ def test_a_long_curve_is_thinned_and_says_so(outputs, tmp_path):
 
 def test_a_chart_has_round_ticks_and_marks_the_kept_model():
     history = [{"step": n, "train_loss": loss} for n, loss in ((1, 7.6), (100, 4.0), (200, 3.0))]
-    (losses,) = curves("finetuning", history, "step", 100)
-    found = chart(losses)
+    (losses,) = curves("finetuning", history, 100)
+    found = plot_of(_chart(losses))
     assert [label for _, label in found.y_ticks] == ["0", "2", "4", "6", "8"]
     assert [label for _, label in found.x_ticks] == ["0", "50", "100", "150", "200"]
     assert found.kept == 50.0
     assert found.lines[0].path == "M0.50 5.00L50.00 50.00L100.00 62.50"
-    assert curves("finetuning", [], "step", None) == []
+    assert curves("finetuning", [], None) == []
 
 
 def test_a_chart_of_margins_reaches_below_zero_and_one_of_shares_from_none_to_all():
@@ -522,11 +527,12 @@ def test_a_chart_of_margins_reaches_below_zero_and_one_of_shares_from_none_to_al
         {"step": 1, "reward_margin": -0.5, "reward_accuracy": 0.5},
         {"step": 2, "reward_margin": 1.0, "reward_accuracy": 0.75},
     ]
-    margins, shares = map(chart, curves("preference", history, "step", None))
+    charts = [_chart(curve) for curve in curves("preference", history, None)]
+    margins, shares = map(plot_of, charts)
     assert [label for _, label in margins.y_ticks] == ["−0.5", "0", "0.5", "1"]
     assert [place for place, _ in margins.y_ticks] == pytest.approx([100, 200 / 3, 100 / 3, 0])
     assert [label for _, label in shares.y_ticks] == ["0%", "25%", "50%", "75%", "100%"]
-    assert (margins.title, shares.title) == ("Reward margin", "Reward accuracy")
+    assert [chart.title for chart in charts] == ["Reward margin", "Reward accuracy"]
 
 
 scored = st.tuples(st.sampled_from([None, "a", "b"]), st.none() | st.floats(0, 100))
@@ -554,11 +560,11 @@ def test_samples_are_of_as_many_categories_as_there_is_room_for():
 @pytest.mark.parametrize("width", [80, 100])
 def test_nothing_is_cut_in_the_terminal(outputs, tmp_path, width):
     lineage = {"touchstone.git_commit": "c" * 40, "touchstone.prefect_flow_run": "brave-otter"}
-    names = ("corpus", "instructions", "rows", "tokens", "base", "tuned", "promotion")
+    names = ("corpus", "instructions", "rows", "tokens", "base", "promotion")
     references = {name: reference(name, "e" * 32) for name in names} | {"base": outputs.record((), "e" * 32)}
     card = Card(outputs.judged(), tmp_path, lineage=lineage, references=references)
     lines = card.terminal(width).rstrip("\n").split("\n")
-    assert len(lines) <= 60
+    assert len(lines) <= 70
     assert max(map(len, lines)) <= width
     together = " ".join(" ".join(lines).split())
     assert "1 of 2 rows scored, 1 missing: over all rows between 12.5 and 62.5" in together
@@ -592,7 +598,7 @@ def test_numbers_as_people_read_them():
 
 def test_what_a_cached_run_shows_is_light_to_import():
     code = (
-        "import sys, tasks.report, tasks.report.terminal, tasks.report.markdown\n"
+        "import sys, tasks.report.document, tasks.show.terminal, tasks.show.markdown\n"
         "heavy = {'matplotlib', 'torch', 'transformers', 'pandas', 'mlflow', 'numpy'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )

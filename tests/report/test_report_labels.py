@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.report.markdown import as_markdown
 from tasks.report.verdict import verdict
+from tasks.show.markdown import as_markdown
 from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, Page
 
 ROWS = 24
@@ -124,4 +124,4 @@ def test_a_persons_name_cannot_act(labelled, name):
     assert "<script>alert" not in card.html
     assert "<img" not in card.html
     assert "\x1b[2J" not in card.terminal()
-    assert as_markdown(card.report, card.cost).count("\n## ") == shown(card)["markdown"].count(" ## ")
+    assert as_markdown(card.document).count("\n## ") == shown(card)["markdown"].count(" ## ")

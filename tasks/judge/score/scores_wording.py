@@ -259,18 +259,14 @@ def responses_text(entry: Json) -> str:
 def sampling_text(report: Json) -> str:
     """How the samples were drawn."""
     samples = report["samples"]
-    count, by = len(samples["rows"]), samples["by"]
-    scored = any(
-        entry["scored"] for entry in of_scorer(report["scores"], report["headline"]) if entry["model"] == by
-    )
+    count, by, worst = len(samples["rows"]), samples["by"], samples["worst"]
     if count == samples["of"]:
-        order = f", from the lowest score of the {by} model to the highest" if scored else ""
-        return f"All {count} test rows{order}."
-    over = f"the {by} model's scores, from the lowest to the highest" if scored else ""
-    over += (", and over " if over else "") + "the categories" if _has_categories(samples) else ""
+        return f"All {count} test rows."
+    first = f"first the {worst} lowest scores of the {by} model, then " if worst else ""
     return (
-        f"{count} of {samples['of']:,} test rows, drawn by seed {samples['seed']}"
-        f"{f' evenly over {over}' if over else ''}. None was picked by hand."
+        f"{count} of {samples['of']:,} test rows: {first}{count - worst} drawn by seed {samples['seed']} "
+        f"over its whole range of scores{' and the categories' if _has_categories(samples) else ''}. None "
+        "was picked by hand."
     )
 
 

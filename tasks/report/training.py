@@ -1,10 +1,31 @@
-"""The card's words on models, training, data and cost: the same on the page, the terminal, the artifact."""
+"""The card on trainings and data: curves, how each was done, where it came to, what was checked before."""
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from tasks.machine.json_files import Json
-from tasks.registry.promote.promotion_wording import in_short
-from tasks.show.text import duration, percent, short, size, visible
+from tasks.report.hues import SPLITS
+from tasks.show.document import (
+    NOT_IN_TERMINAL,
+    PAGE_ONLY,
+    TERMINAL_ONLY,
+    Block,
+    Cell,
+    Chart,
+    Columns,
+    Curve,
+    Excerpt,
+    Excerpts,
+    Fact,
+    Facts,
+    Fold,
+    Group,
+    Keep,
+    Quote,
+    Section,
+    Text,
+    table_of,
+)
+from tasks.show.text import capital, percent, plural, short, size
 
 TRAINING_TITLES = {
     "pretraining": "Pretraining",
@@ -14,77 +35,145 @@ TRAINING_TITLES = {
 }
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
 UNITS = {"preference": "nats per pair", "classification": "nats per text"}  # of losses; the others: per token
-FLOW_URL = "prefect_flow_run_url"
+SHARES = ("accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
+TEXTS = 3  # in the terminal
+SETTINGS = {
+    "size": "size {}",
+    "context": "context {}",
+    "epochs": "{:g} epochs",
+    "batch_size": "batch {}",
+    "accumulation": "accumulation {}",
+    "learning_rate": "learning rate {:g}",
+    "muon_learning_rate": "learning rate of Muon {:g}",
+    "weight_decay": "weight decay {:g}",
+    "template": "template {}",
+    "max_length": "at most {} tokens a row",
+    "precision": "{}",
+    "seed": "seed {}",
+}
+CHECK_TONES = {"failed": "worse", "passed": ""}
 
 
-def is_judged(report: Json) -> bool:
-    """Whether models' responses were judged side by side."""
-    return "samples" in report
+def sections(report: Json, cost: Json) -> Iterator[Section]:
+    """Every training with its curves, the checks before it, and what it was made from."""
+    yield Section("Training", list(_training(report, cost)))
+    if checks := report.get("checks"):
+        yield Section("Checks before training", list(_checks(checks)))
+    if cost.get("texts"):
+        yield Section("Samples", list(_texts(report, cost)))
+    names = [name for name in DATA if name in report]
+    lines = [Text(f"{DATA[name]}: {data_text(name, report)}", keep=TERMINAL_ONLY) for name in names]
+    yield Section("Data", [*lines, Columns([_data(name, report) for name in names], keep=NOT_IN_TERMINAL)])
 
 
-def is_classified(report: Json) -> bool:
-    """Whether the card is about a classifier."""
-    return "evaluation" in report
-
-
-def is_pretrained_only(report: Json) -> bool:
-    """Whether the pipeline ended after pretraining: no rows, no promotion."""
-    return "promotion" not in report
-
-
-def standing(report: Json) -> str:
-    if is_pretrained_only(report):
-        return "Pretrained"
-    return "Champion" if report["promotion"]["champion"] else "Candidate"
-
-
-def under_title(report: Json) -> str:
-    """Which of the models of that title it is."""
-    if is_pretrained_only(report):
-        return f"{short(report['model']['parameters'])} parameters"
-    return f"version {report['promotion']['version']}"
-
-
-class Fact(NamedTuple):
-    """One of the few numbers at the top."""
-
-    title: str
-    value: str
-    note: str
-
-
-def facts(report: Json) -> list[Fact]:
-    """What the model is made of, training by training, and what became of it."""
-    found = []
+def _training(report: Json, cost: Json) -> Iterator[Block]:
+    model = report["model"]
+    facts = [Fact("Model", f"{short(model['parameters'])} parameters", shape_text(model))]
     if origin := report.get("origin"):
-        found.append(Fact("Base model", "Taken over", origin_text(origin)))
-    for name, summary in trainings(report).items():
-        found.append(_fact_of(name, summary, report))
-    if not is_pretrained_only(report):
-        found.append(Fact("Promotion", standing(report), visible(in_short(report["promotion"]))))
-    elif "best_perplexity" in report["pretraining"]:
-        summary = report["pretraining"]
-        note = f"{summary['best_bits_per_byte']:.3f} bits per byte, at step {summary['best_step']:,}"
-        found.append(Fact("Perplexity", f"{summary['best_perplexity']:,.1f}", note))
-    return found
+        facts.append(Fact("Base model", origin_text(origin), "imported"))
+    if cost["speed"]:
+        facts.append(Fact("Pretraining ran on", speed_text(cost["speed"])))
+    yield Facts(facts, keep=NOT_IN_TERMINAL)
+    yield from (
+        Text(f"{fact.title}: {fact.value}{f', {fact.note}' if fact.note else ''}", keep=TERMINAL_ONLY)
+        for fact in facts
+    )
+    yield Columns([_group(name, summary, report, cost) for name, summary in trainings(report).items()])
 
 
-def _fact_of(training: str, summary: Json, report: Json) -> Fact:
-    steps = f"{summary['steps']:,} steps"
-    if training == "pretraining":
-        note = f"{steps} over {size(report['corpus']['train']['bytes'])} of text"
-        return Fact("Pretrained on", f"{short(summary['tokens'])} tokens", note)
-    if training == "finetuning":
-        rows, note = (
-            report["instructions"],
-            f"{steps}, {short(summary['supervised_tokens'])} supervised tokens",
+def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
+    charts = [_chart(curve) for curve in report["curves"] if curve["training"] == training]
+    how, *results = training_lines(training, summary)
+    settings = cost["settings"].get(training)
+    how = "; ".join(filter(None, (how, settings_text(settings) if settings else "")))
+    blocks: list[Block] = [Text(f"{line}.", "muted") for line in (how, *results)]
+    blocks.append(Columns(charts))
+    if settings:
+        facts = [Fact(name, str(value)) for name, value in settings.items()]
+        blocks.append(Fold("All settings", [Facts(facts)]))
+    return Group(TRAINING_TITLES[training], blocks, is_wide=len(charts) > 1)
+
+
+def _chart(curve: Json) -> Chart:
+    """One quantity of `curves.py`; in the terminal and in Markdown only losses."""
+    quantity = curve["quantity"].capitalize()
+    if curve["quantity"] == "loss":
+        quantity += f", {UNITS.get(curve['training'], 'nats per token')}"
+    curves = [
+        Curve(
+            {"train": "training"}.get(line["name"], line["name"]),
+            SPLITS[line["name"]],
+            line["points"],
+            line["measured"],
         )
-        return Fact("Fine-tuned on", f"{rows['splits']['train']:,} rows", note)
-    if training == "preference":
-        return Fact("Optimized on", f"{summary['pairs']:,} preferences", f"{steps}, beta {summary['beta']:g}")
-    rows = report["labelled"]
-    note = f"{steps}, {len(summary['labels'])} labels"
-    return Fact("Trained to classify on", f"{rows['splits']['train']:,} texts", note)
+        for line in curve["lines"]
+    ]
+    keep = Keep() if curve["quantity"] == "loss" else PAGE_ONLY
+    return Chart(quantity, curve["x"], curves, curve["kept"], curve["quantity"] in SHARES, keep=keep)
+
+
+def settings_text(settings: Mapping[str, object]) -> str:
+    """`batch 16, learning rate 0.001, ...`: the settings that a reader looks for first."""
+    known = {name: settings.get(name) for name in SETTINGS}
+    if settings.get("optimizer") != "muon":
+        known.pop("muon_learning_rate")
+    if known.get("accumulation") == 1:
+        known.pop("accumulation")
+    if known.get("precision") == "auto":
+        known.pop("precision")
+    return ", ".join(SETTINGS[name].format(value) for name, value in known.items() if value is not None)
+
+
+def _checks(checks: list[Json]) -> Iterator[Block]:
+    """Every check by name, those that failed first; in the terminal those alone."""
+    failed = [check for check in checks if check["verdict"] == "failed"]
+    passed = sum(check["verdict"] == "passed" for check in checks)
+    told = f"{passed} of {len(checks)} checks passed" + (f", {len(failed)} failed" if failed else "")
+    others = len(checks) - passed - len(failed)
+    yield Text(told + (f"; {others} only state a number or did not apply." if others else "."))
+    rows = [
+        {
+            "check": capital(check["proof"]),
+            "training": check["training"],
+            "result": Cell(check["verdict"], tone=CHECK_TONES.get(check["verdict"], "muted")),
+            "found": check["found"],
+            "expected": check["expected"],
+        }
+        for check in sorted(checks, key=lambda check: check["verdict"] != "failed")
+    ]
+    yield Fold("All checks", [table_of(rows)], is_open=bool(failed))
+    if failed:
+        yield table_of(rows[: len(failed)], keep=Keep(page=0))
+
+
+def _texts(report: Json, cost: Json) -> Iterator[Block]:
+    """What the model wrote at evaluations."""
+    best = report["pretraining"].get("best_step")
+    rows = [
+        Excerpt(
+            f"Step {row['step']:,}" + ", the kept model" * (row["step"] == best),
+            [Quote("text", row["text"])],
+            score=f"{row['validation_loss']:.3f}",
+        )
+        for row in cost["texts"]["rows"]
+    ]
+    yield Text(f"{texts_text(cost)} The number is the validation loss.", "muted")
+    yield Excerpts(rows, is_spread=True, empty="", keep=Keep(terminal=TEXTS))
+
+
+def _data(name: str, report: Json) -> Group:
+    data = report[name]
+    blocks: list[Block] = [
+        Facts([Fact(*line) for line in data_lines(name, report)]),
+    ]
+    if "listed" in data:
+        files = [
+            Fact(file["name"], file["sha256"], size(file["bytes"]), is_code=True) for file in data["listed"]
+        ]
+        if (more := data["files"] - len(data["listed"])) > 0:
+            files.append(Fact(f"and {more:,} more; over all of them", data["sha256"], is_code=True))
+        blocks.append(Fold("Files with SHA-256", [Facts(files)]))
+    return Group(DATA[name], blocks)
 
 
 # Training
@@ -98,19 +187,19 @@ def trainings(report: Json) -> dict[str, Json]:
 def origin_text(origin: Json) -> str:
     """`openai-community/gpt2 at 607a30d783df`: where an imported model is from, and what is open."""
     at = f" at {origin['revision'][:12]}" if origin["revision"] else ""
-    return visible(f"{origin['model']}{at}; its training text is not known, and may hold the test rows")
+    return f"{origin['model']}{at}; its training text is not known, and may hold the test rows"
 
 
 def shape_text(model: Json) -> str:
     """`12 layers, 12 heads, width 768, context 1,024`, as far as the model says."""
-    counts = [f"{model[name]:,} {name}" for name in ("layers", "heads") if model[name] is not None]
+    counts = [plural(model[f"{name}s"], name) for name in ("layer", "head") if model[f"{name}s"] is not None]
     sizes = [f"{name} {model[name]:,}" for name in ("width", "context") if model[name] is not None]
     return ", ".join(counts + sizes)
 
 
 def schedule_text(pretraining: Json) -> str:
     """`2,000 steps by muon`, and whether that was the end that was planned."""
-    text = f"{pretraining['steps']:,} steps by {pretraining['optimizer']}"
+    text = f"{plural(pretraining['steps'], 'step')} by {pretraining['optimizer']}"
     return text + ", stopped early" * pretraining["stopped_early"]
 
 
@@ -134,10 +223,10 @@ def method_text(summary: Json) -> str:
 
 def training_lines(training: str, summary: Json) -> list[str]:
     """How a training was done and where it came to, a sentence each, without full stops."""
-    steps = schedule_text(summary) if "optimizer" in summary else f"{summary['steps']:,} steps"
+    steps = schedule_text(summary) if "optimizer" in summary else plural(summary["steps"], "step")
     how = "; ".join(filter(None, (steps, method_text(summary))))
     rewards = rewards_text(summary) if training == "preference" else ""
-    return [_capital(line) for line in (how, losses_text(summary), rewards) if line]
+    return [capital(line) for line in (how, losses_text(summary), rewards) if line]
 
 
 def losses_text(summary: Json) -> str:
@@ -177,7 +266,7 @@ def speed_text(speed: Json) -> str:
         text += f"{short(speed['tokens_per_second'])} tokens/s in steps, "
     text += f"{short(speed['tokens_per_second_all_told'])} tokens/s with everything"
     if speed["utilisation"]:
-        text += f"; {speed['utilisation']:.0%} of what matrix products reach there"
+        text += f"; {speed['utilisation']:.0%} of this machine's measured matmul peak"
     return text
 
 
@@ -198,8 +287,7 @@ def texts_text(cost: Json) -> str:
 
 
 def files_text(data: Json) -> str:
-    count = "1 file" if data["files"] == 1 else f"{data['files']:,} files"
-    return f"{count}, {size(data['bytes'])}"
+    return f"{plural(data['files'], 'file')}, {size(data['bytes'])}"
 
 
 def data_lines(name: str, report: Json) -> list[tuple[str, str]]:
@@ -233,10 +321,10 @@ def _corpus_lines(corpus: Json) -> list[tuple[str, str]]:
 def _row_lines(rows: Json) -> list[tuple[str, str]]:
     lines = [("Rows read", f"{rows['read']:,}, with {rows['distinct_prompts']:,} distinct {_thing(rows)}s")]
     if formats := rows.get("formats"):
-        lines.append(("Format", ", ".join(f"{visible(name)} {count:,}" for name, count in formats.items())))
+        lines.append(("Format", ", ".join(f"{name} {count:,}" for name, count in formats.items())))
     if labels := rows.get("labels"):
-        lines.append(("Labels", ", ".join(f"{visible(name)} {count:,}" for name, count in labels.items())))
-    lines += [("Splits", splits_text(rows)), ("Leaks", _capital(moved_text(rows)))]
+        lines.append(("Labels", ", ".join(f"{name} {count:,}" for name, count in labels.items())))
+    lines += [("Splits", splits_text(rows)), ("Leaks", capital(moved_text(rows)))]
     return lines + ([("Not used", left_text(rows))] if left_text(rows) else [])
 
 
@@ -244,14 +332,10 @@ def _thing(rows: Json) -> str:
     return "text" if rows.get("labels") else "prompt"
 
 
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
-
-
 def corpus_text(corpus: Json) -> str:
     """Documents, and the tokens of both splits."""
     return (
-        f"{corpus['documents']:,} documents, {corpus['train']['tokens']:,} + "
+        f"{plural(corpus['documents'], 'document')}, {corpus['train']['tokens']:,} + "
         f"{corpus['validation']['tokens']:,} tokens (train + validation) of {corpus['vocab_size']:,}"
     )
 
@@ -284,36 +368,3 @@ def left_text(rows: Json) -> str:
         if rows.get(name)
     ]
     return ", ".join(parts)
-
-
-# Cost
-
-
-def reused(stage: Json, cost: Json) -> bool:
-    """Whether a stage's output was found, made by an earlier pipeline run than the card's."""
-    return cost["parent"] is not None and stage["parent"] != cost["parent"]
-
-
-def stage_note(stage: Json, cost: Json) -> str:
-    """`14.5 k tokens/s, reused from another environment (threads 4)`, or nothing."""
-    speed = stage["tokens_per_second"]
-    notes = [f"{short(speed)} tokens/s"] if speed else []
-    if reused(stage, cost):
-        facts = ", ".join(f"{name} {value}" for name, value in stage["elsewhere"].items())
-        notes.append(f"reused from another environment ({facts})" if facts else "reused")
-    return ", ".join(notes)
-
-
-def total_seconds(stages: list[Json]) -> float | None:
-    known = [stage["seconds"] for stage in stages if stage["seconds"] is not None]
-    return sum(known) if known else None
-
-
-def cost_text(cost: Json) -> str:
-    """What all stages took, and how much of it an earlier pipeline run had paid."""
-    if not cost["stages"]:
-        return "Not recorded: this card was made without MLflow."
-    text = f"{duration(total_seconds(cost['stages']))} together"
-    if found := [stage for stage in cost["stages"] if reused(stage, cost)]:
-        text += f", {duration(total_seconds(found))} of it in earlier runs, whose outputs were reused"
-    return f"{text}. A stage that was continued from a checkpoint counts only its last attempt."

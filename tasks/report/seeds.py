@@ -1,8 +1,10 @@
-"""The card's words on several trainings of one recipe: each seed, and what holds over all of them."""
+"""The card on several trainings of one recipe: each seed, and what holds over all of them."""
 
 from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
-from tasks.show.text import signed, visible
+from tasks.report.hues import MODELS, tone_of
+from tasks.show.document import Cell, Group, Interval, Intervals, Point, Section, Table, Text, table_of
+from tasks.show.text import signed
 
 ONE = "one seed: the interval covers rows, not training"
 SEEDS_OF = "seeds of the stages"
@@ -49,31 +51,58 @@ def explained(report: Json) -> list[str]:
 def failures(report: Json) -> list[str]:
     """A line for each training that failed, and so is in no number."""
     return [
-        f"Seed {one['number']} failed and is in no number here: {visible(one['error'])}"
+        f"Seed {one['number']} failed and is in no number here: {one['error']}"
         for one in report["seeds"]["runs"]
         if one["error"]
     ]
 
 
-def seeds_text(one: Json) -> str:
-    """`pretrain 124, finetune 124`."""
-    return ", ".join(f"{stage} {seed}" for stage, seed in one["seeds"].items())
+def section(report: Json) -> Section:
+    """Every seed on one line from 0 to 100 with the interval over all; then each number, seed by seed."""
+    blocks: list[Text | Intervals | Group] = [Text(line, "muted") for line in explained(report)]
+    blocks += [Text(line, "worse") for line in failures(report)]
+    if entries := headline(report):
+        name = _title(report, entries[0])
+        note = f"{name}: a dot for each seed; the line is the 95% interval over seeds and rows."
+        blocks += [Text(note, "muted"), Intervals([_interval(entry) for entry in entries])]
+    blocks.append(Group("Each seed", [_runs(report), Text(loss_text(report), "muted")]))
+    if report["seeds"]["scores"]:
+        blocks.append(Group("By every scorer", [_scores(report)]))
+    if report["seeds"]["differences"]:
+        blocks.append(Group("Differences", [_differences(report)]))
+    return Section(title(report).capitalize(), blocks)
 
 
-def run_rows(report: Json) -> list[Json]:
+def _interval(entry: Json) -> Interval:
+    return Interval(
+        entry["model"],
+        f"{entry['mean']:.1f}",
+        scores.interval_text(entry),
+        MODELS[entry["model"]],
+        [Point(mean) for mean in entry["by_seed"]],
+        entry["low"],
+        entry["high"],
+        under=spread_text(entry),
+    )
+
+
+def _runs(report: Json) -> Table:
     """A line for each seed that came to its end: its seeds, every model's mean, the best validation loss."""
     spread = report["seeds"]
     entries = scores.of_scorer(spread["scores"], spread["headline"])
     named = {one["number"]: one for one in spread["runs"]}
     rows = []
     for place, number in enumerate(spread["done"]):
-        row = {"seed": str(number), SEEDS_OF: seeds_text(named[number])}
+        row: dict[str, str | Cell] = {"seed": str(number)}
         for entry in entries:
-            row[entry["model"]] = f"{entry['by_seed'][place]:.1f}" if scores.has_mean(entry) else "no mean"
+            known = scores.has_mean(entry)
+            mean = f"{entry['by_seed'][place]:.1f}" if known else "no mean"
+            row[entry["model"]] = Cell(mean, hue=MODELS[entry["model"]])
         if spread["losses"]:
             row["validation loss"] = f"{spread['losses']['by_seed'][place]:.3f}"
-        rows.append(row)
-    return rows
+        seeds = (f"{stage} {seed}" for stage, seed in named[number]["seeds"].items())
+        rows.append(row | {SEEDS_OF: ", ".join(seeds)})
+    return table_of(rows, empty="no seed came to its end")
 
 
 def loss_text(report: Json) -> str:
@@ -88,12 +117,12 @@ def loss_text(report: Json) -> str:
     )
 
 
-def score_rows(report: Json) -> list[Json]:
+def _scores(report: Json) -> Table:
     """A line for each model and scorer: the mean over seeds, what it covers, and how far seeds are apart."""
-    return [_score_row(report, entry) for entry in report["seeds"]["scores"]]
+    return table_of([_score_row(report, entry) for entry in report["seeds"]["scores"]])
 
 
-def _score_row(report: Json, entry: Json) -> Json:
+def _score_row(report: Json, entry: Json) -> dict[str, str | Cell]:
     known = scores.has_mean(entry)
     return {
         "model": entry["model"],
@@ -106,13 +135,13 @@ def _score_row(report: Json, entry: Json) -> Json:
     }
 
 
-def difference_rows(report: Json) -> list[Json]:
+def _differences(report: Json) -> Table:
     """A line for each difference, seed by seed."""
-    return [
+    rows = [
         {
-            "difference": f"{found['model'].capitalize()} minus {visible(found['against'])}",
+            "difference": f"{found['model'].capitalize()} minus {found['against']}",
             "scorer": _title(report, found),
-            "points": scores.difference_text(found),
+            "points": Cell(scores.difference_text(found), tone=tone_of(found)),
             "95% over seeds and rows": scores.difference_interval(found),
             "SD between seeds": sd_text(found),
             "each seed": ", ".join(signed(one) for one in found["by_seed"] or ()),
@@ -120,6 +149,7 @@ def difference_rows(report: Json) -> list[Json]:
         }
         for found in report["seeds"]["differences"]
     ]
+    return table_of(rows)
 
 
 def sd_text(entry: Json) -> str:
@@ -136,12 +166,6 @@ def headline(report: Json) -> list[Json]:
     """Each model's numbers over seeds by the headline, where there is a mean; for a plot."""
     spread = report["seeds"]
     return [one for one in scores.of_scorer(spread["scores"], spread["headline"]) if scores.has_mean(one)]
-
-
-def plot_note(report: Json) -> str:
-    """What the plot of the headline shows."""
-    name = _title(report, headline(report)[0])
-    return f"{name}: a dot for each seed; the line is the 95% interval over seeds and rows."
 
 
 def spread_text(entry: Json) -> str:

@@ -1,6 +1,6 @@
-"""The card's words on judges: who they are, what their audits found, what their scores go along with."""
+"""The card on judges: who they are, what their audits found, how far they agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from tasks.config import on
 from tasks.judge.audit.wording import (
@@ -18,15 +18,39 @@ from tasks.judge.protocol.refusals import identity_lines, refusal_lines
 from tasks.judge.score import scores_wording as scores
 from tasks.judge.score.scores_wording import models, of_scorer
 from tasks.machine.json_files import Json
-from tasks.show.text import signed, visible
+from tasks.report.hues import model_columns
+from tasks.show.document import (
+    PAGE_ONLY,
+    Bullet,
+    Bullets,
+    Cell,
+    Fold,
+    Group,
+    Keep,
+    Section,
+    Table,
+    Text,
+    Tone,
+    table_of,
+)
+from tasks.show.text import signed
 
 APART = 40  # points; the judge stage counts rows from there on, and takes NumPy to be imported
 NAMED = 3  # gates in one line
+GATES = 4  # of one judge in the terminal
 BESIDE = {"words": "length in words", "metric:chrf": "chrF++"}
 OUTCOMES = {"fail": "failed", "warn": "warns", NOT_MEASURED: NOT_MEASURED, "pass": "passed"}
-
-Cell = tuple[str, str]
-"""A value and its interval."""
+OUTCOME_TONES: dict[str, Tone] = {"fail": "worse", "warn": "strong"}
+AUDIT = (
+    "An audit asks the judge about answers whose worth is known. A gate passes where its number does and the "
+    "95% interval stays clear of what fails; it fails where its number does and the interval stays clear of "
+    "what passes; else it warns. Every kind of answers has gates of its own, over the rows that it could be "
+    "made of; too few of them measure nothing."
+)
+AGREEMENT = (
+    "Krippendorff's alpha is 1 when the judges agree throughout and 0 when they agree no more than by "
+    "chance. Points are of 100, with the 95% interval of their mean."
+)
 
 
 # Who judged
@@ -40,7 +64,7 @@ def judges(report: Json) -> list[Json]:
 
 def judge_title(judge: Json) -> str:
     """`ollama:llama3.2`, or `ollama:llama3.2 on polite`."""
-    return visible(on(judge["scorer"], judge["criterion"]))
+    return on(judge["scorer"], judge["criterion"])
 
 
 def criteria_text(report: Json) -> str:
@@ -55,10 +79,9 @@ def open_text(judge: Json) -> str:
 
 
 def judge_text(judge: Json) -> str:
-    """`ollama:llama3.2:3b, digest a80c4f08bd5a, version 0.9, form anchored`, as far as it is known."""
-    parts = [judge_title(judge), f"digest {judge['digest'][:12]}", f"version {judge['version']}"]
-    parts += [f"form {judge['form']}"] if judge["form"] else []
-    return visible(", ".join(parts))
+    """`Model digest a80c4f08bd5a, version 0.9, form anchored`, as far as it is known."""
+    parts = [f"Model digest {judge['digest'][:12]}", f"version {judge['version']}"]
+    return ", ".join(parts + ([f"form {judge['form']}"] if judge["form"] else []))
 
 
 def audit_text(judge: Json) -> str:
@@ -75,14 +98,6 @@ def gates(judge: Json, *verdicts: str) -> list[Json]:
     return [gate for gate in (judge["audit"] or {"gates": []})["gates"] if gate["verdict"] in verdicts]
 
 
-def gate_lines(judge: Json) -> list[str]:
-    """What its server refuses, what no audit shows, what failed, what warns, a line each; what was not
-    measured in one."""
-    told = [gate_text(gate) for verdict in ("fail", "warn") for gate in gates(judge, verdict)]
-    left_open = [text] if (text := open_text(judge)) else []
-    return [*refused_lines(judge), *left_open, *told, *unmeasured_lines(judge)]
-
-
 def unmeasured_lines(judge: Json) -> list[str]:
     """`not measured, of too few rows: taken for right: changed-number`."""
     names = [gate["name"] for gate in gates(judge, NOT_MEASURED)]
@@ -91,7 +106,7 @@ def unmeasured_lines(judge: Json) -> list[str]:
 
 def refused_lines(judge: Json) -> list[str]:
     """`its server refuses temperature 0: ...`: what the judge could not be asked with, or for."""
-    return [visible(line) for line in [*identity_lines(judge["scorer"]), *refusal_lines(judge["refusals"])]]
+    return [*identity_lines(judge["scorer"]), *refusal_lines(judge["refusals"])]
 
 
 def gate_text(gate: Json) -> str:
@@ -100,20 +115,55 @@ def gate_text(gate: Json) -> str:
     return f"{text}{f', 95% {own}' if (own := interval(gate)) else ''} ({limits(gate)})"
 
 
-def gate_rows(judge: Json) -> list[Json]:
-    """The table of all gates, as text by column."""
-    return [
+def section(report: Json) -> Iterator[Section]:
+    """Who judged, whether they are to be believed, and how far they agree; nothing where metrics scored."""
+    found = judges(report)
+    if not found:
+        return
+    blocks: list[Text | Group | Table] = [Text(AUDIT, "muted", PAGE_ONLY), *map(_judge, found)]
+    if report["agreements"]:
+        blocks.append(
+            Group("How far the judges agree", [Text(AGREEMENT, "muted", PAGE_ONLY), *_agreement(report)])
+        )
+    yield Section("Judges" if len(found) > 1 else "Judge", blocks)
+
+
+def _judge(judge: Json) -> Group:
+    """A judge with its audit: what its server refuses, what no audit shows, what failed, what warns."""
+    told = [Bullet(line, "strong") for line in refused_lines(judge)]
+    told += [Bullet(line, "strong")] if (line := open_text(judge)) else []
+    told += [
+        Bullet(gate_text(gate), OUTCOME_TONES[verdict])
+        for verdict in ("fail", "warn")
+        for gate in gates(judge, verdict)
+    ]
+    told += [Bullet(line) for line in unmeasured_lines(judge)]
+    tone: Tone = "worse" if gates(judge, "fail") else "strong"
+    return Group(
+        judge_title(judge),
+        [
+            Text(judge_text(judge), "muted"),
+            Text(f"{audit_text(judge)}.", tone),
+            Bullets(told, keep=Keep(terminal=GATES)),
+            Fold("All gates of the audit", [_gates(judge)]),
+        ],
+        is_boxed=True,
+    )
+
+
+def _gates(judge: Json) -> Table:
+    rows = [
         {
             "gate": gate["name"],
-            "found": found(gate),
-            "95% interval": interval(gate),
+            "found": Cell(found(gate), interval(gate)),
             "answers": f"{gate['of']:,}",
             "passes at": passes(gate),
             "fails at": fails(gate),
-            "verdict": OUTCOMES[gate["verdict"]],
+            "verdict": Cell(OUTCOMES[gate["verdict"]], tone=OUTCOME_TONES.get(gate["verdict"], "")),
         }
         for gate in gates(judge, *OUTCOMES)
     ]
+    return table_of(rows, empty="no gate was measured")
 
 
 def _failed(judge: Json) -> bool:
@@ -185,53 +235,25 @@ def _hundredths(value: float | None, form: str = ".2f") -> str:
 # How far several judges agree
 
 
-def agreement_rows(report: Json) -> list[Json]:
-    """A table as `response_rows` has it: of each model's responses, how far the judges agree."""
-    rows: dict[str, Callable[[Json], Cell]] = {
-        "Krippendorff's alpha": lambda own: (_hundredths(own["alpha"]), ""),
-        "points between the highest and the lowest": _disagreement,
-        f"rows {APART} points or more apart": lambda own: (f"{len(own['apart']):,} of {own['rows']:,}", ""),
-    }
-    agreements = _by_model(report)
-    return [
-        {"name": name, "cells": [cell(own) if own else ("", "") for own in agreements]}
-        for name, cell in rows.items()
-    ]
-
-
-def _by_model(report: Json) -> Sequence[Json | None]:
+def _agreement(report: Json) -> Iterator[Table]:
+    """Of each model's responses, how far the judges agree; then each pair of judges."""
     known = {own["model"]: own for own in report["agreements"]}
-    return [known.get(model) for model in models(report)]
-
-
-def _disagreement(own: Json) -> Cell:
-    points = own["disagreement"]
-    if points["mean"] is None:
-        return "not known", ""
-    return f"{points['mean']:.1f}", f"{points['low']:.1f} to {points['high']:.1f}"
-
-
-def agreement_text(own: Json) -> str:
-    """`alpha 0.62, 8.1 points apart on average (6.0 to 10.4), 3 of 110 rows by 40 points or more`."""
-    mean, between = _disagreement(own)
-    apart = f"{mean} points apart on average ({between})" if between else "how far apart is not known"
-    return (
-        f"alpha {_hundredths(own['alpha'])}, {apart}, "
-        f"{len(own['apart']):,} of {own['rows']:,} rows by {APART} points or more"
+    rows: dict[str, Callable[[Json], Cell]] = {
+        "Krippendorff's alpha": lambda own: Cell(_hundredths(own["alpha"])),
+        "points between the highest and the lowest": _disagreement,
+        f"rows {APART} points or more apart": lambda own: Cell(f"{len(own['apart']):,} of {own['rows']:,}"),
+    }
+    names = models(report)
+    yield Table(
+        model_columns("", names),
+        [
+            [Cell(name), *(cell(known[model]) if model in known else Cell("") for model in names)]
+            for name, cell in rows.items()
+        ],
     )
-
-
-def pair_text(row: Json) -> str:
-    """A row of the table of pairs in a line."""
-    told = (f"{name} {row[name]}" for name in ("rank correlation", "weighted kappa", "first minus second"))
-    return f"{row['judges']}: {', '.join(told)}"
-
-
-def pair_rows(report: Json) -> list[Json]:
-    """The table of the pairs of judges, as text by column."""
-    return [
+    pairs = [
         {
-            "judges": f"{visible(pair['a'])} and {visible(pair['b'])}",
+            "judges": f"{pair['a']} and {pair['b']}",
             "model": own["model"],
             "rows": f"{pair['rows']:,}",
             "rank correlation": _hundredths(pair["spearman"]),
@@ -241,3 +263,11 @@ def pair_rows(report: Json) -> list[Json]:
         for own in report["agreements"]
         for pair in own["pairs"]
     ]
+    yield table_of(pairs, empty="no two judges scored the same row")
+
+
+def _disagreement(own: Json) -> Cell:
+    points = own["disagreement"]
+    if points["mean"] is None:
+        return Cell("not known")
+    return Cell(f"{points['mean']:.1f}", f"{points['low']:.1f} to {points['high']:.1f}")

@@ -1,0 +1,42 @@
+"""The card as a document: which sections there are, and in which order."""
+
+from collections.abc import Iterator, Sequence
+
+from tasks.machine.json_files import Json
+from tasks.registry.promote.promotion_wording import decision_rows
+from tasks.report import classes, cost_section, head, scores, seeds, training, use
+from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
+from tasks.report.verdict import verdict
+from tasks.show.document import NOT_IN_TERMINAL, Document, Fact, Facts, Section
+
+
+def as_document(report: Json, cost: Json, rows: Sequence[Json] = ()) -> Document:
+    """The card. `rows` are all test rows, the worst first, which only the page shows and the report lacks."""
+    found, alarms = verdict(report), list(head.alarms(report))
+    return Document(
+        kind="report card",
+        title=report["title"],
+        subtitle=head.subtitle(report),
+        badge=head.badge(report, found, is_alarming=bool(alarms)),
+        alarms=alarms,
+        verdict=found,
+        notes=head.notes(report),
+        facts=list(head.facts(report, cost)),
+        facts_keep=NOT_IN_TERMINAL,
+        sections=list(_sections(report, cost, rows)),
+    )
+
+
+def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Section]:
+    yield from use.section(report, cost)
+    if "seeds" in report:
+        yield seeds.section(report)
+    if is_judged(report):
+        yield from scores.sections(report, rows)
+    if is_classified(report):
+        yield from classes.sections(report, rows)
+    if not is_pretrained_only(report):
+        decision = [Fact(name, value) for name, value in decision_rows(report["promotion"])]
+        yield Section("Promotion", [Facts(decision)], keep=NOT_IN_TERMINAL)
+    yield from training.sections(report, cost)
+    yield from cost_section.sections(cost)

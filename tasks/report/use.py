@@ -1,0 +1,55 @@
+"""The card on what to do with the model: where it is, and the lines of Python that load it."""
+
+import json
+from collections.abc import Iterator
+
+from tasks.machine.json_files import Json
+from tasks.report.kinds import is_classified, is_pretrained_only
+from tasks.show.document import Block, Code, Fact, Facts, Keep, Section
+
+LONGEST = 80  # characters of an example
+
+
+def section(report: Json, cost: Json) -> Iterator[Section]:
+    """Nothing without a record of where the model is."""
+    if cost["model"]:
+        yield Section("Use this model", list(_blocks(report, cost["model"])))
+
+
+def _blocks(report: Json, model: Json) -> Iterator[Block]:
+    facts = [Fact("Model folder", model["folder"], "safetensors and tokenizer, as Transformers reads them")]
+    if not is_pretrained_only(report):
+        named = f"{report['promotion']['name']}/{report['promotion']['version']}"
+        facts.insert(0, Fact("In MLflow's registry", f"models:/{named}"))
+    yield Facts(facts)
+    yield Code(_snippet(report, model), "python", Keep(terminal=0))
+
+
+def _snippet(report: Json, model: Json) -> str:
+    if is_pretrained_only(report):
+        return (
+            "from transformers import pipeline\n\n"
+            f'write = pipeline("text-generation", {_quoted(model["folder"])})\n'
+            'write("Once upon a time", max_new_tokens=40)'
+        )
+    promotion = report["promotion"]
+    uri = _quoted(f"models:/{promotion['name']}/{promotion['version']}")
+    head = f"import mlflow\n\nmlflow.set_tracking_uri({_quoted(model['tracking'])})\n"
+    if is_classified(report):
+        return f'{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{{"text": "You have won!"}}])'
+    asked = _quoted(_example(report))
+    return (
+        f"{head}respond = mlflow.transformers.load_model({uri})\n"
+        f'respond([{{"role": "user", "content": {asked}}}], max_new_tokens=40)'
+    )
+
+
+def _example(report: Json) -> str:
+    """The first sample that is short, as a prompt to try."""
+    asked = ("\n".join(filter(None, (row["instruction"], row["input"]))) for row in report["samples"]["rows"])
+    return next((text for text in asked if len(text) <= LONGEST), "What can you do?")
+
+
+def _quoted(text: str) -> str:
+    """A literal that Python and JSON read alike."""
+    return json.dumps(text, ensure_ascii=False)
