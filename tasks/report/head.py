@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 
 from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
-from tasks.registry.promote.promotion_wording import checked_text, in_short
+from tasks.registry.promote.promotion_wording import in_short
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.training import origin_text, shape_text, trainings
 from tasks.show.document import Badge, Fact, Verdict
-from tasks.show.text import plural, short, size
+from tasks.show.text import capital, plural, short, size
 
 MANY = 0.5  # share of the responses above which something is badly wrong
 LOW = 20.0  # points of 100, below which a champion is worth a warning
@@ -94,10 +94,7 @@ def _low_champion(promotion: Json) -> Iterator[str]:
 
 def notes(report: Json) -> list[str]:
     """Why the model was promoted, or was not."""
-    if is_pretrained_only(report):
-        return []
-    told = (report["promotion"]["reason"], checked_text(report["promotion"]))
-    return [line for line in told if line]
+    return [] if is_pretrained_only(report) else [f"{capital(report['promotion']['reason'])}."]
 
 
 def facts(report: Json, cost: Json) -> Iterator[Fact]:
