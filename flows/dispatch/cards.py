@@ -11,6 +11,7 @@ from mlflow.entities import Run
 
 from flows.dispatch.lookup import Runs, work_of
 from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
+from flows.stages import STAGES
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
 from tasks.judge.labels.stage import labels_fingerprint
@@ -47,7 +48,7 @@ def load_report(run_id: str | None = None) -> Card:
         raise UsageError(
             f"run {run.info.run_id} has no report: it is {run.info.status}. Run its profile again"
         )
-    reference = _with_present_labels(tracking, run, reference_of(tracking, made_in))
+    reference = _as_of_now(tracking, run, reference_of(tracking, made_in))
     report = read_output(tracking, reference, read_report)
     return Card(report, read_cost(reference), page_address(reference), _now(tracking, report))
 
@@ -59,9 +60,13 @@ def _now(tracking: Tracking, report: Mapping[str, Any]) -> str | None:
     return now(tracking, promotion["name"], promotion["version"], promotion["champion"])
 
 
-def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Reference:
-    """The card with the labels that there are now: as it is, or made anew where it has others."""
+def _as_of_now(tracking: Tracking, run: Run, card: Reference) -> Reference:
+    """The card as it would be made now: as it is, or made anew where it lacks labels or is of before.
+
+    A card of another version of the stage may lack what is shown today.
+    """
     made = tracking.client.get_run(card.run_id)
+    is_present = made.data.tags["touchstone.version"] == str(STAGES["report"].version)
     given = {
         tag.removeprefix(DATASET).rpartition(".")[0]: digest
         for tag, digest in made.data.tags.items()
@@ -72,7 +77,7 @@ def _with_present_labels(tracking: Tracking, run: Run, card: Reference) -> Refer
         for model in MODELS
         if f"{model}_labels" in given or is_labelled(tracking, given.get(f"{model}_responses"))
     }
-    if not labelled:
+    if is_present and not labelled:
         return card
     recorded, inputs = Recorded(tracking, run.info.run_id), inputs_of(tracking, made)
     for model in labelled:
