@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 UV     := uv==0.13.9
 # The environment is rebuilt only when what it is made from changes.
-LOCKS  := constraints.txt tests/constraints.txt
+LOCKS  := constraints.txt tests/constraints.txt tests/real-model.txt
 PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
 	project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
 	pins = ''.join(pathlib.Path(lock).read_text() for lock in '$(LOCKS)'.split()) + repr(project); \
