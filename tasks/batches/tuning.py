@@ -17,7 +17,7 @@ from tasks.batches.supervised import Example, supervise
 from tasks.config import DpoConfig, FinetuneConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
-from tasks.models.gpt import positions_within
+from tasks.models.causal import positions_within
 from tasks.rows import SPLITS, Alike, Row, load_groups, load_split
 from tasks.tokenize.templates import Template, load_template
 

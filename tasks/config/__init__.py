@@ -35,7 +35,7 @@ from tasks.config.judging import (
     LabelsConfig,
     ResponsesConfig,
 )
-from tasks.config.pretraining import REGISTERED, SIZES, BaseConfig, PretrainConfig
+from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
 from tasks.config.tuning import (
@@ -49,6 +49,7 @@ from tasks.config.tuning import (
 )
 
 __all__ = [
+    "LLAMA_SIZES",
     "OUTSIDE_KEY",
     "PANEL",
     "REGISTERED",

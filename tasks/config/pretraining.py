@@ -31,6 +31,18 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "1558M": (48, 25, 1600),
 }
 
+Architecture = Literal["gpt2", "llama"]
+
+# Layers, heads, width, and heads of keys and values: about as many weights as the GPT-2 of that name, then
+# the two smallest of SmolLM2.
+LLAMA_SIZES: dict[str, tuple[int, int, int, int]] = {
+    "quickstart": (3, 4, 128, 2),
+    "cpu": (4, 4, 128, 2),
+    "124M": (12, 12, 768, 4),
+    "135M": (30, 9, 576, 3),
+    "360M": (32, 15, 960, 5),
+}
+
 
 class PretrainConfig(StageConfig):
     """A causal language model's shape and its training on a stream of tokens."""
@@ -39,9 +51,23 @@ class PretrainConfig(StageConfig):
         "documents": "document_mask: false where it was joined, true where it was apart"
     }
 
-    size: Annotated[str, Field(description=f"one of {', '.join(SIZES)}, or LAYERSxHEADSxWIDTH")] = (
-        "quickstart"
-    )
+    architecture: Annotated[
+        Architecture, Field(description="gpt2: as of 2019; llama: RMSNorm, rotary positions, gated MLP")
+    ] = "gpt2"
+    size: Annotated[
+        str,
+        Field(
+            description=f"one of {', '.join(SIZES)} for gpt2, of {', '.join(LLAMA_SIZES)} for llama, or "
+            "LAYERSxHEADSxWIDTH"
+        ),
+    ] = "quickstart"
+    key_heads: Annotated[
+        Positive | None,
+        Field(description="of llama: heads of keys and values, each shared by heads / key_heads queries"),
+    ] = None
+    qk_norm: Annotated[
+        bool, Field(description="of llama: normalise queries and keys, which makes it a Qwen3")
+    ] = False
     model: Annotated[
         str | None,
         Field(description="instead of a GPT of that size: any Hugging Face causal model, by name or folder"),
@@ -127,6 +153,7 @@ class PretrainConfig(StageConfig):
             raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
         if self.model is not None and self.dropout:
             raise ValueError("a Hugging Face model has its own dropout, in its configuration; leave it out")
+        self._require_architecture()
         if self.batch_size * self.accumulation < self.processes:
             raise ValueError(
                 f"{self.processes} processes need a sequence each; batch_size x accumulation is "
@@ -142,19 +169,48 @@ class PretrainConfig(StageConfig):
             )
         return self
 
+    def _require_architecture(self) -> None:
+        """Raise ValueError for settings that another architecture has."""
+        if self.architecture == "gpt2" and (self.key_heads or self.qk_norm):
+            raise ValueError("key_heads and qk_norm go with architecture: llama")
+        if self.architecture == "gpt2":
+            return
+        if self.model is not None:
+            raise ValueError("model brings its own architecture; leave out architecture, or model")
+        if self.dropout:
+            raise ValueError("a Llama has no dropout; leave it out")
+        _, heads, width = self.shape()
+        if heads % self.heads_of_keys():
+            raise ValueError(
+                f"key_heads {self.key_heads}: the {heads} heads must be a multiple of it, so that each is "
+                "shared by as many queries"
+            )
+        if width // heads % 2:
+            raise ValueError(
+                f"size {self.size!r}: a head of {width // heads} has no pairs to turn; the width of a head "
+                "must be even"
+            )
+
     def shape(self) -> tuple[int, int, int]:
         """Layers, heads and width; raises ValueError for a size that is neither named nor well formed."""
-        if self.size in SIZES:
-            return SIZES[self.size]
+        sizes = SIZES if self.architecture == "gpt2" else LLAMA_SIZES
+        if self.size in sizes:
+            return sizes[self.size][:3]
         numbers = self.size.split("x")
         if len(numbers) != 3 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
             raise ValueError(
-                f"size {self.size!r} is neither one of {', '.join(SIZES)} nor LAYERSxHEADSxWIDTH"
+                f"size {self.size!r} is neither one of {', '.join(sizes)} nor LAYERSxHEADSxWIDTH"
             )
         layers, heads, width = map(int, numbers)
         if width % heads:
             raise ValueError(f"size {self.size!r}: the width must be a multiple of the heads")
         return layers, heads, width
+
+    def heads_of_keys(self) -> int:
+        """Heads of keys and values of a Llama: as set, as of the named size, or one for each query."""
+        if self.key_heads:
+            return self.key_heads
+        return LLAMA_SIZES[self.size][3] if self.size in LLAMA_SIZES else self.shape()[1]
 
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/:]+?)(?:@(?P<alias>[\w-]+)|/(?P<version>[1-9]\d*))")

@@ -1,4 +1,4 @@
-"""The model that is pretrained: our GPT, or any causal model of Hugging Face behind the same signature."""
+"""The model that is pretrained: ours, or any causal model of Hugging Face behind the same signature."""
 
 import inspect
 import math
@@ -15,13 +15,18 @@ from tasks.config import PretrainConfig
 from tasks.data.token_files import TokenFiles
 from tasks.errors import StageError
 from tasks.machine.proxies import require_way_to_hub
-from tasks.models.gpt import GPT, GPTConfig, mask_between, positions_within, summed_loss
+from tasks.models.causal import CausalModel, mask_between, positions_within, summed_loss
+from tasks.models.gpt import GPT
+from tasks.models.llama import Llama
 from tasks.record.manifest import require_unaltered
+
+ARCHITECTURES: Mapping[str, type[GPT | Llama]] = {"gpt2": GPT, "llama": Llama}
+"""Those that are written here, by what `pretrain.architecture` calls them."""
 
 
 def build_model(
     config: PretrainConfig, tokens: TokenFiles, fingerprints: Mapping[str, str] | None = None
-) -> "GPT | HuggingFaceCausal":
+) -> "CausalModel | HuggingFaceCausal":
     """A model on the CPU in float32, its random weights drawn by `config.seed`.
 
     `fingerprints` has the digest of its folder, if it is one, as `model`. Raises StageError when the model
@@ -29,18 +34,7 @@ def build_model(
     """
     torch.manual_seed(config.seed)
     if config.model is None:
-        layers, heads, width = config.shape()
-        return GPT(
-            GPTConfig(
-                vocab_size=tokens.vocab_size,
-                context=config.context,
-                layers=layers,
-                heads=heads,
-                width=width,
-                dropout=config.dropout,
-                end_token=tokens.end_token,
-            )
-        )
+        return ARCHITECTURES[config.architecture].from_settings(config, tokens.vocab_size, tokens.end_token)
     if not Path(config.model).is_dir():
         require_way_to_hub()
     try:
@@ -123,7 +117,7 @@ def context_of(model: str | Path, revision: str | None = None) -> float:
 
 
 class HuggingFaceCausal(nn.Module):
-    """A causal model of Hugging Face with the signature of `GPT`."""
+    """A causal model of Hugging Face with the signature of `CausalModel`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -132,7 +126,7 @@ class HuggingFaceCausal(nn.Module):
     def forward(
         self, input_ids: Tensor, labels: Tensor | None = None, *, documents: Tensor | None = None
     ) -> Tensor:
-        """As `GPT.forward`. Whether the model keeps documents apart as asked, the preflight proves."""
+        """As `CausalModel.forward`. The preflight checks whether documents are kept apart as asked."""
         apart = {}
         if documents is not None:
             lowest = torch.finfo(torch.float32).min
@@ -143,7 +137,7 @@ class HuggingFaceCausal(nn.Module):
 
     @torch.no_grad()
     def continue_greedily(self, input_ids: Tensor, new_tokens: int) -> Tensor:
-        """As `GPT.continue_greedily`."""
+        """As `CausalModel.continue_greedily`."""
         room = min(new_tokens, longest(self.model) - input_ids.shape[1])
         if room <= 0:
             return input_ids
@@ -177,7 +171,7 @@ class HuggingFaceCausal(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def flops_per_token(self, time: int) -> int:
-        """As `GPT.flops_per_token`; an embedding that is not the head too is only looked up."""
+        """As `CausalModel.flops_per_token`; an embedding that is not the head too is only looked up."""
         head = self.model.get_output_embeddings().weight
         embeddings = [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
         weights = self.parameter_count() - sum(looked.numel() for looked in embeddings if looked is not head)

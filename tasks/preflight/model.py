@@ -1,8 +1,8 @@
 """Proofs about a model: what it may see, what it costs at first, how it counts labels, that it learns.
 
-Every model here has the signature of `tasks.models.gpt.GPT`: logits for (input_ids, documents=), the summed
-loss with labels. Proofs run in float32 without dropout, and leave the model and every random state as they
-were.
+Every model here has the signature of `CausalModel` (tasks/models/causal.py): logits for (input_ids,
+documents=), the summed loss with labels. Proofs run in float32 without dropout, and leave the model and
+every random state as they were.
 """
 
 import math
@@ -98,7 +98,7 @@ def loss_checks(
 ) -> list[Check]:
     """The checks that need labels: the first loss, the model's own loss, and that it falls.
 
-    `own` computes the mean loss of a model that has another way to it than `GPT`.
+    `own` computes the mean loss of a model that has another way to it than `CausalModel`.
     """
     checks = [
         Check("initial loss", lambda: initial_loss(model, batch, weights)),
@@ -181,7 +181,7 @@ def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tenso
 
 
 def learns_one_batch(model: nn.Module, batch: Batch) -> Proof:
-    """As `learns`, for a model with the signature of `GPT`."""
+    """As `learns`, for a model with the signature of `CausalModel`."""
 
     def loss() -> Tensor:
         return model(batch.inputs, batch.labels, documents=batch.documents) / batch.supervised()

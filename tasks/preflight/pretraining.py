@@ -29,7 +29,7 @@ def preflight_pretraining(
     device: torch.device,
     phase: Callable[[str], None] = say_nothing,
 ) -> Report:
-    """Prove a model with the signature of `GPT`, on `device` and untrained, and what it is to learn from.
+    """Prove a model with the signature of `CausalModel`, untrained on `device`, and what it learns from.
 
     Raises StageError for a training split that is shorter than the context.
     """

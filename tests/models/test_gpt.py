@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tasks.config import SIZES
 from tasks.data.token_files import IGNORED
-from tasks.models.gpt import GPT, WEIGHTS, Cache, GPTConfig, mask_between, positions_within
+from tasks.models.causal import WEIGHTS, Cache, mask_between, positions_within
+from tasks.models.gpt import GPT, GPTConfig
 
 VOCAB, CONTEXT, END = 300, 16, 0
 CONFIG = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=2, heads=2, width=32, end_token=END)

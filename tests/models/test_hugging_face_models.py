@@ -26,7 +26,8 @@ from transformers import (
 from tasks.data.token_files import IGNORED, load_tokens
 from tasks.errors import StageError
 from tasks.models.architectures import HuggingFaceCausal, build_model
-from tasks.models.gpt import GPT, WEIGHTS, GPTConfig
+from tasks.models.causal import WEIGHTS
+from tasks.models.gpt import GPT, GPTConfig
 from tasks.record.content import of_model
 from tests.pretrain.training import (
     Stopped,
