@@ -32,6 +32,7 @@ from flows.command.options import (
 )
 from flows.command.registry import commands as registry_commands
 from flows.command.servers import commands as server_commands
+from flows.command.settings import commands as settings_commands
 from flows.process.interrupts import STATUS, interrupts
 from flows.server.access import sign_in
 from tasks.errors import TouchstoneError
@@ -46,6 +47,7 @@ app.add_typer(commands)
 app.add_typer(server_commands)
 app.add_typer(registry_commands)
 app.add_typer(label_commands)
+app.add_typer(settings_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 

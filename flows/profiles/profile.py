@@ -59,8 +59,14 @@ class Profile(StageConfig):
     texts it becomes a classifier, with neither the pipeline ends there.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    description: str = ""
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9-]*$",
+            description="of the profile; the file's name where it is left out",
+        ),
+    ]
+    description: Annotated[str, Field(description="one line, for lists of profiles and runs")] = ""
     reuse: Annotated[
         Reuse,
         Field(
@@ -86,7 +92,9 @@ class Profile(StageConfig):
     tokenize: TokenizeConfig = TokenizeConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
-    dpo: Annotated[DpoConfig | None, Field(description="left out: the fine-tuned model is the last")] = None
+    dpo: Annotated[
+        DpoConfig | None, Field(description="preference training after fine-tuning; left out: there is none")
+    ] = None
     classify: ClassifyConfig = ClassifyConfig()
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig = JudgeConfig()

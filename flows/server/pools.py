@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, TypeVar
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import httpx
@@ -20,12 +20,11 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
-from pydantic import Field
 
 from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
 from flows.stages import GPU
-from tasks.config import Reuse, StageConfig
+from tasks.config import Pools, Reuse, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError
 from tasks.record.work import Reference, Stage
 
@@ -37,20 +36,6 @@ LOG_PAGE = 200  # lines that Prefect gives at once
 TAG = "touchstone"  # of the flow runs that a server's automations look after
 MISSED = 4  # heartbeats that a worker may miss before it counts as gone
 QUIET = 10.0  # seconds until it is told that a run has not begun
-
-
-class Pools(StageConfig):
-    """That stages are sent to work pools, and how they are waited for."""
-
-    RENAMED: ClassVar[Mapping[str, str]] = {"crashes": "max_restarts"}
-
-    timeout_hours: Annotated[
-        float, Field(gt=0, title="Timeout", description="hours after which a stage is cancelled")
-    ] = 48.0
-    max_restarts: Annotated[
-        int,
-        Field(ge=0, title="Restarts", description="times that a stage whose process died is started again"),
-    ] = 2
 
 
 def deployment_of(stage: Stage, config: StageConfig) -> str | None:

@@ -35,6 +35,7 @@ from tasks.config.judging import (
     LabelsConfig,
     ResponsesConfig,
 )
+from tasks.config.pools import Pools
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
@@ -72,6 +73,7 @@ __all__ = [
     "LabelsConfig",
     "LoraConfig",
     "Malformed",
+    "Pools",
     "Positive",
     "PredictConfig",
     "PreflightConfig",

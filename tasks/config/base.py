@@ -15,7 +15,7 @@ Device = Annotated[
 ]
 PreflightMode = Annotated[
     Literal["refuse", "warn"],
-    Field(description="what a failed proof does before training: refuse it, or only say so"),
+    Field(description="what a check that fails before training does: refuse to train, or only warn"),
 ]
 Reuse = Literal["auto", "same-environment", "any"]
 CheckpointEvery = Annotated[
@@ -31,13 +31,24 @@ Optimizer = Annotated[
     Literal["adamw", "muon"],
     Field(description="muon: orthogonalised momentum for the matrices of the blocks, AdamW for the rest"),
 ]
-AdamWRate = Annotated[float, Field(gt=0, description="of AdamW")]
+AdamWRate = Annotated[float, Field(gt=0, description="the highest learning rate of AdamW")]
 MuonRate = Annotated[
-    float, Field(gt=0, description="of the matrices that Muon updates; as large as AdamW's would be")
+    float,
+    Field(
+        gt=0,
+        description="the highest learning rate of the matrices that Muon updates; of the size that AdamW's "
+        "would have",
+    ),
 ]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0, lt=2**53)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="what is drawn at random: the same seed draws the same")
+]
+WeightDecay = Annotated[
+    float, Field(ge=0, description="of matrices and embeddings; biases and norms are not decayed")
+]
+Epochs = Annotated[float, Field(gt=0, description="times that every training row is read")]
 
 
 def one_of(names: Sequence[str]) -> str:

@@ -37,19 +37,35 @@ class Source(StageConfig):
     """One input: an address with its fallbacks, a path, a Hugging Face dataset, or data made here."""
 
     name: Annotated[str, Field(description="file name of the result, and its name in a mirror")] = ""
-    urls: Annotated[tuple[str, ...], OUTSIDE_KEY] = ()
+    urls: Annotated[
+        tuple[str, ...],
+        Field(description="addresses of one file; the next is tried where one fails"),
+        OUTSIDE_KEY,
+    ] = ()
     path: Annotated[Path | None, Field(description="a file or a folder of this machine"), OUTSIDE_KEY] = None
     dataset: Annotated[str | None, Field(description="a Hugging Face dataset, such as owner/name")] = None
-    subset: str | None = None
-    split: str = "train"
+    subset: Annotated[str | None, Field(description="of the dataset: its configuration's name")] = None
+    split: Annotated[str, Field(description="of the dataset")] = "train"
     revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
-    made: Literal["python-reference", "skills"] | None = None
-    rows: Annotated[Positive | None, Field(description="of a dataset: only so many rows, the first")] = None
-    seed: Seed = 123
-    count: Annotated[int, Field(gt=0, description="rows to make, for made: skills")] = 1000
-    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
-    size: Annotated[int | None, Field(ge=0, description="bytes")] = None
-    unzip: bool = False
+    made: Annotated[
+        Literal["python-reference", "skills"] | None,
+        Field(
+            description="data that needs no network. python-reference: the language reference that every "
+            "CPython ships; skills: instructions whose answers can be computed"
+        ),
+    ] = None
+    rows: Annotated[
+        Positive | None,
+        Field(description="of the dataset: how many rows are read, from the first on; null: all"),
+    ] = None
+    seed: Annotated[Seed, Field(description="for made: skills, which rows are drawn")] = 123
+    count: Annotated[int, Field(gt=0, description="for made: skills, how many rows are made")] = 1000
+    sha256: Annotated[
+        str | None,
+        Field(pattern="^[0-9a-f]{64}$", description="what the file must have; another file is refused"),
+    ] = None
+    size: Annotated[int | None, Field(ge=0, description="bytes that the file must have")] = None
+    unzip: Annotated[bool, Field(description="unpack the file, which is a ZIP archive")] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -78,14 +94,18 @@ class Source(StageConfig):
 
 
 class DownloadConfig(StageConfig):
-    """Files to be had. A single string stands for one source: a path, an address, or hf:owner/name."""
+    """Files to download or copy. A text stands for one source: a path, an address, or hf:owner/name."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: Annotated[
+        tuple[Source, ...], Field(min_length=1, description="one or more, whose files are read together")
+    ]
     mirror: Annotated[
         str | None, Field(description="a folder or base address that is looked in first"), OUTSIDE_KEY
     ] = None
     timeout: Annotated[float, Field(gt=0, description="seconds without a byte"), OUTSIDE_KEY] = 30.0
-    attempts: Annotated[Positive, OUTSIDE_KEY] = 4
+    attempts: Annotated[
+        Positive, Field(description="tries of a request before the next address is asked"), OUTSIDE_KEY
+    ] = 4
 
     @model_validator(mode="before")
     @classmethod
@@ -173,9 +193,14 @@ class RowsConfig(StageConfig):
             "there, else drawn"
         ),
     ] = "auto"
-    train: Fraction = 0.85
-    validation: Fraction = 0.05
-    shuffle: bool = True
+    train: Annotated[Fraction, Field(description="share of the rows to train on")] = 0.85
+    validation: Annotated[
+        Fraction,
+        Field(description="share of the rows that choose the best weights; what is left is the test split"),
+    ] = 0.05
+    shuffle: Annotated[
+        bool, Field(description="draw the splits at random; false: in the order of the files")
+    ] = True
     seed: Seed = 123
 
     @model_validator(mode="after")
@@ -201,7 +226,7 @@ class TokenizeConfig(StageConfig):
     ] = "bpe"
     vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
-    revision: str | None = None
+    revision: Annotated[str | None, Field(description="for hf: commit or tag of the tokenizer")] = None
     training_bytes: Annotated[
         Positive,
         Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),

@@ -10,8 +10,8 @@ from tasks.config.base import StageConfig
 class Gate(StageConfig):
     """Where a number of the audit passes and where it fails; between the two it warns."""
 
-    passes: float
-    fails: float
+    passes: Annotated[float, Field(description="the audit passes at this value or a better one")]
+    fails: Annotated[float, Field(description="the audit fails at this value or a worse one")]
 
 
 _MASS = "mean probability that the labels of an hf: judge have together: at least, and under"

@@ -213,8 +213,14 @@ class JudgeConfig(AskConfig):
         Field(description="test rows that a judge is audited on before its first use on them"),
         OUTSIDE_KEY,
     ] = 30
-    gates: Annotated[GatesConfig, OUTSIDE_KEY] = GatesConfig()  # of the audit, which has a record of its own
-    choice_gates: Annotated[ChoiceGatesConfig, OUTSIDE_KEY] = ChoiceGatesConfig()
+    gates: Annotated[
+        GatesConfig,
+        Field(description="what the audit asks of a judge's scores"),
+        OUTSIDE_KEY,  # the audit has a record of its own
+    ] = GatesConfig()
+    choice_gates: Annotated[
+        ChoiceGatesConfig, Field(description="what the audit asks of a judge's choices"), OUTSIDE_KEY
+    ] = ChoiceGatesConfig()
     despite_audit: Annotated[
         bool, Field(description="count the scores of a judge that failed its audit; the run says so")
     ] = False
@@ -281,7 +287,7 @@ class CompareConfig(AskConfig):
         Field(description="scores: by what each response was given; pairwise: a judge is shown both"),
     ] = "scores"
     despite_audit: Annotated[
-        bool, Field(description="let a judge choose that failed its audit; the run says so")
+        bool, Field(description="count the choices of a judge that failed its audit; the run says so")
     ] = False
     max_missing: Annotated[
         Fraction, Field(description="above this share of rows without a choice no side is ahead")
@@ -319,10 +325,10 @@ class ResponsesConfig(StageConfig):
         Field(description="what other columns are called: {instruction: question, output: answer}"),
     ] = Field(default_factory=dict)
     needs_response: Annotated[
-        bool, Field(description="no: the rows are only questions with their right answers")
+        bool, Field(description="false: the rows are only questions with their right answers")
     ] = True
     needs_reference: Annotated[
-        bool, Field(description="no: there may be no column of right answers, which no criterion looks at")
+        bool, Field(description="false: there may be no column of right answers, which no criterion looks at")
     ] = True
 
 

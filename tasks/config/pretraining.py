@@ -19,6 +19,7 @@ from tasks.config.base import (
     PreflightMode,
     Seed,
     StageConfig,
+    WeightDecay,
 )
 
 # Layers, heads, width: the four of the GPT-2 paper (table 2), nanoGPT's setting for a CPU, and a tiny one.
@@ -77,7 +78,7 @@ class PretrainConfig(StageConfig):
         Literal["random", "pretrained"],
         Field(description="of that model: random, from its config alone; pretrained, training is continued"),
     ] = "random"
-    context: Annotated[Positive, Field(description="tokens")] = 256
+    context: Annotated[Positive, Field(description="tokens that the model sees at once")] = 256
     document_mask: Annotated[
         bool,
         Field(
@@ -85,7 +86,7 @@ class PretrainConfig(StageConfig):
             "from another; false: a block is plain text, and attention crosses the ends of documents"
         ),
     ] = False
-    dropout: Fraction = 0.0
+    dropout: Annotated[Fraction, Field(description="share of activations set to zero in training")] = 0.0
     steps: Annotated[Positive, Field(description="optimizer steps")] = 600
     batch_size: Annotated[Positive, Field(description="sequences per micro-batch")] = 16
     accumulation: Annotated[
@@ -103,14 +104,15 @@ class PretrainConfig(StageConfig):
         ),
     ] = None
     schedule: Annotated[
-        Literal["cosine", "wsd"], Field(description="wsd: warm up, stay, and fall linearly at the end")
+        Literal["cosine", "wsd"],
+        Field(description="of the learning rate. wsd: warm up, stay, and fall linearly at the end"),
     ] = "cosine"
-    warmup: Annotated[int, Field(ge=0, description="steps")] = 50
+    warmup: Annotated[int, Field(ge=0, description="steps in which the learning rate rises")] = 50
     decay: Annotated[
         float, Field(gt=0, le=1, description="for wsd: the share of the steps in which the rate falls")
     ] = 0.2
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    weight_decay: WeightDecay = 0.1
+    beta2: Annotated[float, Field(gt=0, lt=1, description="of AdamW")] = 0.95
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 1.0
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
@@ -121,19 +123,21 @@ class PretrainConfig(StageConfig):
         Field(description="torch.compile; auto: where the time it takes comes back"),
         OUTSIDE_KEY,
     ] = "auto"
-    eval_every: Annotated[Positive, Field(description="steps; a checkpoint and a sample are written too")] = (
-        100
-    )
+    eval_every: Annotated[
+        Positive, Field(description="steps between evaluations; each writes a checkpoint and a sample")
+    ] = 100
     patience: Annotated[
         Positive | None, Field(description="stop after so many evaluations without a new best; null: never")
     ] = None
     checkpoint_every: CheckpointEvery = 60.0
-    sample_prompt: str = ""
+    sample_prompt: Annotated[
+        str, Field(description="text that the sample at each evaluation continues; empty: from nothing")
+    ] = ""
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
     device: Device = "auto"
     processes: Annotated[
-        Positive, Field(description="on this machine, started by torchrun; one a GPU"), OUTSIDE_KEY
+        Positive, Field(description="that train together on this machine, one for each GPU"), OUTSIDE_KEY
     ] = 1
     sharding: Annotated[
         Literal["none", "fsdp"],

@@ -18,10 +18,10 @@ class GenerateConfig(StageConfig):
         Literal["greedy", "sample", "beam"],
         Field(description="sample: drawn from temperature, top_k and top_p; beam: the likeliest of several"),
     ] = "greedy"
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    top_k: Annotated[Positive | None, Field(description="only the so many likeliest tokens; null: all")] = (
-        None
-    )
+    temperature: Annotated[float, Field(gt=0, description="logits are divided by it")] = 1.0
+    top_k: Annotated[
+        Positive | None, Field(description="draw from that many likeliest tokens only; null: from all")
+    ] = None
     top_p: Annotated[
         float, Field(gt=0, le=1, description="only the likeliest tokens that together have this probability")
     ] = 1.0
@@ -32,8 +32,10 @@ class GenerateConfig(StageConfig):
     seed: Annotated[
         Seed, Field(description="for decoding: sample; each row draws from a seed of its own")
     ] = 123
-    max_new_tokens: Positive = 256
-    precision: Literal["float32", "bfloat16"] = "float32"
+    max_new_tokens: Annotated[Positive, Field(description="after which a response is cut")] = 256
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Field(description="of the weights and of all that is computed")
+    ] = "float32"
     batch_tokens: Annotated[
         Positive,
         Field(description="bounds the memory: rows of a batch times the tokens each may come to"),
@@ -57,7 +59,7 @@ class GenerateConfig(StageConfig):
 class PredictConfig(StageConfig):
     """Labels that a trained classifier gives to the texts of a test split."""
 
-    batch_size: Positive = 32
+    batch_size: Annotated[Positive, Field(description="texts at once")] = 32
     device: Device = "auto"
 
 
@@ -100,4 +102,4 @@ class ReportConfig(StageConfig):
     """The report card."""
 
     samples: Annotated[Positive, Field(description="responses shown side by side")] = 12
-    seed: Seed = 123
+    seed: Annotated[Seed, Field(description="draws the responses that are shown")] = 123

@@ -27,8 +27,8 @@ Seeds = Annotated[
     int | tuple[int, ...],
     BeforeValidator(_number_or_list),
     Field(
-        description="how many times training is done, each with seeds of its own, or those seeds: what holds "
-        "of a recipe does not hang on one of them"
+        description="how many trainings are run, each with a seed of its own, or a list of those seeds; "
+        "what one seed shows need not hold of the recipe"
     ),
 ]
 

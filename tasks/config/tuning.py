@@ -9,6 +9,7 @@ from tasks.config.base import (
     AdamWRate,
     CheckpointEvery,
     Device,
+    Epochs,
     Fraction,
     MuonRate,
     Optimizer,
@@ -16,21 +17,22 @@ from tasks.config.base import (
     PreflightMode,
     Seed,
     StageConfig,
+    WeightDecay,
 )
 from tasks.config.pretraining import PretrainConfig
 
 TemplateName = Annotated[
     Literal["alpaca", "phi3", "chatml", "plain", "tokenizer"],
-    Field(description="tokenizer: its own chat template"),
+    Field(description="how a row becomes a prompt; tokenizer: by its own chat template"),
 ]
 
 
 class LoraConfig(StageConfig):
     """Low-rank adapters (Hu et al. 2021), with the base in 4 bits if asked for (Dettmers et al. 2023)."""
 
-    rank: Positive = 16
-    alpha: Annotated[float, Field(gt=0, description="the adapters' update counts alpha / rank")] = 32.0
-    dropout: Fraction = 0.0
+    rank: Annotated[Positive, Field(description="of the two factors of each update")] = 16
+    alpha: Annotated[float, Field(gt=0, description="the update is multiplied by alpha / rank")] = 32.0
+    dropout: Annotated[Fraction, Field(description="of what enters the adapters, in training")] = 0.0
     targets: Annotated[
         tuple[str, ...],
         Field(description="names of the layers adapted; none: every linear one of the blocks"),
@@ -49,7 +51,7 @@ class TuningConfig(StageConfig):
 
     tune: Annotated[Literal["full", "lora"], Field(description="which weights are trained")] = "full"
     lora: LoraConfig = LoraConfig()
-    epochs: Annotated[float, Field(gt=0)] = 2.0
+    epochs: Epochs = 2.0
     batch_size: Annotated[Positive, Field(description="rows per micro-batch")] = 8
     accumulation: Annotated[
         Positive, Field(description="micro-batches per optimizer step, shared out among the processes")
@@ -58,21 +60,27 @@ class TuningConfig(StageConfig):
     learning_rate: AdamWRate = 5e-5
     muon_learning_rate: MuonRate = 5e-4
     beta2: Annotated[Fraction, Field(description="of AdamW")] = 0.999
-    warmup: Annotated[Fraction, Field(description="share of the steps")] = 0.05
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    warmup: Annotated[Fraction, Field(description="share of the steps in which the learning rate rises")] = (
+        0.05
+    )
+    weight_decay: WeightDecay = 0.1
     max_length: Annotated[Positive, Field(description="tokens of prompt and completion together")] = 256
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Field(description="bfloat16: autocast, weights stay float32")
+    ] = "float32"
     gradient_checkpointing: Annotated[
         bool, Field(description="a third more compute for less memory"), OUTSIDE_KEY
     ] = False
-    evaluations: Annotated[Positive, Field(description="over the training; each writes a checkpoint")] = 4
+    evaluations: Annotated[
+        Positive, Field(description="how many there are during training; each writes a checkpoint")
+    ] = 4
     checkpoint_every: CheckpointEvery = 60.0
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
     device: Device = "auto"
     processes: Annotated[
         Positive,
-        Field(description="on this machine, started by torchrun, which share each step's rows; one a GPU"),
+        Field(description="that train together on this machine, one for each GPU"),
         OUTSIDE_KEY,
     ] = 1
 
@@ -117,9 +125,12 @@ class DpoConfig(TuningConfig):
     """Direct preference optimization (Rafailov et al. 2023) of the fine-tuned model."""
 
     template: TemplateName = "alpaca"
-    beta: Annotated[float, Field(gt=0, description="how dear it is to leave the fine-tuned model")] = 0.1
-    epochs: Annotated[float, Field(gt=0)] = 1.0
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-6
+    beta: Annotated[
+        float,
+        Field(gt=0, description="weight of the KL penalty that keeps the model close to the fine-tuned one"),
+    ] = 0.1
+    epochs: Epochs = 1.0
+    learning_rate: AdamWRate = 5e-6
 
 
 class ClassifyConfig(TuningConfig):
@@ -129,7 +140,7 @@ class ClassifyConfig(TuningConfig):
         Literal["last-block", "full", "lora"],
         Field(description="last-block: the last block, the final norm and the head; the rest is frozen"),
     ] = "last-block"
-    epochs: Annotated[float, Field(gt=0)] = 5.0
+    epochs: Epochs = 5.0
     max_length: Annotated[Positive, Field(description="tokens of a text; longer ones are cut")] = 256
 
     @model_validator(mode="after")
@@ -143,11 +154,12 @@ class ClassifyConfig(TuningConfig):
 
 
 class PreflightConfig(StageConfig):
-    """The proofs before training, without the training: what is to be trained how."""
+    """The checks before training, without the training: what is to be trained how."""
 
     pretrain: PretrainConfig = PretrainConfig()
     rows_only: Annotated[
-        bool, Field(description="of what pretraining would begin with nothing but the context matters")
+        bool,
+        Field(description="check the rows alone, for which the context is all that matters of pretraining"),
     ] = False
     finetune: FinetuneConfig | None = None
     dpo: DpoConfig | None = None

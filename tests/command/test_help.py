@@ -15,7 +15,8 @@ from flows.profiles.profile import load_profile
 from tests.commands import CHECKOUT
 
 COMMANDS = (
-    "run preflight report profiles judge audit compare label up deploy worker models promote rollback".split()
+    "run preflight report profiles settings judge audit compare label up deploy worker models promote "
+    "rollback".split()
 )
 
 
@@ -161,3 +162,17 @@ def test_deploy_prints_what_it_did_on_standard_output(touchstone, monkeypatch):
         "  created    gpu-pool\n  unchanged  cpu-pool\n  nightly sleeps\n",
         "",
     )
+
+
+def test_settings_are_told_by_section_and_key_and_a_wrong_name_suggests_one(touchstone):
+    status, out, _ = touchstone("settings", "pretrain.steps")
+    assert status == 0
+    assert "steps  whole number from 1  default: 600" in out
+    assert "batch_size" not in out
+    assert "path or null" in touchstone("settings", "corpus.sources.0.path")[1]
+    status, out, err = touchstone("settings", "pretrian")
+    assert (status, out) == (2, "")
+    assert "did you mean pretrain?" in err
+    assert "did you mean pretrain.steps?" in touchstone("settings", "pretrain.stepps")[2]
+    sections = json.loads(touchstone("settings", "--json")[1])["sections"]
+    assert {"key", "type", "default", "meaning", "changes_result"} == sections[0]["settings"][0].keys()
