@@ -308,7 +308,8 @@ def test_nothing_but_the_source_reaches_the_image():
     lines = (CHECKOUT / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules == [
-        *("*", "!pyproject.toml", "!constraints.txt", "!README.md", "!flows", "!tasks", "!deployments"),
+        *("*", "!pyproject.toml", "!constraints.txt", "!LICENSE", "!README.md"),
+        *("!flows", "!tasks", "!deployments"),
         *("deployments/*", "!deployments/prefect.yaml", "!deployments/profiles"),
         *("!deployments/kubernetes", "deployments/kubernetes/*", "!deployments/kubernetes/constraints.txt"),
         "**/__pycache__",
