@@ -11,7 +11,7 @@ PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
 STAMP  := $(VENV)/pins-$(PINS)
 LOCKED := $(foreach lock,$(LOCKS),--requirement $(lock))
 
-.PHONY: run test test-slow lint setup lock clean
+.PHONY: run test test-slow lint docs setup lock clean
 
 run: setup
 	$(VENV)/bin/touchstone run quickstart
@@ -28,6 +28,13 @@ test-slow: setup
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# Material's notice about its successor, of which mkdocs.yml tells, is not shown at every build.
+docs: export NO_MKDOCS_2_WARNING := 1
+
+docs: setup
+	$(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "The pages are in site/index.html; $(VENV)/bin/python -m mkdocs serve shows them on http://127.0.0.1:8000"
 
 setup: $(STAMP)
 

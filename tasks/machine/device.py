@@ -30,7 +30,7 @@ def _keep_freed_memory() -> None:
     """Let freed buffers be used again at once, instead of by way of the kernel.
 
     glibc maps every large tensor afresh and unmaps it when it is freed, so each step of a training pays for
-    zeroing the same pages again: with GPT-2's vocabulary a third of the time (tests/benchmarks/README.md).
+    zeroing the same pages again: with GPT-2's vocabulary a third of the time (docs/benchmarks.md).
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL("libc.so.6")

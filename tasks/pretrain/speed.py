@@ -59,7 +59,7 @@ def pick_precision(config: PretrainConfig, device: torch.device, width: int) -> 
 def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
     """`auto` compiles for a GPU, when the steps are enough to win back the minute that it takes.
 
-    For a CPU it gains nothing over this loop (tests/benchmarks/README.md): there it is by choice. Raises
+    For a CPU it gains nothing over this loop (docs/benchmarks.md): there it is by choice. Raises
     StageError when it is asked for and there is no compiler.
     """
     compiler = "g++" if device.type == "cpu" else "cc"
@@ -77,7 +77,7 @@ def attention_kernel(device: torch.device, precision: str, context: int) -> Abst
     """Within it, attention is computed by the faster kernel.
 
     The flash kernel for CPUs takes over twice as long as plain matrix products for short sequences in
-    bfloat16 (tests/benchmarks/README.md).
+    bfloat16 (docs/benchmarks.md).
     """
     if device.type == "cpu" and precision == "bfloat16" and context <= PLAIN_ATTENTION:
         return sdpa_kernel(SDPBackend.MATH)

@@ -24,7 +24,7 @@ from tasks.statistics.intervals import Sources, by_source
 
 LEAST_UNITS = 10
 """Labelled rows, those of one source counted once, below which no mean is corrected: what so few say of the
-judge's error, and of how it varies, is chance (tests/benchmarks/README.md has the table)."""
+judge's error, and of how it varies, is chance (docs/simulations.md has the table)."""
 
 MOST = 1.0
 """Of the weight: labels that vary more than the scores would else make one row's residual worth several."""

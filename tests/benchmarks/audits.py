@@ -6,7 +6,7 @@
 Two judges are programs behind the tests' Ollama server: one is honest as far as words tell, the other counts
 words in common. Beside them stands any local model (`--judge`), and any that llama.cpp runs (`--gguf`: its
 server is `pip install --no-deps xllamacpp`). Each is asked about controls made from the same rows. It asserts
-nothing; the last table is in README.md beside it.
+nothing; the last table is in docs/simulations.md.
 """
 
 import argparse

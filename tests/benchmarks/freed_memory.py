@@ -2,7 +2,7 @@
 
     python tests/benchmarks/freed_memory.py
 
-In float32, which every CPU multiplies in. It asserts nothing; the last table is in README.md beside it.
+In float32, which every CPU multiplies in. It asserts nothing; the last table is in docs/benchmarks.md.
 """
 
 import json

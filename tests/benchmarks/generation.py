@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.generation --rows instruction-data.json --vocabulary gpt2/
 
-It asserts nothing; the last table is in README.md beside it. Each way runs in a process of its own, several
+It asserts nothing; the last table is in docs/benchmarks.md. Each way runs in a process of its own, several
 rounds in turn, and is timed from the token ids of the prompts to those of the responses, without loading.
 Without `--rows` the prompts are made ones, without `--vocabulary` their tokens are of a BPE trained on them.
 The weights are random, so that hardly any response comes to its end token. Rivals are in the precision that

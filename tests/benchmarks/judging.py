@@ -4,7 +4,7 @@
 
 The server of the tests runs in a process of its own; every answer takes the latency in one of its slots. The
 ideal is rows x latency / slots. Ours is not told how many slots there are. Beside it stands the book's way, a
-request after the other. It asserts nothing; the last table is in README.md beside it.
+request after the other. It asserts nothing; the last table is in docs/benchmarks.md.
 """
 
 import argparse

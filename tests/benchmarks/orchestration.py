@@ -6,7 +6,7 @@ Every stage makes one row of data, so that what is measured is what is around th
 stage's function, `recorded` adds its MLflow run, key, lock and manifest, `embedded` is a pipeline of subflows
 with a Prefect server on this machine, `cached` the same pipeline again. `--past` puts as many finished runs
 into both databases first. With --pool, stages are also sent to a worker of `touchstone up`. It asserts
-nothing; the last table is in README.md beside it.
+nothing; the last table is in docs/benchmarks.md.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.pretraining [--size 124M] [--rounds 3] [--steps 8]
 
-It asserts nothing; the last table is in README.md beside it. Each way runs in a process of its own, several
+It asserts nothing; the last table is in docs/benchmarks.md. Each way runs in a process of its own, several
 rounds in turn, and is printed as it is done; the medians of all rounds are last. A step is everything from
 the batch to the updated weights, 2 sequences of 256 tokens. The textbook loop is in float32, all others are
 in the precision that this machine multiplies in.

@@ -6,7 +6,7 @@
 a 95% interval of a mean, which is worked out, against 10,000 resamples. `documents`: a batch of 12 x 64
 tokens, documents apart, against places in another type than the ends'. `labels`: the checks of every row of
 fine-tuning as it is batched, against prompts made into tokens one by one. `files`: the SHA-256 of a file that
-was looked up before, against reading it. It asserts nothing; the last table is in README.md beside it.
+was looked up before, against reading it. It asserts nothing; the last table is in docs/benchmarks.md.
 """
 
 import argparse

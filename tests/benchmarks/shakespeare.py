@@ -5,7 +5,7 @@
 Plain: a lean GPT of 4 layers, 4 heads, 128 wide, 12 x 64 characters, 2,000 steps of AdamW in float32, its
 batches drawn at random; only its steps are timed. Ours: the whole pretraining stage as the profile has it,
 with preflight, evaluations, samples, checkpoints and the written model. Each runs in a process of its own;
-both are evaluated on the full validation split. It asserts nothing; the last table is in README.md beside it.
+both are evaluated on the full validation split. It asserts nothing; the last table is in docs/benchmarks.md.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Sizes are megabytes of text made here, by seed, from Python's own documentation, as one document. The time is
 the whole stage's: measuring, training a tokenizer (bpe), encoding, writing. It asserts nothing; the last
-table is in README.md beside it.
+table is in docs/benchmarks.md.
 """
 
 import argparse
