@@ -18,6 +18,7 @@ from flows.command.judging import commands
 from flows.command.labels import commands as label_commands
 from flows.command.options import (
     HELP,
+    RUN,
     Commands,
     DespiteAudit,
     Group,
@@ -35,10 +36,11 @@ from flows.command.servers import commands as server_commands
 from flows.command.settings import commands as settings_commands
 from flows.process.interrupts import STATUS, interrupts
 from flows.server.access import sign_in
-from tasks.errors import TouchstoneError
+from tasks.errors import StageError, TouchstoneError
 from tasks.machine.home import home
 
 if TYPE_CHECKING:
+    from flows.dispatch.cards import Card
     from flows.profiles.profile import Profile
 
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
@@ -214,10 +216,8 @@ def _ready(
 
 @app.command()
 def report(
-    run_id: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="A pipeline's MLflow run; the newest one if left out"),
-    ] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help=f"{RUN}; the newest if left out")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open its page in a browser")] = False,
     json_: Json = False,
 ) -> None:
     """Show the report card of a pipeline run, and where its page is."""
@@ -226,9 +226,12 @@ def report(
     if json_:
         from flows.process.console import print_json
 
-        print_json(load_report(run_id).report)
+        loaded = load_report(run)
+        print_json(loaded.report)
     else:
-        _show_report(run_id)
+        loaded = _show_report(run)
+    if open_:
+        _open(loaded.page)
 
 
 def _show_outcome(outcome: Mapping[str, Any]) -> None:
@@ -237,18 +240,27 @@ def _show_outcome(outcome: Mapping[str, Any]) -> None:
         _show_report(outcome["run_id"])
 
 
-def _show_report(run_id: str | None) -> None:
+def _open(address: str) -> None:
+    """Raises StageError where there is no browser to open it."""
+    import webbrowser
+
+    if not webbrowser.open(address):
+        raise StageError(f"no browser could be opened here; the page is {address}")
+
+
+def _show_report(run: str | None) -> "Card":
     from rich.console import Console
 
     from flows.dispatch.cards import load_report
     from tasks.report.document import as_document
     from tasks.show.terminal import show
 
-    loaded, out = load_report(run_id), Console(highlight=False)
+    loaded, out = load_report(run), Console(highlight=False)
     show(as_document(loaded.report, loaded.cost), out)
     if loaded.now:
         out.print(f"Since then: {loaded.now}", style="bold", markup=False)
     out.print(f"Report card: {loaded.page}", markup=False, soft_wrap=True)
+    return loaded
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.command.options import (
+    RUN,
     Commands,
     DespiteAudit,
     Json,
@@ -128,7 +129,13 @@ def audit(
 
 @commands.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A file of responses, RUN, or RUN:MODEL")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help=f"A file of responses, or what was run: {RUN}; of a run also :MODEL",
+        ),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one")],
     judge: Scorers = None,
     criteria: Criteria = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.command.options import Commands, Json
+from flows.command.options import RUN, Commands, Json
 from tasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def label(
         str | None,
         typer.Argument(
             metavar="[RUN]",
-            help="RUN or RUN:MODEL, NAME/3, NAME@champion, a registered model or a profile; else the newest",
+            help=f"{RUN}, a run with :MODEL, or a registered model; the newest run if left out",
         ),
     ] = None,
     rows: Annotated[

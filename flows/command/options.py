@@ -38,6 +38,9 @@ class Commands(typer.Typer):
         return super().command(*arguments, cls=_Command, **options)
 
 
+RUN = "A run's id or its beginning, @latest, a profile that was run, NAME/3 or NAME@champion"
+"""What `flows/dispatch/names.py` resolves, in the help of arguments."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")

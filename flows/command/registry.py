@@ -9,6 +9,7 @@ from flows.command.options import Commands, Json
 from tasks.errors import UsageError
 
 if TYPE_CHECKING:  # MLflow takes a second to import
+    from tasks.record.tracking import Tracking
     from tasks.registry.champions import Move
 
 commands = Commands()
@@ -37,20 +38,23 @@ def models(json_: Json = False) -> None:
 @commands.command()
 def promote(
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="As `touchstone models` lists it: 3 or NAME/3")
+        str,
+        typer.Argument(
+            metavar="VERSION",
+            help="As `touchstone models` lists it: NAME/3, NAME@candidate, 3 where there is one model; or a "
+            "run that registered one: its id, @latest, a profile",
+        ),
     ],
     because: Annotated[str, typer.Option(metavar="REASON", help="Why; it is kept with the version")],
     model: Model = None,
     json_: Json = False,
 ) -> None:
     """Make a version the champion by hand, whatever was decided on it."""
-    name, number = _version(version, model)
     from tasks.record.tracking import open_tracking
     from tasks.registry.champions import override
-    from tasks.registry.versions import require_model
 
     tracking = open_tracking()
-    _tell(override(tracking, require_model(tracking, name), number, because), json_)
+    _tell(override(tracking, *_version(tracking, version, model), because), json_)
 
 
 @commands.command()
@@ -68,16 +72,17 @@ def rollback(
     _tell(roll_back(tracking, require_model(tracking, model), because), json_)
 
 
-def _version(text: str, model: str | None) -> tuple[str | None, int]:
-    """`3`, `NAME/3` or `models:/NAME/3` as a name, where there is one, and a number."""
-    name, _, number = text.removeprefix("models:/").rpartition("/")
-    if not number.isdecimal():
-        raise UsageError(
-            f"{text!r} is no version; expected a number as `touchstone models` lists it, or NAME/3"
-        )
-    if name and model and name != model:
-        raise UsageError(f"{text!r} is of {name}, --model says {model}; leave one of them out")
-    return name or model, int(number)
+def _version(tracking: "Tracking", text: str, model: str | None) -> tuple[str, int]:
+    """A registered model and the number of one of its versions."""
+    from flows.dispatch.names import resolve_version
+    from tasks.registry.versions import require_model
+
+    if text.isdecimal():
+        return require_model(tracking, model), int(text)
+    found = resolve_version(tracking, text)
+    if model not in (None, found.name):
+        raise UsageError(f"{text!r} is of {found.name}, --model says {model}; leave one of them out")
+    return found.name, int(found.version)
 
 
 def _tell(move: "Move", json_: bool) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from mlflow.entities import Run
 
 from flows.dispatch.lookup import Runs, work_of
-from flows.dispatch.runs import pipeline_run_of, read_output, reference_of
+from flows.dispatch.names import SHOWN, resolve_name
+from flows.dispatch.runs import read_output, reference_of
 from flows.stages import STAGES
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
@@ -36,17 +37,18 @@ class Card:
     """What became of the promotion since, where that is not what the card says."""
 
 
-def load_report(run_id: str | None = None) -> Card:
-    """The report card of a pipeline run, by default the newest that came to its end, with people's labels.
+def load_report(name: str | None = None) -> Card:
+    """The report card of what is named (`resolve_name`), by default of the newest, with people's labels.
 
     Raises UsageError when there is no such run, or it has no report.
     """
     tracking = open_tracking()
-    run = pipeline_run_of(tracking, run_id)
+    run = resolve_name(tracking, name).run
     made_in = run.data.tags.get(f"{MADE_BY}report")
     if made_in is None:
         raise UsageError(
-            f"run {run.info.run_id} has no report: it is {run.info.status}. Run its profile again"
+            f"run {run.info.run_id[:SHOWN]} ({run.info.run_name}) has no report: it is {run.info.status}. "
+            "Run its profile again"
         )
     reference = _as_of_now(tracking, run, reference_of(tracking, made_in))
     report = read_output(tracking, reference, read_report)

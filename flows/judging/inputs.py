@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 
-from flows.dispatch.runs import KIND, SEED, SEEDS, pipeline_run_of, reference_of
+from flows.dispatch.names import SHOWN, resolve_name
+from flows.dispatch.runs import KIND, SEED, SEEDS, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
 from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
+from tasks.registry.lineage import input_of
 
 GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
 
@@ -28,7 +31,7 @@ class ComparisonInput:
 
 
 def parse_comparison_input(text: str) -> ComparisonInput:
-    """What A or B is: a file of responses, or `RUN` or `RUN:MODEL` of a pipeline or of `touchstone judge`.
+    """What A or B is: a file of responses, or what `resolve_name` finds, also a run of `touchstone judge`.
 
     Raises UsageError when there is no such file, run or model.
     """
@@ -36,30 +39,33 @@ def parse_comparison_input(text: str) -> ComparisonInput:
         name = text.rpartition("/")[2]
         source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
         return ComparisonInput(name, JudgeConfig(), file=source)
-    run_id, _, model = text.partition(":")
-    if not (len(run_id) == 32 and run_id.isalnum()):
-        raise UsageError(
-            f"{text!r} is neither a file nor the id of an MLflow run; expected a file of responses, RUN or "
-            "RUN:MODEL"
-        )
-    return _of_run(open_tracking(), run_id, model)
+    tracking = open_tracking()
+    try:
+        found = resolve_name(tracking, text)
+    except UsageError as error:
+        raise UsageError(f"{error}; or a file of responses, and there is no file of this name") from error
+    if found.version is not None:
+        return _scored(*outputs_of_version(tracking, found.version))
+    return _of_run(tracking, found.run, found.model)
 
 
-def _of_run(tracking: Tracking, run_id: str, model: str) -> ComparisonInput:
-    run = pipeline_run_of(tracking, run_id)
+def _of_run(tracking: Tracking, run: Run, model: str) -> ComparisonInput:
     if run.data.tags[KIND] == SEEDS:
         return _of_seeds(tracking, run, model)
-    name, responses, scores = outputs_of(tracking, run_id, model)
+    return _scored(*outputs_of(tracking, run, model))
+
+
+def _scored(name: str, responses: Reference, scores: Reference) -> ComparisonInput:
     judge = JudgeConfig.model_validate_json(read_config(scores))
     return ComparisonInput(name=name, judge=judge, responses=(responses,))
 
 
-def outputs_of(tracking: Tracking, run_id: str, model: str) -> tuple[str, Reference, Reference]:
+def outputs_of(tracking: Tracking, run: Run, model: str) -> tuple[str, Reference, Reference]:
     """Of a model of a run, by default the last one trained: its name, its responses, its scores.
 
     Raises UsageError when the run has no such model.
     """
-    run = pipeline_run_of(tracking, run_id)
+    run_id = run.info.run_id[:SHOWN]
     if run.data.tags[KIND] == SEEDS:
         raise UsageError(f"run {run_id} is of several seeds; name the run of one of them")
     made = {
@@ -86,12 +92,28 @@ def outputs_of(tracking: Tracking, run_id: str, model: str) -> tuple[str, Refere
     )
 
 
+def outputs_of_version(tracking: Tracking, version: ModelVersion) -> tuple[str, Reference, Reference]:
+    """Of a version of a registered model: its name, its responses, its scores.
+
+    Raises UsageError for one that was not registered here, or that gives no responses.
+    """
+    name = f"{version.name} version {version.version}"
+    if "touchstone.scores" not in version.tags:
+        raise UsageError(f"{name} was not registered by Touchstone: it has no scores")
+    scores = Reference.model_validate_json(version.tags["touchstone.scores"])
+    if scores.stage != "judge":
+        raise UsageError(f"{name} gives no responses: its labels are those of its rows")
+    responses = input_of(tracking, tracking.client.get_run(scores.run_id), "responses")
+    return name, responses, scores
+
+
 def _of_seeds(tracking: Tracking, run: Run, model: str) -> ComparisonInput:
     """The responses of every seed; a model that was not trained, the same for all of them, counts once."""
     numbers = sorted(int(name.removeprefix(SEED)) for name in run.data.tags if name.startswith(SEED))
     if not numbers:
         raise UsageError(f"run {run.info.run_id} has no seed that came to its end. Run its profile again")
-    sides = [_of_run(tracking, run.data.tags[f"{SEED}{number}"], model) for number in numbers]
+    runs = (tracking.client.get_run(run.data.tags[f"{SEED}{number}"]) for number in numbers)
+    sides = [_of_run(tracking, one, model) for one in runs]
     responses = {side.responses[0].digest: side.responses[0] for side in sides}
     first = sides[0].name.rpartition(" ")
     name = f"{run.info.run_name} {first[2]}, {len(responses)} seeds"

@@ -5,14 +5,11 @@ Prefect is not needed for any of it.
 
 import getpass
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow.entities import Run
-
-from flows.dispatch.runs import pipeline_run_of
-from flows.judging.inputs import outputs_of
+from flows.dispatch.names import REPORT, pipeline_run_of, resolve_name
+from flows.judging.inputs import outputs_of, outputs_of_version
 from tasks.errors import UsageError
 from tasks.judge.labels.corrected import corrected_mean
 from tasks.judge.labels.sample import Design
@@ -21,21 +18,10 @@ from tasks.judge.labels.store import LabelSet
 from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
 from tasks.judge.score.outputs import ScoreSummary, read_score_lines
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.lineage import input_of
-from tasks.registry.versions import (
-    CHAMPION,
-    registered_models,
-    require_version,
-    version_by_alias,
-    versions_of,
-)
 
 USER = "MLFLOW_TRACKING_USERNAME"
-VERSION = re.compile(r"(?:models:/)?(?P<name>[^/:@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/:@]+))")
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -51,69 +37,18 @@ class Target:
 
 
 def target_of(tracking: Tracking, text: str | None) -> Target:
-    """What is meant: RUN, RUN:MODEL, NAME/3, NAME@alias, a registered model, a profile; else the newest.
+    """What is meant, as `resolve_name` reads it; of a run the last model that was trained.
 
-    Of a registered model it is the champion, of none the newest version; of a run the last model that was
-    trained. Raises UsageError when there is no such thing, or it has no responses.
+    Raises UsageError when there is no such thing, or it has no responses.
     """
-    if text is None:
-        return _of_run(tracking, pipeline_run_of(tracking, None).info.run_id, "")
-    run_id, _, model = text.partition(":")
-    if RUN_ID.fullmatch(run_id):
-        return _of_run(tracking, run_id, model)
-    if found := VERSION.fullmatch(text):
-        return _of_version(tracking, found["name"], found["version"], found["alias"])
-    name, _, model = text.removeprefix("models:/").partition(":")
-    if name in [registered.name for registered in registered_models(tracking)]:
-        return _of_version(tracking, name, None, None)
-    if run := _newest_of(tracking, name):
-        return _of_run(tracking, run.info.run_id, model)
-    raise UsageError(
-        f"{text!r} is no MLflow run, no registered model and no profile that has finished; "
-        "expected RUN, RUN:MODEL, NAME/3, NAME@champion, or a profile's name"
-    )
-
-
-def _newest_of(tracking: Tracking, profile: str) -> Run | None:
-    quote = '"' if "'" in profile else "'"
-    runs = tracking.client.search_runs(
-        [tracking.experiment_id],
-        f"tags.`touchstone.profile` = {quote}{profile}{quote} AND tags.`{MADE_BY}report` != ''",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return runs[0] if runs else None
-
-
-def _of_run(tracking: Tracking, run_id: str, model: str) -> Target:
-    name, responses, scores = outputs_of(tracking, run_id, model)
-    run = pipeline_run_of(tracking, run_id)
-    return Target(name, responses, scores, run.info.run_id, f"{MADE_BY}report" in run.data.tags)
-
-
-def _of_version(tracking: Tracking, name: str, number: str | None, alias: str | None) -> Target:
-    if number:
-        version = require_version(tracking, name, int(number))
+    found = resolve_name(tracking, text)
+    if found.version is not None:
+        name, responses, scores = outputs_of_version(tracking, found.version)
+        run = pipeline_run_of(tracking, tracking.client.get_run(scores.run_id))
     else:
-        version = version_by_alias(tracking, name, alias or CHAMPION)
-        if version is None and alias is None:
-            version = next(iter(reversed(versions_of(tracking, name))), None)
-    if version is None:
-        raise UsageError(f"{name} has no {alias or 'version'}; `touchstone models` tells of each version")
-    if "touchstone.scores" not in version.tags:
-        raise UsageError(
-            f"{name} version {version.version} was not registered by Touchstone: it has no scores"
-        )
-    scores = Reference.model_validate_json(version.tags["touchstone.scores"])
-    if scores.stage != "judge":
-        raise UsageError(
-            f"{name} version {version.version} gives no responses: its labels are those of its rows"
-        )
-    judged = tracking.client.get_run(scores.run_id)
-    responses = input_of(tracking, judged, "responses")
-    run = pipeline_run_of(tracking, scores.run_id)
-    has_card = f"{MADE_BY}report" in run.data.tags
-    return Target(f"{name} version {version.version}", responses, scores, run.info.run_id, has_card)
+        name, responses, scores = outputs_of(tracking, found.run, found.model)
+        run = found.run
+    return Target(name, responses, scores, run.info.run_id, REPORT in run.data.tags)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from flows.profiles.profile import load_profile
 from tests.commands import CHECKOUT
 
 COMMANDS = (
-    "run preflight report profiles settings judge audit compare label up deploy worker models promote "
-    "rollback".split()
+    "run preflight report profiles settings judge audit compare label up deploy worker "
+    "models promote rollback".split()
 )
 
 

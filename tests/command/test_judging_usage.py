@@ -24,7 +24,7 @@ def _files(tmp_path):
         (("judge", "most.json", "--set", "judge.contxt=5"), "judge.context"),
         (("judge", "most.json", "--set", "pretrain.steps=5"), "settings of judge alone"),
         (("judge", "most.json", "--column", "answer"), "NAME=COLUMN"),
-        (("compare", "right.json", "0123"), "neither a file nor the id of an MLflow run"),
+        (("compare", "right.json", "0123"), "there is no file of this name"),
         (("compare", "right.json", "most.json", "--pairwise"), "pairwise needs one judge"),
         (("audit", "--rows", "nowhere.json"), "nowhere.json"),
         (("audit", "--sample", "0"), "--sample"),
@@ -41,7 +41,9 @@ def test_a_mistake_is_one_message(touchstone, arguments, hint):
 
 def test_a_run_that_there_is_not_is_one_message(touchstone, tmp_path, fresh_store):
     fresh_store(tmp_path / "mlruns")
-    assert_one_message(touchstone("compare", "right.json", "0" * 32, "--json"), "there is no MLflow run")
+    assert_one_message(
+        touchstone("compare", "right.json", "0" * 32, "--json"), "is no run, no registered model"
+    )
 
 
 def assert_one_message(ended, hint):

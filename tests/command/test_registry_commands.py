@@ -87,9 +87,11 @@ def test_a_version_is_found_promoted_and_rolled_back(touchstone):
     [
         (("promote", "3"), "--because"),
         (("promote", "3", "--because", " "), "--because is empty"),
-        (("promote", "three", "--because", "x"), "'three' is no version; expected a number"),
+        (("promote", "three", "--because", "x"), "'three' is no run, no registered model and no profile"),
         (("promote", "7", "--because", "x"), f"{NAME} has no version 7; there are: 1, 2, 3"),
         (("promote", "none/7", "--because", "x"), f"no registered model 'none'; there are {NAME}"),
+        (("promote", f"models:/{NAME}/3", "--because", "x"), f"leave models:/ out, as in {NAME}/3"),
+        (("promote", f"{NAME}:3", "--because", "x"), f"expected {NAME}/3 for a version"),
         (("promote", f"{NAME}/3", "--model", OTHER, "--because", "x"), f"is of {NAME}, --model says {OTHER}"),
         (("promote", "2", "--because", "x"), "is the champion already"),
         (("rollback", "--model", "none"), "no registered model 'none'"),
