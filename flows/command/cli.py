@@ -32,6 +32,7 @@ from flows.command.options import (
     judge_settings,
 )
 from flows.command.registry import commands as registry_commands
+from flows.command.runs import commands as run_commands
 from flows.command.servers import commands as server_commands
 from flows.command.settings import commands as settings_commands
 from flows.process.interrupts import STATUS, interrupts
@@ -50,6 +51,7 @@ app.add_typer(server_commands)
 app.add_typer(registry_commands)
 app.add_typer(label_commands)
 app.add_typer(settings_commands)
+app.add_typer(run_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 
