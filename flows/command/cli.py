@@ -119,8 +119,14 @@ def run(
     overrides = [override for override in set_ or () if override not in waiting]
     overrides += judge_settings(judge, pull, despite_audit)
     overrides += [] if seeds is None else [f"seeds={seeds}"]
-    loaded = _ready(profile, overrides, mirror, verbose, require_servers if pools else begin_prefect)
-    stages = stages_to_refresh(refresh or (), loaded.stages())
+    loaded, stages = _ready(
+        profile,
+        overrides,
+        mirror,
+        verbose,
+        refresh=lambda found: stages_to_refresh(refresh or (), found.stages()),
+        servers=require_servers if pools else begin_prefect,
+    )
     outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
     if json_:
         from flows.process.console import print_json
@@ -168,9 +174,11 @@ def preflight(
     """Prove that data, labels, masks and model of a profile are right, without training anything."""
     from flows.server.readiness import begin_prefect, prefect_is_ready, stages_to_refresh
 
-    loaded = _ready(profile, set_ or (), mirror, verbose, begin_prefect)
-    proved = [stage for stage in loaded.stages() if stage in BEFORE_TRAINING]
-    stages = stages_to_refresh(refresh or (), [*proved, "preflight"])
+    def to_refresh(found: "Profile") -> list[str]:
+        checked = [stage for stage in found.stages() if stage in BEFORE_TRAINING]
+        return stages_to_refresh(refresh or (), [*checked, "preflight"])
+
+    loaded, stages = _ready(profile, set_ or (), mirror, verbose, refresh=to_refresh, servers=begin_prefect)
     from rich.console import Console
 
     from flows.dispatch.results import run_here
@@ -192,15 +200,18 @@ def _ready(
     overrides: Iterable[str],
     mirror: str | None,
     verbose: bool,
+    *,
+    refresh: "Callable[[Profile], list[str]]",
     servers: Callable[[], None],
-) -> "Profile":
-    """The profile, once what can be told before Prefect has started is found to be right."""
+) -> "tuple[Profile, list[str]]":
+    """The profile and its stages to do again, once what can be told before Prefect starts is right."""
     from flows.process.console import console
     from flows.profiles.profile import DOWNLOADS, load_profile
     from flows.server.readiness import verbosely
     from tasks.download.stage import fingerprints
 
     loaded = load_profile(profile, overrides, mirror)
+    stages = refresh(loaded)
     verbosely(verbose)
     for name in DOWNLOADS:
         if download := getattr(loaded, name):
@@ -213,7 +224,7 @@ def _ready(
     servers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
     console.wait("starting Prefect")
-    return loaded
+    return loaded, stages
 
 
 @app.command()

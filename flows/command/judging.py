@@ -71,13 +71,18 @@ def judge(
         response=response, columns=_columns(column), needs_reference=config.needs_reference
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
-    _start(config, verbose)
-    from flows.dispatch.results import run_here
-    from flows.judging.judging import judging
+    from flows.judging.judged import found_outcome, judged
     from tasks.judge.score.terminal import show
 
-    name = file.rpartition("/")[2]
-    _end(run_here(judging, name, source, reading, config, stages), show, json_)
+    asked = (file.rpartition("/")[2], source, reading, config)
+    outcome = None if stages else found_outcome(judged, *asked)
+    if outcome is None:
+        _start(config, verbose)
+        from flows.dispatch.results import run_here
+        from flows.judging.judging import judging
+
+        outcome = run_here(judging, *asked, stages)
+    _end(outcome, show, json_)
 
 
 @commands.command()
@@ -118,12 +123,17 @@ def audit(
     )
     source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
-    _start(config, verbose)
-    from flows.dispatch.results import run_here
-    from flows.judging.judging import auditing
+    from flows.judging.judged import audited, found_outcome
     from tasks.judge.audit.terminal import show, show_all
 
-    outcome = run_here(auditing, source, _columns(column), config, found.criteria, stages)
+    asked = (source, _columns(column), config, found.criteria)
+    outcome = None if stages else found_outcome(audited, *asked)
+    if outcome is None:
+        _start(config, verbose)
+        from flows.dispatch.results import run_here
+        from flows.judging.judging import auditing
+
+        outcome = run_here(auditing, *asked, stages)
     _end(outcome, show_all if found.criteria else show, json_)
 
 
@@ -182,7 +192,8 @@ def compare(
         CompareConfig, "compare", asked | own, [own for own in overrides if own not in for_judge]
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
-    from flows.judging.comparison import found_comparison
+    from flows.judging.comparison import compared
+    from flows.judging.judged import found_outcome
     from tasks.judge.compare.terminal import show
 
     reading = ResponsesConfig(
@@ -191,7 +202,8 @@ def compare(
     names = [side.name for side in sides]
     if names[0] == names[1]:
         names = [a, b]
-    outcome = None if stages else found_comparison(*names, tuple(sides), reading, config, comparison)
+    asked = (*names, tuple(sides), reading, config, comparison)
+    outcome = None if stages else found_outcome(compared, *asked)
     if outcome is None:
         _start(config, verbose)
         from flows.dispatch.results import run_here

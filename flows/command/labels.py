@@ -65,7 +65,7 @@ def label(
     labels = open_labels(tracking, target, judged, seed)
     drawn = drawn_rows(labels, judged, rows)
     outcome: dict[str, Any] = {"status": "completed", "place": place, "of": target.name, "by": name}
-    outcome["drawn"] = len(drawn)
+    outcome |= {"drawn": len(drawn), "named": run or target.pipeline}
     outcome |= _labelled(place, labels, drawn, judged, name, output, from_, named=by is not None)
     outcome["labels"] = told(tracking, target, judged)
     if place != "csv" and target.has_card and outcome["labels"]:

@@ -1,21 +1,18 @@
 """The stages of a comparison, for a flow that makes them, and for a command that finds them all."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from flows.dispatch.cards import labels_output
-from flows.dispatch.lookup import Found, NotFoundError, Runs, told_at_the_end
+from flows.dispatch.lookup import Runs
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits, refusal
 from flows.judging.inputs import ComparisonInput
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
-from tasks.errors import RefusedError
 from tasks.judge.compare.outputs import Comparison
 from tasks.judge.compare.pairs import paired
 from tasks.judge.protocol.responses import RESPONSES, read_rows
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.tracking import open_tracking
 from tasks.record.work import Reference
 
 
@@ -49,21 +46,6 @@ def compared(
     made = run.stage("compare", config, **inputs, **labels, **chosen)
     told = {"a": name_a, "b": name_b, **read_output(run.tracking, made, Comparison.read).as_json()}
     return told, refusal(run, audited, judge) or refusal(run, chosen, judge)
-
-
-def found_comparison(*asked: Any) -> dict[str, Any] | None:
-    """What the command tells of a comparison whose stages were all done before; None where one is left to do.
-
-    `asked` is what `compared` takes after the run. No run is recorded: it is one that was.
-    """
-    started, run = time.monotonic(), Found(open_tracking())
-    try:
-        told, error = compared(run, *asked)
-    except NotFoundError:
-        return None
-    last = run.tracking.client.get_run(run.outcomes[-1].run_id)
-    run_id = last.data.tags.get("mlflow.parentRunId", last.info.run_id)
-    return told_at_the_end(run_id, run.outcomes, started, told, RefusedError(error) if error else None)
 
 
 def _require_pairs(run: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:

@@ -9,10 +9,9 @@ from pydantic import Field
 
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
-from flows.dispatch.runs import read_output
-from flows.judging.audits import audit_reports, audits, refusal, score_entries, unread
 from flows.judging.comparison import compared
 from flows.judging.inputs import ComparisonInput
+from flows.judging.judged import audited, judged
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.server.sweep import CRASH_HOOKS
@@ -26,8 +25,6 @@ from tasks.config import (
     ResponsesConfig,
 )
 from tasks.judge.ask.identities import made_ready
-from tasks.judge.audit.wording import audit_name, failures, judge_name
-from tasks.judge.score.outputs import ScoreSummary
 
 JUDGED = "judge"  # the value of the tag touchstone.kind on the run of a file that was judged
 Refresh = Annotated[
@@ -76,18 +73,7 @@ def judging(
         for part, value in {"source": source, "responses": responses, "judge": config}.items()
     }
     with pipeline_run(f"judge {name}", settings, refresh, JUDGED) as run:
-        answered = run.stage("download", source, "download responses")
-        rows = run.stage("responses", responses, source=answered)
-        audited = audits(run, config, rows)
-        scores = run.stage("judge", config, responses=rows, **audited)
-        summary = read_output(run.tracking, scores, ScoreSummary.read)
-        told = {
-            "scores": score_entries(name, summary),
-            "summary": summary.as_json(),
-            "despite_audit": config.despite_audit,
-            "audits": audit_reports(run, audited),
-        }
-        return finished(run, told, refusal(run, audited, config) or unread(summary))
+        return finished(run, *judged(run, name, source, responses, config))
 
 
 @flow(
@@ -113,29 +99,13 @@ def auditing(
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Audit a judge, on each criterion of several; returns what `touchstone audit --json` prints."""
-    configs = [config.model_copy(update={"criterion": own.unweighted}) for own in criteria] or [config]
     settings = {
         "source": source.model_dump(mode="json"),
         "audit": config.model_dump(mode="json"),
         "criteria": [own.model_dump(mode="json") for own in criteria],
     }
     with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as run:
-        downloaded = run.stage("download", source, "download rows")
-        needs_reference = any(own.reference_shown for own in configs)
-        questions = ResponsesConfig(columns=columns, needs_response=False, needs_reference=needs_reference)
-        rows = run.stage("responses", questions, "rows", source=downloaded)
-        made = {}
-        for own in configs:
-            label = f"audit {own.criterion.name}" if own.criterion else "audit"
-            made[label] = run.stage("audit", own, label, rows=rows)
-        reports = audit_reports(run, made)
-        error = "; ".join(
-            f"{judge_name(report)} failed {audit_name(report)}: {failures(report)}"
-            for report in reports
-            if report["verdict"] == "fail"
-        )
-        told = _on_all(config.scorer, reports) if criteria else reports[0]
-        return finished(run, told, error or None)
+        return finished(run, *audited(run, source, columns, config, criteria))
 
 
 @flow(
@@ -166,9 +136,3 @@ def comparing(
     with pipeline_run(f"compare {name_a} with {name_b}", settings, refresh, "compare") as run:
         told, error = compared(run, name_a, name_b, (a, b), responses, judge, config)
         return finished(run, told, error)
-
-
-def _on_all(scorer: str, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The audits on several criteria, with the worst of their verdicts."""
-    worst = max((report["verdict"] for report in reports), key=("pass", "warn", "fail").index)
-    return {"scorer": scorer, "verdict": worst, "audits": list(reports)}

@@ -70,8 +70,16 @@ class StagePools(Strict):
 class Definitions(Strict):
     """What is not Prefect's own."""
 
-    pools: tuple[PoolSpec, ...]
-    stage_pools: StagePools
+    pools: Annotated[
+        tuple[PoolSpec, ...], Field(description="a list of work pools, each with its name, type, description")
+    ]
+    stage_pools: Annotated[
+        StagePools,
+        Field(
+            description="the pools that the stages' own deployments go to, as {cpu: {name: cpu-pool}, gpu: "
+            "{name: gpu-pool}}"
+        ),
+    ]
 
 
 class ScheduleSpec(Strict):
@@ -189,8 +197,22 @@ def _check_parameters(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
 
 def _told(error: ValidationError, names: Sequence[str] = ()) -> str:
     return "; ".join(
-        _place(found["loc"], names) + found["msg"].removeprefix("Value error, ") for found in error.errors()
+        _place(found["loc"], names) + found["msg"].removeprefix("Value error, ") + _wanted(found)
+        for found in error.errors()
     )
+
+
+def _wanted(found: Any) -> str:
+    """What a part of the file that is missing should hold."""
+    if found["type"] != "missing":
+        return ""
+    *parents, last = found["loc"]
+    model: Any = DeploymentFile
+    for step in parents:
+        field = getattr(model, "model_fields", {}).get(step)
+        model = field and field.annotation
+    field = getattr(model, "model_fields", {}).get(last)
+    return f"; expected {field.description}" if field and field.description else ""
 
 
 def _place(location: Sequence[Any], names: Sequence[str]) -> str:

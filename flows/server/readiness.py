@@ -1,6 +1,7 @@
 """What every command looks at before Prefect has started."""
 
 import atexit
+import difflib
 import os
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
@@ -178,7 +179,10 @@ def stages_to_refresh(names: Iterable[str], stages: Sequence[str]) -> list[str]:
     """The named ones of the stages that a command runs. Raises UsageError for one that it does not."""
     for name in names:
         if name not in (*stages, "all"):
+            close = difflib.get_close_matches(name, (*stages, "all"), n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
             raise UsageError(
-                f"--refresh {name}: there is no such stage in this; there are {', '.join(stages)}, and all"
+                f"--refresh {name}: there is no such stage in this; {hint}there are {', '.join(stages)}, and "
+                "all"
             )
     return list(stages) if "all" in names else list(names)

@@ -92,7 +92,7 @@ OUTCOME = {
 @pytest.fixture
 def proved(monkeypatch):
     """`touchstone preflight` without its work."""
-    monkeypatch.setattr(cli, "_ready", lambda *_: load_profile("quickstart"))
+    monkeypatch.setattr(cli, "_ready", lambda *_, **__: (load_profile("quickstart"), []))
     monkeypatch.setattr(results, "run_here", lambda *_: OUTCOME)
 
 
@@ -135,7 +135,7 @@ def test_a_base_model_that_takes_the_place_of_sections_names_them():
 
 
 def test_behind_the_title_something_is_shown_at_once(capsys):
-    cli._ready("quickstart", ["name=mine"], None, False, lambda: None)
+    cli._ready("quickstart", ["name=mine"], None, False, refresh=lambda _: [], servers=lambda: None)
     console.close()
     assert capsys.readouterr().err == (
         "touchstone mine: the profile quickstart, but for name\n  starting Prefect ...\n"

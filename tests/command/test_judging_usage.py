@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tasks.record.stage import execute
+
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path):
@@ -51,3 +53,22 @@ def assert_one_message(ended, hint):
     error = json.loads(out)["error"]
     assert (status, hint in error) == (2, True), error
     assert "Traceback" not in shown
+
+
+def test_a_misspelt_stage_is_refused_before_prefect_is_started_and_suggests_one(touchstone, monkeypatch):
+    monkeypatch.setattr("flows.server.readiness.begin_prefect", lambda: pytest.fail("it was started"))
+    for command, name, stage in (("run", "pretrian", "pretrain"), ("preflight", "token", "tokenize")):
+        assert_one_message(
+            touchstone(command, "quickstart", "--refresh", name, "--json"),
+            f"--refresh {name}: there is no such stage in this; did you mean {stage}?",
+        )
+
+
+def test_what_was_judged_before_is_told_without_prefect(touchstone, tmp_path, fresh_store, monkeypatch):
+    fresh_store(tmp_path / "mlruns")
+    monkeypatch.setattr("flows.server.readiness.begin_prefect", lambda: pytest.fail("it was started"))
+    monkeypatch.setattr("flows.dispatch.lookup.find", lambda tracking, work, _: execute(tracking, work))
+
+    status, out, shown = touchstone("judge", "right.json", "--json")
+    assert status == 0, shown
+    assert json.loads(out)["scores"][0]["mean"] == 100

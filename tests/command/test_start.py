@@ -69,7 +69,8 @@ imported("profiles")
 print("help", *(name for name in ("httpx", "mlflow", "numpy") if name in sys.modules))
 imported("models")
 imported("report")
-from flows.judging.comparison import found_comparison
+from flows.judging.comparison import compared
+from flows.judging.judged import audited, judged
 from flows.judging.inputs import parse_comparison_input
 from tasks.record.stage import find
 print("sides and records", *(name for name in {heavy} if name in sys.modules))

@@ -103,6 +103,11 @@ BROKEN = {
         altered("definitions", "stage_pools", "gpu", value=None),
         "definitions.stage_pools.gpu: Field required",
     ),
+    "no pools of the stages": (
+        altered("definitions", "stage_pools", value=None),
+        "definitions.stage_pools: Field required; expected the pools that the stages' own deployments go to, "
+        "as {cpu: {name: cpu-pool}, gpu: {name: gpu-pool}}",
+    ),
     "a pool of the GPU that there is not": (
         altered("definitions", "stage_pools", "gpu", "name", value="gpus"),
         "audit-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",

@@ -1,5 +1,7 @@
 """The words on people's labels: what they make of scores, how far the two agree, what more would do."""
 
+import shlex
+
 from tasks.judge.score.scores_wording import minus_text, scorer_title
 from tasks.machine.json_files import Json
 from tasks.show.text import signed, visible
@@ -149,7 +151,8 @@ def outcome_lines(outcome: Json) -> list[str]:
     elif outcome["place"] == "csv":
         told = [
             f"{outcome['drawn']:,} rows of {of} are in {outcome['file']}. Fill in the column label, 0 to 5, "
-            f"and take it up with: touchstone label ... --from {outcome['file']}"
+            f"and read it with: touchstone label {shlex.quote(outcome['named'])} --from "
+            f"{shlex.quote(outcome['file'])}"
         ]
     else:
         told = [f"{outcome['given']:,} labels by {visible(outcome['by'])} of {of}"]
