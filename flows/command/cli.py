@@ -249,8 +249,14 @@ def report(
 
 def _show_outcome(outcome: Mapping[str, Any]) -> None:
     """The card, where there is one: of several trainings none may have come to its end."""
-    if outcome["report"] is not None:
-        _show_report(outcome["run_id"])
+    if outcome["report"] is None:
+        return
+    from flows.command.footer import footer_lines
+    from flows.process.console import print_result
+    from tasks.record.tracking import open_tracking
+
+    _show_report(outcome["run_id"])
+    print_result("\n".join(footer_lines(open_tracking(), outcome)))
 
 
 def _open(address: str) -> None:
