@@ -109,6 +109,10 @@ def run(
     pools: Annotated[
         bool, typer.Option("--pools", help="On the work pools: training and generation on gpu-pool")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell which stages would run, why, and what that takes"),
+    ] = False,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -125,8 +129,13 @@ def run(
         mirror,
         verbose,
         refresh=lambda found: stages_to_refresh(refresh or (), found.stages()),
-        servers=require_servers if pools else begin_prefect,
+        servers=_nothing if dry_run else require_servers if pools else begin_prefect,
     )
+    if dry_run:
+        from flows.command.planning import tell_plan
+
+        tell_plan(loaded, stages, json_)
+        return
     outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
     if json_:
         from flows.process.console import print_json
@@ -135,6 +144,10 @@ def run(
     else:
         _show_outcome(outcome)
     end_unless_completed(outcome)
+
+
+def _nothing() -> None:
+    """A dry run needs no server."""
 
 
 def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
@@ -221,9 +234,10 @@ def _ready(
         from tasks.registry.resolve import resolve
 
         resolve(open_tracking(), loaded.base.model)  # a champion that there is not
-    servers()
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
-    console.wait("starting Prefect")
+    if servers is not _nothing:
+        servers()
+        console.wait("starting Prefect")
     return loaded, stages
 
 

@@ -155,8 +155,8 @@ def _bytes_of(tracking: Tracking, run: Run) -> int | None:
         [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'", max_results=1000
     )
     folders = [local_folder(child.info.artifact_uri) for child in children if KIND not in child.data.tags]
-    return sum(_size(one) for one in (folder, *folders) if one is not None)
+    return sum(size_of(one) for one in (folder, *folders) if one is not None)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

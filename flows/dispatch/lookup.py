@@ -114,6 +114,14 @@ class Runs(Protocol):
     ) -> Reference: ...
 
 
+PLANNED = "planned"  # in the place of an MLflow run: an output that a run would make
+
+
+def is_planned(reference: Reference | None) -> bool:
+    """Whether there is no such output yet."""
+    return reference is not None and reference.run_id == PLANNED
+
+
 class NotFoundError(Exception):
     """A stage was not done before."""
 

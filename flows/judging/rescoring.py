@@ -3,7 +3,7 @@
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.dispatch.cards import labels_output
-from flows.dispatch.lookup import Inputs, work_of
+from flows.dispatch.lookup import Inputs, is_planned, work_of
 from flows.dispatch.pipeline_run import PipelineRun
 from tasks.config import GenerateConfig, JudgeConfig, PredictConfig, PromoteConfig
 from tasks.errors import StageError
@@ -34,6 +34,8 @@ def champion_inputs(
     A promotion that was made before gets what it got then, unless people have labelled more since: by now the
     candidate may be the champion itself.
     """
+    if is_planned(inputs["model"]) or is_planned(inputs["scores"]):
+        return {}  # what becomes of the champion depends on them
     tracking, name = run.tracking, config.name
     if "promote" not in run.refresh:
         for met in met_before(tracking, name, inputs["model"]):
