@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows import VERSION
+from flows.command.init import commands as init_commands
 from flows.command.judging import commands
 from flows.command.labels import commands as label_commands
 from flows.command.options import (
@@ -51,6 +52,7 @@ app.add_typer(server_commands)
 app.add_typer(registry_commands)
 app.add_typer(label_commands)
 app.add_typer(settings_commands)
+app.add_typer(init_commands)
 app.add_typer(run_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

@@ -8,6 +8,7 @@ import typer
 
 from flows.command.options import (
     RUN,
+    Columns,
     Commands,
     DespiteAudit,
     Json,
@@ -18,6 +19,7 @@ from flows.command.options import (
     Verbose,
     end_unless_completed,
     judge_settings,
+    parse_columns,
 )
 from tasks.errors import UsageError
 
@@ -33,12 +35,6 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="JSON, JSON Lines or C
 Response = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column of the responses, where it is not recognised")
 ]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option("--column", metavar="NAME=COLUMN", help="What another column is called: output=answer"),
-]
-
-
 Criteria = Annotated[
     Path | None,
     typer.Option(
@@ -68,7 +64,7 @@ def judge(
     config = _judge_config(judge, pull, despite_audit, set_, _criteria(criteria))
     source = _source(file)
     reading = ResponsesConfig(
-        response=response, columns=_columns(column), needs_reference=config.needs_reference
+        response=response, columns=parse_columns(column), needs_reference=config.needs_reference
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
     from flows.judging.judged import found_outcome, judged
@@ -126,7 +122,7 @@ def audit(
     from flows.judging.judged import audited, found_outcome
     from tasks.judge.audit.terminal import show, show_all
 
-    asked = (source, _columns(column), config, found.criteria)
+    asked = (source, parse_columns(column), config, found.criteria)
     outcome = None if stages else found_outcome(audited, *asked)
     if outcome is None:
         _start(config, verbose)
@@ -197,7 +193,7 @@ def compare(
     from tasks.judge.compare.terminal import show
 
     reading = ResponsesConfig(
-        response=response, columns=_columns(column), needs_reference=config.needs_reference
+        response=response, columns=parse_columns(column), needs_reference=config.needs_reference
     )
     names = [side.name for side in sides]
     if names[0] == names[1]:
@@ -258,16 +254,6 @@ def _criteria(path: Path | None) -> dict[str, Any]:
     if list(found) != ["criteria"] or not found["criteria"]:
         there = ", ".join(map(str, found)) or "nothing"
         raise UsageError(f"--criteria {path}: expected a list under the name criteria, found {there}")
-    return found
-
-
-def _columns(mapped: list[str] | None) -> dict[str, str]:
-    found = {}
-    for each in mapped or ():
-        name, equals, column = each.partition("=")
-        if not (name and equals and column):
-            raise UsageError(f"--column {each!r}: expected NAME=COLUMN, for example output=answer")
-        found[name] = column
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tasks.errors import RefusedError, StageError
+from tasks.errors import RefusedError, StageError, UsageError
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -65,6 +65,23 @@ Pull = Annotated[bool, typer.Option("--pull", help="Let Ollama fetch a judge tha
 DespiteAudit = Annotated[
     bool, typer.Option("--despite-audit", help="Count a judge's scores though it failed its audit")
 ]
+
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=COLUMN", help="What another column is called: output=answer"),
+]
+
+
+def parse_columns(mapped: list[str] | None) -> dict[str, str]:
+    """What `--column NAME=COLUMN` says. Raises UsageError for what is no such pair."""
+    found = {}
+    for each in mapped or ():
+        name, equals, column = each.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--column {each!r}: expected NAME=COLUMN, for example output=answer")
+        found[name] = column
+    return found
 
 
 def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit: bool = False) -> list[str]:

@@ -15,7 +15,7 @@ from flows.profiles.profile import load_profile
 from tests.commands import CHECKOUT
 
 COMMANDS = (
-    "run preflight report runs logs cancel profiles settings judge audit compare label up deploy worker "
+    "run preflight report runs logs cancel init profiles settings judge audit compare label up deploy worker "
     "models promote rollback".split()
 )
 
