@@ -51,6 +51,15 @@ NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 
 
+class Takes(StageConfig):
+    """What a run of the profile takes, in words; nothing depends on it."""
+
+    time: Annotated[str, Field(description="from start to end, nothing cached, and on what machine")] = ""
+    memory: Annotated[str, Field(description="at its peak")] = ""
+    network: Annotated[str, Field(description="what is downloaded")] = ""
+    device: Annotated[str, Field(description="what it is meant for: CPU or GPU")] = ""
+
+
 class Profile(StageConfig):
     """One pipeline, whole. Frozen; a wrong key is an error that suggests the right one.
 
@@ -67,6 +76,7 @@ class Profile(StageConfig):
         ),
     ]
     description: Annotated[str, Field(description="one line, for lists of profiles and runs")] = ""
+    takes: Takes | None = None
     reuse: Annotated[
         Reuse,
         Field(
@@ -223,7 +233,7 @@ class Profile(StageConfig):
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the stages that do not run: no parameter is recorded that nothing was done with."""
-        unused = self._unused_stages()
+        unused = self._unused_stages() | {"takes"}
         return {name: value for name, value in dump(self).items() if value is not None and name not in unused}
 
 
@@ -257,6 +267,8 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     for at, value in settings:
         _apply(raw, at, value)
         _spell_out(raw, Path.cwd())
+    if overrides:
+        raw.pop("takes", None)  # it is of the file as it stands
     changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
     if changed and "description" not in changed:
         raw["description"] = f"the profile {path.stem}, but for {', '.join(changed)}"

@@ -176,3 +176,14 @@ def test_settings_are_told_by_section_and_key_and_a_wrong_name_suggests_one(touc
     assert "did you mean pretrain.steps?" in touchstone("settings", "pretrain.stepps")[2]
     sections = json.loads(touchstone("settings", "--json")[1])["sections"]
     assert {"key", "type", "default", "meaning", "changes_result"} == sections[0]["settings"][0].keys()
+
+
+def test_every_profile_says_what_it_takes_and_no_run_records_it(touchstone):
+    told = json.loads(touchstone("profiles", "--json")[1])["profiles"]
+    assert {"quickstart", "spam", "gpt2-124m"} <= {one["name"] for one in told}
+    assert all(one[what] for one in told for what in ("time", "memory", "network", "device"))
+    quickstart = next(one for one in told if one["name"] == "quickstart")
+    assert (quickstart["network"], quickstart["device"]) == ("none", "CPU")
+    assert "time     2 to 4 minutes on two cores" in touchstone("profiles")[1]
+    assert "takes" not in load_profile("quickstart").model_dump()
+    assert load_profile("quickstart", ["pretrain.steps=5"]).takes is None
