@@ -234,11 +234,15 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Excerpts:
-    """Examples; where a form keeps only some, the first, or spread from the first to the last."""
+    """Examples; where a form keeps only some, the first, or spread from the first to the last.
+
+    A terminal tells remarks beside an answer only `with_remarks`, else in place of one that is empty.
+    """
 
     kind: ClassVar[str] = "excerpts"
     rows: Sequence[Excerpt]
     is_spread: bool = False
+    with_remarks: bool = False
     empty: str = "nothing to show"
     keep: Keep = ALL
 

@@ -27,7 +27,7 @@ from tasks.show.document import (
     kept_blocks,
     shown_rows,
 )
-from tasks.show.plots import curve_text, sparkline, track
+from tasks.show.plots import curve_text, histogram_text, track
 from tasks.show.text import visible
 
 FORM: Form = "markdown"
@@ -79,7 +79,9 @@ def _block(block: Block) -> Iterator[str]:
             text = escaped(block.text)
             yield f"**{text}**" if text and block.tone in ("strong", "worse") else text
         case Facts():
-            yield _facts(shown_rows(block.facts, block.keep.limit(FORM))) or escaped(block.empty)
+            facts = shown_rows(block.facts, block.keep.limit(FORM))
+            yield _facts(facts) or escaped(block.empty)
+            yield _more(block.facts, facts)
         case Bullets():
             items = shown_rows(block.items, block.keep.limit(FORM))
             yield "\n".join(f"- {escaped(item.text)}" for item in items) or escaped(block.empty)
@@ -146,7 +148,7 @@ def _intervals(rows: Sequence[Interval]) -> str:
         value = f"{row.value} ({row.interval})" if row.interval else row.value
         picture = f"`{track(row, TRACK)}`" if row.points or row.possible else ""
         if row.histogram:
-            picture += f" `{sparkline(row.histogram, len(row.histogram))}`"
+            picture += f" `{histogram_text(row.histogram)}`"
         lines.append(f"| {escaped(name)} | {escaped(value)} | {picture} | {escaped(row.under)} |")
     return "\n".join(lines)
 

@@ -132,6 +132,12 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(SPARKS[round(max(mean, 0.0) / top * (len(SPARKS) - 1))] for mean in means)
 
 
+def histogram_text(counts: Sequence[int]) -> str:
+    """A bar a part of the scale; one without rows is a dot, so that few are told from none."""
+    most = max(counts, default=0) or 1
+    return "".join(SPARKS[-(-count * (len(SPARKS) - 1) // most)] if count else "·" for count in counts)
+
+
 def curve_text(curve: Curve, width: int, *, is_share: bool) -> tuple[str, str]:
     """A curve in a line of characters, and where it began and ended."""
     means = [mean for _, mean, _, _ in curve.points]

@@ -32,7 +32,7 @@ from tasks.show.document import (
     shown_rows,
 )
 from tasks.show.document import Group as Titled
-from tasks.show.plots import curve_text, sparkline, track
+from tasks.show.plots import curve_text, histogram_text, track
 from tasks.show.text import one_line, visible
 
 FORM: Form = "terminal"
@@ -41,6 +41,7 @@ GAP = 2
 LABEL = 12  # characters of a column of names, so that one grid below the other lines up
 TRACK = 30  # characters from 0 to 100, where there is room
 LEAST_TRACK = 10
+LEAST_COLUMN = 16  # characters that a column of a table is given at least, where its texts are longer
 SPARK = 24
 SCORE = 5
 
@@ -55,19 +56,24 @@ def show(document: Document, console: Console) -> None:
     console.print(group, soft_wrap=False, markup=False, highlight=False, emoji=False)
 
 
+def _flat(text: str) -> str:
+    """Text on one line, which cannot write a line of its own."""
+    return " ".join(visible(text).split())
+
+
 def _document(document: Document, width: int) -> Iterator[RenderableType]:
-    title = visible(f"{document.title} {document.subtitle}".rstrip())
-    badge = ("  ", (f" {visible(document.badge.text)} ", "reverse")) if document.badge else ()
+    title = _flat(f"{document.title} {document.subtitle}")
+    badge = ("  ", (f" {_flat(document.badge.text)} ", "reverse")) if document.badge else ()
     yield Line.assemble((title, "bold"), *badge)
-    yield from (Line(visible(alarm), "bold red") for alarm in document.alarms)
+    yield from (Line(_flat(alarm), "bold red") for alarm in document.alarms)
     if document.verdict:
         yield from _verdict(document.verdict)
-    yield from (Line(visible(note), "dim") for note in document.notes)
+    yield from (Line(_flat(note), "dim") for note in document.notes)
     if facts := shown_rows(document.facts, document.facts_keep.limit(FORM)):
         yield Line(" · ".join(_fact_line(fact) for fact in facts), "dim")
     for section in document.sections:
         if section.keep.limit(FORM) != 0:
-            yield Line(f"\n{visible(section.title)}", "bold")
+            yield Line(f"\n{_flat(section.title)}", "bold")
             yield from _indented(_blocks(section.blocks, width - INDENT))
 
 
@@ -76,17 +82,17 @@ def _indented(parts: Iterator[RenderableType]) -> Iterator[RenderableType]:
 
 
 def _verdict(verdict: Verdict) -> Iterator[RenderableType]:
-    told = visible(f"{verdict.sentence} {verdict.number}".rstrip())
-    yield Line.assemble((told, VERDICTS[verdict.tone]), " ", visible(verdict.detail))
+    told = _flat(f"{verdict.sentence} {verdict.number}")
+    yield Line.assemble((told, VERDICTS[verdict.tone]), " ", _flat(verdict.detail))
     if verdict.more:
-        yield Line(visible(verdict.more))
+        yield Line(_flat(verdict.more))
     if verdict.warning:
-        yield Line(visible(verdict.warning), "bold red")
+        yield Line(_flat(verdict.warning), "bold red")
 
 
 def _fact_line(fact: Fact) -> str:
-    told = visible(f"{fact.title}: {fact.value}")
-    return f"{told} ({visible(fact.note)})" if fact.note else told
+    told = _flat(f"{fact.title}: {fact.value}")
+    return f"{told} ({_flat(fact.note)})" if fact.note else told
 
 
 def _blocks(blocks: Sequence[Block], width: int) -> Iterator[RenderableType]:
@@ -98,12 +104,12 @@ def _block(block: Block, width: int) -> Iterator[RenderableType]:
     match block:
         case Text():
             if block.text:
-                yield Line(visible(block.text), TONES[block.tone])
+                yield Line(_flat(block.text), TONES[block.tone])
         case Facts():
             yield from _facts(block)
         case Bullets():
             items = shown_rows(block.items, block.keep.limit(FORM))
-            yield from (Line(f"- {visible(item.text)}", TONES[item.tone]) for item in items)
+            yield from (Line(f"- {_flat(item.text)}", TONES[item.tone]) for item in items)
             yield from _ending(block.items, items, block.empty)
         case Table():
             yield from _table(block, width)
@@ -112,16 +118,16 @@ def _block(block: Block, width: int) -> Iterator[RenderableType]:
         case Bars():
             rows = shown_rows(block.rows, block.keep.limit(FORM))
             if rows:
-                yield Line(", ".join(visible(f"{row.name} {row.value}") for row in rows))
+                yield Line(", ".join(_flat(f"{row.name} {row.value}") for row in rows))
             yield from _ending(block.rows, rows, block.empty)
         case Chart():
             yield from _chart(block, width)
         case Excerpts():
             yield from _excerpts(block, width)
         case Code():
-            yield from _indented(Line(visible(line)) for line in block.text.splitlines())
+            yield from _indented(Line(line.expandtabs()) for line in visible(block.text).split("\n"))
         case Titled() | Fold():
-            yield Line(visible(block.title), "underline")
+            yield Line(_flat(block.title), "underline")
             yield from _blocks(block.blocks, width)
         case Columns():
             yield from _blocks(block.blocks, width)
@@ -130,7 +136,7 @@ def _block(block: Block, width: int) -> Iterator[RenderableType]:
 def _ending(rows: Sequence[object], shown: Sequence[object], empty: str) -> Iterator[RenderableType]:
     """What there is to say after the rows: that there are none, or more on the page."""
     if not rows and empty:
-        yield Line(visible(empty), "dim")
+        yield Line(_flat(empty), "dim")
     if len(shown) < len(rows):
         yield Line(f"{len(shown):,} of {len(rows):,}; the page has all", "dim")
 
@@ -140,8 +146,8 @@ def _facts(block: Facts) -> Iterator[RenderableType]:
     if facts:
         grid = _grid(LABEL, 0)
         for fact in facts:
-            note = f"  {visible(fact.note)}" if fact.note else ""
-            grid.add_row(Line(visible(fact.title), "dim"), Line.assemble(visible(fact.value), (note, "dim")))
+            note = f"  {_flat(fact.note)}" if fact.note else ""
+            grid.add_row(Line(_flat(fact.title), "dim"), Line.assemble(_flat(fact.value), (note, "dim")))
         yield grid
     yield from _ending(block.facts, facts, block.empty)
 
@@ -155,17 +161,17 @@ def _grid(*widths: int) -> Grid:
 
 
 def _table(table: Table, width: int) -> Iterator[RenderableType]:
-    """A grid where it fits; else a paragraph a row, so that no column is squeezed to a letter a line."""
+    """A grid where its columns have room; else a paragraph a row: none is squeezed to a letter a line."""
     rows = shown_rows(table.rows, table.keep.limit(FORM))
-    names = [visible(column.name) for column in table.columns]
+    names = [_flat(column.name) for column in table.columns]
     if rows:
         texts = [[_cell(cell) for cell in row] for row in rows]
         widest = [
             max(cell_len(line) for line in (name, *(row[at].plain for row in texts)))
             for at, name in enumerate(names)
         ]
-        if sum(widest) + GAP * len(widest) <= width:
-            grid = _grid(LABEL, *([0] * (len(names) - 1)))
+        if widths := _widths(widest, width - GAP * len(names)):
+            grid = _grid(*widths)
             grid.add_row(
                 *(Line(name, HUES[own.hue] or "dim") for name, own in zip(names, table.columns, strict=True))
             )
@@ -184,35 +190,47 @@ def _table(table: Table, width: int) -> Iterator[RenderableType]:
     yield from _ending(table.rows, rows, table.empty)
 
 
+def _widths(widest: Sequence[int], room: int) -> list[int]:
+    """Each column's width, of which the widest share what the others leave; none where that is too little."""
+    wanted = [max(LABEL, widest[0]), *widest[1:]]
+    for most in range(max(wanted), LEAST_COLUMN - 1, -1):
+        widths = [min(own, most) for own in wanted]
+        if sum(widths) <= room:
+            return widths
+    return []
+
+
 def _cell(cell: Cell) -> Line:
     style = HUES[cell.hue] or TONES[cell.tone]
-    interval = f" ({visible(cell.interval)})" if cell.interval else ""
-    return Line.assemble((" ".join(visible(cell.text).split()), style), (interval, "dim"))
+    interval = f" ({_flat(cell.interval)})" if cell.interval else ""
+    return Line.assemble((_flat(cell.text), style), (interval, "dim"))
 
 
 def _intervals(block: Intervals, width: int) -> Iterator[RenderableType]:
     rows = shown_rows(block.rows, block.keep.limit(FORM))
-    names = [visible(" ".join(filter(None, (row.name, row.remark)))) for row in rows]
+    names = [_flat(" ".join(filter(None, (row.name, row.remark)))) for row in rows]
     values = [
         Line.assemble(
-            (visible(row.value), "bold"),
-            (f"  {visible(row.interval)}" if row.interval else "", "dim"),
-            (f"  {sparkline(row.histogram, len(row.histogram))}" if row.histogram else "", HUES[row.hue]),
+            (_flat(row.value), "bold"),
+            (f"  {_flat(row.interval)}" if row.interval else "", "dim"),
+            (f"  {histogram_text(row.histogram)}" if row.histogram else "", HUES[row.hue]),
         )
         for row in rows
     ]
     label = max([LABEL, *map(cell_len, names)])
     room = width - label - 2 * GAP - max((cell_len(value.plain) for value in values), default=0)
     length = min(TRACK, room)
-    if rows:
-        grid = _grid(LABEL, length, 0) if length >= LEAST_TRACK else _grid(LABEL, 0)
+    if rows and length >= LEAST_TRACK:
+        grid = _grid(LABEL, length, 0)
         for row, name, value in zip(rows, names, values, strict=True):
-            picture = Line(track(row, length) if row.points or row.possible else "", HUES[row.hue])
-            parts = [Line(name, HUES[row.hue]), picture, value]
-            grid.add_row(*(parts if length >= LEAST_TRACK else parts[::2]))
+            picture = track(row, length) if row.points or row.possible else ""
+            grid.add_row(Line(name, HUES[row.hue]), Line(picture, HUES[row.hue]), value)
         yield grid
+    else:
+        for row, name, value in zip(rows, names, values, strict=True):
+            yield Line.assemble((f"{name}: ", HUES[row.hue]), value)
     yield from (
-        Line(f"{name}: {visible(row.under)}", "dim")
+        Line(f"{name}: {_flat(row.under)}", "dim")
         for name, row in zip(names, rows, strict=True)
         if row.under and row.possible
     )
@@ -223,14 +241,14 @@ def _chart(chart: Chart, width: int) -> Iterator[RenderableType]:
     """A line a curve, below the title where both do not fit beside each other."""
     curves = [curve for curve in chart.curves if curve.points]
     if not curves:
-        yield Line(visible(f"{chart.title}: {chart.empty}"), "dim")
+        yield Line(_flat(f"{chart.title}: {chart.empty}"), "dim")
         return
     pictures = [curve_text(curve, SPARK, is_share=chart.is_share) for curve in curves]
-    names = [visible(f"{chart.title}, {curve.name}") for curve in curves]
+    names = [_flat(f"{chart.title}, {curve.name}") for curve in curves]
     numbers = max(cell_len(ends) for _, ends in pictures)
     if max(map(cell_len, names)) + SPARK + numbers + 3 * GAP > width:
-        yield Line(visible(chart.title), "dim")
-        names = [visible(curve.name) for curve in curves]
+        yield Line(_flat(chart.title), "dim")
+        names = [_flat(curve.name) for curve in curves]
     grid = _grid(LABEL, SPARK, 0)
     for curve, name, (picture, ends) in zip(curves, names, pictures, strict=True):
         grid.add_row(Line(name, "dim"), Line(picture, HUES[curve.hue]), Line(ends))
@@ -242,29 +260,31 @@ def _excerpts(block: Excerpts, width: int) -> Iterator[RenderableType]:
     rows = shown_rows(block.rows, block.keep.limit(FORM), is_spread=block.is_spread)
     scores = [text for row in rows for text in (row.score, *(quote.score for quote in row.answers))]
     labels = [text for row in rows for text in (row.meta, *(quote.label for quote in row.answers))]
-    taken = sum(max(map(cell_len, texts), default=0) for texts in (scores, labels))
+    taken = sum(max(map(cell_len, map(_flat, texts)), default=0) for texts in (scores, labels))
     room = max(20, width - max(taken, LABEL + SCORE) - 3 * GAP)
     if rows:
         grid = _grid(LABEL, SCORE, 0)
         for row in rows:
-            _add_excerpt(grid, row, room)
+            _add_excerpt(grid, row, room, with_remarks=block.with_remarks)
         yield grid
     yield from _ending(block.rows, rows, block.empty)
 
 
-def _add_excerpt(grid: Grid, row: Excerpt, room: int) -> None:
-    score = Line(visible(row.score), TONES[row.tone], justify="right")
+def _add_excerpt(grid: Grid, row: Excerpt, room: int, *, with_remarks: bool) -> None:
+    score = Line(_flat(row.score), TONES[row.tone], justify="right")
     asked = one_line(" ".join(quote.text for quote in row.asked), room)
-    grid.add_row(Line(visible(row.meta), "dim"), score, Line(asked, "bold" if row.answers else ""))
+    grid.add_row(Line(_flat(row.meta), "dim"), score, Line(asked, "bold" if row.answers else ""))
     for quote in row.answers:
         grid.add_row(*_answer(quote, room))
+        for remark in quote.remarks if with_remarks and one_line(quote.text, room) else ():
+            grid.add_row(Line(), Line(), Line(one_line(remark, room), "dim italic"))
     if row.facts:
-        told = " · ".join(visible(f"{fact.title} {fact.value} {fact.note}".rstrip()) for fact in row.facts)
+        told = " · ".join(one_line(f"{fact.title} {fact.value} {fact.note}", room) for fact in row.facts)
         grid.add_row(Line(), Line(), Line(told, "dim"))
 
 
 def _answer(quote: Quote, room: int) -> tuple[Line, Line, Line]:
     text = one_line(quote.text, room)
-    told = Line(text) if text else Line("; ".join(map(visible, quote.remarks)) or quote.empty, "dim")
-    score = Line(visible(quote.score), HUES[quote.hue], justify="right")
-    return Line(visible(quote.label), HUES[quote.hue] or "dim"), score, told
+    told = Line(text) if text else Line("; ".join(map(_flat, quote.remarks)) or _flat(quote.empty), "dim")
+    score = Line(_flat(quote.score), HUES[quote.hue], justify="right")
+    return Line(_flat(quote.label), HUES[quote.hue] or "dim"), score, told
