@@ -1,6 +1,6 @@
 """The commands about judges: `judge`, `audit`, `compare`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,9 @@ from tasks.errors import UsageError
 
 if TYPE_CHECKING:
     from tasks.config import AuditConfig, DownloadConfig, JudgeConfig
+    from tasks.show.document import Document
+
+    Documents = Callable[[dict[str, Any]], Sequence[Document]]
 
 commands = Commands()
 
@@ -68,7 +71,7 @@ def judge(
     )
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge"])
     from flows.judging.judged import found_outcome, judged
-    from tasks.judge.score.terminal import show
+    from tasks.judge.score.document import document
 
     asked = (file.rpartition("/")[2], source, reading, config)
     outcome = None if stages else found_outcome(judged, *asked)
@@ -78,7 +81,7 @@ def judge(
         from flows.judging.judging import judging
 
         outcome = run_here(judging, *asked, stages)
-    _end(outcome, show, json_)
+    _end(outcome, lambda told: [document(told)], json_)
 
 
 @commands.command()
@@ -120,7 +123,7 @@ def audit(
     source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
     from flows.judging.judged import audited, found_outcome
-    from tasks.judge.audit.terminal import show, show_all
+    from tasks.judge.audit.document import documents
 
     asked = (source, parse_columns(column), config, found.criteria)
     outcome = None if stages else found_outcome(audited, *asked)
@@ -130,7 +133,7 @@ def audit(
         from flows.judging.judging import auditing
 
         outcome = run_here(auditing, *asked, stages)
-    _end(outcome, show_all if found.criteria else show, json_)
+    _end(outcome, documents, json_)
 
 
 @commands.command()
@@ -190,7 +193,7 @@ def compare(
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit", "judge", "compare"])
     from flows.judging.comparison import compared
     from flows.judging.judged import found_outcome
-    from tasks.judge.compare.terminal import show
+    from tasks.judge.compare.document import document
 
     reading = ResponsesConfig(
         response=response, columns=parse_columns(column), needs_reference=config.needs_reference
@@ -206,7 +209,7 @@ def compare(
         from flows.judging.judging import comparing
 
         outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
-    _end(outcome, show, json_)
+    _end(outcome, lambda told: [document(told)], json_)
 
 
 def _settings_of_both(recorded: "list[JudgeConfig]") -> dict[str, Any]:
@@ -283,8 +286,7 @@ def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
     find_judges(config)
 
 
-def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
-
+def _end(outcome: dict[str, Any], documents: "Documents", json_: bool) -> None:
     if json_:
         from flows.process.console import print_json
 
@@ -292,8 +294,11 @@ def _end(outcome: dict[str, Any], show: Any, json_: bool) -> None:
     else:
         from rich.console import Console
 
+        from tasks.show.terminal import show
+
         out = Console(highlight=False)
-        show(outcome, out)
+        for document in documents(outcome):
+            show(document, out)
         told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
         out.print(told, style="dim", soft_wrap=True)
     end_unless_completed(outcome)

@@ -154,10 +154,14 @@ def _make_card_anew(pipeline: str) -> None:
 
 
 def _tell(outcome: dict[str, Any], json_: bool) -> None:
-    from flows.process.console import print_result
-    from tasks.judge.labels.labels_wording import outcome_lines
-
     if json_:
+        from flows.process.console import print_result
+
         print_result(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
     else:
-        print_result("\n".join(outcome_lines(outcome)))
+        from rich.console import Console
+
+        from tasks.judge.labels.document import document
+        from tasks.show.terminal import show
+
+        show(document(outcome), Console())

@@ -48,6 +48,9 @@ from tasks.record.run_lifecycle import (
 )
 from tasks.record.tracking import MetricBuffer, Tracking, log_params, mlflow_name, set_tags
 from tasks.record.work import Reference, Stage, Work
+from tasks.show.document import Document
+from tasks.show.html import as_html
+from tasks.show.markdown import as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +143,11 @@ class StageRun:
         if self.tracking and self.run_id:
             self.tracking.client.log_text(self.run_id, markdown, f"{key}.md")
         self.show(key, markdown, description)
+
+    def log_document(self, key: str, document: Document, description: str) -> None:
+        """Show a document to people: as `log_page` does, and as `<key>.html` beside the outputs."""
+        (self.auxiliary / f"{key}.html").write_text(as_html(document), encoding="utf-8")
+        self.log_page(key, as_markdown(document), description)
 
     def log_traceback(self) -> None:
         """Keep the traceback of a defect with the run, where it can be looked for."""

@@ -18,11 +18,11 @@ from tasks.download.http import _client
 from tasks.errors import UsageError
 from tasks.judge.audit import wording as audit_wording
 from tasks.judge.backends.http import Server
-from tasks.judge.score import terminal as scores
 from tasks.machine import caches, proxies
 from tasks.machine.proxies import go_direct, require_way_to_hub, settle, takes_proxy, through
 from tasks.report import terminal
-from tasks.show import terminal_style
+from tasks.show import markdown, plots, terminal_style
+from tasks.show import terminal as blocks
 from tests.commands import CHECKOUT
 
 DEAD = "http://user:secret@127.0.0.1:9"
@@ -183,7 +183,9 @@ def test_what_a_stream_cannot_show_is_shown_by_what_comes_nearest(monkeypatch, e
     assert json.loads(shown[-1]) == {"text": OURS}
 
 
-@pytest.mark.parametrize("module", [terminal, terminal_style, scores, audit_wording, progress])
+@pytest.mark.parametrize(
+    "module", [terminal, terminal_style, blocks, markdown, plots, audit_wording, progress]
+)
 def test_every_sign_of_ours_has_one_that_comes_nearest(module):
     signs = {sign for sign in Path(module.__file__).read_text(encoding="utf-8") if not sign.isascii()}
     frames = set(getattr(module, "SPINNER", ""))

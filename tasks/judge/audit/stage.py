@@ -10,9 +10,9 @@ from tasks.judge.ask.answers import answers_for
 from tasks.judge.ask.asking import Judgement, ask, reasons
 from tasks.judge.audit import choices, scores
 from tasks.judge.audit.controls import controls
+from tasks.judge.audit.document import document
 from tasks.judge.audit.gates import verdict_of
 from tasks.judge.audit.outputs import AuditReport
-from tasks.judge.audit.page import as_markdown
 from tasks.judge.audit.wording import judge_name
 from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows, turns_of
 from tasks.judge.protocol.scoring_protocols import choice_protocol_of, protocol_of
@@ -29,7 +29,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     the controls are those that answer nothing, or another question.
 
     Writes `audit.json` (the verdict, every gate, every kind of control) and `controls.jsonl` (each control
-    with its score); aside, `calls.jsonl`.
+    with its score); aside, `calls.jsonl` and the page `audit.html`.
 
     Raises StageError when no row has a reference, and when the judge is not there; UnreachableError when
     its server fails on some of the controls, since that says nothing about the judge.
@@ -93,7 +93,7 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
     write_lines(run.auxiliary / "calls.jsonl", calls)
     run.log_table(found.lines, "controls.json")
     told = report.as_json()
-    run.log_page("audit", as_markdown(told), f"{judge_name(told)}: {verdict}")
+    run.log_document("audit", document(told), f"{judge_name(told)}: {verdict}")
     measured = {gate["name"]: gate["value"] for gate in found.gates if gate["value"] is not None}
     run.log_metrics({_metric(name): value for name, value in measured.items()})
     run.log_metrics(

@@ -11,37 +11,7 @@ VERDICTS = {
     "fail": "failed: its scores do not count",
 }
 OVERRIDDEN = "failed: its scores count only because despite_audit says so"
-CONTROLS = {
-    "reference": "the reference itself",
-    "changed-case": "other case and punctuation",
-    "filler": "polite filler around it",
-    "other-reference": "another row's reference",
-    "wrong-reference": "the right answer, given that as the reference",
-    "echo": "the prompt, echoed",
-    "input-loop": "Input: twenty times",
-    "template-loop": "a template, looping",
-    "empty": "nothing",
-    "unknown": "I don't know.",
-    "colon": "a colon",
-    "full-stop": "a full stop",
-    "thought-process": "Thought process:",
-    "solution": "Solution",
-    "injection": "a demand for full marks",
-    "wrong-injection": "that after a wrong answer",
-    "changed-number": "the reference with a number changed",
-    "negated": "the reference negated, or its negation taken out",
-    "swapped-word": "the reference with another row's name or noun",
-    "like-answer": "the answer to a like question",
-    "first-half": "first half of the reference",
-    "shuffled": "its words, shuffled",
-}
 NOT_MEASURED = "not measured"
-RULE = (
-    "A gate passes where its number does and the 95% interval stays clear of what fails; it fails where its "
-    "number does and the interval stays clear of what passes; else it warns. On rows so few that a number "
-    "without fault would not pass, one without fault is not measured. Every kind of answers has gates of its "
-    "own, over the rows that it could be made of."
-)
 
 
 def number(value: float | None, unit: str) -> str:
@@ -81,23 +51,6 @@ def found(gate: Json) -> str:
     return "no scores" if gate["verdict"] == "fail" else "no controls"
 
 
-def not_measured(report: Json) -> str:
-    """`Not measured, on too few rows: negated (3), changed-number (none)`; nothing where each kind was."""
-    kinds = {kind["kind"]: kind["count"] for kind in report["controls"]}
-    unknown = {
-        kind: count
-        for gate in report["gates"]
-        for kind, count in kinds.items()
-        if gate["verdict"] == NOT_MEASURED and gate["name"].endswith(f" {kind}")
-    }
-    told = (f"{CONTROLS[kind]} ({count or 'none'})" for kind, count in unknown.items())
-    return f"Not measured, of too few rows: {', '.join(told)}." if unknown else ""
-
-
-def points(score: float | None) -> str:
-    return "none" if score is None else f"{score:.1f}"
-
-
 def audit_name(report: Json) -> str:
     """`its audit`, and what else it is called where two kinds are made."""
     return "its audit" if report["mode"] == "scores" else "the audit of its choices"
@@ -120,12 +73,14 @@ def not_falsifiable(report: Json) -> str:
 
 
 def headline(report: Json, despite_audit: bool = False) -> str:
-    """`ollama:llama3.2 passed: its scores count (30 of 110 rows, 450 answers)`."""
+    """`ollama:llama3.2 passed: its scores count`."""
     words = OVERRIDDEN if despite_audit and report["verdict"] == "fail" else VERDICTS[report["verdict"]]
-    return (
-        f"{judge_name(report)} {words.replace('scores', COUNTED[report['mode']])} "
-        f"({report['rows']:,} of {report['of']:,} rows, {report['answers']:,} answers)"
-    )
+    return f"{judge_name(report)} {words.replace('scores', COUNTED[report['mode']])}"
+
+
+def extent(report: Json) -> str:
+    """`(30 of 110 rows, 450 answers)`: what the verdict rests on."""
+    return f"({report['rows']:,} of {report['of']:,} rows, {report['answers']:,} answers)"
 
 
 def has_answers(report: Json) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 from tasks.config import CompareConfig
 from tasks.errors import StageError
 from tasks.judge.audit.reports import audits_of, is_believed
+from tasks.judge.compare.document import document
 from tasks.judge.compare.outputs import Comparison
-from tasks.judge.compare.page import as_markdown
 from tasks.judge.compare.pairs import Judged, Pair, paired, read_judged
 from tasks.judge.compare.pairwise import choices
 from tasks.judge.compare.scores import differences, points_of, sources_of
@@ -35,8 +35,8 @@ def compare(
     pairwise judge. Rows that moved and choices are of the first seeds.
 
     Writes `compare.json` (the difference by every scorer, and the rows that moved most) and, of a pairwise
-    comparison, `choices.jsonl`; aside, `calls.jsonl`. `a_labels` and `b_labels` hold what people said of the
-    responses, as far as they did; the audits are of a pairwise judge's choices.
+    comparison, `choices.jsonl`; aside, the page `compare.html`, and `calls.jsonl`. `a_labels` and `b_labels`
+    hold what people said of the responses, as far as they did; the audits are of a pairwise judge's choices.
 
     Raises UsageError when the two are not of the same rows, StageError when they were not scored alike.
     """
@@ -72,7 +72,7 @@ def compare(
         moved=_most_moved(pairs, by_pair, config.shown),
     )
     found.write(run.out)
-    run.log_page("compare", as_markdown(found.as_json()), f"{len(pairs)} rows by {found.headline}")
+    run.log_document("compare", document(found.as_json()), f"{len(pairs)} rows by {found.headline}")
     first = found.differences[0]
     numbers = {name: first[name] for name in ("difference", "low", "high", "p")}
     run.log_metrics({name: value for name, value in numbers.items() if value is not None})

@@ -1,7 +1,5 @@
 """The words on people's labels: what they make of scores, how far the two agree, what more would do."""
 
-import shlex
-
 from tasks.judge.score.scores_wording import minus_text, scorer_title
 from tasks.machine.json_files import Json
 from tasks.show.text import signed, visible
@@ -24,7 +22,7 @@ def mean_rows(report: Json) -> list[Json]:
             "model": entry["model"],
             "as scored": "none" if entry["mean"] is None else f"{entry['mean']:.1f}",
             "corrected": "too few labels" if entry["estimate"] is None else f"{entry['estimate']:.1f}",
-            "95% interval": _interval(entry),
+            "95% interval": interval_text(entry),
             "labelled": f"{entry['labelled']:,} of {entry['rows']:,}",
             "weight": "" if entry["weight"] is None else f"{entry['weight']:.2f}",
         }
@@ -32,7 +30,7 @@ def mean_rows(report: Json) -> list[Json]:
     ]
 
 
-def _interval(entry: Json) -> str:
+def interval_text(entry: Json) -> str:
     return "" if entry["estimate"] is None else f"{entry['low']:.1f} to {entry['high']:.1f}"
 
 
@@ -48,8 +46,8 @@ def _corrected(entry: Json) -> str:
     if entry["estimate"] is None:
         return f"not corrected: {rows}, and a correction needs {entry['least']:,}"
     return (
-        f"{entry['estimate']:.1f} corrected by people's labels (95% {_interval(entry)}; {rows}, the scores "
-        f"weigh {entry['weight']:.2f})"
+        f"{entry['estimate']:.1f} corrected by people's labels (95% {interval_text(entry)}; {rows}, the "
+        f"scores weigh {entry['weight']:.2f})"
     )
 
 
@@ -138,25 +136,6 @@ def difference_text(found: Json) -> str:
         f"{signed(found['estimate'])} points corrected by {found['labelled']:,} rows that people labelled "
         f"for both (95% {_signed_interval(found)}): {difference_note(found)}"
     )
-
-
-def outcome_lines(outcome: Json) -> list[str]:
-    """What `touchstone label` prints when it is done."""
-    of, labels = visible(outcome["of"]), outcome["labels"]
-    if outcome["place"] == "mlflow":
-        told = [
-            f"{outcome['drawn']:,} rows of {of} are in MLflow's review queue {outcome['queue']!r}: open the "
-            "experiment touchstone, then Review queue. `touchstone report` takes up what is labelled there"
-        ]
-    elif outcome["place"] == "csv":
-        told = [
-            f"{outcome['drawn']:,} rows of {of} are in {outcome['file']}. Fill in the column label, 0 to 5, "
-            f"and read it with: touchstone label {shlex.quote(outcome['named'])} --from "
-            f"{shlex.quote(outcome['file'])}"
-        ]
-    else:
-        told = [f"{outcome['given']:,} labels by {visible(outcome['by'])} of {of}"]
-    return told + (lines(labels) if labels else [])
 
 
 def _hundredths(value: float | None) -> str:

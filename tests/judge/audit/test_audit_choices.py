@@ -8,7 +8,8 @@ from rich.console import Console
 from tasks.config import AuditConfig, CompareConfig
 from tasks.judge.ask.identities import fingerprints
 from tasks.judge.audit.choices import BESIDE
-from tasks.judge.audit.terminal import show
+from tasks.judge.audit.document import document
+from tasks.show.terminal import show
 from tests import judges
 from tests.chat_server import Fault
 from tests.judge.audit.auditing import SCORER, skill_rows
@@ -63,7 +64,7 @@ def test_a_fair_judge_of_two_passes_the_audit_of_its_choices(audited):
     assert {kind["kind"] for kind in done.report["controls"]} == set(BESIDE)
     assert {line["score"] for line in done.controls} == {100.0}
     out = io.StringIO()
-    show(done.report, Console(file=out, width=200))
+    show(document(done.report), Console(file=out, width=200))
     assert "passed: its choices count" in out.getvalue()
 
 
@@ -99,4 +100,4 @@ def test_rows_of_which_nothing_can_be_shown_beside_the_reference_prove_no_judge(
         assert server.chats == []
     assert done.report["verdict"] == "warn"
     ((_, page, _),) = done.pages
-    assert "no control could be made of these rows" in page
+    assert "**No control could be made of these rows**" in page

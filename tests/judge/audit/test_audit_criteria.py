@@ -8,7 +8,8 @@ from rich.console import Console
 from tasks.config import Criterion
 from tasks.errors import StageError
 from tasks.judge.audit.controls import KINDS, UNSHOWN
-from tasks.judge.audit.terminal import show
+from tasks.judge.audit.document import document
+from tasks.show.terminal import show
 from tests import judges
 from tests.judge.audit.auditing import SCORER, skill_rows
 from tests.judges import question_in
@@ -56,7 +57,7 @@ def test_without_a_reference_only_what_is_no_answer_can_show_a_judge_wrong(audit
     assert not any(name.startswith(("AUC", "taken for right", "ranks", "references")) for name in names)
     ((_, page, _),) = done.pages
     console = Console(file=io.StringIO(), width=400)
-    show(done.report, console)
+    show(document(done.report), console)
     for text in (page, console.file.getvalue()):
         assert f"{SCORER} on polite passed: its scores count" in text
         assert "No reference is shown for polite, so that the audit shows only" in text

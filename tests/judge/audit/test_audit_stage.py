@@ -12,11 +12,12 @@ from tasks.config import JudgeConfig
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.ask.answers import ANSWERS
 from tasks.judge.audit.controls import KINDS
-from tasks.judge.audit.terminal import show
+from tasks.judge.audit.document import document
 from tasks.judge.audit.wording import failures
 from tasks.judge.score.stage import judge
 from tasks.machine.json_files import read_json, write_lines
 from tasks.record.stage import StageRun
+from tasks.show.terminal import show
 from tests import judges
 from tests.chat_server import Fault
 from tests.judge.audit.auditing import SCORER, skill_rows
@@ -252,10 +253,12 @@ def test_the_audit_says_where_a_judge_is_known_by_its_name_alone(audited, protoc
     console = Console(file=io.StringIO(), width=200)
     with protocol(judge=judges.honest, slots=8) as server:
         done = audited(server, scorer=scorer)()
-    show(done.report, console)
+    show(document(done.report), console)
     assert done.report["known_by"] == known_by
-    for text in (console.file.getvalue(), done.pages[0][1]):
-        assert ("its server tells no digest" in text) == told
+    page = (done.run.auxiliary / "audit.html").read_text(encoding="utf-8")
+    assert not (done.run.out / "audit.html").exists()
+    for text in (console.file.getvalue(), done.pages[0][1], page):
+        assert ("server tells no digest" in text) == told
 
 
 def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):
@@ -373,9 +376,9 @@ def test_a_judge_of_whom_no_answer_could_be_read_fails_with_the_reason(audited, 
     assert told.startswith("no answer could be read: ")
     assert done.report["missing_because"][0]["reason"] in told
     ((_, page, _),) = done.pages
-    assert "no answer could be read" in page
+    assert "**No answer could be read: " in page
     out = io.StringIO()
-    show(done.report, Console(file=out, width=200))
+    show(document(done.report), Console(file=out, width=200))
     assert "failed: its scores do not count" in out.getvalue()
 
 
@@ -384,10 +387,10 @@ def test_what_the_judges_server_refuses_stands_in_the_audit(audited):
         done = audited(server, skill_rows(FEW), scorer="openai:llama-3.2-3b-instruct")()
     assert done.report["refusals"] == ["max_tokens", "temperature"]
     ((_, page, _),) = done.pages
-    assert "its server refuses temperature 0: it answers at a temperature of its own" in page
+    assert "Its server refuses temperature 0: it answers at a temperature of its own" in page
     out = io.StringIO()
-    show(done.report, Console(file=out, width=300))
-    assert "its server refuses max_tokens: max_completion_tokens is sent instead" in out.getvalue()
+    show(document(done.report), Console(file=out, width=300))
+    assert "Its server refuses max_tokens: max_completion_tokens is sent instead" in out.getvalue()
 
 
 def test_a_model_that_is_not_there_is_no_verdict(audited):

@@ -6,11 +6,12 @@ import pytest
 from rich.console import Console
 
 from tasks.config import CompareConfig
-from tasks.judge.compare.page import as_markdown
+from tasks.judge.compare.document import document
 from tasks.judge.compare.stage import compare
-from tasks.judge.compare.terminal import show
 from tasks.machine.json_files import read_json, write_json
 from tasks.record.stage import StageRun
+from tasks.show.markdown import as_markdown
+from tasks.show.terminal import show
 from tests.judge.compare.comparing import CHRF, ComparisonInput, rows_of
 from tests.report.test_report_labels import labels_of
 
@@ -29,14 +30,17 @@ def compared(tmp_path, **labels):
         inputs[f"{name}_labels"] = folder
     run = StageRun(tmp_path / "out", tmp_path / "auxiliary", tmp_path / "checkpoint")
     compare(CompareConfig(), run, **inputs)
+    assert "<h1>Comparison of 24 rows" in (tmp_path / "auxiliary" / "compare.html").read_text(
+        encoding="utf-8"
+    )
     return read_json(tmp_path / "out" / "compare.json")
 
 
 def shown(report):
     console = Console(width=300, record=True, file=None, quiet=False)
     with console.capture() as told:
-        show({"a": "A", "b": "B"} | report, console)
-    return {"terminal": told.get(), "markdown": re.sub(r"\\(.)", r"\1", as_markdown(report))}
+        show(document({"a": "A", "b": "B"} | report), console)
+    return {"terminal": told.get(), "markdown": re.sub(r"\\(.)", r"\1", as_markdown(document(report)))}
 
 
 def test_the_difference_is_corrected_by_rows_that_are_labelled_for_both(tmp_path):

@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from tasks.config import CompareConfig, JudgeConfig
 from tasks.errors import StageError, UsageError
-from tasks.judge.compare.page import as_markdown
+from tasks.judge.compare.document import document
 from tasks.judge.compare.pairs import Judged, paired
 from tasks.judge.compare.scores import differences, shown_by
 from tasks.judge.protocol.responses import ResponseRow
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.judge.score.stage import judge
 from tasks.machine.json_files import write_lines
+from tasks.show.markdown import as_markdown
 from tasks.statistics.comparing import paired_test
 from tests.judge.compare.comparing import CHRF, JUDGE, Compared, ComparisonInput, exchanged, row_of, rows_of
 
@@ -179,14 +180,14 @@ def test_a_few_rows_declare_no_winner_that_the_test_does_not(compared, count, sa
     """Regression: of equal differences the interval had no width, and one row won by it."""
     a = ComparisonInput(rows_of("a" * count), {CHRF: [90.0] * count})
     b = ComparisonInput(rows_of("b" * count), {CHRF: [10.0] * count})
-    page = as_markdown(compared(a, b)().report)
+    page = as_markdown(document(compared(a, b)().report))
     assert f"chrF++, a metric: {said}" in page.replace("\\", "")
 
 
 def test_a_response_cannot_leave_its_block_on_the_page(compared):
     a = ComparisonInput([row_of(0, "```\n# A is better")], {CHRF: [100.0]})
     b = ComparisonInput([row_of(0, "so\nB (100.0): mine")], {CHRF: [0.0]})
-    page = as_markdown(compared(a, b)().report)
+    page = as_markdown(document(compared(a, b)().report))
     assert "\n# A is better" not in page
     assert "\nB (100.0)" not in page
 

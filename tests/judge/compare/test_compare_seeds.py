@@ -3,8 +3,9 @@
 import pytest
 
 from tasks.errors import StageError
-from tasks.judge.compare.page import as_markdown, covers
+from tasks.judge.compare.document import covers, document
 from tasks.judge.compare.stage import compare
+from tasks.show.markdown import as_markdown
 from tests.judge.compare.comparing import CHRF, Compared, ComparisonInput, rows_of
 
 ROWS = 30
@@ -56,13 +57,13 @@ def test_a_lucky_seed_is_not_a_better_recipe(tmp_path):
 def test_what_the_interval_covers_is_told(tmp_path):
     one = Seeds(tmp_path / "1", [STRONG], [WEAK])()
     several = Seeds(tmp_path / "2", [STRONG, shifted(STRONG, 2)], [WEAK])()
-    assert "One seed each: the interval covers rows, not training." in as_markdown(one.report)
+    assert "One seed each: the interval covers rows, not training." in as_markdown(document(one.report))
     told = covers(several.headline["seeds"])
     assert told.startswith(
         "2 seeds of A (SD 1.4 between them) and one of B: the interval covers rows, and of"
     )
-    assert "of the first seeds" in as_markdown(several.report)
-    assert "of the first seeds" not in as_markdown(one.report)
+    assert "of the first seeds" in as_markdown(document(several.report))
+    assert "of the first seeds" not in as_markdown(document(one.report))
 
 
 def test_a_row_that_one_seed_lacks_is_counted_and_bounds_the_rest(tmp_path):
