@@ -5,10 +5,6 @@ from typing import Any
 
 import mlflow.artifacts
 from prefect import State, flow
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
@@ -18,7 +14,6 @@ from flows.process.flow_body import flow_body
 from flows.profiles.profile import Profile
 from flows.server.sweep import CRASH_HOOKS
 from tasks.errors import RefusedError
-from tasks.machine.secrets import redacted
 from tasks.preflight.report import FILE, Report
 
 
@@ -48,23 +43,6 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
                 raise
             return finished(run, told | {"verdict": "failed", "proofs": table}, error)
         return finished(run, told | read_output(run.tracking, found, Report.read).as_json())
-
-
-STYLES = {"passed": "green", "failed": "bold red", "noted": "", "skipped": "dim"}
-
-
-def show(outcome: dict[str, Any], console: Console) -> None:
-    """Print what the flow told: a table, and the decoded examples."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("training", "proof", "verdict", "found", "where"):
-        table.add_column(column, overflow="fold")
-    for proof in outcome["proofs"]:
-        cells = [Text(redacted(proof[column.header])) for column in table.columns]
-        table.add_row(*cells, style=STYLES[proof["verdict"]])
-    console.print(table)
-    for training, example in outcome.get("examples", {}).items():
-        console.print(f"What is trained on: {training}", style="bold", markup=False)
-        console.print(f"{redacted(example)}\n", markup=False, soft_wrap=True)
 
 
 def _refused(run: PipelineRun) -> list[dict[str, str]] | None:

@@ -197,7 +197,9 @@ def preflight(
     from rich.console import Console
 
     from flows.dispatch.results import run_here
-    from flows.preflight import proofs, show
+    from flows.preflight import proofs
+    from tasks.preflight.document import document
+    from tasks.show.terminal import show
 
     prefect_is_ready()
     outcome = run_here(proofs, loaded, stages)
@@ -206,7 +208,7 @@ def preflight(
 
         print_json(outcome)
     else:
-        show(outcome, Console(highlight=False))
+        show(document(outcome), Console())
     end_unless_completed(outcome)
 
 

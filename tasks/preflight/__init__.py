@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
+from tasks.preflight.document import document
 from tasks.preflight.report import FILE, Report, refuse
 from tasks.record.stage import StageRun
+from tasks.show.markdown import as_markdown
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], 
     failed = len(report.failed)
     run.log_metrics({"proofs": len(report.proofs), "proofs_failed": failed})
     run.log_table(report.rows(), FILE)
-    run.log_page("preflight", report.as_markdown(), f"Preflight: {report.verdict}")
+    run.log_page("preflight", as_markdown(document(report.as_json())), f"Preflight: {report.verdict}")
     refuse(report, mode)
     if failed:
         log.warning("preflight: %d proofs failed; training goes on because preflight is warn", failed)

@@ -1,6 +1,6 @@
-"""What the proofs found: a table a person can read, kept as JSON, and refused when a proof failed."""
+"""What the proofs found, kept as JSON, and refused when a proof failed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -78,24 +78,6 @@ class Report:
 
     def as_json(self) -> Json:
         return {"verdict": self.verdict, "proofs": self.rows(), "examples": self.examples}
-
-    def as_markdown(self) -> str:
-        return "\n".join(self._markdown_lines()) + "\n"
-
-    def _markdown_lines(self) -> Iterator[str]:
-        failed = len(self.failed)
-        yield f"# Preflight: {f'{failed} of {len(self.proofs)} proofs failed' if failed else 'passed'}"
-        yield ""
-        yield f"| {' | '.join(COLUMNS)} |"
-        yield "|" + " --- |" * len(COLUMNS)
-        for row in self.rows():
-            yield f"| {' | '.join(_cell(text) for text in row.values())} |"
-        for training, example in self.examples.items():
-            yield from ("", f"## What is trained on: {training}", "", "```", example, "```")
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def refuse(report: Report, mode: Literal["refuse", "warn"]) -> None:

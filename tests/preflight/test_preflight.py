@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
@@ -18,6 +20,7 @@ from tasks.data.token_files import IGNORED, Split, TokenFiles
 from tasks.errors import RefusedError
 from tasks.models.gpt import GPT, GPTConfig
 from tasks.preflight import require, stream
+from tasks.preflight.document import document
 from tasks.preflight.example import decoded
 from tasks.preflight.labels import prove_labels
 from tasks.preflight.model import (
@@ -32,6 +35,8 @@ from tasks.preflight.report import Proof, Report, refuse
 from tasks.preflight.splits import documents_apart, rows_apart
 from tasks.preflight.tuning import preflight_finetuning, preflight_rows
 from tasks.rows import Alike, load_groups, write_groups, write_rows
+from tasks.show.markdown import as_markdown
+from tasks.show.terminal import show
 from tasks.tokenize.stage import characters
 
 VOCABULARY, TIME = 50, 32
@@ -706,13 +711,35 @@ GOOD = Proof("causality", "passed", "nothing moved", "nothing moves", training="
 BAD = Proof("end token", "failed", "a | b", "an <end>", "train row 3", training="fine-tuning")
 
 
-def test_the_table_reads_as_markdown_and_comes_back_from_json():
+def test_the_checks_read_the_same_in_markdown_and_in_a_terminal_those_that_failed_first():
+    skipped = Proof("a second one", "skipped", "there is none", "some", training="fine-tuning")
+    report = Report((GOOD, skipped, BAD), {"fine-tuning": "trained on │a│"})
+    told = document(report.as_json())
+    markdown = as_markdown(told)
+    assert "**1 of 3 checks failed** (1 failed, 1 passed, 1 skipped)" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert rows[-2] == r"| end token | failed | a \| b | an \<end\> | train row 3 |"
+    assert rows[-1].startswith("| a second one | skipped |")
+    assert "```text\ntrained on │a│\n```" in markdown
+    file = StringIO()
+    show(told, Console(file=file, width=120))
+    for word in (BAD.proof, BAD.found, BAD.expected, BAD.where, GOOD.proof, GOOD.found, "trained on │a│"):
+        assert word in file.getvalue()
+
+
+def test_a_report_comes_back_from_json():
     report = Report((GOOD, BAD), {"pretraining": "trained on │a│"})
-    lines = report.as_markdown().splitlines()
-    assert lines[0] == "# Preflight: 1 of 2 proofs failed"
-    assert lines[5] == "| fine-tuning | end token | failed | a \\| b | an &lt;end> | train row 3 |"
-    assert lines[-2] == "trained on │a│"
     assert Report.from_json(json.loads(json.dumps(report.as_json()))) == report
+
+
+def test_a_preflight_without_checks_is_a_document_all_the_same():
+    assert "No check failed" in as_markdown(document({"proofs": []}))
+
+
+def test_no_check_shows_a_secret(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-indeed")
+    proof = dataclasses.replace(GOOD, found="sk-very-secret-indeed")
+    assert "indeed" not in as_markdown(document(Report((proof,)).as_json()))
 
 
 def test_a_refusal_names_every_failed_proof_and_where():
