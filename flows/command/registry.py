@@ -1,7 +1,7 @@
 """The commands about registered models: `models`, `promote`, `rollback`. They need MLflow and no Prefect."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +32,12 @@ def models(json_: Json = False) -> None:
 
         print_json({"status": "completed", "models": found})
     else:
-        _show(found)
+        from rich.console import Console
+
+        from tasks.registry.document import document
+        from tasks.show.terminal import show
+
+        show(document(found), Console())
 
 
 @commands.command()
@@ -86,53 +91,13 @@ def _version(tracking: "Tracking", text: str, model: str | None) -> tuple[str, i
 
 
 def _tell(move: "Move", json_: bool) -> None:
-    from flows.process.console import print_result
-
     if json_:
         from flows.process.console import print_json
 
         print_json({"status": "completed", **asdict(move)})
-        return
-    before = "there was none" if move.previous is None else f"it was version {move.previous}"
-    print_result(f"{move.name}: version {move.version} is the champion now ({before}): {move.because}")
+    else:
+        from flows.process.console import print_result
+        from tasks.registry.document import move_text
+        from tasks.show.text import visible
 
-
-def _show(found: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from tasks.show.text import visible
-
-    console = Console(highlight=False)
-    if not found:
-        console.print("No model is registered yet; `touchstone run quickstart` registers one.")
-    for model in found:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("version", "aliases", "mean", "sealed", "scorer", "decision"):
-            justify = "right" if column in ("mean", "sealed") else "left"
-            table.add_column(column, overflow="fold", justify=justify)
-        for version in model["versions"]:
-            cells = (
-                str(version["version"]),
-                ", ".join(version["aliases"]),
-                *(
-                    "" if (mean := version[name]) is None else f"{mean:.1f}"
-                    for name in ("mean", "sealed_mean")
-                ),
-                version["scorer"] or "",
-                _told(version),
-            )
-            style = "bold" if version["version"] == model["champion"] else ""
-            table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
-        console.print(Text(visible(model["name"]), "bold"))
-        console.print(table)
-
-
-def _told(version: dict[str, Any]) -> str:
-    """Why a version is champion or not, and what people did with it since."""
-    parts = [version["decision"] or "registered by another tool"]
-    parts += [f"champion by override: {version['override']}"] if version["override"] else []
-    parts += [f"rolled back: {version['rolled_back']}"] if version["rolled_back"] else []
-    return "; ".join(parts)
+        print_result(visible(move_text(move)))

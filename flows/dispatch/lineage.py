@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from flows.server.readiness import is_temporary
 from tasks.machine.home import without_password
 from tasks.record.tracking import Tracking, set_tags
-from tasks.show.markdown_blocks import escaped
+from tasks.show.markdown import escaped
 
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from tasks.registry.promote.decision import Decision
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.registry.versions import DECISION
-from tasks.show.markdown_blocks import escaped, table
+from tasks.show.document import Document, Fact, Facts, Section
+from tasks.show.markdown import as_markdown
 
 NONE = "none"  # a number that there is not
 LONGEST = 5000  # characters of a description that MLflow keeps
@@ -44,7 +45,14 @@ def _exact(value: float | None) -> str:
 
 def description(decision: Decision, origin: Mapping[str, str]) -> str:
     """Markdown for MLflow's UI; `origin` says what the version was made from."""
-    rows = [{"": name, "decided on": value} for name, value in decision_rows(vars(decision))]
-    rows += [{"": name, "decided on": value} for name, value in origin.items()]
-    title = "Champion" if decision.champion else "Candidate"
-    return f"**{title}.** {escaped(decision.reason)}\n\n{table(rows)}\n"[:LONGEST]
+    facts = [Fact(name, value) for name, value in decision_rows(vars(decision))]
+    document = Document(
+        kind="promotion",
+        title="Champion" if decision.champion else "Candidate",
+        notes=[decision.reason],
+        sections=[
+            Section("Decided on", [Facts(facts)]),
+            Section("Made from", [Facts([Fact(name, value) for name, value in origin.items()])]),
+        ],
+    )
+    return as_markdown(document)[:LONGEST]
