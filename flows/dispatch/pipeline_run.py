@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.context import SettingsContext, get_settings_context
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
@@ -160,8 +160,14 @@ def _tell(line: str) -> None:
 
 @contextmanager
 def without_heartbeat() -> Iterator[None]:
-    """Flows that live and die with this process need none; stopping one takes Prefect a second."""
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    """Flows that live and die with this process need none; stopping one takes Prefect a second.
+
+    The settings are copied: `temporary_settings` reads and validates all of them anew, for each stage.
+    """
+    context = get_settings_context()
+    flows = context.settings.flows.model_copy(update={"heartbeat_frequency": None})
+    settings = context.settings.model_copy(update={"flows": flows})
+    with SettingsContext(profile=context.profile, settings=settings):
         yield
 
 
