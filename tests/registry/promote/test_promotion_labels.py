@@ -41,16 +41,16 @@ def judged(tracking, promoted):
     return run
 
 
-GOOD = {place: 4 + place % 2 for place in range(24)}
-BAD = {place: place % 2 for place in range(24)}
+GOOD = {place: 4 + place % 2 for place in range(12)}
+BAD = {place: place % 2 for place in range(12)}
 
 
 def test_without_labels_the_command_that_asks_for_them_is_named(judged):
-    promotion = judged(around(90), require_labels=20)
+    promotion = judged(around(90), require_labels=12)
     assert not promotion["champion"]
-    assert "people have labelled 0 of its responses, and a promotion needs 20" in promotion["reason"]
+    assert "people have labelled 0 of its responses, and a promotion needs 12" in promotion["reason"]
     assert "`touchstone label " in promotion["reason"]
-    assert "--rows 20`" in promotion["reason"]
+    assert "--rows 12`" in promotion["reason"]
 
 
 def test_labels_that_are_not_required_decide_nothing(judged):
@@ -60,11 +60,11 @@ def test_labels_that_are_not_required_decide_nothing(judged):
 
 
 def test_the_first_champion_needs_the_corrected_mean(judged):
-    promotion = judged(around(90), BAD, require_labels=20, min_score=50)
+    promotion = judged(around(90), BAD, require_labels=12, min_score=50)
     assert not promotion["champion"]
     assert "its mean corrected by people's labels, " in promotion["reason"]
     assert "is below the least score 50" in promotion["reason"]
-    promotion = judged(around(90), GOOD, require_labels=20, min_score=50)
+    promotion = judged(around(90), GOOD, require_labels=12, min_score=50)
     assert promotion["champion"]
     assert "reaches the least score 50" in promotion["labels"]
     assert promotion["labels"] in promotion["reason"]
@@ -83,22 +83,22 @@ def test_more_labels_than_there_are_rows_are_never_waited_for(judged):
 
 def test_a_champion_whose_responses_nobody_labelled_is_to_be_labelled_too(judged):
     judged(around(40))
-    promotion = judged(around(90), GOOD, require_labels=20)
+    promotion = judged(around(90), GOOD, require_labels=12)
     assert not promotion["champion"]
     assert "people have labelled 0 rows for both it and version 1" in promotion["reason"]
-    assert f"`touchstone label {promotion['name']}/1 --rows 20`" in promotion["reason"]
+    assert f"`touchstone label {promotion['name']}/1 --rows 12`" in promotion["reason"]
 
 
 def test_scores_and_labels_must_both_be_for_it(tracking, judged):
-    judged(around(40), BAD, require_labels=20, min_score=0)
-    same = judged(around(90), BAD, require_labels=20)
+    judged(around(40), BAD, require_labels=12, min_score=0)
+    same = judged(around(90), BAD, require_labels=12)
     assert not same["champion"]
-    assert "corrected by 24 rows that people labelled for both" in same["reason"]
+    assert "corrected by 12 rows that people labelled for both" in same["reason"]
     assert "which is not above the margin of 0" in same["reason"]
-    by_scores = judged(around(40), GOOD, require_labels=20)
+    by_scores = judged(around(40), GOOD, require_labels=12)
     assert not by_scores["champion"]
     assert "which is above the margin of 0" in by_scores["labels"]
-    both = judged(around(90), GOOD, require_labels=20)
+    both = judged(around(90), GOOD, require_labels=12)
     assert both["champion"]
     tags = tracking.client.get_model_version(both["name"], str(both["version"])).tags
     assert tags["touchstone.decision.labels"] == both["labels"]
