@@ -66,15 +66,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell starts what run
 
 import hypothesis  # noqa: E402
 import mlflow  # noqa: E402
+import mlflow.store.db.utils as db  # noqa: E402
+import mlflow.store.model_registry.sqlalchemy_store as registry_store  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from sqlalchemy import Engine, event  # noqa: E402
+from sqlalchemy import Engine, event, text  # noqa: E402
 
 import tasks.record.tracking  # noqa: E402
 from flows.server.access import sign_in  # noqa: E402 - `flows` sets variables, which stay for all tests
 
 sign_in()
 
+from tasks.pretrain import speed  # noqa: E402
 from tasks.record.stage import StageRun  # noqa: E402
 from tasks.record.tracking import Tracking, open_tracking  # noqa: E402
 from tests import shared  # noqa: E402 (names the folder before workers are started)
@@ -123,6 +126,50 @@ def _leave_the_disk_alone(connection, _):
     if isinstance(connection, sqlite3.Connection):
         with contextlib.suppress(sqlite3.DatabaseError):  # a file that is none is for MLflow to find out
             connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _connections_are_set_up_once():
+    """MLflow sends SQLite three PRAGMAs before every transaction: half of all statements of these tests."""
+    of_mlflow = db._get_managed_session_maker
+
+    def session_maker(make_session, database):
+        if database != db.SQLITE:
+            return of_mlflow(make_session, database)
+        managed = of_mlflow(make_session, "already set up")
+
+        @contextlib.contextmanager
+        def make_managed_session(read_only=True):
+            with managed(read_only) as session:
+                known = session.connection().info
+                if "set up" not in known:
+                    for pragma in ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true"):
+                        session.execute(text(f"PRAGMA {pragma}"))
+                    known["set up"] = True
+                yield session
+
+        return make_managed_session
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (db, registry_store):
+            patch.setattr(module, "_get_managed_session_maker", session_maker)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_model_is_a_prompt():
+    """MLflow loads a model with all its versions before each tag, to tell it from a prompt; here is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "_raise_if_prompt", lambda client, name: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _matrix_products_are_small():
+    """The product that utilisation is told against takes longer than the trainings of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(speed.MATRIX_SIDE, "cpu", 64)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -202,15 +249,12 @@ def processes():
 
 
 @pytest.fixture(scope="session")
-def fresh_store(tmp_path_factory):
-    """A function that opens a new store in a folder; MLflow needs two seconds for the tables of the first."""
-    made = tmp_path_factory.mktemp("made") / "mlflow.db"
+def fresh_store():
+    """A function that opens a new store in a folder."""
 
     def fresh(root: Path) -> Tracking:
-        if not made.exists():
-            mlflow.MlflowClient(f"sqlite:///{made}").search_experiments()
         root.mkdir(parents=True)
-        shutil.copyfile(made, root / "mlflow.db")
+        shutil.copyfile(shared.database(), root / "mlflow.db")
         return open_tracking(root, f"sqlite:///{root / 'mlflow.db'}")
 
     return fresh

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock
+from mlflow import MlflowClient
 
 from flows.server.access import required_secret
 from flows.server.servers import Place, Process, answers, free_port, mlflow_server, prefect_server
@@ -42,6 +43,11 @@ def once(name: str, make: Callable[[Path], Told]) -> Told:
         return json.loads(told.read_text(encoding="utf-8"))
 
 
+def database() -> Path:
+    """An empty MLflow database to copy; MLflow needs two seconds for the tables of one."""
+    return Path(once("database", _database)["path"])
+
+
 def prefect() -> str:
     """The address of a Prefect server, ending in /api."""
     return once("prefect", _prefect)["address"]
@@ -51,6 +57,11 @@ def mlflow() -> tuple[str, Path]:
     """The address of an MLflow server, and the folder that it keeps artifacts in."""
     told = once("mlflow", _mlflow)
     return told["address"], Path(told["artifacts"])
+
+
+def _database(folder: Path) -> Told:
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return {"path": str(folder / "mlflow.db")}
 
 
 def _prefect(folder: Path) -> Told:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -75,6 +76,8 @@ def workplace_in(folder: Path) -> Workplace:
     text = " ".join(f"The {word} of line {line} is long." for line in range(90) for word in ("end", "start"))
     (folder / "corpus.txt").write_text(text, encoding="utf-8")
     (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    (folder / "mlruns").mkdir()
+    shutil.copyfile(shared.database(), folder / "mlruns" / "mlflow.db")
     return Workplace(
         folder, os.environ | {"TOUCHSTONE_HOME": str(folder), "PREFECT_API_URL": shared.prefect()}
     )
