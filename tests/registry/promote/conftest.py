@@ -16,14 +16,9 @@ from tests.registry.promote.promoting import LINEAGE, PROMOTE, SCORER, made, mea
 NAMES = (f"test-promote-{number}" for number in count())  # the store is shared: each test has its own model
 
 
-@pytest.fixture
-def for_real():
-    """For tests of what is registered: the model is logged by MLflow, which takes a second."""
-
-
 @pytest.fixture(autouse=True)
 def _logged_quickly(request, tracking, monkeypatch):
-    """For all other tests: a version is registered of a folder with two small files."""
+    """A version is registered of a folder with two small files, unless a test is marked `logs_models`."""
 
     def log_model(run, *_):
         folder = tracking.root / "logged" / run.run_id
@@ -32,7 +27,7 @@ def _logged_quickly(request, tracking, monkeypatch):
         (folder / "weights").write_text(run.run_id)
         return Logged(folder.as_uri(), None)
 
-    if "for_real" not in request.fixturenames and "inputs" not in request.fixturenames:
+    if request.node.get_closest_marker("logs_models") is None:
         monkeypatch.setattr(room, "log_model", log_model)
 
 

@@ -37,7 +37,8 @@ NO_AUDIT = "; preflight passed, no audit needed (metrics alone)"
 # Who becomes the champion
 
 
-def test_the_first_model_is_candidate_and_champion(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_the_first_model_is_candidate_and_champion(tracking, promoted):
     promotion = promoted([40.0] * 30)
     files = promotion.pop("files")
     assert promotion.pop("sealed_low") <= 40 <= promotion.pop("sealed_high")
@@ -296,7 +297,8 @@ def test_the_scores_of_the_judge_are_those_that_are_read(tracking):
 # What is registered
 
 
-def test_a_version_says_what_it_was_made_from(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_a_version_says_what_it_was_made_from(tracking, promoted):
     promoted(around(40))
     version = tracking.client.get_model_version(promoted.name, "1")
     decided = {name: version.tags.pop(name) for name in list(version.tags) if "decision" in name}
@@ -333,7 +335,8 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def test_the_champion_loads_by_its_alias_and_generates_offline(tracking, promoted, no_network, for_real):
+@pytest.mark.logs_models
+def test_the_champion_loads_by_its_alias_and_generates_offline(tracking, promoted, no_network):
     promoted(around(40))
     uri = f"models:/{promoted.name}@champion"
     pipeline = mlflow.transformers.load_model(uri)
@@ -346,7 +349,8 @@ def test_the_champion_loads_by_its_alias_and_generates_offline(tracking, promote
     assert answer["generated_text"] == expected
 
 
-def test_the_model_has_a_signature_an_example_and_its_template(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_the_model_has_a_signature_an_example_and_its_template(tracking, promoted):
     promoted(around(40))
     info = mlflow.models.get_model_info(f"models:/{promoted.name}@champion")
     assert [column.type.name for column in info.signature.inputs] == ["string"]
@@ -361,7 +365,8 @@ def test_the_model_has_a_signature_an_example_and_its_template(tracking, promote
 # The record of a promotion
 
 
-def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, promoted):
     promoted(around(40))
     assert find(tracking, promoted.work) == promoted.reference
     folder = local_folder(tracking.client.get_model_version(promoted.name, "1").source)
@@ -369,7 +374,8 @@ def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, 
     assert find(tracking, promoted.work) is None
 
 
-def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_a_promotion_is_done_again_when_its_version_was_deleted(tracking, promoted):
     promotion = promoted(around(40))
     output = fetch(tracking, promoted.reference) / OUTPUT
     assert still_registered(tracking, output)

@@ -33,7 +33,7 @@ TRICKY = [  # one after another as long as the longest or longer, with a special
     "Zeile\n学 🎁",
 ]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.logs_models]
 
 
 class Made(StageConfig):
