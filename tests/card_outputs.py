@@ -498,3 +498,10 @@ def pretrained(outputs, folder, config=None, **options):
 
 def sha256(text):
     return digest_of(text.encode())
+
+
+def shown(card, width=400):
+    """Every form of a card as running text."""
+    page = Page(card.html.partition("</style>")[2]).text
+    texts = {"html": page, "markdown": card.markdown.replace("\\", ""), "terminal": card.terminal(width)}
+    return {name: " ".join(text.split()) for name, text in texts.items()}

@@ -10,13 +10,7 @@ import torch
 from tasks.distributed.part import Share
 from tasks.errors import StoppedError
 from tasks.pretrain import speed
-from tasks.record.stage import StageRun
-
-
-def run_in(folder, **watching):
-    return StageRun(
-        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
-    )
+from tests.runs import stage_run_in
 
 
 def as_rank(rank, count, port):
@@ -43,7 +37,7 @@ def _part(rank, train, config, inputs, folder, last_step, asked, port):
         elif done == last_step and rank == 1:  # one of them is enough
             run.stop.set()
 
-    run = run_in(folder, progress=until)
+    run = stage_run_in(folder, progress=until)
     with suppress(StoppedError):
         train(config, run, Share(rank == 0, lambda: None), **inputs)
 
@@ -60,7 +54,7 @@ class Together:
         arguments = [
             (rank, train, config, inputs, folder, last_step, asked) for rank in range(config.processes)
         ]
-        return run_in(folder), self.start(_part, arguments)
+        return stage_run_in(folder), self.start(_part, arguments)
 
     def start(self, target, arguments):
         """A process for each of the arguments, and a port for them behind; their exit statuses."""

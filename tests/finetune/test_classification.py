@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 from types import SimpleNamespace
 
@@ -30,11 +29,11 @@ from tests.finetune.labelled_texts import (
     SPECIAL,
     gpt_in,
     message_tokenizer,
-    model_in,
     text_row,
     text_rows_in,
 )
-from tests.finetune.tuning import history_in, stage_run_in, summary_of, weights_in
+from tests.finetune.tuning import history_in
+from tests.runs import die, stage_run_in, summary_of, weights_in
 
 SMALL = ClassifyConfig(epochs=2, batch_size=4, learning_rate=5e-3, max_length=CONTEXT, device="cpu")
 
@@ -59,11 +58,6 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain_base(tmp_path_factory):
     return gpt_in(tmp_path_factory.mktemp("plain"), message_tokenizer())
-
-
-@pytest.fixture(scope="module")
-def families(tmp_path_factory):
-    return {family: model_in(tmp_path_factory.mktemp(family), family) for family in MODELS}
 
 
 def classified(config, base, rows, folder, **watching):
@@ -435,10 +429,6 @@ def test_the_summary_and_the_metrics_say_what_was_trained(uninterrupted):
 # Resume (pitfall 18)
 
 OUTPUTS = ("model/model.safetensors", "history.jsonl", "summary.json", "evaluation.json", "predictions.jsonl")
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def at_step(last):

@@ -22,7 +22,7 @@ from tasks.preflight.classification import (
     reads_last_token,
     shares_alike,
 )
-from tests.finetune.labelled_texts import MODELS, model_in, text_rows_in
+from tests.finetune.labelled_texts import MODELS, text_rows_in
 
 CONFIG = ClassifyConfig(batch_size=4, max_length=48, device="cpu")
 
@@ -34,17 +34,11 @@ def rows(tmp_path_factory):
     return text_rows_in(tmp_path_factory.mktemp("labelled") / "rows")
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    """Their padding is their end token, on the left."""
-    return {family: model_in(tmp_path_factory.mktemp(family), family) for family in MODELS}
-
-
 @pytest.fixture
-def made(bases, rows):
+def made(families, rows):
     def make(family="gpt2", config=CONFIG):
-        tokenizer = classifying_tokenizer(bases[family] / "model")
-        model = new_classifier(bases[family] / "model", ("ham", "spam"), tokenizer, seed=1)
+        tokenizer = classifying_tokenizer(families[family] / "model")
+        model = new_classifier(families[family] / "model", ("ham", "spam"), tokenizer, seed=1)
         data = labelled_texts(config, tokenizer, read_labelled(rows), longest(model))
         return with_trained_weights(config, model), data
 

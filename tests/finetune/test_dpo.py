@@ -16,17 +16,8 @@ from tasks.finetune.dpo import completion_log_probs, dpo
 from tasks.models.loading import load_model
 from tasks.rows import SPLITS, load_split
 from tasks.tokenize.templates import load_template
-from tests.finetune.tuning import (
-    CONTEXT,
-    assert_same_outputs,
-    base_in,
-    history_in,
-    rows_in,
-    stage_run_in,
-    summary_of,
-    weights_in,
-    word_tokenizer,
-)
+from tests.finetune.tuning import CONTEXT, assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
+from tests.runs import stage_run_in, summary_of, weights_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,16 +15,8 @@ from tasks.finetune.sft import finetune, tune
 from tasks.finetune.sharing import Shares, micro_batches, without_targets
 from tasks.machine.device import pick_device
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in
-from tests.finetune.tuning import (
-    assert_same_outputs,
-    base_in,
-    history_in,
-    rows_in,
-    stage_run_in,
-    summary_of,
-    weights_in,
-    word_tokenizer,
-)
+from tests.finetune.tuning import assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
+from tests.runs import stage_run_in, summary_of, weights_in
 from tests.together import Together
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,8 @@ from tasks.finetune.classification import classify
 from tasks.finetune.dpo import dpo
 from tasks.finetune.sft import finetune
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in
-from tests.finetune.tuning import assert_same_outputs, base_in, rows_in, stage_run_in, word_tokenizer
+from tests.finetune.tuning import assert_same_outputs, base_in, rows_in, word_tokenizer
+from tests.runs import stage_run_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.finetune import sft
-from tasks.finetune.sft import TokenMeanTrainer, finetune
+from tasks.finetune.sft import TokenMeanTrainer
 from tasks.rows import load_split, write_rows
 from tasks.tokenize.stage import END, characters, load_gpt2
 from tasks.tokenize.templates import Template, load_template
@@ -29,12 +29,11 @@ from tests.finetune.tuning import (
     history_in,
     row_of,
     rows_in,
-    stage_run_in,
-    summary_of,
     supervised,
-    weights_in,
+    tuned,
     word_tokenizer,
 )
+from tests.runs import die, summary_of, weights_in
 
 SMALL = FinetuneConfig(
     template="phi3",
@@ -155,12 +154,6 @@ def plain_base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     return rows_in(tmp_path_factory.mktemp("instructions") / "rows")
-
-
-def tuned(config, base, rows, folder, **watching):
-    run = stage_run_in(folder, **watching)
-    finetune(config, run, base=base, rows=rows)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -402,10 +395,6 @@ def test_what_is_done_before_between_and_after_the_steps_is_told(base, rows, tmp
 
 
 # Resume (pitfall 18)
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def at_step(last):

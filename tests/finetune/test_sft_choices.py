@@ -12,7 +12,7 @@ from tasks.config import FinetuneConfig, LoraConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import RefusedError, StageError
 from tasks.finetune import sft
-from tasks.finetune.sft import completion_loss, finetune
+from tasks.finetune.sft import completion_loss
 from tasks.models.loading import ADAPTER, load_model
 from tasks.rows import load_split, write_rows
 from tests.finetune.tuning import (
@@ -22,12 +22,11 @@ from tests.finetune.tuning import (
     history_in,
     row_of,
     rows_in,
-    stage_run_in,
-    summary_of,
     supervised,
-    weights_in,
+    tuned,
     word_tokenizer,
 )
+from tests.runs import summary_of, weights_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,12 +54,6 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     return rows_in(tmp_path_factory.mktemp("instructions") / "rows")
-
-
-def tuned(config, base, rows, folder, **watching):
-    run = stage_run_in(folder, **watching)
-    finetune(config, run, base=base, rows=rows)
-    return run
 
 
 def proofs_of(run):

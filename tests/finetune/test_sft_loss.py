@@ -10,7 +10,8 @@ from tasks.config import FinetuneConfig
 from tasks.finetune import sft
 from tasks.models.loading import load_causal, load_tokenizer
 from tasks.models.optimizers import JointOptimizer, make_optimizers
-from tests.finetune.tuning import base_in, rows_in, stage_run_in, word_tokenizer
+from tests.finetune.tuning import base_in, rows_in, word_tokenizer
+from tests.runs import stage_run_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

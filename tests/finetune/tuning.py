@@ -3,14 +3,14 @@
 import json
 
 import torch
-from safetensors.torch import load_file
 
 from tasks.batches.supervised import supervise
+from tasks.finetune.sft import finetune
 from tasks.models.gpt import GPT, GPTConfig
-from tasks.record.stage import StageRun
 from tasks.rows import write_rows
 from tasks.tokenize.stage import train_bpe
 from tasks.tokenize.templates import load_template
+from tests.runs import stage_run_in
 
 CONTEXT = 64
 WORDS = "pear fig plum apricot cherry banana elderberry grape kiwi lemon mango nectarine".split()
@@ -69,25 +69,17 @@ def supervised(tokenizer, rows, length):
     return [supervise(load_template("phi3", tokenizer), row, length) for row in rows]
 
 
-def stage_run_in(folder, **watching):
-    return StageRun(
-        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
-    )
-
-
-def weights_in(run):
-    return load_file(run.out / "model" / "model.safetensors")
-
-
 def history_in(run, name):
     lines = (run.out / "history.jsonl").read_text().splitlines()
     return [entry[name] for entry in map(json.loads, lines) if name in entry]
 
 
-def summary_of(run):
-    return json.loads((run.out / "summary.json").read_text())
-
-
 def assert_same_outputs(one, other):
     for name in ("model/model.safetensors", "history.jsonl", "summary.json"):
         assert (one.out / name).read_bytes() == (other.out / name).read_bytes(), name
+
+
+def tuned(config, base, rows, folder, **watching):
+    run = stage_run_in(folder, **watching)
+    finetune(config, run, base=base, rows=rows)
+    return run

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import signal
 from itertools import chain
@@ -22,6 +21,7 @@ from tasks.record.stage import StageRun
 from tasks.rows import write_rows
 from tasks.tokenize.stage import characters
 from tasks.tokenize.templates import load_template
+from tests.runs import die
 
 CONTEXT, NEW = 80, 12
 SMALL = GenerateConfig(template="phi3", max_new_tokens=NEW, batch_tokens=4 * 80, device="cpu")
@@ -411,10 +411,6 @@ def test_nothing_is_printed_on_standard_output(model, rows, tmp_path, capfd):
 
 
 # Continued where it was killed
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dying_after(rows_done):

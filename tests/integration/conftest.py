@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tasks.record.tracking import Tracking, open_tracking
 from tests import shared
 from tests.commands import Result, entered, run_here, start
 
@@ -64,6 +65,10 @@ class Workplace:
     @property
     def mlruns(self) -> Path:
         return self.folder / "mlruns"
+
+    def store(self) -> Tracking:
+        """Open the store of its runs."""
+        return open_tracking(self.mlruns, f"sqlite:///{self.mlruns / 'mlflow.db'}")
 
 
 @pytest.fixture(scope="session")

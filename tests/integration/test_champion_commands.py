@@ -2,8 +2,6 @@
 
 import pytest
 
-from tasks.record.tracking import open_tracking
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NAME = "touchstone-tiny"
@@ -30,7 +28,7 @@ def test_the_next_pipeline_starts_from_the_champion_that_a_person_chose(make_wor
     assert names[:5] == ["download rows", "rows", "base", "preflight rows", "finetune"]
     assert second.json["model"]["version"] == 2
     assert f"{NAME} version 1 is champion by override: it is a start" in second.json["model"]["decision"]
-    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    tracking = workplace.store()
     assert tracking.client.get_model_version(NAME, "2").tags["touchstone.base.version"] == f"{NAME}/1"
     again = workplace(*from_champion, "--json")
     assert all(again.cached.values()), again.cached

@@ -6,7 +6,6 @@ import mlflow.artifacts
 import pytest
 
 from tasks.download.synthetic import make_rows
-from tasks.record.tracking import open_tracking
 from tests.chat_server import Fault
 from tests.judges import honest, noisy, obedient
 from tests.ollama_server import OllamaServer
@@ -259,7 +258,7 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
     server = served(honest)
     result = workplace("judge", "wrong.json", "--judge", JUDGE, "--json", OLLAMA_HOST=server.address)
     stage = next(stage for stage in result.json["stages"] if stage["name"] == "judge")
-    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    tracking = workplace.store()
     uri = tracking.client.get_run(stage["run_id"]).info.artifact_uri
     calls = mlflow.artifacts.load_text(f"{uri}/auxiliary/calls.jsonl").splitlines()
     assert {"request", "body", "answer", "score", "reason", "latency"} <= json.loads(calls[0]).keys()

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tasks.record.tracking import open_tracking
 from tests.judge.test_local_backend import judge_in
 
 
@@ -15,7 +14,7 @@ def test_a_judge_in_a_folder_with_a_comma_judges_a_whole_run(finished, tmp_path)
     assert result.status == 0, result.err
     entries = [entry for entry in result.json["scores"] if entry["scorer"] == scorer]
     assert [entry["scored"] for entry in entries] == [6, 6]
-    store = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    store = workplace.store()
     metrics = store.client.get_run(result.json["run_id"]).data.metrics
     means = [mean for name, mean in metrics.items() if name.endswith("small_judge.mean")]
     assert sorted(means) == sorted(entry["mean"] for entry in entries)

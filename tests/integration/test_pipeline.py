@@ -16,7 +16,6 @@ import mlflow
 import psutil
 import pytest
 
-from tasks.record.tracking import open_tracking
 from tests import shared
 from tests.commands import LOGIN
 from tests.judges import always_top, honest
@@ -57,10 +56,6 @@ def copy_of(finished, tmp_path):
 
 def digests(result):
     return {stage["name"]: stage["digest"] for stage in result.json["stages"]}
-
-
-def store(workplace):
-    return open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
 
 
 def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
@@ -138,7 +133,7 @@ def test_refresh_runs_one_stage_again(copy_of):
 
 def test_every_number_dataset_and_model_is_in_mlflow(finished):
     workplace, result = finished
-    tracking = store(workplace)
+    tracking = workplace.store()
     parent = tracking.client.get_run(result.json["run_id"])
     assert parent.info.status == "FINISHED"
     assert parent.data.params["pretrain.size"] == "1x2x16"
@@ -164,7 +159,7 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
 
 def test_the_registered_model_loads_by_its_alias_and_says_where_it_is_from(finished):
     workplace, result = finished
-    tracking = store(workplace)
+    tracking = workplace.store()
     version = tracking.client.get_model_version_by_alias("touchstone-tiny", "candidate")
     assert version.tags["touchstone.rows"] == digests(result)["rows"]
     assert version.tags["touchstone.model.digest"] == digests(result)["finetune"]
@@ -179,7 +174,7 @@ def test_the_registered_model_loads_by_its_alias_and_says_where_it_is_from(finis
 
 
 def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
-    tracking = store(finished[0])
+    tracking = finished[0].store()
     whole = tracking.client.get_run(finished[1].json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
 
     def asked(kind, **query):
@@ -240,10 +235,10 @@ def test_a_judge_that_fails_its_audit_is_refused_with_the_metrics_and_the_card(c
     assert not result.json["model"]["champion"]
     assert "failed its audit" in result.json["model"]["decision"]
     assert "failed its audit" in workplace("report", result.json["run_id"]).out
-    assert store(workplace).client.get_run(result.json["run_id"]).info.status == "FAILED"
+    assert workplace.store().client.get_run(result.json["run_id"]).info.status == "FAILED"
     assert overridden.status == 0, overridden.err
     assert {entry["status"] for entry in overridden.json["scores"]} == {"ok"}
-    parameters = store(workplace).client.get_run(overridden.json["run_id"]).data.params
+    parameters = workplace.store().client.get_run(overridden.json["run_id"]).data.params
     assert parameters["judge.despite_audit"] == "True"
 
 
@@ -286,7 +281,7 @@ def test_bad_data_names_the_row_and_leaves_nothing_half_written(make_workplace):
     assert result.status == 1
     assert "bad.json, row 17" in result.json["error"]
     assert "Traceback" not in result.err
-    tracking = store(workplace)
+    tracking = workplace.store()
     failed = tracking.client.search_runs([tracking.experiment_id], "attributes.status = 'FAILED'")
     assert {run.info.run_name for run in failed} == {"rows", "tiny"}
     assert all("row 17" in run.data.tags["touchstone.error"] for run in failed)
@@ -335,7 +330,7 @@ def alone(workplace, process):
 
 
 def not_finished(workplace):
-    tracking = store(workplace)
+    tracking = workplace.store()
     runs = tracking.client.search_runs([tracking.experiment_id], "attributes.status != 'FINISHED'")
     return {(run.info.run_name, run.info.status) for run in runs}
 
@@ -393,7 +388,7 @@ def test_two_at_once_do_the_work_once(make_workplace):
     first, second = here.json, json.loads(out)
     assert [stage["digest"] for stage in first["stages"]] == [stage["digest"] for stage in second["stages"]]
     assert first["model"] == second["model"]
-    tracking = store(workplace)
+    tracking = workplace.store()
     runs = tracking.client.search_runs([tracking.experiment_id], "tags.`touchstone.stage` = 'pretrain'")
     assert len(runs) == 1
 

@@ -3,7 +3,6 @@
 import httpx
 import pytest
 
-from tasks.record.tracking import open_tracking
 from tests.commands import LOGIN
 
 STAGES = ["download corpus", "tokenize", "pretrain", "report"]
@@ -30,7 +29,7 @@ def test_it_ends_after_pretraining_without_scores_and_without_a_model_to_promote
     assert (summary["status"], summary["scores"], summary["model"]) == ("completed", [], None)
     assert [stage["name"] for stage in summary["stages"]] == STAGES
     assert summary["stages"][2]["metrics"]["best_step"] in (2, 4)
-    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    tracking = workplace.store()
     parameters = tracking.client.get_run(summary["run_id"]).data.params
     assert parameters["pretrain.size"] == "1x2x16"
     assert not {name for name in parameters if name.startswith(("finetune", "judge", "promote"))}
@@ -54,7 +53,7 @@ def test_the_card_is_shown_in_every_place(pretrained, prefect_server):
     assert shown.status == 0, shown.err
     for part in ("GPT-2 on corpus.txt", "Pretrained", "Best validation loss", "step 4", "tokens/s"):
         assert part in shown.out
-    tracking = open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    tracking = workplace.store()
     run = tracking.client.get_run(first.json["run_id"]).data.tags["touchstone.prefect_flow_run_id"]
     asked = {"artifacts": {"flow_run_id": {"any_": [run]}}}
     artifacts = httpx.post(f"{prefect_server}/artifacts/filter", json=asked, auth=LOGIN).json()

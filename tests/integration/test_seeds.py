@@ -7,7 +7,6 @@ import pytest
 
 import tasks.finetune.sft
 from tasks.errors import StageError
-from tasks.record.tracking import open_tracking
 from tests.integration.conftest import workplace_in
 
 SHARED = {"download corpus", "download rows", "rows", "tokenize", "preflight rows"}
@@ -21,10 +20,6 @@ def two(tmp_path_factory):
     result = workplace("run", "tiny.yaml", "--seeds", "2", "--json")
     assert result.status == 0, result.err
     return workplace, result.json
-
-
-def store(workplace):
-    return open_tracking(workplace.mlruns, f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
 
 
 def cached(outcome):
@@ -49,7 +44,7 @@ def test_what_no_seed_decides_is_done_once_and_each_seed_is_a_run_of_its_own(two
         stage["digest"] for one in outcome["seeds"] for stage in one["stages"] if stage["name"] == "pretrain"
     }
     assert len(weights) == 2
-    tracking = store(workplace)
+    tracking = workplace.store()
     for one in outcome["seeds"]:
         run = tracking.client.get_run(one["run_id"])
         assert run.data.tags["mlflow.parentRunId"] == outcome["run_id"]
@@ -150,7 +145,7 @@ def test_a_seed_that_fails_does_not_lose_the_others_and_is_gone_on_with(make_wor
     assert "Traceback" not in broken.err
     assert outcome["model"]["version"] == 1
     assert "2 of 3 seeds" in workplace("report", outcome["run_id"]).out
-    assert store(workplace).client.get_run(outcome["run_id"]).info.status == "FAILED"
+    assert workplace.store().client.get_run(outcome["run_id"]).info.status == "FAILED"
     monkeypatch.undo()
     whole = workplace("run", "tiny.yaml", "--seeds", "3", "--json")
     assert whole.status == 0, whole.err

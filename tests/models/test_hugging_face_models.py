@@ -29,17 +29,8 @@ from tasks.models.architectures import HuggingFaceCausal, build_model
 from tasks.models.causal import WEIGHTS
 from tasks.models.gpt import GPT, GPTConfig
 from tasks.record.content import of_model
-from tests.pretrain.training import (
-    Stopped,
-    changed,
-    curve,
-    same_outputs,
-    stopping_after,
-    summary_of,
-    tokens_of,
-    trained,
-    weights_in,
-)
+from tests.pretrain.training import Stopped, changed, curve, same_outputs, stopping_after, tokens_of, trained
+from tests.runs import summary_of, weights_in
 
 # The Analects and the Tao Te Ching, some 2,300 years old.
 CHINESE = """

@@ -14,7 +14,8 @@ from tasks.models.optimizers import MOMENTUM, hidden_matrices, make_optimizers, 
 from tasks.pretrain.loop import Trainer
 from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import lr_multiplier
-from tests.pretrain.training import MUON_APART, SMALL, changed, curve, stage_run_in, trained
+from tests.pretrain.training import MUON_APART, SMALL, changed, curve, trained
+from tests.runs import stage_run_in
 
 WIDTH = 32
 

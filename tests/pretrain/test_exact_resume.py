@@ -25,13 +25,13 @@ from tests.pretrain.training import (
     curve,
     run_checkpoints,
     same_outputs,
-    stage_run_in,
     stopped_after,
     stopping_after,
     trained,
     until,
 )
 from tests.reading_faults import READING_FAULTS, failing_with, files_of, flip_a_bit
+from tests.runs import die, stage_run_in
 
 # Of each kind of training: the options, and the tokens that it is given.
 KINDS = {"adamw": SMALL, "muon": MUON_APART}
@@ -331,10 +331,6 @@ def test_a_checkpoint_is_due_after_a_minute_and_a_twentieth_of_the_steps():
 
 
 # Real processes
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def when_saving(name, share):

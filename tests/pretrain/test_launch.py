@@ -13,17 +13,8 @@ import pytest
 from tasks.distributed.launch import LAST_LINES, MARK, Told, WorkerTraceback, _listen
 from tasks.errors import RefusedError, StageError, StoppedError
 from tasks.pretrain.stage import pretrain
-from tests.pretrain.training import (
-    Stopped,
-    changed,
-    curve,
-    run_checkpoints,
-    stage_run_in,
-    stopped_after,
-    summary_of,
-    trained,
-    weights_in,
-)
+from tests.pretrain.training import Stopped, changed, curve, run_checkpoints, stopped_after, trained
+from tests.runs import stage_run_in, summary_of, weights_in
 
 
 def listened(run, *lines):

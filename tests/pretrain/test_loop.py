@@ -26,12 +26,10 @@ from tests.pretrain.training import (
     curve,
     history_in,
     same_outputs,
-    stage_run_in,
-    summary_of,
     tokens_of,
     trained,
-    weights_in,
 )
+from tests.runs import stage_run_in, summary_of, weights_in
 
 
 @pytest.fixture(scope="module")

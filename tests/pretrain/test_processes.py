@@ -16,16 +16,9 @@ from tasks.distributed.worker import work
 from tasks.models.architectures import build_model
 from tasks.pretrain import loop, processes, speed
 from tasks.pretrain.loop import micro_batches, train
-from tests.pretrain.training import (
-    changed,
-    curve,
-    run_checkpoints,
-    same_outputs,
-    summary_of,
-    trained,
-    weights_in,
-)
-from tests.together import Together, as_rank, run_in
+from tests.pretrain.training import changed, curve, run_checkpoints, same_outputs, trained
+from tests.runs import stage_run_in, summary_of, weights_in
+from tests.together import Together, as_rank
 
 PATIENCE = timedelta(seconds=2)
 WITHOUT_DROPOUT = {"dropout": 0, "learning_rate": 1e-3, "document_mask": True}
@@ -114,7 +107,7 @@ def work_of(task, rank, path, port):
         return prove(*arguments)
 
     loop.preflight_pretraining = slowly
-    work(job, task, run_in(path.parent.parent), rank == 0)
+    work(job, task, stage_run_in(path.parent.parent), rank == 0)
 
 
 def wait_in_a_group(rank, port):

@@ -14,7 +14,8 @@ from tasks.models.architectures import HuggingFaceCausal, build_model
 from tasks.models.gpt import GPT, GPTConfig
 from tasks.pretrain import speed
 from tasks.pretrain.speed import UNTIMED_STEPS, Clock, matrix_rate, pick_compile, pick_precision
-from tests.pretrain.training import changed, curve, trained, weights_in
+from tests.pretrain.training import changed, curve, trained
+from tests.runs import weights_in
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

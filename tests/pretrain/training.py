@@ -4,14 +4,13 @@ import json
 import time
 
 import pytest
-from safetensors.torch import load_file
 
 from tasks.config import PretrainConfig, TokenizeConfig
 from tasks.errors import StoppedError
 from tasks.machine.digests import sha256_of
 from tasks.pretrain.stage import pretrain
-from tasks.record.stage import StageRun
 from tasks.tokenize.stage import tokenize
+from tests.runs import stage_run_in
 
 # Dropout is on, so that a lost random state shows (pitfall 18).
 SMALL = PretrainConfig(
@@ -36,12 +35,6 @@ def changed(**fields):
     return PretrainConfig(**SMALL.model_dump() | fields)
 
 
-def stage_run_in(folder, **watching):
-    return StageRun(
-        out=folder / "output", auxiliary=folder / "auxiliary", checkpoint=folder / "checkpoint", **watching
-    )
-
-
 def tokens_of(text, folder, **config):
     """The tokens of one text, or of a list of documents."""
     corpus = folder / "corpus"
@@ -62,10 +55,6 @@ def trained(config, tokens, folder, **watching):
     return run
 
 
-def weights_in(run):
-    return load_file(run.out / "model" / "model.safetensors")
-
-
 def history_in(run, name="train_loss"):
     lines = (run.out / "history.jsonl").read_text().splitlines()
     return [entry for entry in map(json.loads, lines) if name in entry]
@@ -73,10 +62,6 @@ def history_in(run, name="train_loss"):
 
 def curve(run, name="train_loss"):
     return [entry[name] for entry in history_in(run, name)]
-
-
-def summary_of(run):
-    return json.loads((run.out / "summary.json").read_text())
 
 
 def run_checkpoints(folder):

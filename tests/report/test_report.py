@@ -45,11 +45,6 @@ from tests.card_outputs import (
 BY_TWO_ROWS = {"low": -72.613872, "high": 99.371044, "p": 2 / 3}  # of differences of 100 and 50
 
 
-@pytest.fixture
-def outputs(tmp_path):
-    return Outputs(tmp_path / "stages")
-
-
 def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
     card = Card(outputs, tmp_path)
     losses = [

@@ -27,22 +27,11 @@ from tests.card_outputs import (
     Page,
     correlation,
     judge_of,
+    shown,
     summary_of,
 )
 
 NO_MEAN = "no mean: the judge failed its audit"
-
-
-@pytest.fixture
-def outputs(tmp_path):
-    return Outputs(tmp_path / "stages")
-
-
-def shown(card, width=400):
-    """Every form of a card as running text."""
-    page = Page(card.html.partition("</style>")[2]).text
-    texts = {"html": page, "markdown": card.markdown.replace("\\", ""), "terminal": card.terminal(width)}
-    return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
 # Criteria

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.report.verdict import verdict
 from tasks.show.markdown import as_markdown
-from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, Page
+from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, shown
 
 ROWS = 24
 
@@ -51,12 +51,6 @@ def labelled(outputs, tmp_path):
         )
 
     return make
-
-
-def shown(card, width=400):
-    page = Page(card.html.partition("</style>")[2]).text
-    texts = {"html": page, "markdown": card.markdown.replace("\\", ""), "terminal": card.terminal(width)}
-    return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
 def test_every_form_shows_the_mean_as_scored_and_corrected_with_its_interval(labelled):

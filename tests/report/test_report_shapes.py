@@ -28,11 +28,6 @@ from tests.card_outputs import (
 )
 
 
-@pytest.fixture
-def outputs(tmp_path):
-    return Outputs(tmp_path / "stages")
-
-
 def shown(card):
     """Every form of a card as running text."""
     page = Page(card.html.partition("</style>")[2]).text
