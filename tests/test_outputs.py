@@ -227,7 +227,7 @@ SUMMARIES = [(schema, written) for schema, _, written, _ in SCHEMAS if schema in
 
 
 @pytest.mark.parametrize(("schema", "written"), SUMMARIES)
-def test_whoever_has_a_model_reads_its_summary_whichever_stage_made_it(tmp_path, schema, written):
+def test_model_summary_is_read_whichever_stage_made_it(tmp_path, schema, written):
     schema(**written).write(tmp_path)
     found = ModelSummary.read(tmp_path)
     assert found.numbers == written

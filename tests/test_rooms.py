@@ -87,7 +87,7 @@ def test_every_room_says_what_it_is_for():
     ]
 
 
-def test_the_rooms_are_listed_and_each_imports_only_those_above_it():
+def test_rooms_are_listed_and_each_imports_only_those_above_it():
     page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `((?:tasks|flows)[\w.]*)` \|", page, re.MULTILINE)
     found = arrows()

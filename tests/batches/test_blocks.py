@@ -55,7 +55,7 @@ def triples(batch):
 
 
 @given(length=st.integers(9, 200), context=st.integers(1, 8), seed=st.integers(0, 2**32), epochs=st.just(3))
-def test_an_epoch_predicts_no_token_twice_and_leaves_out_less_than_two_blocks(length, context, seed, epochs):
+def test_epoch_predicts_tokens_once_and_drops_under_two_blocks(length, context, seed, epochs):
     blocks = Blocks(counting(length), context, seed)
     for epoch in range(epochs):
         seen = []
@@ -104,7 +104,7 @@ def test_the_shares_of_several_processes_are_the_whole_batch(size, count, batche
     assert {(blocks.epoch, blocks.taken) for blocks in shares} == {(whole.epoch, whole.taken)}
 
 
-def test_a_corpus_shorter_than_the_context_is_refused_with_what_to_do():
+def test_corpus_shorter_than_the_context_is_refused_with_advice():
     assert Blocks(counting(17), 16, 1).batch(1).inputs.tolist() == [list(range(16))]
     with pytest.raises(StageError, match=r"has 16 tokens; a context of 16 needs 17.*lower pretrain\.context"):
         Blocks(counting(16), 16, 1)

@@ -44,7 +44,7 @@ def test_bare_it_prints_its_help_and_no_error(touchstone):
     assert "preflight" in out
 
 
-def test_every_command_has_the_short_help_and_no_flag_wants_a_bool(touchstone):
+def test_every_command_has_short_help_and_no_flag_wants_a_bool(touchstone):
     assert {command.name or command.callback.__name__ for command in _commands()} == set(COMMANDS)
     for command in ((), *((name,) for name in COMMANDS)):
         status, out, err = touchstone(*command, "-h")
@@ -59,7 +59,7 @@ def _commands():
     return [command for group in groups for command in group.registered_commands]
 
 
-def test_it_tells_its_version_which_is_the_one_it_is_installed_by(touchstone):
+def test_version_is_the_one_that_is_installed(touchstone):
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert touchstone("--version") == (0, f"touchstone {project['version']}\n", "")
 
@@ -105,7 +105,7 @@ def test_the_proofs_go_to_standard_output(touchstone):
 
 
 @pytest.mark.usefixtures("proved")
-def test_with_json_standard_output_is_one_object_and_nothing_else(touchstone):
+def test_json_output_is_one_object_and_nothing_else(touchstone):
     status, out, err = touchstone("preflight", "quickstart", "--json")
     assert (status, json.loads(out), err) == (0, OUTCOME, "")
 
@@ -123,7 +123,7 @@ def test_a_profile_announces_no_description_that_is_not_its_own():
     assert described.description == "my own words"
 
 
-def test_a_base_model_that_takes_the_place_of_sections_names_them():
+def test_base_model_that_replaces_sections_names_them():
     """Regression: they were dropped, and the description said that the rest was as in the file."""
     own = load_profile("quickstart", ["finetune.epochs=1", "base=owner/name"])
     assert own.description == (

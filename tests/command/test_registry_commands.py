@@ -136,7 +136,7 @@ assert not {"prefect", "torch", "transformers"} & set(sys.modules), "imported"
 # A profile that begins with the champion
 
 
-def test_a_base_in_an_override_takes_the_place_of_the_profiles_pretraining():
+def test_base_in_an_override_replaces_the_profiles_pretraining():
     profile = load_profile("quickstart", [f"base.model=models:/{NAME}@champion"])
     assert profile.base.model == f"models:/{NAME}@champion"
     assert profile.base.is_registered
@@ -146,12 +146,12 @@ def test_a_base_in_an_override_takes_the_place_of_the_profiles_pretraining():
     assert load_profile("quickstart", ["base=null"]).corpus is not None
 
 
-def test_a_base_beside_a_corpus_is_still_refused_where_both_are_asked_for():
+def test_base_beside_a_corpus_is_refused_if_both_are_asked_for():
     with pytest.raises(UsageError, match="corpus and base: a model is either pretrained"):
         load_profile("quickstart", ["base.model=owner/name", "corpus=here.txt"])
 
 
-def test_a_champion_that_there_is_not_is_told_before_anything_starts(touchstone):
+def test_missing_champion_is_told_before_anything_starts(touchstone):
     error = touchstone(
         "run", str(QUICKSTART), "--set", "base.model=models:/none@champion", "--json", status=2
     )

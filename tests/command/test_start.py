@@ -43,7 +43,7 @@ def python(tmp_path):
     return run
 
 
-def test_prefect_keeps_its_state_in_the_checkout_unless_the_user_says_otherwise(python, tmp_path):
+def test_prefect_state_stays_in_the_checkout_unless_set_apart(python, tmp_path):
     program = "import flows; from prefect.settings import PREFECT_HOME; print(PREFECT_HOME.value())"
     assert python(program) == [str(tmp_path / "mlruns" / "prefect")]
     own = tmp_path / "own"
@@ -77,7 +77,7 @@ print("sides and records", *(name for name in {heavy} if name in sys.modules))
 """
 
 
-def test_a_look_up_imports_nothing_that_trains_draws_or_orchestrates(python):
+def test_look_up_imports_no_training_drawing_or_orchestration(python):
     assert python(LOOK_UPS.format(heavy=HEAVY)) == [
         "--help",
         "run --help",

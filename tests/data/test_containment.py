@@ -26,7 +26,7 @@ def groups(*texts, labels=None):
         MESSAGE.replace("penny", "cent") + " now and for ever",
     ],
 )
-def test_a_message_that_another_quotes_or_goes_on_from_is_the_same(other):
+def test_message_that_another_quotes_or_continues_is_the_same(other):
     assert groups(MESSAGE, other) == [0, 0]
     assert groups(other, MESSAGE) == [0, 0]
     assert groups(MESSAGE, other, labels=["spam", "ham"]) == [0, 1]

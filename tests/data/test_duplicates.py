@@ -94,7 +94,7 @@ def test_groups_follow_pairs_in_any_order():
     assert grouped(6, [(4, 5), (2, 4), (0, 5)]) == [0, 1, 0, 3, 0, 0]
 
 
-def test_the_books_rows_have_six_pairs_that_differ_by_punctuation_alone(shared_data):
+def test_books_rows_have_six_pairs_that_differ_by_punctuation(shared_data):
     found = json.loads((shared_data / "instruction-data.json").read_text(encoding="utf-8"))
     pairs = near_duplicates([(row["instruction"], row["input"]) for row in found])
     near = [pair for pair in pairs if prompt_of(found[pair[0]]) != prompt_of(found[pair[1]])]
@@ -195,7 +195,7 @@ LIMITS = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(LONG | SHORT, max_size=9) | TEMPLATED, LIMITS)
-def test_exactly_the_near_duplicates_are_found_whatever_is_looked_at_at_once(texts, limits):
+def test_near_duplicates_are_found_whatever_the_block_size(texts, limits):
     """The limits bound memory; small ones make a few rows go every way that a million do."""
     expected = sorted(slowly(texts))
     patches = [patch.object(module, name, value) for (module, name), value in limits.items()]

@@ -68,7 +68,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(file):
 @given(text=TEXT.filter(str.strip) | st.text("\r\na é🙂", min_size=9).filter(str.strip))
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 2**20])
-def test_blocks_of_any_size_give_the_text_that_reading_at_once_gives(tmp_path_factory, block, mark, text):
+def test_blocks_of_any_size_give_the_text_read_at_once(tmp_path_factory, block, mark, text):
     path = tmp_path_factory.mktemp("text") / "a.txt"
     path.write_bytes(mark + text.encode())
     with pytest.MonkeyPatch.context() as patch:
@@ -115,7 +115,7 @@ def test_an_empty_file_is_named(file, name, content):
         read_text(file(name, content))
 
 
-def test_text_that_is_not_utf8_is_named_with_its_byte_and_a_way_out(file):
+def test_text_that_is_not_utf8_is_named_with_its_byte_and_advice(file):
     message = message_of(file("a.jsonl", '{"t": "schön"}'.encode("latin1")))
     assert message.startswith("a.jsonl is not UTF-8: byte 10 is 0xf6.")
     assert "iconv" in message
@@ -132,9 +132,7 @@ def test_text_that_is_not_utf8_is_named_with_its_byte_and_a_way_out(file):
     ],
     ids=["behind a mark", "half a character at the end", "half a character", "the first"],
 )
-def test_the_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(
-    file, monkeypatch, block, content, position
-):
+def test_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(file, monkeypatch, block, content, position):
     monkeypatch.setattr(reading, "BLOCK", block)
     with pytest.raises(StageError, match=f"byte {position} is 0x{content[position]:02x}\\."):
         read_text(file("a.txt", content))

@@ -73,7 +73,7 @@ def test_the_same_question_in_other_words_is_found(one, other):
         "Bitte explain recursion",
     ],
 )
-def test_pitfall_27_politeness_makes_no_new_question_whatever_the_answers(asked):
+def test_pitfall_27_politeness_makes_no_new_question(asked):
     assert groups(("Explain recursion", "It calls itself."), (asked, "A function in terms of itself.")) == [
         0,
         0,
@@ -81,7 +81,7 @@ def test_pitfall_27_politeness_makes_no_new_question_whatever_the_answers(asked)
 
 
 @pytest.mark.parametrize("rest", ["", "Write", "Explain iteration", "Explain recursion in C"])
-def test_pitfall_27_what_is_left_without_politeness_must_be_the_same_and_more_than_a_word(rest):
+def test_pitfall_27_rest_without_politeness_needs_several_words(rest):
     assert groups((f"{rest} please", "x"), ("Explain recursion", "y"), ("please write", "z")) == [0, 1, 2]
 
 
@@ -100,7 +100,7 @@ def test_pitfall_27_two_words_make_no_new_question_of_eight(other):
     assert groups((one, "x"), (other, "y")) == [0, 1]
 
 
-def test_pitfall_27_a_labelled_text_with_other_numbers_is_the_same_text():
+def test_pitfall_27_labelled_text_with_other_numbers_is_the_same():
     found, texts = (
         Groups(2),
         ["Call 0906 now to claim 500 pounds by 12:30", "Call 0871 now to claim 900 pounds by 8"],
@@ -139,7 +139,7 @@ def test_what_has_no_answer_is_no_rewording():
     assert groups(("one two three", None), ("one two four", None), ("one two five", "x")) == [0, 1, 2]
 
 
-def test_answers_are_compared_as_words_and_signs_alone_as_they_are():
+def test_answers_are_compared_as_words_and_bare_signs_as_is():
     assert groups(("a b c", "It is."), ("a b d", "it is")) == [0, 0]
     assert groups(("a b c", ":)"), ("a b d", ":(")) == [0, 1]
 

@@ -134,7 +134,7 @@ def test_a_later_attempt_resumes_what_a_failed_one_left(server, tmp_path):
     assert server.requests[-1].headers["Range"] == "bytes=100000-"
 
 
-def test_sources_that_were_complete_when_another_failed_are_not_downloaded_again(server, tmp_path):
+def test_complete_sources_are_not_fetched_again_after_a_failure(server, tmp_path):
     sources = [
         {"urls": [server.on("/with-sha.bin", Reply(BODY))], "sha256": sha(BODY)},
         {"urls": [server.on("/with-etag.bin", Reply(OTHER))]},
@@ -163,7 +163,7 @@ def test_a_file_that_changed_between_attempts_is_not_stitched(server, run):
     assert server.requests[1].headers["If-Range"] == '"v1"'
 
 
-def test_a_changed_file_is_not_stitched_by_a_server_that_ignores_if_range(server, run):
+def test_changed_file_is_not_stitched_if_range_is_ignored(server, run):
     changed = Reply(OTHER, etag='"v2"')
     address = server.on("/a.bin", Reply(BODY, cut=100_000), changed)
     server._start = lambda handler, reply: 100_000 if "Range" in handler.headers else None
@@ -184,7 +184,7 @@ def test_a_416_for_another_length_starts_over(server, run):
     assert contents(run.out) == {"a.bin": BODY[:5000]}
 
 
-def test_without_a_strong_validator_or_sha256_a_cut_file_starts_over(server, run):
+def test_cut_file_without_validator_or_sha256_starts_over(server, run):
     weak = 'W/"v1"'
     address = server.on("/a.bin", Reply(BODY, cut=100_000, etag=weak), Reply(BODY, etag=weak))
     download(config({"urls": [address]}), run)
@@ -200,7 +200,7 @@ def test_last_modified_serves_as_validator(server, run):
     assert server.requests[1].headers["If-Range"] == dated["Last-Modified"]
 
 
-def test_pitfall_3_a_corrupt_part_of_an_older_attempt_is_not_trusted(server, run):
+def test_pitfall_3_corrupt_part_of_an_old_attempt_is_not_trusted(server, run):
     (run.checkpoint / "a.bin.part").write_bytes(b"x" * 100_000)
     address = server.on("/a.bin", Reply(BODY))
     download(config({"urls": [address], "sha256": sha(BODY)}), run)
@@ -220,14 +220,14 @@ def test_pitfall_3_a_part_longer_than_the_file_is_not_trusted(server, run):
     assert contents(run.out) == {"a.bin": BODY}
 
 
-def test_pitfall_3_a_part_of_unknown_origin_without_sha256_is_not_continued(server, run):
+def test_pitfall_3_part_of_unknown_origin_is_not_continued(server, run):
     (run.checkpoint / "a.bin.part").write_bytes(b"x" * 100_000)
     download(config({"urls": [server.on("/a.bin", Reply(BODY))]}), run)
     assert contents(run.out) == {"a.bin": BODY}
     assert "Range" not in server.requests[0].headers
 
 
-def test_a_part_from_one_address_continues_at_the_next_when_the_sha256_is_known(server, run):
+def test_part_with_a_known_sha256_continues_at_the_next_address(server, run):
     first = server.on("/first/a.bin", Reply(BODY, cut=100_000))
     second = server.on("/second/a.bin", Reply(BODY, etag='"elsewhere"'))
     download(config({"urls": [first, second], "sha256": sha(BODY)}, attempts=1), run)
@@ -277,13 +277,13 @@ def test_a_short_body_is_retried_and_then_reported(server, run):
     assert "received 1000 bytes, expected 300000" in message
 
 
-def test_a_short_body_without_a_length_is_caught_by_the_declared_size(server, run):
+def test_short_body_without_a_length_is_caught_by_declared_size(server, run):
     address = server.on("/a.bin", Reply(BODY, cut=1000, length=False), Reply(BODY))
     download(config({"urls": [address], "size": len(BODY)}), run)
     assert contents(run.out) == {"a.bin": BODY}
 
 
-def test_a_wrong_declared_size_is_an_error_before_any_byte_is_kept(server, run):
+def test_wrong_declared_size_is_an_error_before_any_byte_is_kept(server, run):
     address = server.on("/a.bin", Reply(BODY))
     message = failure(config({"urls": [address], "size": 7}), run)
     assert f"{address}: has 300000 bytes instead of 7" in message
@@ -301,7 +301,7 @@ def test_a_body_without_end_stops_at_the_declared_size(server, tmp_path, monkeyp
     assert contents(run.checkpoint) == {}
 
 
-def test_a_body_without_end_or_length_stops_where_no_file_is_so_large(server, run, monkeypatch):
+def test_endless_body_stops_where_no_file_is_so_large(server, run, monkeypatch):
     monkeypatch.setattr(http, "MAX_BYTES", 200_000)
     address = server.on("/a.bin", Reply(BODY * 30, length=False))
     assert "sends over 200000 bytes and does not say how many" in failure(config({"urls": [address]}), run)
@@ -343,7 +343,7 @@ def test_retry_after_is_honoured(server, run, monkeypatch, form):
     assert 6 <= waits[0] <= 8
 
 
-def test_a_server_that_asks_to_wait_too_long_is_left_for_the_next(server, run):
+def test_server_that_asks_to_wait_too_long_is_left_for_the_next(server, run):
     first = server.on("/1/a.bin", Reply(status=503, headers={"Retry-After": "86400"}))
     second = server.on("/2/a.bin", Reply(BODY))
     download(config({"urls": [first, second]}), run)
@@ -503,7 +503,7 @@ def test_a_mirror_folder_is_looked_in_first(server, run, tmp_path, place):
 
 
 @pytest.mark.parametrize("held", [None, OTHER, b""], ids=["nothing", "another file", "an empty file"])
-def test_a_mirror_folder_that_lacks_the_right_file_is_passed_over(server, run, tmp_path, held):
+def test_mirror_folder_without_the_right_file_is_passed_over(server, run, tmp_path, held):
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     if held is not None:
@@ -530,7 +530,7 @@ def test_a_mirror_address_that_lacks_the_file_is_passed_over(server, run):
 
 
 @pytest.mark.parametrize("mirror", ["/no/such/folder", "s3://bucket/data"])
-def test_a_mirror_that_is_neither_folder_nor_address_is_wrong_usage(run, mirror):
+def test_mirror_that_is_no_folder_and_no_address_is_wrong_usage(run, mirror):
     settings = config({"made": "python-reference"}, mirror=mirror)
     with pytest.raises(UsageError, match=mirror):
         fingerprints(settings)
@@ -550,9 +550,7 @@ def test_space_is_asked_for_before_writing(server, run, monkeypatch):
 
 
 @pytest.mark.parametrize(("known", "kept"), [({"sha256": sha(BODY)}, True), ({}, False)])
-def test_a_disk_that_fills_up_is_reported_and_a_part_kept_only_if_it_can_be_continued(
-    server, run, monkeypatch, known, kept
-):
+def test_full_disk_is_reported_and_only_a_resumable_part_is_kept(server, run, monkeypatch, known, kept):
     def full(response, part, *args):
         part.path.write_bytes(BODY[:1000])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -698,7 +696,7 @@ def test_an_archive_with_the_ratio_of_a_bomb_is_refused(run, tmp_path, monkeypat
     assert "would unpack to 10000000" in failure(config(zip_source(archive)), run)
 
 
-def test_an_entry_with_more_bytes_than_it_declares_is_not_extracted(run, tmp_path):
+def test_entry_with_more_bytes_than_declared_is_not_extracted(run, tmp_path):
     archive = zip_of(tmp_path / "a.zip", {"a.txt": "x" * 5000})
     data = bytearray(archive.read_bytes())
     central = data.index(b"PK\x01\x02")
@@ -737,7 +735,7 @@ def test_an_archive_without_files_is_an_error(run, tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_archive_gives_the_right_files_or_a_stage_error(tmp_path, data):
+def test_damaged_archive_gives_the_right_files_or_a_stage_error(tmp_path, data):
     good = zip_of(tmp_path / "good.zip", {"a.txt": BODY[:300], "b/c.txt": "text " * 50}).read_bytes()
     damaged = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -791,7 +789,7 @@ DATASET = {"dataset": "owner/poems", "name": "loose.jsonl"}
 
 @pytest.mark.parametrize("source", [ADDRESS, DATASET], ids=["of an address", "of a data set"])
 @pytest.mark.parametrize("after", [b'{"text": "other"}\n', None], ids=["altered", "gone"])
-def test_pitfall_44_a_mirrors_file_that_is_altered_after_its_fingerprint_is_refused(tmp_path, source, after):
+def test_pitfall_44_mirror_file_altered_since_is_refused(tmp_path, source, after):
     file = tmp_path / "loose.jsonl"
     file.write_bytes(b'{"text": "one"}\n')
     settings = config(source, mirror=str(tmp_path), timeout=1, attempts=1)
@@ -812,7 +810,7 @@ def test_pitfall_44_a_mirrors_file_that_is_altered_after_its_fingerprint_is_refu
     assert contents(run.out) == {"loose.jsonl": b'{"text": "one"}\n'}
 
 
-def test_pitfall_44_a_file_that_a_mirror_got_since_is_not_taken_for_the_address(tmp_path):
+def test_pitfall_44_newer_mirror_file_is_not_the_address(tmp_path):
     settings = config(ADDRESS, mirror=str(tmp_path), timeout=1, attempts=1)
     run = stage_run(tmp_path / "run", fingerprints=fingerprints(settings))
     (tmp_path / "loose.jsonl").write_bytes(OTHER)
@@ -820,7 +818,7 @@ def test_pitfall_44_a_file_that_a_mirror_got_since_is_not_taken_for_the_address(
 
 
 @pytest.mark.parametrize("place", ["a.txt", "corpus/a.txt"])
-def test_pitfall_44_what_is_altered_between_its_fingerprint_and_its_copy_is_refused(tmp_path, place):
+def test_pitfall_44_file_altered_before_its_copy_is_refused(tmp_path, place):
     file = tmp_path / place
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(BODY)
@@ -835,7 +833,7 @@ def test_pitfall_44_what_is_altered_between_its_fingerprint_and_its_copy_is_refu
     download(settings, run)
 
 
-def test_a_local_file_is_read_once_to_be_copied_and_its_copy_not_at_all(run, tmp_path, monkeypatch):
+def test_local_file_is_read_once_to_be_copied_and_its_copy_never(run, tmp_path, monkeypatch):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.txt").write_bytes(BODY)
     (tmp_path / "b.txt").write_bytes(BODY)
@@ -878,7 +876,7 @@ def test_sources_in_each_others_place_are_refused(run, tmp_path):
 # Made here
 
 
-def test_the_python_reference_is_the_same_every_time_and_is_what_its_fingerprint_says(tmp_path):
+def test_python_reference_is_stable_and_matches_its_fingerprint(tmp_path):
     settings = config({"made": "python-reference"})
     for attempt in ("first", "second"):
         run = stage_run(tmp_path / attempt)
@@ -931,7 +929,7 @@ def test_a_dataset_is_written_as_json_lines_with_its_characters(run, monkeypatch
 POEMS = "".join(f'{{"text": "{n}"}}\n' for n in range(5)).encode()
 
 
-def test_of_a_dataset_no_more_than_the_rows_asked_for_are_downloaded(run, monkeypatch):
+def test_dataset_is_downloaded_only_as_far_as_the_rows_asked_for(run, monkeypatch):
     import datasets
 
     read, asked = [], []
@@ -963,9 +961,7 @@ def test_fewer_rows_than_asked_for_are_taken_and_told(run, monkeypatch, caplog):
 
 @pytest.mark.parametrize("rows", [None, 2])
 @pytest.mark.parametrize("kind", ["folder", "address"])
-def test_a_dataset_is_looked_for_in_the_mirror_and_cut_to_the_rows_asked_for(
-    server, run, tmp_path, monkeypatch, kind, rows
-):
+def test_dataset_is_taken_from_the_mirror_and_cut_to_its_rows(server, run, tmp_path, monkeypatch, kind, rows):
     import datasets
 
     monkeypatch.delattr(datasets, "load_dataset")
@@ -977,7 +973,7 @@ def test_a_dataset_is_looked_for_in_the_mirror_and_cut_to_the_rows_asked_for(
     assert contents(run.out) == {"poems.jsonl": kept}
 
 
-def test_a_dataset_that_the_mirror_does_not_have_is_asked_of_the_hub(server, run, monkeypatch, caplog):
+def test_dataset_that_the_mirror_lacks_is_asked_of_the_hub(server, run, monkeypatch, caplog):
     import datasets
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: [{"text": "0"}])
@@ -1002,7 +998,7 @@ def test_a_dataset_that_breaks_off_is_an_error_that_names_it(run, monkeypatch):
 
 
 @pytest.mark.parametrize(("rows", "words"), [([], "is empty"), ([{"x": 1}, {"x": b"1"}], "row 2 cannot be")])
-def test_a_dataset_that_is_no_text_is_an_error_and_not_half_a_file(run, monkeypatch, rows, words):
+def test_dataset_without_text_is_an_error_and_not_half_a_file(run, monkeypatch, rows, words):
     import datasets
 
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: rows)
@@ -1010,7 +1006,7 @@ def test_a_dataset_that_is_no_text_is_an_error_and_not_half_a_file(run, monkeypa
     assert contents(run.checkpoint) == {}
 
 
-def test_a_folder_of_this_machine_is_not_taken_for_a_dataset_of_its_name(run, tmp_path, monkeypatch):
+def test_local_folder_is_not_taken_for_a_dataset_of_its_name(run, tmp_path, monkeypatch):
     (tmp_path / "owner" / "poems").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert "owner/poems" in failure(config({"dataset": "owner/poems"}), run, UsageError)
@@ -1094,7 +1090,7 @@ def test_a_path_that_cannot_be_read_is_wrong_usage(tmp_path, monkeypatch):
         fingerprints(config({"path": tmp_path / "a.txt"}))
 
 
-def test_addresses_are_fingerprinted_by_what_is_known_of_their_content(tmp_path):
+def test_addresses_are_fingerprinted_by_known_content(tmp_path):
     fixed = {"urls": ["http://127.0.0.1/fixed.bin"], "sha256": sha(BODY)}
     loose = {"urls": ["http://127.0.0.1/loose.bin", "http://127.0.0.1/2/loose.bin"]}
     assert fingerprints(config(fixed, loose)) == {"loose.bin": "address:http://127.0.0.1/loose.bin"}
@@ -1103,7 +1099,7 @@ def test_addresses_are_fingerprinted_by_what_is_known_of_their_content(tmp_path)
     assert fingerprints(config(fixed, loose, mirror=str(tmp_path))) == {"loose.bin": sha(OTHER)}
 
 
-def test_a_dataset_is_decided_by_the_configuration_or_the_mirrors_file(tmp_path):
+def test_dataset_is_decided_by_configuration_or_the_mirrors_file(tmp_path):
     source = {"dataset": "owner/poems", "rows": 2}
     assert fingerprints(config(source)) == fingerprints(config(source, mirror=str(tmp_path))) == {}
     (tmp_path / "poems.jsonl").write_bytes(OTHER)
@@ -1111,7 +1107,7 @@ def test_a_dataset_is_decided_by_the_configuration_or_the_mirrors_file(tmp_path)
     assert fingerprints(config(source | {"sha256": sha(BODY)}, mirror=str(tmp_path))) == {}
 
 
-def test_made_rows_are_decided_by_their_content_so_that_another_generator_is_a_miss(monkeypatch):
+def test_made_rows_are_a_miss_for_another_generator(monkeypatch):
     before = fingerprints(config({"made": "skills", "count": 20}))
     assert before == fingerprints(config({"made": "skills", "count": 20}))
     monkeypatch.setattr("tasks.download.synthetic.NAMES", ["Quentin"])

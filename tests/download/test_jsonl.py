@@ -13,7 +13,7 @@ NUMBERED = {"text": ["a", "b", "c", "d"], "label": [0, 1, -1, None]}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_numbered_labels_are_given_by_name_and_hidden_ones_as_null(monkeypatch, streaming):
+def test_numbered_labels_are_given_by_name_and_hidden_as_null(monkeypatch, streaming):
     made = datasets.Dataset.from_dict(NUMBERED, features=FEATURES)
     made = made.to_iterable_dataset() if streaming else made
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: made)
@@ -25,7 +25,7 @@ def test_numbered_labels_are_given_by_name_and_hidden_ones_as_null(monkeypatch, 
     ]
 
 
-def test_a_stream_that_does_not_know_its_columns_is_given_as_it_is(monkeypatch):
+def test_stream_without_known_columns_is_given_as_it_is(monkeypatch):
     made = datasets.IterableDataset.from_generator(lambda: iter([{"text": "a", "label": 0}]))
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: made)
     assert list(dataset_rows(Source(dataset="owner/messages"))) == [{"text": "a", "label": 0}]

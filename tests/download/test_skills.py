@@ -79,7 +79,7 @@ def test_every_row_has_text_where_text_is_due(made):
         assert row["output"].strip() == row["output"] != ""
 
 
-def test_the_same_seed_makes_the_same_rows_and_another_seed_others(made):
+def test_seed_decides_the_rows(made):
     assert make_rows(3000, seed=123) == made
     assert make_rows(70, seed=123) == made[:70]
     assert make_rows(70, seed=124) != made[:70]
@@ -100,7 +100,7 @@ def test_the_categories_stay_balanced_when_one_family_runs_dry():
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_rows_that_cannot_be_made_are_an_error_not_a_shorter_list(monkeypatch):
+def test_impossible_rows_are_an_error_not_a_shorter_list(monkeypatch):
     monkeypatch.setattr(synthetic, "FAMILIES", {"kind": FAMILIES["kind"]})
     with pytest.raises(ValueError, match=r"the skills have only 7\d\d distinct rows; 800 were asked for"):
         make_rows(800, seed=1)

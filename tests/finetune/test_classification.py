@@ -96,9 +96,7 @@ def made(config, base, rows):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_of_every_family_the_head_alone_is_new_and_the_last_block_norm_and_head_are_trained(
-    families, rows, family
-):
+def test_head_alone_is_new_and_last_block_norm_and_head_train(families, rows, family):
     model, _ = made(SMALL, families[family], rows)
     stored = load_file(families[family] / "model" / "model.safetensors")
     own = {
@@ -202,7 +200,7 @@ def test_no_text_is_longer_than_the_context(plain_base, rows):
     assert data.max_length == CONTEXT
 
 
-def test_a_beginning_token_begins_texts_where_the_tokenizer_puts_it(families, rows):
+def test_beginning_token_stands_where_the_tokenizer_puts_it(families, rows):
     _, data = made(changed(max_length=4), families["llama"], rows)
     begin = data.tokenizer.bos_token_id
     for row, text in zip(data.rows["train"], data.texts["train"], strict=True):
@@ -252,7 +250,7 @@ def test_pitfall_16_padding_is_a_token_that_no_text_holds(plain_base, tmp_path, 
     assert classifying_tokenizer(tmp_path).pad_token == expected
 
 
-def test_pitfall_16_padding_is_not_what_an_unknown_character_becomes(tmp_path):
+def test_pitfall_16_padding_is_not_what_an_unknown_char_becomes(tmp_path):
     padded_with(characters(["abc"]), pad_token="<|unk|>").save_pretrained(tmp_path)
     assert classifying_tokenizer(tmp_path).pad_token == SPECIAL
 
@@ -371,7 +369,7 @@ def test_a_loss_that_is_not_a_number_is_an_error(base, rows, tmp_path):
     assert not (tmp_path / "output" / "model").exists()
 
 
-def test_a_failed_proof_refuses_the_training_before_its_first_step(base, tmp_path):
+def test_failed_proof_refuses_the_training_before_its_first_step(base, tmp_path):
     rows = text_rows_in(tmp_path / "rows")
     write_rows(rows / "test.jsonl", [load_split(rows, "train")[3]])
     with pytest.raises(RefusedError, match="classification, splits share no row"):

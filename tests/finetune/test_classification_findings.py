@@ -40,7 +40,7 @@ def test_a_label_that_is_never_there_has_no_f1_but_0():
     assert measured([0, 0], [0, 0], ["a", "b"])["f1"] == {"a": 1.0, "b": 0.0}
 
 
-def test_the_loss_is_the_mean_over_rows_and_the_probability_the_predicted_labels():
+def test_loss_is_the_mean_over_rows_with_the_label_probability():
     found = Predictions(torch.tensor([[0.0, 0.0], [0.0, 2.0]]).log_softmax(dim=1), torch.tensor([0, 0]))
     assert found.loss == pytest.approx((0.693147 + 2.126928) / 2)
     assert found.predicted == [0, 1]
@@ -88,7 +88,7 @@ def test_the_bag_of_words_is_chosen_on_the_validation_rows():
     assert bag_of_words(data) == found
 
 
-def test_a_validation_label_that_no_training_row_has_does_not_stop_the_baseline():
+def test_validation_label_not_trained_on_does_not_stop_baseline():
     data = labelled(train=SIGNED, validation=[("seven .", 2), ("nine !", 1)], test=[("red !", 1)])
     assert bag_of_words(data).predicted == [1]
 
@@ -140,7 +140,7 @@ def test_texts_that_share_sources_count_once():
 
 @pytest.mark.parametrize("signs", ["!?", "ab", "好坏", "🙂🙃", "\u200b\u2060"])
 @pytest.mark.parametrize("validated", [True, False])
-def test_texts_without_a_word_of_two_letters_are_told_apart_by_their_signs(signs, validated):
+def test_texts_without_a_two_letter_word_are_told_apart_by_signs(signs, validated):
     """The baselines come after the training: scikit-learn's empty vocabulary would throw it away."""
     rows = [(signs[0], 0), (signs[1], 1)] * 4
     found = bag_of_words(labelled(train=rows, validation=rows if validated else [], test=rows))

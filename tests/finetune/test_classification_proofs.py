@@ -60,7 +60,7 @@ def with_texts(data, **splits):
 @pytest.mark.parametrize(
     ("family", "tune"), [*((family, "last-block") for family in MODELS), ("gpt2", "full"), ("llama", "lora")]
 )
-def test_a_sound_classifier_of_every_family_passes_and_is_left_as_it_was(made, family, tune):
+def test_sound_classifier_of_every_family_passes_unchanged(made, family, tune):
     config = CONFIG.model_copy(update={"tune": tune})
     model, data = made(family, config)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -82,7 +82,7 @@ def read(model, data):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_pitfall_16_a_classifier_that_is_read_at_its_padding_is_caught(made, family):
+def test_pitfall_16_classifier_read_at_its_padding_is_caught(made, family):
     """As it is when the model takes another token for padding, or is told of none and reads the last."""
     model, data = made(family)
     model.config.pad_token_id = 1
@@ -111,7 +111,7 @@ def test_pitfall_16_a_mean_over_all_places_is_caught(made):
     assert (proof.verdict, "in a batch" in proof.found) == ("failed", True)
 
 
-def test_pitfall_16_a_classifier_that_is_read_before_its_last_token_is_caught(made):
+def test_pitfall_16_classifier_read_before_the_end_is_caught(made):
     model, data = made()
 
     def before_the_last(hidden, mask):
@@ -133,7 +133,7 @@ def test_pitfall_16_a_classifier_that_sees_its_padding_is_caught(made):
     assert read(reading(model, with_padding), data).verdict == "failed"
 
 
-def test_pitfall_16_a_classifier_that_sees_its_neighbours_is_caught(made):
+def test_pitfall_16_classifier_that_sees_neighbours_is_caught(made):
     model, data = made()
 
     def with_neighbours(hidden, mask):
@@ -205,7 +205,7 @@ def test_a_label_that_no_training_row_has_is_named(made):
     assert (proof.verdict, proof.where) == ("failed", f"test row {data.rows['test'][3]['id']}")
 
 
-def test_the_shares_of_labels_are_noted_and_unlike_ones_pointed_at(made):
+def test_label_shares_are_noted_and_unlike_ones_pointed_at(made):
     _, data = made()
     assert shares_alike(data).where == ""
     ham = [text for text in data.texts["test"] if text.label == 0]

@@ -57,7 +57,7 @@ def uninterrupted(tuned, rows, tmp_path_factory):
     return preferring(SMALL, tuned, rows, tmp_path_factory.mktemp("uninterrupted"))
 
 
-def test_both_completions_follow_the_prompt_and_end_with_the_end_token(tuned, rows):
+def test_completions_follow_the_prompt_and_close_with_end_token(tuned, rows):
     tokenizer = word_tokenizer()
     data = preference_data(SMALL, tokenizer, rows, CONTEXT)
     found = {row.name: row for row in data.collated()}
@@ -117,9 +117,7 @@ def at_once(tuned, rows, tmp_path_factory):
 
 
 @pytest.mark.parametrize("accumulated", [(2, 4), (4, 2), (1, 8)], ids=str)
-def test_pitfall_17_accumulation_changes_neither_losses_nor_weights(
-    at_once, tuned, rows, tmp_path, accumulated
-):
+def test_pitfall_17_accumulation_keeps_losses_and_weights(at_once, tuned, rows, tmp_path, accumulated):
     """25 pairs: the last step of each epoch is ragged."""
     runs = [at_once, accumulating(tuned, rows, tmp_path, *accumulated)]
     whole, split = (history_in(run, "train_loss") for run in runs)

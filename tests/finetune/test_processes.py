@@ -162,7 +162,7 @@ def test_torchrun_starts_them_behind_the_checks(inputs, tmp_path, capfd):
     ("rows", "batch", "accumulation", "processes"),
     [(25, 4, 2, 2), (25, 1, 3, 2), (7, 2, 4, 3), (8, 8, 1, 8), (1, 4, 2, 2), (9, 3, 3, 2)],
 )
-def test_every_row_counts_once_and_every_process_does_as_many_batches(rows, batch, accumulation, processes):
+def test_rows_count_once_and_processes_do_equally_many_batches(rows, batch, accumulation, processes):
     fields = {"batch_size": batch, "accumulation": accumulation}
     config = config_of("sft", **fields, processes=processes)
     shares = [Shares(rows, config, rank) for rank in range(processes)]

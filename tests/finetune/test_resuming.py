@@ -119,7 +119,7 @@ class DiedError(Exception):
     pass
 
 
-def test_a_crash_loses_what_came_after_the_last_checkpoint_of_the_clock(kinds, uninterrupted, tmp_path):
+def test_crash_loses_only_what_came_after_the_last_checkpoint(kinds, uninterrupted, tmp_path):
     def die(done, *_):
         if done == 2:
             raise DiedError

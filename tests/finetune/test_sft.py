@@ -69,7 +69,7 @@ def bare():
     return Template("bare", BARE, characters(["abcd>|"]))
 
 
-def test_the_completion_and_one_end_token_are_supervised_and_the_prompt_is_not(bare):
+def test_completion_and_end_token_are_supervised_not_the_prompt(bare):
     """Pitfalls 6, 8 and 9."""
     example = supervise(bare, ROW, max_length=10)
     assert example.input_ids == [4, 5, 3, 6, 7, 0]
@@ -83,14 +83,14 @@ def test_the_input_is_part_of_the_prompt(bare):
     assert example.labels == [IGNORED] * 5 + [6, 7, 0]
 
 
-def test_a_row_that_is_cut_does_not_teach_to_stop_in_mid_sentence(bare):
+def test_cut_row_does_not_teach_to_stop_in_mid_sentence(bare):
     """Pitfall 6, its other side: what is left is the beginning of the whole row, all of it learned."""
     whole, cut = (supervise(bare, ROW, max_length=length) for length in (6, 5))
     assert (whole.input_ids, whole.lost) == ([4, 5, 3, 6, 7, 0], 0)
     assert (cut.input_ids, cut.labels, cut.lost) == ([4, 5, 3, 6, 7], [IGNORED] * 3 + [6, 7], 1)
 
 
-def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_row(bare):
+def test_prompt_that_leaves_no_room_is_an_error_naming_the_row(bare):
     """Pitfall 8: cut off in silence, a row would have no label at all."""
     with pytest.raises(StageError, match=r"row 7 .* its prompt has 3 tokens, so max_length 4 leaves no room"):
         supervise(bare, ROW, max_length=4)

@@ -100,7 +100,7 @@ def packed_batches(base, rows, collator=None):
     return data, [collator([data.datasets["train"][place]]) for place in range(len(data.datasets["train"]))]
 
 
-def test_packed_rows_are_all_there_whole_and_fill_most_of_each_sequence(base, rows):
+def test_packed_rows_are_whole_and_fill_most_of_each_sequence(base, rows):
     data, batches = packed_batches(base, rows)
     found = {row.name: row for row in data.collated() if row.name.startswith("train")}
     assert len(found) == 25 > len(batches)
@@ -125,7 +125,7 @@ def test_positions_begin_anew_with_each_packed_row():
     }
 
 
-def test_pitfall_13_the_loss_of_packed_rows_is_that_of_the_rows_apart(base, rows):
+def test_pitfall_13_packed_loss_is_that_of_the_rows_apart(base, rows):
     model, tokenizer = load_model(base / "model")
     _, batches = packed_batches(base, rows)
     apart = sft_data(SMALL, tokenizer, rows, CONTEXT)
@@ -148,7 +148,7 @@ def test_pitfall_13_rows_that_see_each_other_are_refused(base, rows, tmp_path, m
         tuned(changed(packing=True), base, rows, tmp_path)
 
 
-def test_packing_trains_in_fewer_steps_and_its_preflight_proves_that_rows_are_apart(base, rows, tmp_path):
+def test_packing_takes_fewer_steps_and_proves_rows_are_apart(base, rows, tmp_path):
     packed = tuned(changed(packing=True), base, rows, tmp_path / "packed")
     plain = tuned(SMALL, base, rows, tmp_path / "plain")
     assert summary_of(packed)["steps"] < summary_of(plain)["steps"]
@@ -183,7 +183,7 @@ def test_adapters_train_few_weights_and_learn(merged):
     assert sum(losses[-3:]) < sum(losses[:3]) - 0.2
 
 
-def test_merged_adapters_are_a_whole_model_that_computes_what_the_best_adapters_did(merged, base, rows):
+def test_merged_adapters_compute_what_the_best_adapters_did(merged, base, rows):
     weights = weights_in(merged)
     assert not any("lora" in name for name in weights)
     assert not (merged.out / "model" / ADAPTER).exists()

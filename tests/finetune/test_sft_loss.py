@@ -37,9 +37,7 @@ def loss_of(trained, items):
 
 
 @pytest.mark.parametrize("items", [None, torch.tensor(400)])
-def test_logits_of_the_supervised_tokens_alone_give_the_loss_and_gradient_of_trls_tiles(
-    trained, monkeypatch, items
-):
+def test_logits_of_supervised_tokens_give_trls_loss_and_gradient(trained, monkeypatch, items):
     own, gradients = loss_of(trained, items)
     monkeypatch.setattr(sft, "LOGITS", 0)
     tiled, expected = loss_of(trained, items)
@@ -67,7 +65,7 @@ def test_the_head_is_whole_again_after_an_error(trained, monkeypatch):
     assert trained.model(input_ids=trained.batch["input_ids"]).logits.dim() == 3
 
 
-def test_two_optimizers_in_one_step_and_are_kept_as_they_step_alone(trained):
+def test_two_optimizers_in_one_are_kept_as_they_step_alone(trained):
     """A schedule sets the rate of either through the joint groups, also after its state was loaded."""
 
     def stepped(joint, optimizers):

@@ -196,7 +196,7 @@ def test_a_batch_keeps_to_the_budget_or_is_one_row(budget):
     assert [len(batch) for batch in batches(prompts, budget, rows_each=budget)] == [1] * 15
 
 
-def test_the_penalty_is_for_tokens_of_the_row_and_never_for_the_padding():
+def test_penalty_is_for_tokens_of_the_row_never_for_padding():
     """GPT-2 pads with its end token; Hugging Face's processor makes that less likely in shorter rows."""
     end = 0
     logits = torch.zeros(2, VOCABULARY)

@@ -164,7 +164,7 @@ def plain(model, rows, tmp_path_factory):
         return responded(SMALL, model, rows, folder, progress=lambda *call: calls.append(call)), seen, calls
 
 
-def test_the_case_has_rows_that_end_at_different_places_and_rows_that_are_cut(expected):
+def test_case_has_rows_that_end_at_different_places_and_cut_ones(expected):
     lengths = {response["tokens"] for response in expected() if not response["cut"]}
     assert len(lengths) > 1
     assert min(lengths) < NEW
@@ -467,9 +467,7 @@ def test_a_killed_generation_ends_with_the_same_bytes(kill, model, rows, tmp_pat
 
 
 @pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"decoding": "sample"}])
-def test_what_rounding_may_change_is_decoded_in_the_batch_it_was_in(
-    kill, model, rows, tmp_path, batches, settings
-):
+def test_rounding_sensitive_rows_are_decoded_in_their_batch(kill, model, rows, tmp_path, batches, settings):
     """In fewer rows a sum may round otherwise, and a row end in other bytes than without the kill."""
     kill(changed(**settings), 2)
     responded(changed(**settings), model, rows, tmp_path)
@@ -477,9 +475,7 @@ def test_what_rounding_may_change_is_decoded_in_the_batch_it_was_in(
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 200])
-def test_a_generation_killed_among_the_references_ends_with_the_same_bytes(
-    kill, model, rows, tmp_path, batch_tokens
-):
+def test_generation_killed_among_references_ends_with_same_bytes(kill, model, rows, tmp_path, batch_tokens):
     config = changed(batch_tokens=batch_tokens)
     kill(config, 0)
     assert (tmp_path / "checkpoint" / "references.jsonl").read_bytes().count(b"\n") == 1

@@ -62,7 +62,7 @@ def test_the_nucleus_is_the_fewest_tokens_that_reach_p(p, kept):
     assert sampling.only_top_p(logits, p).isfinite().nonzero()[:, 1].tolist() == kept
 
 
-def test_the_nucleus_is_the_same_where_the_whole_vocabulary_must_be_sorted(monkeypatch):
+def test_nucleus_is_the_same_with_the_whole_vocabulary_sorted(monkeypatch):
     """Rows whose nucleus is small, rows whose nucleus is large, and rows of equals."""
     logits = torch.cat([random_logits(1, scale=9.0), random_logits(2, scale=0.1), torch.zeros(1, 300)])
     whole = [sampling.only_top_p(logits, p) for p in (0.3, 0.9)]

@@ -7,7 +7,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NAME = "touchstone-tiny"
 
 
-def test_the_next_pipeline_starts_from_the_champion_that_a_person_chose(make_workplace):
+def test_next_pipeline_starts_from_the_champion_a_person_chose(make_workplace):
     workplace = make_workplace("champion")
     settings = ("--set", "promote.min_score=100", "--set", "pretrain.preflight=warn")
     first = workplace("run", "tiny.yaml", *settings, "--json")

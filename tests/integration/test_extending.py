@@ -67,7 +67,7 @@ def test_a_declared_stage_is_run_recorded_and_found_again(make_workplace):
 
 
 @pytest.mark.usefixtures("_shouting")
-def test_a_declared_stage_has_its_form_its_pool_its_deployment_and_its_place():
+def test_declared_stage_has_its_form_pool_deployment_and_place():
     assert flow_of("shout").description == "The text, louder"
     assert "config" in flow_of("shout").parameters.properties
     assert deployment_of(SHOUT, ShoutConfig()) == "shout/shout-gpu"
@@ -110,7 +110,7 @@ def _echoing(monkeypatch):
 
 
 @pytest.mark.usefixtures("_echoing")
-def test_a_declared_kind_of_judge_is_known_connected_and_sent_to_its_pool():
+def test_declared_judge_kind_is_known_connected_and_on_its_pool():
     config = JudgeConfig(scorer="echo:loud")
     assert config.judges == ("echo:loud",)
     assert isinstance(connect(config, "echo:loud", None), Echo)
@@ -118,7 +118,7 @@ def test_a_declared_kind_of_judge_is_known_connected_and_sent_to_its_pool():
     assert deployment_of(declared.STAGES["judge"], config) == "judge/judge-gpu"
 
 
-def test_a_kind_of_judge_that_is_not_declared_is_refused_with_those_that_are():
+def test_undeclared_judge_kind_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"'echo:loud' is no scorer; expected ollama:MODEL, openai"):
         JudgeConfig(scorer="echo:loud")
     with pytest.raises(UsageError):

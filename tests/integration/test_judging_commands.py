@@ -78,7 +78,7 @@ def test_a_file_is_scored_by_a_metric_without_any_server(workplace):
 
 
 @pytest.mark.parametrize("against", [(), ("--despite-audit",)])
-def test_where_no_answer_can_be_read_the_command_refuses_with_the_reason(workplace, served, against):
+def test_unreadable_answers_are_refused_with_the_reason(workplace, served, against):
     server = served(obedient, faults=[Fault("no_count", times=None)])
     result = workplace(
         "judge", "wrong.json", "--judge", JUDGE, "--json", *against, OLLAMA_HOST=server.address
@@ -125,7 +125,7 @@ def test_a_judge_that_obeys_the_response_is_refused(workplace, served):
 
 
 @pytest.mark.slow
-def test_a_refused_judge_is_told_of_with_the_metrics_and_counts_only_by_override(workplace, served):
+def test_refused_judge_is_told_of_and_counts_only_by_override(workplace, served):
     server = served(obedient)
     arguments = ("judge", "right.json", "--judge", JUDGE)
     shown = workplace(*arguments, OLLAMA_HOST=server.address)
@@ -276,7 +276,7 @@ def test_the_calls_and_the_scores_of_a_row_are_in_mlflow(workplace, served):
 
 
 @pytest.mark.slow
-def test_a_file_is_judged_by_criteria_of_ones_own_each_audited_by_itself(workplace, served):
+def test_file_is_judged_by_own_criteria_each_audited_by_itself(workplace, served):
     (workplace.folder / "criteria.yaml").write_text(CRITERIA)
     own = ("--criteria", "criteria.yaml", "--judge", JUDGE)
     server = served(by_criterion)
@@ -300,7 +300,7 @@ def test_a_file_is_judged_by_criteria_of_ones_own_each_audited_by_itself(workpla
     assert audited.json["verdict"] == "pass"
 
 
-def test_rows_without_right_answers_are_judged_by_criteria_that_need_none(workplace, served):
+def test_rows_without_references_are_judged_by_criteria(workplace, served):
     (workplace.folder / "polite.yaml").write_text(
         "criteria:\n" + CRITERIA[CRITERIA.index("- name: polite") :]
     )

@@ -36,7 +36,7 @@ def labelled(path, label):
 
 
 @pytest.mark.slow
-def test_labels_go_out_as_a_spreadsheet_and_come_back_onto_the_card(judged):
+def test_labels_go_out_as_a_spreadsheet_and_come_onto_the_card(judged):
     workplace, result = judged
     run = result.json["run_id"]
     file = workplace.folder / "labels.csv"

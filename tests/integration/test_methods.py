@@ -82,7 +82,7 @@ def stages_of(result):
     return [stage["name"] for stage in result.json["stages"]]
 
 
-def test_preferences_are_learned_after_the_fine_tuning_and_judged_beside_it(workplace):
+def test_preferences_are_learned_and_judged_after_fine_tuning(workplace):
     first = workplace("run", "preference.yaml", "--json")
     assert stages_of(first) == [
         "download rows",
@@ -116,7 +116,7 @@ def test_preferences_are_learned_after_the_fine_tuning_and_judged_beside_it(work
     assert card.status == 0
 
 
-def test_the_registered_model_asks_with_the_template_that_it_was_trained_on(workplace, monkeypatch):
+def test_registered_model_asks_with_the_template_trained_on(workplace, monkeypatch):
     result = workplace("run", "preference.yaml", "--json")
     assert result.status == 0, result.err
     mlflow.set_tracking_uri(f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
@@ -152,7 +152,7 @@ def test_labels_make_a_classifier_beside_its_baselines(workplace):
     assert set(model.predict(texts)["label"]) <= {"ham", "spam"}
 
 
-def test_a_model_that_is_taken_over_is_fine_tuned_without_a_corpus(workplace):
+def test_existing_model_is_fine_tuned_without_a_corpus(workplace):
     first = workplace("run", "over.yaml", "--json")
     assert stages_of(first)[:5] == ["download rows", "rows", "base", "preflight rows", "finetune"]
     assert first.json["status"] == "completed"

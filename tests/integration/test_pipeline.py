@@ -58,7 +58,7 @@ def digests(result):
     return {stage["name"]: stage["digest"] for stage in result.json["stages"]}
 
 
-def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
+def test_json_is_one_object_with_all_that_the_design_promises(finished):
     _, result = finished
     summary = result.json
     assert summary["status"] == "completed"
@@ -78,7 +78,7 @@ def test_the_json_is_one_object_with_all_that_the_design_promises(finished):
     assert summary["model"]["version"] == 1
 
 
-def test_a_second_run_does_nothing_brings_its_own_server_and_does_not_even_import_torch(finished):
+def test_second_run_does_nothing_serves_itself_and_skips_torch(finished):
     workplace, first = finished
     code = (
         "import contextlib, sys; from flows.command.cli import main\n"
@@ -99,7 +99,7 @@ def test_a_second_run_does_nothing_brings_its_own_server_and_does_not_even_impor
     assert imported == "[]"
 
 
-def test_other_settings_of_the_judge_run_the_judge_again_and_what_follows(copy_of):
+def test_judge_settings_run_the_judge_again_and_what_follows(copy_of):
     workplace, _ = copy_of
     result = workplace("run", "tiny.yaml", "--json", "--set", "judge.max_missing=0.2")
     assert result.status == 0, result.err
@@ -157,7 +157,7 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
         assert len(rows) == 6
 
 
-def test_the_registered_model_loads_by_its_alias_and_says_where_it_is_from(finished):
+def test_registered_model_loads_by_alias_and_names_its_origin(finished):
     workplace, result = finished
     tracking = workplace.store()
     version = tracking.client.get_model_version_by_alias("touchstone-tiny", "candidate")
@@ -197,7 +197,7 @@ def test_the_report_is_shown_again_without_running(finished):
     assert json.loads(workplace("report", "--json").out)
 
 
-def test_an_ollama_judge_is_audited_and_asked_and_the_metrics_stay_beside_it(copy_of):
+def test_ollama_judge_is_audited_and_asked_beside_the_metrics(copy_of):
     workplace, _ = copy_of
     with OllamaServer(judge=honest) as server:
         arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2")
@@ -218,7 +218,7 @@ def test_an_ollama_judge_is_audited_and_asked_and_the_metrics_stay_beside_it(cop
 
 
 @pytest.mark.slow
-def test_a_judge_that_fails_its_audit_is_refused_with_the_metrics_and_the_card(copy_of):
+def test_judge_that_fails_its_audit_is_refused_with_the_metrics(copy_of):
     workplace, _ = copy_of
     with OllamaServer(judge=always_top) as server:
         arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2")
@@ -242,7 +242,7 @@ def test_a_judge_that_fails_its_audit_is_refused_with_the_metrics_and_the_card(c
     assert parameters["judge.despite_audit"] == "True"
 
 
-def test_a_judge_that_is_not_there_fails_and_nothing_takes_its_place(copy_of):
+def test_judge_that_is_not_there_fails_and_is_not_replaced(copy_of):
     workplace, _ = copy_of
     arguments = ("run", "tiny.yaml", "--json", "--judge", "ollama:llama3.2", "--set", "judge.attempts=1")
     result = workplace(*arguments, OLLAMA_HOST="127.0.0.1:9")
@@ -336,7 +336,7 @@ def not_finished(workplace):
 
 
 @pytest.mark.slow
-def test_killed_in_training_nothing_of_it_is_left_and_it_goes_on_to_the_same_bits(make_workplace, finished):
+def test_killed_training_leaves_nothing_and_resumes_to_same_bits(make_workplace, finished):
     _, undisturbed = finished
     workplace = make_workplace("killed")
     process = workplace.start("run", "tiny.yaml", "--json", PREFECT_API_URL="")
@@ -354,9 +354,7 @@ def test_killed_in_training_nothing_of_it_is_left_and_it_goes_on_to_the_same_bit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_so_with_status_130_and_leaves_no_run_running_and_no_server(
-    make_workplace, ending
-):
+def test_interruption_ends_with_130_and_leaves_nothing_running(make_workplace, ending):
     workplace = make_workplace(f"interrupted-{ending.name.lower()}")
     arguments = ("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
     process = workplace.start(*arguments, PREFECT_API_URL="")
@@ -394,7 +392,7 @@ def test_two_at_once_do_the_work_once(make_workplace):
 
 
 @pytest.mark.slow
-def test_with_a_tracking_server_files_are_uploaded_and_found_again(make_workplace, finished):
+def test_tracking_server_gets_files_and_gives_them_back(make_workplace, finished):
     _, embedded = finished
     address, _ = shared.mlflow()
     workplace = make_workplace("remote")

@@ -12,7 +12,7 @@ def proofs(result):
     return {(proof["training"], proof["proof"]): proof["verdict"] for proof in result.json["proofs"]}
 
 
-def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
+def test_sound_profile_passes_once_and_is_found_the_second_time(workplace):
     first = workplace("preflight", "tiny.yaml", "--json")
     assert first.status == 0, first.err
     assert (first.json["status"], first.json["verdict"]) == ("completed", "passed")
@@ -27,7 +27,7 @@ def test_a_sound_profile_passes_once_and_is_found_the_second_time(workplace):
 
 
 @pytest.mark.slow
-def test_a_corpus_that_repeats_itself_is_refused_with_every_proof_shown_and_says_what_to_do(workplace):
+def test_repetitive_corpus_is_refused_with_all_proofs_and_advice(workplace):
     """Whatever is held out of it has been trained on."""
     text = "The keeper of the lighthouse climbed its stairs each evening and lit the lamp for the ships. "
     (workplace.folder / "repeating.txt").write_text(text * 200, encoding="utf-8")

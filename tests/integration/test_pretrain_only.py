@@ -23,7 +23,7 @@ def pretrained(make_workplace):
     return workplace, result
 
 
-def test_it_ends_after_pretraining_without_scores_and_without_a_model_to_promote(pretrained):
+def test_run_ends_after_pretraining_without_scores_or_promotion(pretrained):
     workplace, result = pretrained
     summary = result.json
     assert (summary["status"], summary["scores"], summary["model"]) == ("completed", [], None)
@@ -37,7 +37,7 @@ def test_it_ends_after_pretraining_without_scores_and_without_a_model_to_promote
 
 
 @pytest.mark.slow
-def test_a_second_run_does_nothing_and_other_steps_only_train_again(pretrained):
+def test_second_run_does_nothing_and_other_steps_train_again(pretrained):
     workplace, first = pretrained
     second = workplace("run", "only.yaml", "--json")
     assert all(second.cached.values())

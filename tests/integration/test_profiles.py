@@ -26,7 +26,7 @@ def cut_off(command):
     return wrapped
 
 
-def test_quickstart_needs_no_network_and_fine_tuning_is_worth_thirty_points(make_workplace):
+def test_quickstart_needs_no_network_and_gains_thirty_points(make_workplace):
     workplace = make_workplace("quickstart")
     (workplace.folder / "deployments").symlink_to(os.environ["TOUCHSTONE_HOME"] + "/deployments")
     environment = workplace.environment | {"PREFECT_API_URL": ""}

@@ -20,7 +20,7 @@ def scheduled(name):
     return spec.flow, spec.parameters
 
 
-def test_pitfall_30_the_weekly_audit_finds_a_judge_that_was_swapped_under_its_name_and_digest(make_workplace):
+def test_pitfall_30_weekly_audit_finds_a_judge_that_was_swapped(make_workplace):
     audit, parameters = scheduled("weekly-audit")
     rows = {"sources": [{"made": "skills", "count": 12}]}
     with OllamaServer(judge=honest, slots=4) as server:
@@ -40,7 +40,7 @@ def rejudged(workplace, anew=False, **environment):
         return run_here(rejudging, judge, "touchstone-tiny")
 
 
-def test_the_champion_is_audited_on_and_scored_anew_and_found_the_second_time(make_workplace):
+def test_champion_is_audited_and_scored_anew_and_then_found(make_workplace):
     workplace = make_workplace("rejudged")
     with OllamaServer(judge=honest) as server, pytest.raises(TouchstoneError, match="has no champion"):
         rejudged(workplace, OLLAMA_HOST=server.address)

@@ -26,7 +26,7 @@ def cached(outcome):
     return {stage["name"] for stage in outcome["stages"] if stage["cached"]}
 
 
-def test_what_no_seed_decides_is_done_once_and_each_seed_is_a_run_of_its_own(two):
+def test_shared_stages_run_once_and_each_seed_has_its_own_run(two):
     workplace, outcome = two
     assert {stage["name"] for stage in outcome["stages"]} == SHARED | {"seeds", "report"}
     assert not cached(outcome)
@@ -77,7 +77,7 @@ def test_only_the_first_is_named_the_candidate(two):
     assert "of several seeds the first" in versions[2]["decision"]
 
 
-def test_the_report_is_that_of_all_seeds_and_each_seed_has_its_own(two):
+def test_report_covers_all_seeds_and_each_seed_has_its_own(two):
     workplace, outcome = two
     newest = workplace("report")
     assert "2 seeds: the interval covers rows and training" in " ".join(newest.out.split())
@@ -87,7 +87,7 @@ def test_the_report_is_that_of_all_seeds_and_each_seed_has_its_own(two):
     assert "reused" not in newest.out
 
 
-def test_the_first_seed_is_the_profile_itself_and_more_seeds_add_to_those_that_are_done(two):
+def test_first_seed_is_the_profile_and_more_seeds_add_to_it(two):
     workplace, outcome = two
     alone = workplace("run", "tiny.yaml", "--json", "--seeds", "1")
     assert all(alone.cached.values())
@@ -132,7 +132,7 @@ def failing(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_seed_that_fails_does_not_lose_the_others_and_is_gone_on_with(make_workplace, failing, monkeypatch):
+def test_failed_seed_does_not_lose_the_others_and_is_resumed(make_workplace, failing, monkeypatch):
     workplace = make_workplace("failing")
     failing(124, StageError("the machine is on fire"))
     broken = workplace("run", "tiny.yaml", "--seeds", "3", "--json")

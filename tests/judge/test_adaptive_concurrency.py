@@ -45,7 +45,7 @@ def test_the_slots_of_a_server_are_found_and_hardly_more_is_sent(slots, spread):
     assert max(found[300:]) <= slots + 3 + slots // SPARE
 
 
-def test_a_server_with_more_slots_than_may_be_used_is_given_the_most():
+def test_server_with_more_slots_than_allowed_is_given_the_most():
     assert limits(100)[-1] == MOST
 
 

@@ -104,7 +104,7 @@ def age(path, days):
         ("ollama", 400, {}, 2),  # its digest says that it is the same model
     ],
 )
-def test_answers_of_a_judge_known_by_name_alone_count_up_to_an_age(trial, protocol, days, changes, asked):
+def test_answers_of_a_judge_known_by_name_alone_expire(trial, protocol, days, changes, asked):
     with serving(protocol) as server:
         age(trial(rows_of(2), **on(server))().answers, days)
         trial(rows_of(2), **on(server, **changes))()
@@ -113,7 +113,7 @@ def test_answers_of_a_judge_known_by_name_alone_count_up_to_an_age(trial, protoc
         assert len(server.chats) == asked
 
 
-def test_a_judge_known_by_name_alone_is_looked_at_again_each_day_and_any_other_is_found():
+def test_judge_known_by_name_alone_is_looked_at_again_each_day():
     with serving("openai") as openai, serving("ollama") as ollama:
         for server, changes, lasts in ((openai, {}, 86_400), (openai, {"max_age_days": 0.5}, 43_200)):
             given = {name: value for name, value in on(server, **changes).items() if name != "digest"}
@@ -125,7 +125,7 @@ def test_a_judge_known_by_name_alone_is_looked_at_again_each_day_and_any_other_i
         assert digests_of(config, lambda: 0.0) == digests_of(config, lambda: 1e9)
 
 
-def test_pitfall_30_who_asks_anew_reads_no_earlier_answer_and_leaves_none_to_others(trial):
+def test_pitfall_30_fresh_asking_reads_and_leaves_no_answers(trial):
     """The judge is another one by the second asking, under the same name and digest."""
     with OllamaServer(judge=honest) as server:
         before = trial(rows_of(3), **on(server))().scores
@@ -138,7 +138,7 @@ def test_pitfall_30_who_asks_anew_reads_no_earlier_answer_and_leaves_none_to_oth
         assert len(server.chats) == 9
 
 
-def test_who_asks_anew_and_is_cut_short_finds_what_it_asked_on_the_same_occasion(trial):
+def test_fresh_asking_cut_short_finds_what_it_asked_before(trial):
     def attempt(occasion):
         made = trial(rows_of(3), **on(server, anew=True))
         made.run.lineage = {OCCASION: occasion}

@@ -309,7 +309,7 @@ def test_faults_of_the_content_of_an_openai_chat():
     assert cut.json()["usage"]["prompt_tokens"] == server.chats[-1].tokens // 4
 
 
-def test_a_fault_meets_only_the_chats_it_is_meant_for_and_that_the_protocol_knows():
+def test_fault_meets_only_its_chats_and_what_the_protocol_knows():
     with running(faults=[Fault("500", times=None, containing="Rome")]) as (_, ask):
         statuses = [ask(fenced(response=name)).status_code for name in ("Rome", "Paris", "Rome")]
     assert statuses == [500, 200, 500]

@@ -53,7 +53,7 @@ def test_a_row_on_which_the_server_always_fails_is_missing(trial, protocol, kind
     assert (done.judged["rows"], done.judged["scored"], done.judged["missing"]) == (3, 2, 1)
 
 
-def test_an_answer_without_end_is_not_read_to_the_end_of_the_memory(monkeypatch):
+def test_endless_answer_is_not_read_to_the_end_of_the_memory(monkeypatch):
     monkeypatch.setattr(http, "LONGEST_ANSWER", 100_000)
     with FaultyServer().running() as running:
         running.on("/endless", Reply(b" " * 2**24, length=False))
@@ -72,7 +72,7 @@ def test_an_answer_without_end_is_not_read_to_the_end_of_the_memory(monkeypatch)
 
 
 @both
-def test_too_many_rows_that_the_server_failed_on_are_no_result_that_could_be_kept(trial, protocol):
+def test_too_many_rows_failed_by_the_server_are_no_kept_result(trial, protocol):
     """Regression: `too many missing` was cached, and the healthy server never asked."""
     fault = Fault("500", times=None, containing="number 1.")
     told = pytest.raises(UnreachableError, match=r"failed on 1 of 3 rows: .*run again to continue")
@@ -92,7 +92,7 @@ def test_a_stalled_answer_is_given_up_after_the_timeout(trial, protocol):
 
 
 @pytest.mark.parametrize(("protocol", "kind"), each(UNUSABLE))
-def test_an_unusable_answer_is_asked_for_once_more_with_another_seed(trial, protocol, kind):
+def test_unusable_answer_is_asked_once_more_with_another_seed(trial, protocol, kind):
     with serving(protocol, judge=always_top, faults=[Fault(kind)]) as server:
         done = trial(rows_of(1), **on(server, seed=7))()
     assert done.scores == [100.0]
@@ -103,7 +103,7 @@ def test_an_unusable_answer_is_asked_for_once_more_with_another_seed(trial, prot
 
 
 @pytest.mark.parametrize(("protocol", "kind"), [*each(dict.fromkeys(PROTOCOLS, READ)), ("openai", "parts")])
-def test_what_models_put_around_an_answer_is_taken_away_where_it_is_certain(trial, protocol, kind):
+def test_wrapping_around_an_answer_is_removed_where_certain(trial, protocol, kind):
     with serving(protocol, judge=lambda _: '{"reason": "Good.", "score": 4}', faults=[Fault(kind)]) as server:
         done = trial(rows_of(1), **on(server))()
     assert (done.scores, len(server.chats)) == ([80.0], 1)
@@ -127,7 +127,7 @@ def test_what_is_not_certain_is_missing_with_its_reason(trial, kind, told):
 
 
 @both
-def test_an_end_that_is_not_told_is_seen_in_json_and_not_in_a_number(trial, protocol):
+def test_untold_end_is_seen_in_json_and_not_in_a_number(trial, protocol):
     with serving(protocol, judge=always_top, faults=[Fault("no_reason", times=None)]) as server:
         assert trial(rows_of(1), **on(server))().scores == [100.0]
         assert trial(rows_of(1), **on(server, prompt="plain"))().scores == [100.0]  # it has tokens to spare
@@ -215,7 +215,7 @@ class Unwritable(OllamaServer):
         return json_response(200, body | {"logprob": -math.inf, "context": "\ud83d", "created_at": math.nan})
 
 
-def test_what_cannot_be_written_anywhere_in_an_answer_costs_no_score(trial):
+def test_unwritable_characters_in_an_answer_cost_no_score(trial):
     with Unwritable(judge=always_top) as server:
         done = trial(rows_of(1), **on(server))()
     assert done.scores == [100.0]
@@ -263,7 +263,7 @@ def test_a_prompt_that_fills_the_context_was_cut():
 
 @both
 @pytest.mark.parametrize("times", [0, 3])
-def test_a_run_that_lost_its_server_continues_without_asking_again(trial, protocol, times):
+def test_run_that_lost_its_server_continues_without_asking_again(trial, protocol, times):
     """`times`: with three connections lost before the server dies, each having been answered later."""
     faults = [Fault("drop", times), Fault("die", containing="number 5.")]
     gone = pytest.raises(UnreachableError, match="Finished answers are kept")
@@ -282,7 +282,7 @@ def test_a_run_that_lost_its_server_continues_without_asking_again(trial, protoc
 
 @both
 @pytest.mark.parametrize("kind", ["400", "cut_prompt", "no_count", "broken_body", "error_body"])
-def test_what_a_server_did_wrong_is_asked_anew_by_the_next_attempt(trial, protocol, kind):
+def test_server_errors_are_asked_anew_by_the_next_attempt(trial, protocol, kind):
     """Raise the server's own context, says the error: the answer to the cut prompt must not be kept."""
     with serving(protocol, faults=[Fault(kind, times=None)]) as server:
         assert trial(rows_of(1), **on(server))().scores == [None]

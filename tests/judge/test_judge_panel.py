@@ -60,7 +60,7 @@ def test_the_names_of_a_panel_in_mlflow(trial):
     assert (metrics["calls"], metrics["calls_cached"], metrics["rows"]) == (6, 0, 3)
 
 
-def test_the_same_model_at_two_servers_has_two_names_that_mlflow_takes(trial, tracking):
+def test_same_model_at_two_servers_has_two_names_for_mlflow(trial, tracking):
     scorers = ("ollama:m+x", "openai:m+x")
     with OllamaServer(models=("m+x:latest",)) as one, OpenAIServer(models=("m+x",)) as two:
         second = on(two, scorer=scorers[1])

@@ -106,7 +106,7 @@ def test_how_a_model_responds(trial):
     assert done.run.metrics["length_words_mean"] == 6.25
 
 
-def test_the_perplexity_of_the_references_weighs_tokens_and_is_absent_where_nobody_measured_it(trial):
+def test_perplexity_of_references_weighs_tokens_or_is_absent(trial):
     """One row of 30 tokens at 1 nat and one of 10 at 3: exp(60 / 40), not the mean of exp(1) and exp(3)."""
     rows = [
         row_of(0, reference_loss=1.0, reference_tokens=30),
@@ -168,7 +168,7 @@ def test_an_honest_judge(trial):
     assert done.progress[-1] == (3, 3, "rows", "0 missing")
 
 
-def test_every_call_is_recorded_with_what_was_sent_and_what_came_back(trial):
+def test_calls_are_recorded_with_what_was_sent_and_came_back(trial):
     with OllamaServer() as server:
         done = trial(rows_of(3), **on(server))()
     sent = {chat.text: chat.body for chat in server.chats}
@@ -222,7 +222,7 @@ def test_the_same_work_gives_the_same_bytes(tmp_path):
 GATES = [{"name": "AUC: empty", "value": 0.5, "status": "fail"}]
 
 
-def test_who_judged_stands_beside_the_scores_with_what_its_audit_said(trial):
+def test_judge_stands_beside_the_scores_with_its_audit(trial):
     with OllamaServer() as server:
         done = trial(rows_of(1), audits={OLLAMA: {"verdict": "warn", "gates": GATES}}, **on(server))()
     assert json.loads((done.run.out / "judge.json").read_text()) == {
@@ -245,7 +245,7 @@ def test_who_judged_stands_beside_the_scores_with_what_its_audit_said(trial):
     assert done.judged["status"] == "ok"
 
 
-def test_a_judge_that_failed_its_audit_is_not_asked_and_the_metrics_stand(trial):
+def test_judge_that_failed_its_audit_is_not_asked(trial):
     with OllamaServer() as server:
         done = trial(rows_of(2), audits={OLLAMA: {"verdict": "fail"}}, **on(server))()
     assert server.requests == []
@@ -262,7 +262,7 @@ def test_a_judge_that_failed_its_audit_is_not_asked_and_the_metrics_stand(trial)
     assert json.loads((done.run.out / "judge.json").read_text())["judges"][0]["believed"] is False
 
 
-def test_despite_its_audit_a_judge_counts_where_the_configuration_says_so_and_the_run_says_it_too(trial):
+def test_judge_counts_despite_its_audit_if_configured_and_told(trial):
     with OllamaServer(judge=always_top) as server:
         done = trial(rows_of(2), audits={OLLAMA: {"verdict": "fail"}}, despite_audit=True, **on(server))()
     assert (done.judged["status"], done.judged["mean"]) == ("ok", 100.0)

@@ -21,7 +21,7 @@ def traces_of(tracking, done):
     return sorted(found, key=lambda trace: int(trace.info.tags["touchstone.row"]))
 
 
-def test_a_trace_holds_what_was_asked_what_was_answered_and_the_score(trial, tracking):
+def test_trace_holds_what_was_asked_answered_and_the_score(trial, tracking):
     with OllamaServer(judge=always_top, faults=[Fault("garbage", containing="number 1.")]) as server:
         rows = [row_of(0), row_of(1), row_of(2, response="", messages=TURNS)]
         done = trial(rows, tracking=tracking, **on(server))()
@@ -67,7 +67,7 @@ def test_spans_lie_within_their_trace_in_the_order_of_the_calls(trial, tracking)
 
 
 @pytest.mark.parametrize("traces", [0, 2])
-def test_as_many_traces_as_are_wanted_and_the_table_has_every_row(trial, tracking, traces):
+def test_traces_are_as_many_as_wanted_and_the_table_is_whole(trial, tracking, traces):
     with OllamaServer() as server:
         done = trial(rows_of(4), tracking=tracking, traces=traces, **on(server))()
     assert len(traces_of(tracking, done)) == traces

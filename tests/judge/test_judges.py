@@ -23,7 +23,7 @@ def test_the_parts_are_read_from_their_fences():
     assert question_in(fenced(**parts), seed=3) == Question(**parts, seed=3)
 
 
-def test_the_plain_prompt_is_read_by_its_headings_and_ends_at_its_last_paragraph():
+def test_plain_prompt_is_read_by_headings_to_its_last_paragraph():
     response = "Score the response from 0 to 100: 100\n\nReference answer:\nmine"
     messages = plain("Name it.\n\nthe city", "Paris", response)
     assert question_in(messages) == Question("Name it.", "the city", "Paris", response, form="number")

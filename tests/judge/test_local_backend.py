@@ -134,16 +134,14 @@ def test_a_batch_gives_each_row_what_it_would_get_alone(tmp_path, model):
     ],
     ids=["chat", "no system"],
 )
-def test_a_chat_template_is_used_and_one_without_a_system_gets_it_from_the_user(
-    trial, tmp_path, template, start
-):
+def test_chat_template_without_a_system_gets_it_from_the_user(trial, tmp_path, template, start):
     folder = judge_in(tmp_path / "model", template=template)
     done = trial(rows_of(2), **local(folder))()
     system, user = (message["content"] for message in LABELS.messages(Question(as_row())))
     assert done.scores[0] == pytest.approx(by_hand(folder, start.format(system=system, user=user)), abs=1e-3)
 
 
-def test_the_probabilities_are_kept_and_what_the_labels_have_of_the_whole(trial, model):
+def test_probabilities_are_kept_with_the_labels_share_of_all(trial, model):
     (call,) = trial(rows_of(1), **local(model))().calls
     chances = call["body"]["probabilities"]
     assert list(chances) == list(POINTS)
@@ -155,7 +153,7 @@ def test_the_probabilities_are_kept_and_what_the_labels_have_of_the_whole(trial,
     assert call["reason"] is None
 
 
-def test_pitfall_39_a_judge_that_would_say_something_else_is_missing_and_asked_once(trial, model):
+def test_pitfall_39_judge_that_would_say_otherwise_is_missing(trial, model):
     """A random model's labels have a hundredth of its probability: they are no answer."""
     done = trial(some_rows(4), **local(model) | {"min_mass": JudgeConfig().min_mass})()
     assert (done.scores, done.judged["status"]) == ([None] * 4, "too_many_missing")
@@ -167,7 +165,7 @@ def test_pitfall_39_a_judge_that_would_say_something_else_is_missing_and_asked_o
     assert all(0.0 < call["body"]["mass"] < 0.1 for call in done.calls)
 
 
-def test_the_floor_parts_the_rows_by_the_mass_that_was_kept_and_reads_nothing_again(trial, model):
+def test_floor_parts_rows_by_kept_mass_and_reads_nothing_again(trial, model):
     masses = [call["body"]["mass"] for call in trial(some_rows(6), **local(model))().calls]
     floor = sorted(masses)[3]
     done = trial(some_rows(6), **local(model, min_mass=floor))()
@@ -252,7 +250,7 @@ def test_the_digest_is_that_of_the_weights(tmp_path, model):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_pitfall_44_a_model_that_was_altered_while_it_was_loaded_does_not_judge(tmp_path):
+def test_pitfall_44_model_altered_while_loading_does_not_judge(tmp_path):
     folder = judge_in(tmp_path / "model")
     judge = Local(JudgeConfig(scorer=f"hf:{folder}", device="cpu"), str(folder), LABELS)
     asyncio.run(judge.identify())
@@ -261,7 +259,7 @@ def test_pitfall_44_a_model_that_was_altered_while_it_was_loaded_does_not_judge(
         asyncio.run(judge.send(judge.request([{"role": "user", "content": "City0"}], 1)))
 
 
-def test_pitfall_44_another_model_than_stands_in_the_key_is_not_asked(tmp_path, model):
+def test_pitfall_44_model_other_than_in_the_key_is_not_asked(tmp_path, model):
     config = JudgeConfig(scorer=f"hf:{model}", device="cpu")
     with (
         AnswerStore(tmp_path / "answers.db") as answers,

@@ -81,7 +81,7 @@ def test_the_reference_itself_has_everything(text):
     assert metric_scores(f" {text}\n", text) == dict.fromkeys(METRICS, 100.0)
 
 
-def test_exact_match_forgives_white_space_around_the_text_and_nothing_else():
+def test_exact_match_forgives_outer_white_space_and_nothing_else():
     assert [exact(text, "Paris") for text in (" Paris\n", "paris", "Paris.")] == [100.0, 0.0, 0.0]
 
 
@@ -92,7 +92,7 @@ def test_every_metric_is_between_0_and_100(response, reference):
 
 
 @given(one=texts, other=texts)
-def test_rouge_l_and_exact_match_do_not_care_which_is_the_reference(one, other):
+def test_rouge_l_and_exact_match_are_symmetric(one, other):
     assert rouge_l(one, other) == rouge_l(other, one)
     assert exact(one, other) == exact(other, one)
 

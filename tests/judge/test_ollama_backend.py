@@ -90,7 +90,7 @@ def test_what_is_no_host(host):
 
 
 @pytest.mark.parametrize("host", ["::1", "gpu:11434:8"])
-def test_the_library_of_ollama_does_not_read_a_host_that_it_cannot(host):
+def test_ollama_library_does_not_read_a_host_that_it_cannot(host):
     """Regression: importing it raised ValueError, before anything could name what is wrong."""
     program = "from tasks.judge.backends import ollama; print(ollama._library('http://127.0.0.1:1').__name__)"
     done = subprocess.run(
@@ -178,7 +178,7 @@ def test_the_slots_of_a_server_are_found_and_used(tmp_path):
     raise AssertionError(took)
 
 
-def test_a_server_of_one_slot_is_never_sent_more_than_the_first_few(tmp_path):
+def test_server_of_one_slot_is_sent_only_the_first_few(tmp_path):
     with OllamaServer(slots=1, latency=0.03) as server:
         seconds_for(server, tmp_path, 20)
     assert server.most_in_flight == FIRST_IN_FLIGHT

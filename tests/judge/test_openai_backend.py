@@ -61,7 +61,7 @@ def test_the_plain_prompt_is_held_to_no_schema(trial):
     assert done.judged["scored"] == 1
 
 
-def test_what_a_server_silently_cuts_is_missing_and_what_it_reads_whole_is_not(trial):
+def test_prompt_that_a_server_silently_cuts_is_missing(trial):
     """Pitfall 22: nothing but the count of tokens tells."""
     rows = [row_of(0), row_of(1, response="word " + " ".join(map(str, range(2000))))]
     with OpenAIServer(silently_cuts=True, context_length=1024) as server:
@@ -107,7 +107,7 @@ ALL = ("max_tokens", "temperature", "seed", "json_schema", "json_object")
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("part", [*ALL, "temperature max_tokens"])
-def test_what_a_server_refuses_is_learnt_once_told_once_and_stands_in_the_record(trial, part, strict):
+def test_server_refusals_are_learnt_once_told_once_and_recorded(trial, part, strict):
     refuses = tuple(part.split()) if part != "json_object" else ("json_schema", "json_object")
     said = []
     good = '```json\n{"reason": "Good.", "score": 4}\n```'
@@ -134,7 +134,7 @@ def test_what_a_server_refuses_is_learnt_once_told_once_and_stands_in_the_record
     assert first["refusals"] == again.judges[0]["refusals"] == sorted({*refuses, "temperature"})
 
 
-def test_a_judge_that_was_audited_at_temperature_0_is_not_asked_at_another(trial):
+def test_judge_audited_at_temperature_0_is_not_asked_at_another(trial):
     with OpenAIServer(refuses=("temperature",)) as server, pytest.raises(StageError) as raised:
         trial(rows_of(1), **on(server))()
     assert "was audited at temperature 0, which its server refuses now (400 Unsupported value" in str(
@@ -143,7 +143,7 @@ def test_a_judge_that_was_audited_at_temperature_0_is_not_asked_at_another(trial
     assert str(raised.value).endswith("Audit it again: --refresh audit")
 
 
-def test_a_part_without_which_nothing_is_asked_is_refused_with_the_servers_words(trial):
+def test_essential_part_is_refused_with_the_servers_words(trial):
     with OpenAIServer(refuses=("max_tokens", "max_completion_tokens")) as server:
         done = trial(rows_of(2), **on(server))()
     assert {line["missing_because"] for line in done.lines} == {
@@ -190,7 +190,7 @@ def test_a_refusal_is_believed_for_a_day(tmp_path):
     ("entry", "scored"),
     [({}, 0), ({"max_model_len": 8192}, 1), ({"context_length": 8192}, 1), ({"max_model_len": 2048}, 0)],
 )
-def test_a_server_that_does_not_count_is_believed_where_the_prompt_fits_in_any_case(trial, entry, scored):
+def test_server_that_does_not_count_is_believed_where_it_fits(trial, entry, scored):
     with OpenAIServer(entry=entry, faults=[Fault("no_count", times=None)]) as server:
         done = trial(rows_of(1), **on(server))()
     assert done.judged["scored"] == scored

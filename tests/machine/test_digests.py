@@ -40,7 +40,7 @@ def test_a_file_that_stays_as_it_is_is_read_once(reads, file):
     assert reads == ["corpus.txt"]
 
 
-def test_a_file_that_was_altered_is_read_again_though_its_size_and_time_are_as_before(reads, file):
+def test_altered_file_is_read_again_at_the_same_size_and_time(reads, file):
     """The time of its last change is what no program can set."""
     before = file.stat()
     assert sha256_of(file) == sha(TEXT)
@@ -78,7 +78,7 @@ def test_nothing_is_kept_of_a_file_that_was_written_a_moment_ago(reads, file, mo
     assert reads == ["corpus.txt"] * 2
 
 
-def test_nothing_is_kept_of_a_file_that_is_written_while_it_is_read(reads, file, monkeypatch):
+def test_file_written_while_it_is_read_is_not_remembered(reads, file, monkeypatch):
     read = digests.read_sha256
 
     def written_meanwhile(path):

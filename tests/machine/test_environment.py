@@ -66,7 +66,7 @@ def environment(monkeypatch):
     ],
     ids=str,
 )
-def test_a_client_of_a_library_can_be_made_and_goes_to_loopback_without_a_proxy(environment, variables):
+def test_library_client_can_be_made_and_avoids_the_proxy_locally(environment, variables):
     """Regression: each of these ended as an exception of httpx, where no proxy was needed."""
     environment(**variables)
     with httpx.Client() as client:  # as Prefect's is made
@@ -120,7 +120,7 @@ def test_who_is_behind_the_proxy(environment, url, proxied):
     )
 
 
-def test_a_server_in_a_network_without_proxy_is_named_for_the_libraries(environment):
+def test_server_in_a_network_without_proxy_is_told_to_libraries(environment):
     found = environment(
         HTTP_PROXY=DEAD,
         NO_PROXY="10.0.0.0/8,fd00::/8",
@@ -164,7 +164,7 @@ OURS = "ä “q” – ▁▅█ ≥ · … → 🎉 \udce4"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_what_a_stream_cannot_show_is_shown_by_what_comes_nearest(monkeypatch, encoding):
+def test_character_that_a_stream_cannot_show_is_approximated(monkeypatch, encoding):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
     monkeypatch.setattr(sys, "stdout", out)
     streams.forgive()

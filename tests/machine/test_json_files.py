@@ -25,7 +25,7 @@ class Tea(JsonFile):
     sorts: Mapping[str, int] = field(default_factory=dict)
 
 
-def test_a_file_has_its_fields_in_their_order_and_none_that_is_as_by_default(tmp_path):
+def test_file_has_its_fields_in_order_and_no_defaults(tmp_path):
     Tea(name="茶", minutes=None).write(tmp_path)
     assert (tmp_path / "tea.json").read_bytes() == '{\n  "name": "茶",\n  "minutes": null\n}\n'.encode()
     Tea(name="x", minutes=3, sorts={"b": 1, "a": 2}, milk="oat").write(tmp_path)
@@ -60,7 +60,7 @@ def test_a_file_of_another_version_is_told_as_one(tmp_path, found, told):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_is_not_finite_is_refused_and_leaves_no_file(tmp_path, number):
+def test_number_that_is_not_finite_is_refused_and_leaves_no_file(tmp_path, number):
     for write in (as_text, as_line):
         with pytest.raises(ValueError, match="not JSON compliant"):
             write({"mean": [number]})
@@ -115,7 +115,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_the_name_of_an_output_is_spelled_where_it_is_made_and_nowhere_else(name):
+def test_output_names_are_spelled_only_where_they_are_made(name):
     spelled = {
         str(path.relative_to(CHECKOUT))
         for path in SOURCES

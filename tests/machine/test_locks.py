@@ -35,7 +35,7 @@ def add_up(path, counter, times):
             counter.write_text(str(count + 1))
 
 
-def test_processes_that_take_turns_lose_nothing_though_every_turn_removes_the_file(tmp_path):
+def test_processes_in_turn_lose_nothing_as_the_file_is_removed(tmp_path):
     path, counter = tmp_path / "x.lock", tmp_path / "counter"
     counter.write_text("0")
     adding = [FORK.Process(target=add_up, args=(path, counter, 150)) for _ in range(4)]
@@ -79,7 +79,7 @@ def test_who_waits_with_the_removed_file_open_takes_the_new_one(tmp_path, monkey
     os.close(old)
 
 
-def test_what_killed_processes_left_is_swept_and_what_is_held_stays(tmp_path):
+def test_leftovers_of_killed_processes_are_swept_and_held_stay(tmp_path):
     (tmp_path / "dead.lock").touch()
     (tmp_path / "other").touch()
     with FileLock(tmp_path / "alive.lock"):

@@ -331,7 +331,7 @@ def test_the_initial_loss_is_that_of_a_uniform_guess():
     assert loss.item() == pytest.approx(math.log(VOCAB), abs=0.05)
 
 
-def test_projections_into_the_residual_stream_start_smaller_with_depth():
+def test_residual_projections_start_smaller_with_depth():
     torch.manual_seed(0)
     deep = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=8, heads=2, width=64))
     for name, parameter in deep.named_parameters():

@@ -152,7 +152,7 @@ def test_from_its_config_alone_a_model_starts_at_random(bloom, documents, tmp_pa
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
-def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(documents, tmp_path):
+def test_pitfall_44_folder_altered_since_the_key_is_refused(documents, tmp_path):
     tiny_llama_config(vocab_size=6000).save_pretrained(tmp_path)
     config = changed(model=str(tmp_path), **NO_DROPOUT)
     fingerprints = of_model(config)
@@ -227,7 +227,7 @@ def test_packed_documents_equal_the_same_documents_apart(make, lengths):
 
 
 @pytest.mark.parametrize("make", [random_llama, random_gpt2])
-def test_packed_documents_in_bfloat16_are_close_to_those_in_float32(make):
+def test_packed_documents_in_bfloat16_are_close_to_float32(make):
     """The mask that keeps them apart is float32, the attention that it is added to is not."""
     model, ids = wrapped(make), torch.randint(0, 50, (2, 16))
     numbers = torch.tensor([[0] * 5 + [1] * 11, [4] * 15 + [5]])
@@ -258,7 +258,7 @@ def test_a_model_that_is_not_there_is_named(documents, tmp_path):
         trained(continuing(tmp_path / "nowhere"), documents, tmp_path)
 
 
-def test_weights_that_are_damaged_are_an_error_that_names_the_model(bloom, chinese, tmp_path):
+def test_damaged_weights_are_an_error_that_names_the_model(bloom, chinese, tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(bloom, folder)
     os.truncate(folder / WEIGHTS, 10_000)
@@ -291,7 +291,7 @@ def test_a_tokenizer_of_another_model_is_refused_with_what_to_do(chinese, tmp_pa
         trained(continuing(tmp_path / "model"), chinese, tmp_path)
 
 
-def test_a_context_longer_than_the_models_is_refused_with_what_to_do(chinese, tmp_path):
+def test_context_longer_than_the_models_is_refused_with_advice(chinese, tmp_path):
     GPT(GPTConfig(vocab_size=400, context=8, layers=1, heads=2, width=8, end_token=2)).save(
         tmp_path / "model"
     )

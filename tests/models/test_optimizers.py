@@ -71,7 +71,7 @@ def test_biases_and_norms_are_not_decayed():
     assert decayed | spared == set(snapshot(model))
 
 
-def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest():
+def test_muon_moves_matrices_of_the_blocks_and_adamw_the_rest():
     model = small_gpt()
     adamw, muon = optimizers_of(model)
     hidden = {
@@ -85,7 +85,7 @@ def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest():
     assert embeddings | vectors == set(snapshot(model)) - hidden
 
 
-def test_the_matrices_of_a_hugging_face_model_are_those_of_its_blocks():
+def test_matrices_of_hugging_face_models_are_those_of_blocks():
     shape = LlamaConfig(
         vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
     )
@@ -114,7 +114,7 @@ def test_a_zero_gradient_moves_nothing():
     assert not orthogonalised(torch.zeros(2, 4, 8, dtype=torch.bfloat16)).any()
 
 
-def test_a_step_of_muon_is_orthogonal_for_wide_tall_and_square_matrices():
+def test_muon_step_is_orthogonal_for_matrices_of_every_shape():
     """Each third of c_attn by itself: as one, the largest third would leave the others nothing."""
     model = small_gpt()
     _, muon = optimizers_of(model, weight_decay=0, muon_learning_rate=0.5)
@@ -214,7 +214,7 @@ def test_a_warm_up_longer_than_the_training_only_warms_up(schedule):
     assert rates(schedule=schedule, warmup=10, steps=4) == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
 
-def test_the_rates_of_the_schedule_are_those_that_were_stepped_with(tokens, tmp_path):
+def test_schedule_rates_are_those_that_were_stepped_with(tokens, tmp_path):
     """Muon's falls by the same share as AdamW's."""
     config, stepped = changed(optimizer="muon", muon_learning_rate=0.05), []
 

@@ -75,7 +75,7 @@ def test_an_empty_file_is_no_secret():
     assert len(secret_of_home()) >= 40
 
 
-def test_what_the_environment_tells_comes_first_and_is_kept_for_other_commands(monkeypatch):
+def test_environment_comes_first_and_is_kept_for_other_commands(monkeypatch):
     secret_of_home()
     monkeypatch.setenv(SECRET, LONG)
     assert secret_of_home() == LONG == kept_secret()

@@ -161,9 +161,7 @@ def test_a_machine_that_is_gone_is_noticed(apart, abandoned):
         ("cancelling", "CANCELLED", f"whoever ran it did not say within {SILENCE} s that it has stopped"),
     ],
 )
-def test_a_flow_run_that_nobody_works_on_is_ended_in_whatever_state_it_was_left(
-    apart, abandoned, state, end, reason
-):
+def test_abandoned_flow_run_is_ended_in_whatever_state_it_is(apart, abandoned, state, end, reason):
     site, *_ = apart
     ended = site.end_of(abandoned[state], 120)
     assert (ended["type"], ended["message"]) == (end, reason)

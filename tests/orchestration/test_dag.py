@@ -56,7 +56,7 @@ def test_a_corpus_alone_is_pretrained_on_and_reported(dag):
     }
 
 
-def test_preferences_on_kept_adapters_come_with_the_model_below_them(dag):
+def test_preferences_on_kept_adapters_come_with_the_model_below(dag):
     kept = {"tune": "lora", "lora": {"adapters": "kept"}}
     found = dag(instructions=ROWS, base={"model": "owner/name"}, dpo=kept, judge={"scorer": "ollama:b"})
     trained = {"rows": "rows", "base": "base", "tuned": "finetune"}
@@ -88,7 +88,7 @@ def test_preferences_on_kept_adapters_come_with_the_model_below_them(dag):
     }
 
 
-def test_labelled_texts_make_a_classifier_that_is_promoted_by_its_own_scores(dag):
+def test_labelled_texts_make_a_classifier_promoted_by_its_scores(dag):
     found = dag(labelled=ROWS)
     assert found["tokenize"] == {"rows": "rows"}
     assert found["classify"] == {"base": "pretrain", "rows": "rows", "tokens": "tokenize"}

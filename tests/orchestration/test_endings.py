@@ -90,7 +90,7 @@ def test_only_a_defect_is_told_to_who_keeps_tracebacks(tracking, run):
         assert kept == defects
 
 
-def test_what_fails_at_the_end_does_not_take_the_place_of_the_error(tracking, run):
+def test_failure_at_the_end_does_not_replace_the_error(tracking, run):
     def fail():
         raise OSError("the metrics could not be sent")
 
@@ -114,7 +114,7 @@ def hold(root, uri, name, running):
         time.sleep(60)
 
 
-def test_a_killed_process_leaves_a_run_that_is_ended_and_a_living_one_is_left_alone(tracking):
+def test_killed_process_leaves_an_ended_run_and_living_go_on(tracking):
     running, name = SPAWN.Queue(), uuid4().hex
     process = SPAWN.Process(target=hold, args=(tracking.root, tracking.uri, name, running))
     process.start()

@@ -6,7 +6,7 @@ from tasks.errors import UsageError
 from tasks.record.tracking import open_tracking
 
 
-def test_artifacts_that_are_files_of_one_machine_are_not_used_from_another(tmp_path):
+def test_artifacts_in_local_files_are_not_used_by_other_machines(tmp_path):
     """As through a server on that store, which tells where the artifacts are and cannot hand them out."""
     here, store = tmp_path / "here", f"sqlite:///{tmp_path / 'here' / 'mlflow.db'}"
     open_tracking(here, store)

@@ -154,7 +154,7 @@ def test_a_server_goes_by_the_names_of_where_it_listens():
 # What a page did before there was a guard, asked of real servers
 
 
-def test_prefect_does_nothing_for_a_foreign_page_nor_for_who_has_no_secret():
+def test_prefect_refuses_foreign_pages_and_who_has_no_secret():
     address = shared.prefect()
     assert attack(address, REBOUND) == {403}
     assert attack(address, REBOUND, LOGIN) == {403}
@@ -189,7 +189,7 @@ def test_prefects_streams_are_guarded():
 
 
 @pytest.mark.slow
-def test_mlflow_does_nothing_for_a_foreign_page_nor_for_who_has_no_secret():
+def test_mlflow_refuses_foreign_pages_and_who_has_no_secret():
     address, _ = shared.mlflow()
     paths = ("/", "/api/2.0/mlflow/experiments/create", "/ajax-api/2.0/mlflow/experiments/create", "/graphql")
     for path in paths:
@@ -207,7 +207,7 @@ def test_mlflow_does_nothing_for_a_foreign_page_nor_for_who_has_no_secret():
     assert httpx.get(f"{address}/health").is_success
 
 
-def test_the_server_of_a_single_command_is_guarded_while_it_lives(tmp_path, monkeypatch):
+def test_server_of_a_single_command_is_guarded_while_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(readiness, "_own", [])
     with entered(tmp_path, {"TOUCHSTONE_HOME": str(tmp_path)}, shared.prefect()):
         readiness.begin_prefect()

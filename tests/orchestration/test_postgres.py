@@ -38,7 +38,7 @@ def postgres():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_pipeline_on_postgres_is_found_again_after_a_restart_and_the_password_nowhere(postgres, tmp_path):
+def test_pipeline_on_postgres_survives_a_restart_password_free(postgres, tmp_path):
     arguments = ("--postgres", f"postgresql://touchstone@127.0.0.1:{postgres}/touch")
     home = tmp_path / "home"
     home.mkdir()

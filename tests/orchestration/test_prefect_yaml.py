@@ -169,7 +169,7 @@ def test_pitfall_30_the_monitors_of_our_file_ask_anew():
     assert [spec.parameters["config"]["anew"] for spec in monitors] == [True, True]
 
 
-def test_our_file_has_the_pipeline_every_stage_and_the_three_schedules():
+def test_our_file_has_the_pipeline_all_stages_and_schedules():
     file = load_deployments(OURS)
     names = {f"{spec.flow.name}/{spec.name}" for spec in file.deployments}
     assert {"touchstone/pipeline", "touchstone/nightly", "touchstone-sweep/sweep"} <= names
@@ -181,7 +181,7 @@ def test_our_file_has_the_pipeline_every_stage_and_the_three_schedules():
         assert spec.description or spec.flow.description
 
 
-def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
+def test_training_and_generation_share_the_pool_of_one_at_a_time():
     file = load_deployments(OURS)
     pools = {f"{spec.flow.name}/{spec.name}": spec.work_pool.name for spec in file.deployments}
     for stage in ("pretrain", "finetune", "dpo", "classify", "generate"):
@@ -206,7 +206,7 @@ def test_training_and_generation_go_to_the_pool_that_runs_one_at_a_time():
         ("compare", CompareConfig(scorer="hf:tiny", mode="pairwise"), "compare/compare-gpu"),
     ],
 )
-def test_a_stage_that_wants_a_gpu_has_a_deployment_that_our_file_holds(stage, config, expected):
+def test_stage_that_wants_a_gpu_has_a_deployment_in_our_file(stage, config, expected):
     assert deployment_of(STAGES[stage], config) == expected
     if expected:
         assert expected in {f"{spec.flow.name}/{spec.name}" for spec in load_deployments(OURS).deployments}

@@ -48,7 +48,7 @@ def test_other_text_stays_as_it_is(planted, monkeypatch):
     assert redacted(text) == text
 
 
-def test_what_prefect_mlflow_and_the_terminal_are_told_holds_none(planted, tracking, capsys):
+def test_secrets_are_told_to_neither_prefect_mlflow_nor_terminal(planted, tracking, capsys):
     run_id = tracking.client.create_run(tracking.experiment_id).info.run_id
     end(tracking, run_id, "FAILED", f"refused {PLANTED}")
     assert tracking.client.get_run(run_id).data.tags[ERROR] == "refused ***"

@@ -80,7 +80,7 @@ def test_a_seed_whose_process_dies_elsewhere_is_run_here(seeds):
     assert sorted(child["state_type"] for child in seeds.second(run)) == ["COMPLETED", "CRASHED"]
 
 
-def test_a_seed_that_fails_elsewhere_is_told_and_does_not_lose_the_first(seeds):
+def test_seed_that_fails_elsewhere_is_told_and_the_first_is_kept(seeds):
     failed = {"type": "FAILED", "name": "Failed", "message": "pretrain: no space"}
     with seeds.worker([RUNNING, failed]):
         state, run = seeds.whole()

@@ -61,7 +61,7 @@ def test_a_mistake_is_found_though_there_are_servers(
     said(touchstone(*arguments), hint)
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_password(touchstone, monkeypatch):
+def test_silent_server_is_told_without_its_password(touchstone, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://user:hidden@127.0.0.1:9/api")
     said(touchstone("deploy"), "no Prefect server answers at http://user:***@127.0.0.1:9/api")
 

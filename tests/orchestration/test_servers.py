@@ -67,7 +67,7 @@ def gone(pid, within=10):
     return True
 
 
-def test_stopping_ends_it_and_what_it_started_in_sessions_of_its_own(python):
+def test_stopping_ends_it_and_what_it_started_in_own_sessions(python):
     process = python(PARENT_OF_SLEEPER)
     grandchild = number_in(process.log)
     process.stop()
@@ -112,7 +112,7 @@ def test_it_hears_ctrl_c_though_a_shell_started_us_deaf_to_it(python):
         signal.signal(signal.SIGINT, old)
 
 
-def test_one_that_dies_before_it_is_ready_is_told_with_the_end_of_its_log(python):
+def test_death_before_it_is_ready_is_told_with_its_last_log(python):
     process = python("import sys; print('the port is taken', file=sys.stderr); sys.exit(3)", "MLflow server")
     with pytest.raises(StageError, match=r"MLflow server ended with status 3:\nthe port is taken"):
         process.wait_until(lambda: False)
@@ -133,7 +133,7 @@ def test_a_port_that_is_listened_at_is_taken():
     assert is_free("127.0.0.1", port)
 
 
-def test_a_worker_is_told_what_flows_need_and_what_the_user_set_stays(monkeypatch):
+def test_worker_is_told_what_flows_need_and_user_settings_stay(monkeypatch):
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
     environment = worker_environment()
     assert environment["PREFECT_WORKER_QUERY_SECONDS"] == "7"

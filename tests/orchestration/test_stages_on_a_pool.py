@@ -88,7 +88,7 @@ def _a_worker_lives(stage):
 RUNNING, CRASHED = {"type": "RUNNING"}, {"type": "CRASHED", "message": "the machine is on fire"}
 
 
-def test_a_crash_that_is_one_too_many_ends_the_pipeline_with_its_reason(stage):
+def test_one_crash_too_many_ends_the_pipeline_with_its_reason(stage):
     with stage.worker(*[[RUNNING, CRASHED]] * 3):
         state, run = stage.pipeline(Pools(max_restarts=2), refresh=["pretrain"], seed=2)
     assert (state.type.value, state.message) == ("CRASHED", "pretrain: the machine is on fire")
@@ -98,7 +98,7 @@ def test_a_crash_that_is_one_too_many_ends_the_pipeline_with_its_reason(stage):
     assert stage.mlflow_runs(run)["only"][0] == "FAILED"
 
 
-def test_a_training_that_is_cancelled_ends_its_pipeline_cancelled(stage):
+def test_cancelled_training_ends_its_pipeline_cancelled(stage):
     with stage.worker([RUNNING, {"type": "CANCELLED", "message": "by a person"}]):
         state, run = stage.pipeline(seed=4)
     assert (state.type.value, state.message) == ("CANCELLED", "pretrain: by a person")
@@ -125,7 +125,7 @@ def test_one_that_is_taken_and_never_started_is_started_again(stage):
     assert f"{STAGE} is done, but its output is not in sqlite:" in state.message
 
 
-def test_without_a_live_worker_it_says_so_instead_of_waiting_for_ever(stage):
+def test_missing_worker_is_told_instead_of_waited_for_for_ever(stage):
     deployment = stage.ask("GET", f"deployments/name/{STAGE}")["id"]
     stage.ask("PATCH", f"deployments/{deployment}", work_pool_name="lonely")
     try:

@@ -23,7 +23,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("raised", "told", "type_"), KINDS)
-def test_a_state_that_was_read_from_the_server_brings_the_error_back(raised, told, type_):
+def test_state_read_from_the_server_brings_the_error_back(raised, told, type_):
     state = failed(raised("the training split has 3 tokens"))
     assert state.type.value == type_
     read = State.model_validate(state.model_dump(mode="json", include={"type", "name", "message"}))
@@ -88,7 +88,7 @@ def test_a_flow_s_body_has_its_secrets_and_its_own_clock(secrets):
 
 
 @pytest.mark.usefixtures("secrets")
-def test_a_flow_s_body_ends_in_the_state_of_an_error_of_ours_and_raises_a_defect():
+def test_flow_body_ends_in_our_errors_state_or_raises_a_defect():
     @flow_body
     def body(error):
         raise error

@@ -101,9 +101,7 @@ def test_requests_are_made_for_as_long_as_the_readme_says():
 
 
 @pytest.mark.slow
-def test_a_server_that_is_gone_for_a_while_is_waited_for_and_one_that_stays_away_ends_the_run(
-    place, served, once_in_training
-):
+def test_server_gone_for_a_while_is_waited_for_and_not_for_ever(place, served, once_in_training):
     server, address, begin = served()
     site = place(address)
 
@@ -128,9 +126,7 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for_and_one_that_stays_away
     assert site.running_in_mlflow() == []
 
 
-def test_a_database_that_is_locked_for_longer_than_sqlite_waits_is_waited_for(
-    place, once_in_training, monkeypatch
-):
+def test_locked_database_is_waited_for_longer_than_sqlite_waits(place, once_in_training, monkeypatch):
     """MLflow lets SQLite wait 20 s, which are shortened here; then the stage is begun once more."""
     site = place()
     monkeypatch.setattr(flows.dispatch.stage_flows.run_recorded, "retry_delay_seconds", 1)
@@ -185,7 +181,7 @@ def test_a_clock_that_jumps_by_a_day_changes_nothing(place, once_in_training, mo
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_on_the_server_fails_the_stage_and_leaves_no_hit(place, served, tmp_path):
+def test_full_disk_on_the_server_fails_the_stage_without_a_hit(place, served, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(

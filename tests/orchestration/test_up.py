@@ -43,7 +43,7 @@ def test_deploying_again_changes_nothing(site):
     }
 
 
-def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
+def test_schedules_sleep_until_asked_for_and_stay_as_they_are(site):
     def awake(name="touchstone/nightly"):
         (schedule,) = site.ask("GET", f"deployments/name/{name}")["schedules"]
         assert schedule["schedule"]["timezone"] == "UTC"
@@ -59,7 +59,7 @@ def test_schedules_sleep_until_they_are_asked_for_and_stay_as_they_are(site):
     assert not awake()
 
 
-def test_a_server_that_is_busy_is_asked_again_until_all_is_deployed(site, monkeypatch):
+def test_busy_server_is_asked_again_until_all_is_deployed(site, monkeypatch):
     """Whatever is asked for first: SQLite is locked longer than the client of Prefect waits."""
     asked, send = set(), SyncPrefectClient.request
 
@@ -89,7 +89,7 @@ def test_the_form_of_a_deployment_has_titles_defaults_and_help(site):
     assert form("rows/rows-cpu")["properties"]["config"]["description"] == "what rows is to do"
 
 
-def test_a_pipeline_on_the_pools_trains_on_the_gpu_pool_and_is_told_and_linked_as_here(site):
+def test_pipeline_on_pools_trains_on_the_gpu_pool_and_is_linked(site):
     outcome = site("run", "only.yaml", "--pools", "--set", "pretrain.steps=4")
     assert [stage["name"] for stage in outcome["stages"]] == STAGES
     assert outcome["status"] == "completed"
@@ -157,7 +157,7 @@ def test_a_foreign_page_and_who_has_no_secret_do_nothing(site):
         {"name": "sweep", "run": {"env": {"PREFECT__FLOW_ENTRYPOINT": "FOLDER/evil.py:evil"}}},
     ],
 )
-def test_what_is_not_ours_is_not_executed_though_it_be_asked_for_with_the_secret(site, tmp_path, foreign):
+def test_foreign_code_is_not_executed_even_with_the_secret(site, tmp_path, foreign):
     mark = tmp_path / "was-here"
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
     given = json.loads(json.dumps(foreign).replace("MARK", str(mark)).replace("FOLDER", str(tmp_path)))
@@ -205,7 +205,7 @@ def trainings(site, run):
     return [child for child in site.children(run) if child["name"] == "pretrain"]
 
 
-def test_a_training_outlives_whatever_dies_around_it_and_ends_with_the_same_bits(site, training):
+def test_training_outlives_deaths_around_it_with_the_same_bits(site, training):
     """The training, its worker twice, MLflow's and Prefect's server; another pipeline waits for it."""
     run, child = training(steps=ENOUGH, seed=1, crashes=5)
     psutil.Process(site.pid(child)).kill()
@@ -249,7 +249,7 @@ def test_a_killed_pipeline_stops_its_training(site, training):
     assert site.mlflow_runs(run)["only"][0] == "KILLED"
 
 
-def test_ctrl_c_at_the_terminal_that_follows_cancels_the_run_and_its_training_within_half_a_minute(site):
+def test_ctrl_c_of_a_follower_cancels_the_run_in_half_a_minute(site):
     command = site.start("run", "only.yaml", "--pools", "--json", "--set", f"pretrain.steps={LONG}")
     until(lambda: "pretrain" in site.running_in_mlflow(), 180)
     (parent,) = site.ask(

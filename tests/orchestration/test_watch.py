@@ -49,7 +49,7 @@ def watch(clock):
     return make
 
 
-def test_a_run_that_a_worker_took_and_never_started_is_crashed_and_so_started_again(watch):
+def test_run_taken_but_not_started_is_crashed_and_started_again(watch):
     client, run = Prefect(heard=1), run_in("PENDING")
     with pytest.raises(CrashedError, match="did not start it within 60 s"):
         watch(client, run).check(run)
@@ -69,7 +69,7 @@ def test_a_run_that_nobody_stops_is_not_waited_for(watch):
 
 
 @pytest.mark.parametrize(("heard", "hope"), [(1, True), (None, False), (60, False)])
-def test_a_run_that_waits_for_its_turn_has_hope_while_a_worker_lives(watch, heard, hope):
+def test_run_waiting_for_its_turn_has_hope_while_a_worker_lives(watch, heard, hope):
     run = run_in("SCHEDULED")
     watching = watch(Prefect(heard=heard), run)
     if hope:
@@ -79,7 +79,7 @@ def test_a_run_that_waits_for_its_turn_has_hope_while_a_worker_lives(watch, hear
             watching.check(run)
 
 
-def test_a_running_run_is_waited_for_and_another_state_begins_anew(watch, clock):
+def test_running_run_is_waited_for_and_another_state_begins_anew(watch, clock):
     running, pending = run_in("RUNNING"), run_in("PENDING")
     watching = watch(Prefect(heard=1), running)
     watching.check(running)
@@ -102,7 +102,7 @@ def test_how_long_is_hoped_is_told_by_the_environment(watch, clock, monkeypatch)
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(0, True), (39, True), (41, False)])
-def test_a_worker_lives_while_it_has_missed_less_than_four_heartbeats(seconds, alive):
+def test_worker_lives_while_it_missed_less_than_four_heartbeats(seconds, alive):
     assert bool(live_workers(Prefect(heard=seconds), "gpu-pool")) is alive
 
 

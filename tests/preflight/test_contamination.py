@@ -38,7 +38,7 @@ READ = (100, 500)  # the corpus: w100 to w599
 
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("part", ["prompt", "answer"])
-def test_pitfall_28_a_tested_row_that_stands_in_the_corpus_is_named(split, part):
+def test_pitfall_28_tested_row_found_in_the_corpus_is_named(split, part):
     texts = {"prompt": words(1000, 30), "answer": words(2000, 30)} | {part: words(200, 30)}
     found = proved([asked(7, **texts)], READ, split=split)
     assert (found.verdict, found.where) == ("failed", f"{split} row 7, its {part}")
@@ -89,7 +89,7 @@ def test_of_an_imported_model_it_is_said_that_nobody_knows():
     )
 
 
-def test_shares_are_counted_by_hand_also_across_the_pieces_in_which_a_stream_is_read():
+def test_shares_are_those_counted_by_hand_across_read_pieces():
     text = np.arange(24)
     stream = np.concatenate([np.full(CHUNK - 10, 77), np.arange(20), np.full(50, 77)])
     # Of the 17 runs of eight, those that begin at 0 to 12 lie within the first twenty tokens.

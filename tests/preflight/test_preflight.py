@@ -78,7 +78,7 @@ def test_a_model_that_sees_only_what_came_before_is_causal():
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_pitfall_12_a_leak_is_caught_and_its_layer_and_token_named(layer):
+def test_pitfall_12_leak_is_caught_and_its_layer_and_token_named(layer):
     proof = causality(leak_in(layer), INPUTS[:1])
     assert proof.verdict == "failed"
     assert proof.where == f"layer transformer.h.{layer}, token 1 seen from 0"
@@ -113,7 +113,7 @@ def test_a_leak_outside_the_layers_is_told_from_one_inside():
     assert causality(model, INPUTS[:1]).where.startswith("the head, after the last layer, token 1")
 
 
-def test_a_model_that_does_not_read_its_input_is_not_called_causal():
+def test_model_that_does_not_read_its_input_is_not_called_causal():
     model = gpt()
     model.transformer["wte"].weight.data[:] = model.transformer["wte"].weight.data[0].clone()
     proof = causality(model, INPUTS[:1])
@@ -150,7 +150,7 @@ def test_a_loss_far_below_guessing_is_no_random_models():
     assert initial_loss(model, BATCH, "pretrained").verdict == "passed"
 
 
-def test_the_loss_of_a_stage_before_is_noted_unless_it_is_no_number():
+def test_loss_of_an_earlier_stage_is_noted_unless_not_a_number():
     model = gpt()
     model.transformer["wte"].weight.data *= 50
     assert initial_loss(model, BATCH, "base").verdict == "noted"
@@ -177,7 +177,7 @@ class IgnoresDocuments(GPT):
         return super().forward(input_ids, labels)
 
 
-def test_pitfall_13_documents_in_one_row_give_the_logits_that_each_gives_alone():
+def test_pitfall_13_packed_documents_give_logits_of_each_alone():
     proof = packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS)
     assert (proof.verdict, proof.found.split(":")[0]) == ("passed", "4 documents in 32 tokens")
 
@@ -194,7 +194,7 @@ def test_pitfall_13_positions_that_go_on_counting_are_caught(monkeypatch):
     assert packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS).verdict == "failed"
 
 
-def test_a_mask_that_lets_a_document_see_the_one_before_is_caught(monkeypatch):
+def test_mask_that_lets_a_document_see_the_one_before_is_caught(monkeypatch):
     triangle = lambda documents: torch.ones(1, 1, TIME, TIME, dtype=torch.bool).tril()  # noqa: E731
     monkeypatch.setattr("tasks.models.gpt.mask_between", triangle)
     assert packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS).verdict == "failed"
@@ -278,7 +278,7 @@ def sampled(split=TRAIN, apart=False):
     return starts, batch_at(split, starts, TIME, apart)
 
 
-def test_every_document_of_the_stream_ends_with_the_tokenizers_end_token():
+def test_documents_of_the_stream_end_with_the_end_token():
     assert stream.every_document_ends(FILES, LETTERS).verdict == "passed"
 
 
@@ -352,7 +352,7 @@ def test_a_sound_pretraining_passes_and_leaves_no_trace(document_mask):
     assert pretraining(model=model, document_mask=document_mask) == report
 
 
-def test_the_whole_preflight_of_a_leaking_model_fails_by_that_alone():
+def test_whole_preflight_of_a_leaking_model_fails_by_that_alone():
     model = gpt(vocab_size=len(LETTERS))
     block = model.transformer["h"][1]
     forward = block.forward
@@ -413,7 +413,7 @@ def test_pitfall_27_a_reworded_question_is_named():
     assert (near.verdict, near.where) == ("failed", "test row 6 and train row 1")
 
 
-def test_pitfall_26_a_conversation_that_goes_on_in_another_split_is_named():
+def test_pitfall_26_conversation_across_splits_is_named():
     first = asked(6, "Who wrote it?", "Nobody knows.")
     said = [{"role": "user", "content": "Who wrote it?"}, {"role": "assistant", "content": "Nobody knows."}]
     later = asked(7, "And when?") | {"messages": said}
@@ -429,7 +429,7 @@ def test_rows_that_are_alike_within_one_split_share_nothing():
     assert [proof.verdict for proof in rows_apart(rows)] == ["passed"] * 3
 
 
-def test_known_groups_are_taken_for_what_is_nearly_alike_and_never_for_what_is_exactly_alike():
+def test_known_groups_replace_near_likeness_and_never_exact():
     """Rows are alike by the rows stage's word alone; that it says nothing does not hide the same prompt."""
     exact, near, _ = rows_apart(SPLITS, Alike([[2, 77, 5], [3, 3]]))
     assert exact.verdict == "passed"
@@ -438,7 +438,7 @@ def test_known_groups_are_taken_for_what_is_nearly_alike_and_never_for_what_is_e
     assert (exact.verdict, near.verdict) == ("failed", "passed")
 
 
-def test_rows_that_were_altered_since_they_were_compared_are_compared_again(tmp_path):
+def test_rows_altered_since_the_comparison_are_compared_again(tmp_path):
     for name, rows in SPLITS.items():
         write_rows(tmp_path / f"{name}.jsonl", rows)
     assert load_groups(tmp_path) is None
@@ -459,7 +459,7 @@ def test_groups_found_by_another_rule_are_found_anew(tmp_path, monkeypatch):
     assert load_groups(tmp_path) is None
 
 
-def test_fine_tuning_is_preflighted_without_comparing_the_rows_again(data, tmp_path, monkeypatch):
+def test_fine_tuning_preflight_does_not_compare_the_rows_again(data, tmp_path, monkeypatch):
     write_groups(tmp_path, Alike())
     known = sft_data(TUNE, TUNE_LETTERS, tmp_path, 64)
     monkeypatch.setattr("tasks.preflight.splits.prompt_groups", None)
@@ -584,7 +584,7 @@ def test_pitfall_6_a_row_without_its_end_token_is_named(data):
     assert failed_labels(broken_labels(data, "train", 1, cut)) == {"end token": "train row 11"}
 
 
-def test_pitfall_7_a_collator_that_masks_padding_by_its_id_is_caught(data):
+def test_pitfall_7_collator_that_masks_padding_by_id_is_caught(data):
     """With GPT-2's tokenizer the padding is the end token."""
     data.tokenizer.pad_token, before = data.tokenizer.eos_token, data.tokenizer.pad_token
     collate = dataclasses.replace(data.collator, pad_token_id=0)
@@ -604,7 +604,7 @@ def test_pitfall_7_a_collator_that_masks_padding_by_its_id_is_caught(data):
     }, "train row 12 is cut, and has no end"
 
 
-def test_a_row_that_was_cut_and_teaches_to_stop_all_the_same_is_named(data):
+def test_cut_row_that_teaches_to_stop_all_the_same_is_named(data):
     def end(labels, input_ids):
         input_ids[-1] = labels[-1] = TUNE_LETTERS.eos_token_id
 
@@ -650,7 +650,7 @@ def test_pitfall_9_a_prompt_that_is_trained_on_is_named(data):
     assert failed_labels(broken_labels(data, "train", 1, unmask)) == {"prompt as configured": "train row 11"}
 
 
-def test_pitfall_9_one_token_of_the_prompt_or_completion_too_much_is_caught(data):
+def test_pitfall_9_one_token_of_prompt_or_completion_too_many(data):
     start = data.examples["train"][1].labels.count(IGNORED)
 
     def early(labels, input_ids):
@@ -756,7 +756,7 @@ def test_a_refusal_names_every_failed_proof_and_where():
     refuse(Report((GOOD,)), "refuse")
 
 
-def test_a_failed_proof_is_shown_before_it_refuses_and_nothing_is_kept(stage_run):
+def test_failed_proof_is_shown_then_refused_and_nothing_is_kept(stage_run):
     pages = []
     run = stage_run(show=lambda *page: pages.append(page))
     with pytest.raises(RefusedError):
@@ -780,13 +780,13 @@ def test_a_later_attempt_takes_over_what_the_first_one_proved(stage_run):
     assert (again.out / "preflight.json").read_bytes() == written
 
 
-def test_what_was_only_warned_of_is_refused_when_that_is_asked_for(stage_run):
+def test_warnings_are_refused_when_that_is_asked_for(stage_run):
     require(stage_run(), "warn", lambda: Report((BAD,)))
     with pytest.raises(RefusedError):
         require(stage_run(), "refuse", lambda: Report((GOOD,)))
 
 
-def test_the_table_and_the_page_are_in_mlflow_of_a_refused_stage_too(tracking, stage_run):
+def test_table_and_page_are_in_mlflow_of_a_refused_stage_too(tracking, stage_run):
     run_id = tracking.client.create_run(tracking.experiment_id).info.run_id
     run = stage_run(tracking=tracking, run_id=run_id)
     with pytest.raises(RefusedError):

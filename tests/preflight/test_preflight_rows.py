@@ -96,7 +96,7 @@ def test_sound_rows_pass_and_no_model_is_needed(proved, training):
         ("classify", {"label": None}, "classify: train row 3 holds"),
     ],
 )
-def test_a_row_that_cannot_be_trained_on_is_named_with_its_training(proved, training, changed, fault):
+def test_row_that_cannot_be_trained_on_is_named_with_training(proved, training, changed, fault):
     rows = rows_of(training, 3, **changed)
     rows[3] = {name: value for name, value in rows[3].items() if value is not None}
     with pytest.raises(StageError, match=fault):
@@ -126,7 +126,7 @@ def test_rows_that_will_be_cut_are_told(proved, training, said):
     assert [line for line in told if line.startswith(said)] == told
 
 
-def test_a_leak_is_refused_before_training_where_the_training_would_refuse_it(proved):
+def test_leak_is_refused_before_a_training_that_would_refuse_it(proved):
     rows = rows_of("finetune", 9, instruction=row_of(0)["instruction"])
     with pytest.raises(RefusedError, match=r"splits share no row .test row 9 and train row 0."):
         proved(PROFILES["finetune"], rows)
@@ -147,7 +147,7 @@ def test_the_context_is_that_of_the_base_where_there_is_one(proved, tmp_path):
         proved(PROFILES["finetune"], rows, base=tmp_path / "base")
 
 
-def test_a_test_row_that_stands_in_the_corpus_is_refused_before_pretraining(proved, tmp_path):
+def test_test_row_in_the_corpus_is_refused_before_pretraining(proved, tmp_path):
     rows = rows_of("finetune", 9, instruction="the quick brown fox jumps over")
     ids = LETTERS("and then the quick brown fox jumps over it")["input_ids"]
     write_tokens(tmp_path / "tokens", ids, LETTERS.eos_token_id, len(LETTERS))

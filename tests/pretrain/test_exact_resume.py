@@ -69,7 +69,7 @@ def test_a_stopped_training_ends_with_the_same_bits(uninterrupted, documents, tm
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_stopped_again_and_again_ends_with_the_same_bits(uninterrupted, documents, tmp_path, kind):
+def test_training_stopped_repeatedly_ends_with_the_same_bits(uninterrupted, documents, tmp_path, kind):
     for stop in (3, 5, 7, 9):
         with pytest.raises(Stopped):
             trained(KINDS[kind], documents, tmp_path, progress=stopping_after(stop))
@@ -185,7 +185,7 @@ def test_one_bit_is_damage(stopped, tmp_path, name):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_best_model_whose_writing_was_cut_short_is_the_old_or_the_new(tmp_path, monkeypatch, moment):
+def test_best_model_whose_writing_was_cut_is_the_old_or_the_new(tmp_path, monkeypatch, moment):
     """A kill between the checksum and the name leaves one of the two, and neither is damaged."""
     checkpoints, replace = Checkpoints(tmp_path), Path.replace
     checkpoints.keep_best({"weight": 1})
@@ -232,9 +232,7 @@ def test_what_was_learnt_before_is_shown_again(uninterrupted, documents, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_stopped_after_every_step_ends_with_the_same_bits(
-    uninterrupted, documents, tmp_path, kind
-):
+def test_training_stopped_at_every_step_ends_with_the_same_bits(uninterrupted, documents, tmp_path, kind):
     """Of every other step it is stopped in the evaluation, which comes first when it goes on."""
     config = KINDS[kind]
     for step in range(1, config.steps + 1):
@@ -244,7 +242,7 @@ def test_a_training_stopped_after_every_step_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3])
-def test_a_step_stopped_in_the_middle_of_its_micro_batches_is_done_again(
+def test_step_stopped_between_its_micro_batches_is_done_again(
     uninterrupted, documents, tmp_path, monkeypatch, micro_batch
 ):
     run, backward, calls = stage_run_in(tmp_path), Processes.backward, []
@@ -263,7 +261,7 @@ def test_a_step_stopped_in_the_middle_of_its_micro_batches_is_done_again(
     assert same_outputs(trained(SMALL, documents, tmp_path), uninterrupted["adamw"])
 
 
-def test_an_interruption_is_raised_once_the_checkpoint_is_written(uninterrupted, documents, tmp_path):
+def test_interruption_is_raised_once_the_checkpoint_is_written(uninterrupted, documents, tmp_path):
     """The signal reaches the main thread, which waits; the training heeds it at its next step."""
 
     def interrupt(done, *_):
@@ -317,7 +315,7 @@ def test_a_crash_before_the_first_evaluation_loses_a_step(documents, tmp_path):
     assert same_outputs(run, whole)
 
 
-def test_a_checkpoint_is_due_after_a_minute_and_a_twentieth_of_the_steps():
+def test_checkpoint_is_due_after_a_minute_and_a_20th_of_steps():
     clock = iter((0, 59, 60, 500, 1000, 1059, 1060)).__next__
     pace = Pace(60.0, 200, clock=clock)
     assert not pace.is_due(50), "59 seconds"

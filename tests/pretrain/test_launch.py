@@ -43,7 +43,7 @@ def workers_of(folder):
 # What is told
 
 
-def test_numbers_and_progress_are_passed_on_from_among_what_libraries_print(tmp_path):
+def test_numbers_and_progress_are_passed_on_amid_library_output(tmp_path):
     done, logged, doing = [], [], []
     run = stage_run_in(tmp_path, progress=lambda *args: done.append(args), phase=doing.append)
     run.log_metrics = lambda values, step=0: logged.append((values, step))
@@ -75,7 +75,7 @@ def test_an_event_after_an_unfinished_line_is_heard(tmp_path):
     assert list(told.printed) == ["loading 50%"]
 
 
-def test_lines_that_two_processes_wrote_into_each_other_are_printed_and_no_defect(tmp_path):
+def test_mixed_lines_of_two_processes_are_printed_and_no_defect(tmp_path):
     torn = event("defect", message="x", traceback="y")[:20] + "and something else"
     told = listened(stage_run_in(tmp_path), torn)
     assert told.failure is None
@@ -158,7 +158,7 @@ def test_a_launch_that_is_interrupted_leaves_no_worker(documents, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_launch_that_is_asked_to_stop_has_its_workers_write_a_checkpoint(documents, tmp_path):
+def test_launch_asked_to_stop_has_its_workers_write_a_checkpoint(documents, tmp_path):
     config = changed(processes=2, steps=100_000, eval_every=100_000)
     said = stopped_after(20, config, documents, tmp_path, at_least=True)
     assert said == []
@@ -171,7 +171,7 @@ def test_a_launch_that_is_asked_to_stop_has_its_workers_write_a_checkpoint(docum
 
 
 @pytest.mark.slow
-def test_a_launch_that_is_asked_to_stop_before_it_trains_ends_its_workers(documents, tmp_path):
+def test_launch_asked_to_stop_before_it_trains_ends_its_workers(documents, tmp_path):
     run = stage_run_in(tmp_path)
     run.stop.set()
     with pytest.raises(StoppedError, match="before its first step"):

@@ -369,6 +369,6 @@ def test_a_gpu_that_is_not_there_is_an_error_and_never_a_cpu(tokens, tmp_path, m
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
 
 
-def test_a_gpu_that_is_there_is_taken_unless_the_cpu_is_asked_for(monkeypatch):
+def test_gpu_that_is_there_is_taken_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [pick_device(wanted).type for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]

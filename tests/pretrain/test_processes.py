@@ -56,7 +56,7 @@ def test_two_processes_make_the_steps_of_one(documents, tmp_path, together, shar
     assert_same_training(several, one)
 
 
-def test_a_process_with_a_row_less_takes_part_in_every_micro_batch():
+def test_process_with_a_row_less_takes_part_in_every_micro_batch():
     """It would be waited for without end: sharded parameters are put together in every forward."""
     batch = Batch(torch.arange(6).view(3, 2), torch.arange(1, 7).view(3, 2), torch.zeros(3, 2).long())
     assert [len(piece) for piece in micro_batches(batch, 2, 2)] == [2, 1]
@@ -162,7 +162,7 @@ def test_two_killed_processes_are_continued_to_the_same_bits(documents, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sharding", "step"), [("none", 5), ("fsdp", 4)])
-def test_two_processes_stop_together_and_are_continued_to_the_same_bits(
+def test_two_processes_stop_together_and_resume_to_the_same_bits(
     documents, tmp_path, together, sharding, step
 ):
     """After a step, and in an evaluation; one of the two is asked to stop."""

@@ -20,7 +20,7 @@ from tests.runs import weights_in
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def test_the_clock_leaves_the_first_steps_out_of_the_steady_speed_and_nothing_out_of_all_told(monkeypatch):
+def test_clock_drops_first_steps_from_steady_speed_not_total(monkeypatch):
     now = iter([100.0, 116.0])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(now))
     clock = Clock(warm_at=12)
@@ -69,7 +69,7 @@ def test_a_training_of_a_few_steps_has_no_steady_speed(tokens, tmp_path):
     assert told["tokens_per_second_all_told"] > 0
 
 
-def test_the_operations_of_a_hugging_face_model_are_counted_as_ours(documents, tmp_path):
+def test_operations_of_a_hugging_face_model_are_counted_as_ours(documents, tmp_path):
     files = load_tokens(documents)
     ours = GPT(GPTConfig(files.vocab_size, 16, 2, 2, 16, end_token=files.end_token))
     ours.save(tmp_path)
@@ -78,7 +78,7 @@ def test_the_operations_of_a_hugging_face_model_are_counted_as_ours(documents, t
     assert theirs.flops_per_token(16) == ours.flops_per_token(16)
 
 
-def test_a_head_of_its_own_is_multiplied_by_and_its_embedding_is_not():
+def test_own_head_is_multiplied_by_and_its_embedding_is_not():
     """A Llama of one layer, 8 wide: head, four projections, three of 8 x 12, three norms; 10 positions."""
     shape = LlamaConfig(
         vocab_size=30, hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2

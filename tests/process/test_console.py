@@ -87,7 +87,7 @@ def test_a_terminal_shows_one_line_that_fits(drawn, width, line):
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_no_stale_line_stays_when_something_is_said_or_the_stage_ends(drawn, width):
+def test_stale_line_is_gone_once_something_is_said_or_it_ends(drawn, width):
     console, clock, screen = drawn(width)
     train(console, clock)
     console.say("resumes at 74")

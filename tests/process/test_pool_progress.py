@@ -71,7 +71,7 @@ def test_a_stage_that_no_worker_has_begun_is_told_of_once():
     assert told == ["finetune: waiting for a worker of gpu-pool to begin it"]
 
 
-def test_more_lines_than_prefect_gives_at_once_are_read_page_by_page(monkeypatch):
+def test_lines_beyond_one_answer_of_prefect_are_read_by_page(monkeypatch):
     monkeypatch.setattr(pools, "LOG_PAGE", 2)
     server = Server()
     server.lines = [

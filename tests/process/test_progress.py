@@ -121,7 +121,7 @@ def test_many_reports_a_second_are_not_all_kept():
     assert len(speed._points) < 500
 
 
-def test_without_a_terminal_the_line_says_what_is_gone_and_what_is_left(pretrain):
+def test_line_without_a_terminal_says_what_is_gone_and_left(pretrain):
     assert pretrain.text() == ("pretrain: 74/80 steps, loss 2.310, 12,345 tokens/s, 1:23 gone, 0:06 left")
 
 

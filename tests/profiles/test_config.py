@@ -80,7 +80,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
     }
 
 
-def test_fields_outside_the_key_of_a_source_inside_are_left_out_too():
+def test_fields_outside_the_key_of_an_inner_source_are_left_out():
     config = DownloadConfig(
         sources=[{"name": "a", "urls": ["https://x/a"], "sha256": "0" * 64}],
         mirror="/m",
@@ -258,7 +258,7 @@ def test_every_profile_loads_and_is_named_after_its_file(name):
         assert profile.promote.name == f"touchstone-{name}"
 
 
-def test_shakespeare_is_nanogpts_setting_for_a_cpu_on_the_shared_text(shared_data):
+def test_shakespeare_is_nanogpts_cpu_setting_on_the_shared_text(shared_data):
     profile = load_profile("shakespeare", mirror=str(shared_data))
     (source,) = profile.corpus.sources
     file = shared_data / source.name
@@ -472,7 +472,7 @@ def test_a_corpus_that_is_none_is_named_and_never_a_crash(write, corpus, expecte
     assert expected in message_of(write(corpus=corpus), mirror=mirror)
 
 
-def test_an_address_that_names_no_file_is_an_error_with_a_mirror_too(write):
+def test_address_without_a_file_is_an_error_with_a_mirror_too(write):
     path = write(corpus="corpus: 'hf:'")
     assert message_of(path) == message_of(path, mirror="/mirror")
 
@@ -482,7 +482,7 @@ def test_an_address_that_names_no_file_is_an_error_with_a_mirror_too(write):
 ONLY = {"instructions": ""}
 
 
-def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(write):
+def test_profile_that_only_pretrains_needs_one_line(write):
     profile = load_profile(write(**ONLY))
     assert profile.instructions is None
     assert set(profile.model_dump(mode="json")) == {
@@ -492,7 +492,7 @@ def test_a_profile_that_only_pretrains_needs_one_line_and_records_what_it_runs(w
 
 
 @pytest.mark.parametrize("only", [True, False])
-def test_a_profile_that_was_written_out_is_the_same_when_read_again(write, only):
+def test_profile_written_out_is_the_same_when_read_again(write, only):
     profile = load_profile(write(**ONLY if only else {}))
     assert Profile.model_validate(profile.model_dump(mode="json")) == profile
 
@@ -531,7 +531,7 @@ def test_responses_are_asked_for_with_the_template_trained_on(write):
 @pytest.mark.parametrize(
     "text", ["generate: {template: phi3}", "finetune: {template: phi3}\ngenerate: {template: alpaca}"]
 )
-def test_pitfall_11_another_template_than_the_one_trained_on_is_refused(write, text):
+def test_pitfall_11_template_other_than_trained_on_is_refused(write, text):
     assert "a model must be asked with the prompt it was trained on" in message_of(write(text))
 
 
@@ -616,7 +616,7 @@ def test_an_override_that_makes_no_sense_is_named(write, override, expected):
 # Paths and mirrors
 
 
-def test_paths_of_a_profile_are_relative_to_it_and_those_of_overrides_to_the_current_folder(write, tmp_path):
+def test_paths_are_relative_to_the_profile_and_overrides_to_here(write, tmp_path):
     path = write(corpus="corpus:\n  sources:\n    - path: a.txt\n    - path: /b.txt\n    - path: c.txt")
     profile = load_profile(path, ["corpus.sources.2.path=c.txt"])
     assert [source.path for source in profile.corpus.sources] == [
@@ -706,7 +706,7 @@ def test_every_download_of_a_profile_gets_the_mirror():
     assert downloads == set(DOWNLOADS)
 
 
-def test_a_mirror_is_looked_in_first_but_not_asked_of_the_profiles_that_need_none():
+def test_mirror_comes_first_but_profiles_without_need_skip_it():
     assert load_profile("quickstart", mirror="/mirror").vocabulary is None
 
 
@@ -838,7 +838,7 @@ def included(tmp_path):
     return load
 
 
-def test_a_profile_takes_sections_of_others_whose_paths_are_theirs(included, tmp_path):
+def test_profile_takes_sections_of_others_with_their_paths(included, tmp_path):
     profile = included(
         a="include: [shared/b.yaml]\ninstructions: rows.json\n", b="include: c.yaml\n", c="corpus: c.txt\n"
     )

@@ -200,7 +200,7 @@ def test_judges_of_the_command_line_are_named_as_they_stand(scorers):
     assert config.scorers == tuple(scorers)
 
 
-def test_a_comma_in_a_list_of_judges_parts_two_unless_it_is_quoted():
+def test_comma_in_a_list_of_judges_splits_it_unless_it_is_quoted():
     assert load_profile("quickstart", ['judge.scorer=["hf:a,b", hf:c]']).judge.scorer == ("hf:a,b", "hf:c")
     with pytest.raises(UsageError, match=r"judge\.scorer: 'b' is no scorer; .* in its name goes in quotes"):
         load_profile("quickstart", ["judge.scorer=[hf:a,b]"])

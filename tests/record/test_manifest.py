@@ -56,7 +56,7 @@ def test_canonical_json_refuses_what_json_cannot_say(number):
 # Digests
 
 
-def test_the_digest_of_a_folder_is_that_of_its_names_and_bytes_whatever_it_is_called(tmp_path):
+def test_folder_digest_is_of_names_and_bytes_whatever_its_name(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "a.txt").write_bytes(b"a")
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(output, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE])
-def test_a_file_that_the_machine_cannot_read_just_now_is_not_damaged(output, monkeypatch, number):
+def test_file_that_cannot_be_read_just_now_is_not_damaged(output, monkeypatch, number):
     """A record of it would be a miss for ever, and its work done anew."""
 
     def unreadable(path):

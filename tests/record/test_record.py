@@ -183,7 +183,7 @@ def test_no_two_fields_can_be_confused_in_a_key():
     assert stage_key(stage, Two(one="a,b", two=""), {}) != stage_key(stage, Two(one="a", two="b"), {})
 
 
-def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
+def test_settings_of_real_stages_change_the_key_unless_marked():
     other = {
         "template": "phi3",
         "precision": "bfloat16",
@@ -221,7 +221,7 @@ def test_each_setting_of_a_real_stage_changes_its_key_unless_it_is_marked():
             assert changed == (OUTSIDE_KEY not in field.metadata), name
 
 
-def test_where_a_file_is_fetched_from_is_no_part_of_the_key_of_a_download():
+def test_source_address_is_no_part_of_the_key_of_a_download():
     one = DownloadConfig(sources=[{"name": "a", "urls": ["https://x/a"], "sha256": "0" * 64}])
     other = DownloadConfig(
         sources=[{"name": "a", "urls": ["https://y/b", "https://z/c"], "sha256": "0" * 64}], mirror="/m"
@@ -241,7 +241,7 @@ def test_the_second_time_nothing_is_done(tracking, config):
     assert len(runs_of(config)) == len(mlflow_runs(tracking, first.key)) == 1
 
 
-def test_the_artifacts_are_the_output_what_stands_beside_it_and_the_manifest(tracking, config):
+def test_artifacts_are_the_output_the_auxiliary_and_the_manifest(tracking, config):
     reference = execute(tracking, Work(WRITE, config))
     folder = artifacts_of(reference)
     assert list(manifest.files_under(folder)) == [
@@ -299,7 +299,7 @@ def test_the_run_says_what_was_done(tracking, config):
     assert (artifacts_of(reference) / "output" / "corpus.txt").read_text() == config.text
 
 
-def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, config):
+def test_digest_does_not_depend_on_what_stands_beside_the_output(tracking, config):
     first = execute(tracking, Work(WRITE, config))
     second = execute(tracking, Work(WRITE, config), refresh=True)
     assert first.digest == second.digest
@@ -307,7 +307,7 @@ def test_the_digest_does_not_depend_on_what_stands_beside_the_output(tracking, c
     assert asides[0] != asides[1]
 
 
-def test_the_same_work_in_another_store_has_the_same_key_and_digest(tracking, config, fresh_store, tmp_path):
+def test_same_work_in_another_store_has_the_same_key_and_digest(tracking, config, fresh_store, tmp_path):
     other = fresh_store(tmp_path / "other" / "mlruns")
     upstream = [execute(store, Work(WRITE, config)) for store in (tracking, other)]
     one, two = (
@@ -344,7 +344,7 @@ def test_checking_and_keeping_files_is_told(tracking, config):
     ]
 
 
-def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, config):
+def test_refresh_forces_and_discards_what_an_attempt_left(tracking, config):
     execute(tracking, Work(WRITE, config))
     with pytest.raises(StageError):
         execute(tracking, Work(WRITE, config.model_copy(update={"act": "explain"})), refresh=True)
@@ -354,9 +354,7 @@ def test_refresh_forces_and_discards_what_an_earlier_attempt_left(tracking, conf
     assert find(tracking, Work(WRITE, config)) == second
 
 
-def test_pitfall_31_what_another_environment_computed_is_no_hit_unless_any_will_do(
-    tracking, config, monkeypatch
-):
+def test_pitfall_31_other_environment_is_no_hit_unless_allowed(tracking, config, monkeypatch):
     computed = Work(WRITE, config, {}, {"device": "cpu"})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     first = execute(tracking, computed)
@@ -371,7 +369,7 @@ def test_pitfall_31_what_another_environment_computed_is_no_hit_unless_any_will_
     assert find(tracking, computed, "auto") == first
 
 
-def test_what_is_not_computed_on_a_device_is_a_hit_in_every_environment(tracking, config, monkeypatch):
+def test_work_without_a_device_is_a_hit_in_every_environment(tracking, config, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     first = execute(tracking, Work(WRITE, config))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -436,7 +434,7 @@ def test_a_reference_crosses_as_json(tracking, config):
         "everything deleted",
     ],
 )
-def test_pitfall_25_what_is_not_as_it_was_is_a_miss_and_never_a_crash(tracking, config, damage):
+def test_pitfall_25_altered_output_is_a_miss_and_never_a_crash(tracking, config, damage):
     first = execute(tracking, Work(WRITE, config))
     damage(artifacts_of(first))
     assert fault(tracking, first) is not None
@@ -499,7 +497,7 @@ def promote(config, run):
     Promotion(**decided | {"name": config.text, "version": int(version), "files": {}}).write(run.out)
 
 
-def test_a_model_version_deleted_from_the_registry_is_registered_again(tracking, config):
+def test_model_version_deleted_from_the_registry_is_made_again(tracking, config):
     stage = Stage("promote", 1, f"{__name__}:promote", holds="tasks.registry.versions:still_registered")
     tracking.client.create_registered_model(config.text)
     first = execute(tracking, Work(stage, config))
@@ -534,9 +532,7 @@ def test_a_damaged_input_is_named_and_the_stage_does_not_run(tracking, config):
         ("interrupt", KeyboardInterrupt, "KILLED", "interrupted, or cancelled"),
     ],
 )
-def test_a_failure_ends_the_run_with_its_reason_and_leaves_nothing_half_written(
-    tracking, config, act, error, status, said
-):
+def test_failure_ends_the_run_with_its_reason_and_no_half_output(tracking, config, act, error, status, said):
     with pytest.raises(error):
         execute(tracking, Work(WRITE, config.model_copy(update={"act": act})))
     key = key_of(config)
@@ -553,7 +549,7 @@ def test_a_failure_ends_the_run_with_its_reason_and_leaves_nothing_half_written(
     assert find(tracking, Work(WRITE, config)) is None
 
 
-def test_the_checkpoint_survives_a_failure_and_is_gone_after_success(tracking, config):
+def test_checkpoint_survives_a_failure_and_is_gone_after_success(tracking, config):
     work = tracking.work / key_of(config)
     for attempts in ("+", "++"):
         with pytest.raises(StageError):
@@ -564,7 +560,7 @@ def test_the_checkpoint_survives_a_failure_and_is_gone_after_success(tracking, c
     assert not work.exists()
 
 
-def test_an_error_without_words_is_named_by_its_kind_and_a_long_one_cut(tracking, config, monkeypatch):
+def test_wordless_error_is_named_by_its_kind_and_a_long_one_cut(tracking, config, monkeypatch):
     for error, said in ((ValueError(), "ValueError"), (StageError("x" * 9000), "x" * 5000)):
 
         def fail(config, run, error=error):
@@ -605,7 +601,7 @@ def _execute_and_die(root, config, where):
 
 
 @pytest.mark.parametrize("where", ["in the stage", "before the manifest"])
-def test_a_killed_process_leaves_no_hit_and_the_next_attempt_continues(tracking, config, processes, where):
+def test_killed_process_leaves_no_hit_and_the_next_one_continues(tracking, config, processes, where):
     doomed = config.model_copy(update={"act": "die" if where == "in the stage" else ""})
     process = processes.Process(target=_execute_and_die, args=(tracking.root, doomed, where))
     process.start()
@@ -665,7 +661,7 @@ def _execute_beside(root, config, waiting, answers):
     answers.put(("reference", reference.model_dump()))
 
 
-def test_two_processes_at_one_key_run_the_stage_once_and_get_the_same(tracking, config, processes):
+def test_two_processes_at_one_key_run_once_and_get_the_same(tracking, config, processes):
     config = config.model_copy(update={"act": "wait"})
     waiting, answers = processes.Event(), processes.Queue()
     twins = [
@@ -710,7 +706,7 @@ def logged(tracking, tmp_path):
     return run, lambda: tracking.client.get_run(run_id)
 
 
-def test_metrics_reach_mlflow_in_few_requests_and_the_last_value_is_the_stages(logged, monkeypatch):
+def test_metrics_reach_mlflow_in_few_requests_and_last_counts(logged, monkeypatch):
     run, read = logged
     calls, real = [], run.tracking.client.log_batch
     monkeypatch.setattr(
@@ -748,7 +744,7 @@ def test_a_datasets_whole_digest_is_kept_whatever_its_name(logged, name, tag):
 
 
 @pytest.mark.parametrize("words", ["UNIQUE constraint failed: datasets.name", "duplicate key value violates"])
-def test_a_dataset_that_another_run_is_entering_just_now_is_logged_all_the_same(logged, monkeypatch, words):
+def test_dataset_that_another_run_enters_now_is_still_logged(logged, monkeypatch, words):
     """Regression: MLflow looks whether it is there, and then enters it."""
     run, read = logged
     real, refused = mlflow.MlflowClient.log_inputs, []
@@ -820,9 +816,7 @@ def _on_server(folder, name):
 
 
 @pytest.mark.slow
-def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_damaged(
-    mlflow_server, config, tmp_path, monkeypatch
-):
+def test_server_gets_files_gives_them_once_and_damage_is_remade(mlflow_server, config, tmp_path, monkeypatch):
     uri, folder = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", uri)
     monkeypatch.setattr(
@@ -888,7 +882,7 @@ def test_with_a_server_files_are_uploaded_found_fetched_once_and_remade_when_dam
 
 
 @pytest.mark.slow
-def test_with_a_server_a_record_whose_effect_cannot_be_looked_up_is_a_miss(mlflow_server, config, tmp_path):
+def test_record_on_a_server_without_a_readable_effect_is_a_miss(mlflow_server, config, tmp_path):
     uri, folder = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", uri)
     stage = Stage("write", 1, WRITE.entry, holds=f"{__name__}:wanted")

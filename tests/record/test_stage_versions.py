@@ -7,7 +7,7 @@ from tests import stage_code
 from tests.stage_code import ADVICE, Name, changed, kept, reached
 
 
-def test_every_stage_runs_through_the_code_that_is_kept_of_its_version():
+def test_every_stage_runs_through_the_code_kept_of_its_version():
     assert changed() == [], ADVICE
     assert list(kept()) == list(STAGES)
 

@@ -48,7 +48,7 @@ def batches(tracking, monkeypatch):
 # Where the store is
 
 
-def test_home_is_the_checkout_unless_the_environment_says_otherwise(monkeypatch, tmp_path):
+def test_home_is_the_checkout_unless_the_environment_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path / "x" / ".."))
     assert home() == tmp_path
     monkeypatch.setenv("TOUCHSTONE_HOME", "")
@@ -133,7 +133,7 @@ def test_many_processes_open_a_fresh_store_at_once(tmp_path, processes):
     assert (local_folder(run.info.artifact_uri) / "a.txt").read_text() == "x"
 
 
-def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(tracking, monkeypatch):
+def test_deleted_experiment_is_named_with_the_way_to_restore_it(tracking, monkeypatch):
     monkeypatch.setattr(tracking_module, "EXPERIMENT", "deleted")
     experiment = tracking.client.create_experiment("deleted")
     tracking.client.delete_experiment(experiment)
@@ -179,7 +179,7 @@ def test_a_root_that_cannot_be_made_is_a_usage_error(tmp_path):
         (OSError("Connection refused"), None),  # by another server than MLflow's
     ],
 )
-def test_a_store_that_is_gone_or_locked_is_told_from_other_errors(error, told):
+def test_store_that_is_gone_or_locked_is_told_from_other_errors(error, told):
     try:
         raise ValueError("somewhere above") from error
     except ValueError as raised:
@@ -190,7 +190,7 @@ def test_a_store_that_is_gone_or_locked_is_told_from_other_errors(error, told):
         assert "hidden" not in str(found)
 
 
-def test_a_server_may_be_waited_for_and_is_then_unreachable_instead_of_misconfigured(tmp_path):
+def test_server_waited_for_is_then_unreachable_not_misconfigured(tmp_path):
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="has not answered for 0 s"):
         open_tracking(tmp_path, "http://127.0.0.1:9", wait=0.4)
@@ -226,7 +226,7 @@ def test_metrics_do_not_wait_longer_than_they_should(tracking, run_id, batches):
     assert [len(batch) for batch in batches] == [1, 1]
 
 
-def test_one_step_of_more_metrics_than_a_request_takes_is_several_requests(tracking, run_id, batches):
+def test_metrics_beyond_one_request_are_sent_in_several(tracking, run_id, batches):
     buffer = MetricBuffer(tracking.client, run_id, every=1e9)
     buffer.add({f"m{number}": number for number in range(1500)}, 0)
     assert [len(batch) for batch in batches] == [1000, 500]
@@ -334,7 +334,7 @@ def test_whatever_a_judge_is_called_names_a_metric_and_a_tag(tracking, run_id, t
 # The registry
 
 
-def test_the_champion_is_the_version_with_the_alias_and_nothing_else(tracking):
+def test_champion_is_the_version_with_the_alias_and_nothing_else(tracking):
     name = "touchstone-tracking"
     assert champion_of(tracking, name) is None  # no such model
     tracking.client.create_registered_model(name)

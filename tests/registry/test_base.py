@@ -61,9 +61,7 @@ def test_a_mirror_holds_models_by_their_names(folder, stage_run, name, tmp_path)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_pitfall_44_a_folder_that_was_altered_since_the_key_was_made_is_refused(
-    folder, stage_run, mirrored, tmp_path
-):
+def test_pitfall_44_folder_altered_since_the_key_is_refused(folder, stage_run, mirrored, tmp_path):
     mirror = {"model": "owner/story", "mirror": str(tmp_path / "models")}
     config = BaseConfig(**mirror if mirrored else {"model": str(folder)})
     found = fingerprints(config)
@@ -141,7 +139,7 @@ def test_what_cannot_be_tuned_is_refused_with_the_reason(folder, stage_run, harm
         base(BaseConfig(model=str(folder)), stage_run())
 
 
-def test_a_model_that_is_nowhere_is_told_with_every_way_to_give_it(stage_run, tmp_path):
+def test_model_that_is_nowhere_is_told_with_every_way_to_give_it(stage_run, tmp_path):
     with pytest.raises(
         StageError, match=r"'owner/none' \(main\) could not be downloaded .*MIRROR/owner/none"
     ):
@@ -162,7 +160,7 @@ def hub(monkeypatch):
         yield server
 
 
-def test_a_model_of_the_hub_is_taken_at_the_commit_of_its_revision(hub, folder, stage_run):
+def test_hub_model_is_taken_at_the_commit_of_its_revision(hub, folder, stage_run):
     """Over a real socket, as the hub answers: the commit first, then each file at that commit."""
     names = sorted(path.name for path in folder.iterdir())
     info = {"id": "owner/story", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
@@ -197,7 +195,7 @@ def json_reply(value):
 # What a branch of the hub is now
 
 
-def test_pitfall_31_a_branch_of_the_hub_is_made_the_commit_that_it_is(hub):
+def test_pitfall_31_branch_of_the_hub_is_made_its_commit(hub):
     for kind in ("models", "datasets"):
         hub.on(f"/api/{kind}/owner/story/revision/main", json_reply({"id": "owner/story", "sha": COMMIT}))
         hub.on(f"/api/{kind}/owner/story/revision/v2", json_reply({"id": "owner/story", "sha": "b" * 40}))
@@ -232,9 +230,7 @@ def test_what_the_hub_does_not_decide_is_not_asked_for(hub, folder, tmp_path):
     assert hub.requests == []
 
 
-def test_a_hub_that_does_not_answer_leaves_the_copy_of_this_machine_or_an_error(
-    hub, tmp_path, monkeypatch, caplog
-):
+def test_silent_hub_leaves_the_copy_of_this_machine_or_an_error(hub, tmp_path, monkeypatch, caplog):
     hub.on("/api/models/owner/story/revision/main", Reply(status=404))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(

@@ -33,7 +33,7 @@ def acting(markdown):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_name_stays_text_on_the_pages_of_prefect_and_mlflow(tracking, monkeypatch, text):
+def test_hostile_name_stays_text_on_pages_of_prefect_and_mlflow(tracking, monkeypatch, text):
     told = []
     monkeypatch.setattr(lineage, "flow_run", SimpleNamespace(ui_url=PAGE, name=text))
     monkeypatch.setattr(lineage, "create_link_artifact", lambda link, **options: told.append(options))
@@ -49,6 +49,6 @@ def test_a_hostile_name_stays_text_on_the_pages_of_prefect_and_mlflow(tracking, 
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_reasons_and_names_stay_text_in_the_description_of_a_version(text):
+def test_hostile_reasons_and_names_stay_text_in_a_description(text):
     decision = Decision(False, text, text, 50.0, 10.0, 1.0, text, text, against=text)
     assert acting(description(decision, {text: text})) == set()

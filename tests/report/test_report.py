@@ -376,7 +376,7 @@ def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
     assert card.cost["texts"] == {"of": 1, "kept": 1, "rows": [text]}
 
 
-def test_every_form_of_it_shows_the_losses_the_texts_and_the_speed_and_nothing_of_judging(outputs, tmp_path):
+def test_every_form_shows_losses_texts_and_speed_but_no_judging(outputs, tmp_path):
     for name, text in pretrained(outputs, tmp_path).all().items():
         shown = " ".join((Page(text.partition("</style>")[2]).text if name == "html" else text).split())
         for part in ("GPT-2 on a", "Best validation loss", "2.000", "step 2 of 2", "perplexity 7.4"):
@@ -420,7 +420,7 @@ def evaluated(outputs, count):
     return outputs
 
 
-def test_texts_are_told_apart_by_evaluations_and_shown_from_first_to_last(outputs, tmp_path):
+def test_texts_differ_by_evaluation_and_are_shown_first_to_last(outputs, tmp_path):
     texts = ["a\n--- step 2, validation loss 9.9999\nb", "", "c\n", "d", "e"]
     card = pretrained(evaluated(outputs, 5), tmp_path / "all", texts=texts)
     assert [row["text"] for row in card.cost["texts"]["rows"]] == texts
@@ -430,14 +430,14 @@ def test_texts_are_told_apart_by_evaluations_and_shown_from_first_to_last(output
     assert "3 of 5 texts that the model wrote at evaluations, by greedy decoding. The" in card.markdown
 
 
-def test_a_continued_training_has_only_the_texts_of_its_last_attempt_and_says_so(outputs, tmp_path):
+def test_continued_training_shows_texts_of_its_last_attempt_only(outputs, tmp_path):
     card = pretrained(evaluated(outputs, 5), tmp_path, texts=["d", "e"])
     assert [row["step"] for row in card.cost["texts"]["rows"]] == [4, 5]
     for text in card.all().values():
         assert "continued from a checkpoint: earlier ones are not kept" in " ".join(text.split())
 
 
-def test_without_a_validation_split_the_card_has_the_training_loss_and_no_texts(outputs, tmp_path):
+def test_card_without_validation_has_training_loss_and_no_texts(outputs, tmp_path):
     outputs.validation = None
     card = pretrained(outputs, tmp_path, texts=[])
     assert card.cost["texts"] == {"of": 0, "kept": 0, "rows": []}
@@ -449,7 +449,7 @@ def test_without_a_validation_split_the_card_has_the_training_loss_and_no_texts(
         assert "erplexity" not in shown, name
 
 
-def test_a_model_of_another_family_has_its_shape_as_far_as_it_is_known(outputs, tmp_path, monkeypatch):
+def test_model_of_another_family_has_its_shape_as_far_as_known(outputs, tmp_path, monkeypatch):
     bloom = {"model_type": "bloom", "n_layer": 24, "n_head": 16, "hidden_size": 1024, "vocab_size": 46145}
     monkeypatch.setattr(card_outputs, "MODEL", bloom)
     card = pretrained(outputs, tmp_path)
@@ -517,7 +517,7 @@ def test_a_chart_has_round_ticks_and_marks_the_kept_model():
     assert curves("finetuning", [], None) == []
 
 
-def test_a_chart_of_margins_reaches_below_zero_and_one_of_shares_from_none_to_all():
+def test_chart_of_margins_goes_below_zero_and_of_shares_to_all():
     history = [
         {"step": 1, "reward_margin": -0.5, "reward_accuracy": 0.5},
         {"step": 2, "reward_margin": 1.0, "reward_accuracy": 0.75},

@@ -37,7 +37,7 @@ NO_MEAN = "no mean: the judge failed its audit"
 # Criteria
 
 
-def test_every_form_has_the_score_on_each_criterion_and_says_what_the_overall_one_is(outputs, tmp_path):
+def test_every_form_has_each_criterion_and_explains_the_overall(outputs, tmp_path):
     for text in shown(Card(outputs.on_criteria("polite", "short"), tmp_path)).values():
         assert f"{JUDGE} on polite, digest" in text or f"{JUDGE} on short" in text
         for criterion in ("polite", "short"):
@@ -98,7 +98,7 @@ def test_the_page_has_every_gate_in_a_table(outputs, tmp_path):
     assert table.count('<td data-name="verdict" class="worse"><strong>failed</strong>') == 1
 
 
-def test_a_judge_that_failed_its_audit_has_no_mean_and_nothing_is_compared(outputs, tmp_path):
+def test_judge_that_failed_its_audit_has_no_mean_or_comparison(outputs, tmp_path):
     card = Card(outputs.judged_by(judge_of(gates=[PASSED, FAILED], believed=False)), tmp_path)
     found = verdict(card.report)
     assert found.sentence == "The judge failed its audit: whether fine-tuning helped is not known"
@@ -131,7 +131,7 @@ def test_three_models_are_not_compared_by_a_judge_that_failed(outputs, tmp_path)
     assert "Preferred minus base" in card.markdown
 
 
-def test_many_failed_gates_do_not_flood_the_headline_or_the_terminal(outputs, tmp_path):
+def test_many_failed_gates_do_not_flood_the_headline_or_terminal(outputs, tmp_path):
     many = [FAILED | {"name": f"gate {index}"} for index in range(9)]
     card = Card(outputs.judged_by(judge_of(gates=many, believed=False)), tmp_path)
     assert verdict(card.report).detail.endswith("gate 2 40.0 (fails at > 15.0), and 6 more")
@@ -165,7 +165,7 @@ def test_rank_correlations_with_length_and_chrf_have_a_line_each(outputs, tmp_pa
         assert "Rank correlation with chrF++: base −0.50 (over 3 rows), fine-tuned −0.50" in text, name
 
 
-def test_of_a_metric_the_correlation_with_length_alone_is_told_and_none_that_is_not_known(outputs, tmp_path):
+def test_metric_has_its_known_correlation_with_length_alone(outputs, tmp_path):
     assert "Rank correlation" not in Card(outputs, tmp_path / "1").markdown
     outputs.correlations = {"words": correlation(0.9, 0.8, 0.95, 110)}
     text = Card(outputs, tmp_path / "2").markdown
@@ -205,7 +205,7 @@ def test_a_panel_is_named_as_the_mean_of_its_judges(outputs, tmp_path):
     assert order == sorted(order)
 
 
-def test_how_far_the_judges_agree_is_told_of_each_models_responses(outputs, tmp_path):
+def test_agreement_of_judges_is_told_of_each_models_responses(outputs, tmp_path):
     card = Card(outputs.judged_by(judge_of(), judge_of(OTHER)), tmp_path)
     assert card.report["agreements"] == [
         {"model": "base"} | AGREEMENT,
@@ -219,7 +219,7 @@ def test_how_far_the_judges_agree_is_told_of_each_models_responses(outputs, tmp_
     assert f"| {JUDGE} and {OTHER} | fine-tuned | 2 | not known | 0.55 | −12.5 |" in card.markdown
 
 
-def test_an_agreement_of_which_nothing_is_known_makes_up_no_number(outputs, tmp_path):
+def test_unknown_agreement_makes_up_no_number(outputs, tmp_path):
     outputs.judged_by(judge_of(), judge_of(OTHER))
     unknown = dict.fromkeys(("mean", "low", "high"))
     pair = AGREEMENT["pairs"][0] | {"rows": 0, "kappa": None, "difference": None}
@@ -231,7 +231,7 @@ def test_an_agreement_of_which_nothing_is_known_makes_up_no_number(outputs, tmp_
     assert "| fine-tuned | 0 | not known | not known | not known |" in card.markdown
 
 
-def test_a_panel_with_a_judge_that_failed_has_no_mean_and_no_agreement(outputs, tmp_path):
+def test_panel_with_a_failed_judge_has_no_mean_and_no_agreement(outputs, tmp_path):
     judges = judge_of(), judge_of(OTHER, gates=[FAILED], believed=False)
     card = Card(outputs.judged_by(*judges), tmp_path)
     found = verdict(card.report)
@@ -245,7 +245,7 @@ def test_a_panel_with_a_judge_that_failed_has_no_mean_and_no_agreement(outputs, 
         assert "points or more" not in text, name
 
 
-def test_the_outputs_of_these_tests_have_the_shape_of_the_stages_own():
+def test_outputs_of_these_tests_have_the_shape_of_the_stages_own():
     how = Resampling(10, 1)
     options = {"max_missing": 0.5, "beside": {"words": [1, 2], METRIC: [0, 1]}}
     assert set(summarise(JUDGE, "judge", [1.0, 2.0], **options)) == set(summary_of(JUDGE, [1.0, 2.0]))
@@ -256,11 +256,11 @@ def test_the_outputs_of_these_tests_have_the_shape_of_the_stages_own():
     assert set(gates(GatesConfig(), {}, [], how)[0]) == set(PASSED)
 
 
-def test_the_card_names_the_distance_from_which_the_judge_stage_counts():
+def test_card_names_the_distance_the_judge_stage_counts_from():
     assert TOLD_APART == APART
 
 
-def test_a_row_that_a_believed_judge_left_out_is_missing_and_one_nobody_was_asked_about_is_not():
+def test_row_left_out_by_a_judge_is_missing_and_unasked_is_not():
     entry = summary_of(JUDGE, [50.0, None])
     assert is_incomplete(entry)
     assert not is_incomplete(entry | {"status": "judge_failed_audit"})

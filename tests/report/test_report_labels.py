@@ -53,7 +53,7 @@ def labelled(outputs, tmp_path):
     return make
 
 
-def test_every_form_shows_the_mean_as_scored_and_corrected_with_its_interval(labelled):
+def test_every_form_shows_the_mean_scored_and_corrected(labelled):
     card = labelled(tuned=labels_of({row: 2 + row % 4 if row % 2 else 1 for row in range(20)}))
     (entry,) = card.report["labels"]["means"]
     assert (entry["model"], entry["labelled"], entry["rows"]) == ("fine-tuned", 20, 24)
@@ -87,7 +87,7 @@ def test_a_corrected_difference_stands_with_the_verdict(labelled):
     assert found.warning == ""
 
 
-def test_people_who_see_no_difference_are_heard_beside_scores_that_do(labelled):
+def test_people_who_see_no_difference_are_shown_beside_scores(labelled):
     same = labels_of({row: row % 6 for row in range(ROWS)})
     card = labelled(tuned=same, base=same)
     found = verdict(card.report)

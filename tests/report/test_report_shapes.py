@@ -39,7 +39,7 @@ def shown(card):
 # Three models
 
 
-def test_each_later_model_is_compared_with_each_earlier_one_by_every_scorer(outputs, tmp_path):
+def test_model_is_compared_with_each_earlier_by_every_scorer(outputs, tmp_path):
     card = Card(outputs, tmp_path, folders=outputs.with_preferences())
     pairs = [("fine-tuned", "base"), ("preferred", "base"), ("preferred", "fine-tuned")]
     found = [(one["scorer"], one["model"], one["against"]) for one in card.report["differences"]]
@@ -86,7 +86,7 @@ def test_every_form_shows_all_three_models(outputs, tmp_path):
         assert part in page
 
 
-def test_a_judge_of_three_models_stands_first_and_the_metrics_beside_it(outputs, tmp_path):
+def test_judge_of_three_models_stands_first_beside_the_metrics(outputs, tmp_path):
     folders = outputs.judged().with_preferences()
     outputs.scores["preferred"][JUDGE] = [75.0, 75.0]
     for name in outputs.scores:
@@ -127,7 +127,7 @@ def test_a_model_taken_over_has_an_origin_and_no_pretraining(outputs, tmp_path):
         assert "orpus" not in text, name
 
 
-def test_a_model_pretrained_on_the_rows_has_tokens_and_no_corpus_files(outputs, tmp_path):
+def test_model_pretrained_on_the_rows_has_tokens_and_no_corpus(outputs, tmp_path):
     folders = outputs.write()
     del folders["corpus"]
     card = Card(outputs, tmp_path, folders=folders)
@@ -166,7 +166,7 @@ def test_rows_that_were_not_used_are_counted(outputs, tmp_path):
 # A classifier
 
 
-def test_a_card_about_a_classifier_holds_its_evaluation_and_its_mistakes(outputs, tmp_path):
+def test_card_about_a_classifier_has_evaluation_and_mistakes(outputs, tmp_path):
     card = Card(outputs, tmp_path, folders=outputs.classified())
     assert card.report["title"] == "touchstone-tiny"
     assert card.report["evaluation"] == evaluation_of(["ham", "spam"], "spam")
@@ -184,7 +184,7 @@ def test_a_card_about_a_classifier_holds_its_evaluation_and_its_mistakes(outputs
     assert [row["model"] for row in score_rows(card.report)] == ["classifier"]
 
 
-def test_every_form_says_how_the_classifier_stands_against_its_baselines(outputs, tmp_path):
+def test_every_form_compares_the_classifier_with_its_baselines(outputs, tmp_path):
     card = Card(outputs, tmp_path, folders=outputs.classified())
     for name, text in shown(card).items():
         for part in (

@@ -25,7 +25,7 @@ def test_worst_case_bounds_by_hand():
 
 
 @given(values=partly_missing)
-def test_every_row_is_scored_or_missing_and_every_score_is_in_the_histogram(values):
+def test_every_row_is_scored_or_missing_and_scores_are_counted(values):
     numbers = summary(values)
     assert numbers["rows"] == numbers["scored"] + numbers["missing"] == len(values)
     assert sum(numbers["histogram"]) == numbers["scored"]
@@ -37,7 +37,7 @@ def test_summary_by_hand():
     assert numbers["histogram"] == [1, 0, 1, 0, 1, 0, 0, 0, 0, 1]
 
 
-def test_there_is_no_headline_above_the_share_of_missing_rows_that_is_allowed():
+def test_headline_is_absent_above_the_allowed_share_of_missing():
     """Pitfall 21: the mean over what could be parsed is the mean over the easy rows."""
     assert summary([50.0] * 19 + [None])["mean"] == 50.0
     refused = summary([50.0] * 18 + [None] * 2)
@@ -46,7 +46,7 @@ def test_there_is_no_headline_above_the_share_of_missing_rows_that_is_allowed():
     assert (refused["scored"], refused["missing"], refused["lowest_possible"]) == (18, 2, 45.0)
 
 
-def test_nothing_scored_is_no_mean_even_when_nearly_all_may_be_missing():
+def test_nothing_scored_is_no_mean_even_when_all_may_be_missing():
     assert summary([None, None], max_missing=0.99)["mean"] is None
 
 

@@ -40,7 +40,7 @@ def row(index=0, **changes):
     return made | {"response": "Rome"} | changes
 
 
-def test_a_column_that_first_appears_after_a_hundred_records_is_read(read):
+def test_column_that_first_appears_after_100_records_is_read(read):
     bare = [{"instruction": "Name it.", "output": "Paris", "response": "Rome"}] * 120
     found = read(lines(*bare, BOOK | {"response": "Rome"}))
     assert found[-1] == row(120, input="the capital")
@@ -134,13 +134,13 @@ def test_the_ids_of_several_files_follow_on(read):
         (BOOK | {"output": ""}, "take others out, or name the columns with --column"),
     ],
 )
-def test_prompts_and_responses_alone_are_refused_and_so_is_what_is_no_response(read, record, message):
+def test_prompts_and_responses_alone_are_refused(read, record, message):
     """Regression: of `text` and `generated_text` the text, which is the prompt, became the right answer."""
     with pytest.raises(StageError, match=message):
         read(lines(record))
 
 
-def test_answers_that_are_numbers_are_read_as_they_would_be_written(read):
+def test_answers_that_are_numbers_are_read_as_they_are_written(read):
     (row,) = read(lines(BOOK | {"output": 4, "model_response": 0.5}))
     assert (row["output"], row["response"]) == ("4", "0.5")
 
@@ -161,7 +161,7 @@ def test_questions_with_their_right_answers_need_no_response(read):
     assert read(lines(record), needs_response=False) == wanted
 
 
-def test_a_response_is_not_shown_where_only_the_right_answers_are_wanted(read):
+def test_response_is_not_shown_where_only_answers_are_wanted(read):
     assert read(lines(BOOK), needs_response=False) == [row(input="the capital", response="")]
 
 
@@ -183,7 +183,7 @@ def test_where_no_right_answer_is_needed_a_file_may_have_none(read, question):
     ]
 
 
-def test_right_answers_that_are_there_are_read_though_none_is_needed(read):
+def test_right_answers_are_read_though_none_is_needed(read):
     (found,) = read(lines(BOOK), needs_reference=False)
     assert (found["output"], found["input"]) == ("Paris", "the capital")
 

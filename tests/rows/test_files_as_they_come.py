@@ -194,7 +194,7 @@ def test_the_same_rows_come_out_of_files_of_every_kind(staged, files, config):
     ],
     ids=["quoted TSV", "quoted TSV, bare header", "Hive's folders", "ClassLabel"],
 )
-def test_the_same_labelled_texts_come_out_of_tables_of_every_kind(staged, files):
+def test_same_labelled_texts_come_out_of_tables_of_every_kind(staged, files):
     found = sorted(rows_of(staged(files)), key=LABELLED.index)
     assert found == LABELLED
 
@@ -212,7 +212,7 @@ def test_a_nul_in_a_text_is_a_character_like_others(staged):
     assert found[3]["output"] == "bre\0ad"
 
 
-def test_the_best_known_spam_file_is_told_how_to_be_read_and_then_is(staged):
+def test_best_known_spam_file_is_told_how_to_be_read_and_then_is(staged):
     with pytest.raises(StageError, match=r"spam\.csv is not UTF-8: byte .*rows\.encoding.*latin-1 or cp1252"):
         staged({"spam.csv": SPAM.encode("latin-1")})
     columns = "'v1' looks like a label (ham, spam) and 'v2' like its text: if that is so, set "
@@ -233,7 +233,7 @@ def test_the_best_known_spam_file_is_told_how_to_be_read_and_then_is(staged):
         (("ask me", "a,b"), 'rows.columns={prompt: "ask me", completion: "a,b"}'),
     ],
 )
-def test_columns_of_other_tools_are_told_with_the_setting_that_reads_them(staged, names, setting):
+def test_columns_of_other_tools_are_told_with_their_setting(staged, names, setting):
     order = ("output", "instruction") if names[0] == "output" else ("instruction", "output")
     content = "".join(
         json.dumps({"id": f"no {n}"} | {name: row[known] for name, known in zip(names, order, strict=True)})
@@ -256,7 +256,7 @@ def late(first, then, count=150):
 
 
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
-def test_a_column_that_first_appears_after_a_hundred_records_is_read(staged, ending):
+def test_column_that_first_appears_after_100_records_is_read(staged, ending):
     records = late(
         lambda n: {"instruction": f"Say {n * 7919}", "output": "Yes"},
         {"instruction": "Translate", "input": "Guten Tag", "output": "Good day", "system": "Be short."},
@@ -530,7 +530,7 @@ def test_an_own_test_split_that_is_all_trained_on_is_refused(staged):
         (("latest.jsonl", "trained.jsonl"), {}),
     ],
 )
-def test_splits_are_drawn_where_the_names_are_not_clear_or_that_is_asked_for(staged, names, config):
+def test_splits_are_drawn_where_names_are_unclear_or_on_request(staged, names, config):
     first, second = names
     run = staged({first: jsonl(ROWS[:2]), second: jsonl(ROWS[2:])}, **config)
     assert read_json(run.out / "rows.json")["splits_are"] == "drawn"

@@ -209,7 +209,7 @@ def test_two_parquet_columns_of_one_name_are_an_error(read, tmp_path):
 # Tables
 
 
-def test_pitfall_1_quotes_are_text_in_tsv_and_nothing_but_a_line_ends_a_row(read):
+def test_pitfall_1_quotes_are_text_in_tsv_and_lines_end_rows(read):
     content = 'label\ttext\na\t"open\nb\tclose" \u2028 \x0b \x85 \r more\r\na\t\n'
     assert read({"a.tsv": content}) == [
         ("a.tsv, row 1 (line 2)", {"label": "a", "text": '"open'}),
@@ -218,7 +218,7 @@ def test_pitfall_1_quotes_are_text_in_tsv_and_nothing_but_a_line_ends_a_row(read
     ]
 
 
-def test_quotes_hold_the_field_of_a_csv_together_and_its_row_is_named_by_its_first_line(read):
+def test_quotes_hold_a_csv_field_together_named_by_first_line(read):
     content = 'text,label\n"one, ""two""\n\nthree",a\n\nfour,b\n'
     assert read({"a.csv": content}) == [
         ("a.csv, row 1 (line 2)", {"text": 'one, "two"\n\nthree', "label": "a"}),
@@ -263,7 +263,7 @@ def test_any_table_that_is_quoted_is_read_as_it_was_written(tmp_path_factory, ta
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=8))
-def test_any_table_without_quotes_is_split_at_tabs_and_lines_only(tmp_path_factory, table):
+def test_table_without_quotes_is_split_at_tabs_and_lines_only(tmp_path_factory, table):
     clean = [[field.replace("\t", "").replace("\n", "") for field in row] for row in table]
     path = tmp_path_factory.mktemp("table") / "a.tsv"
     text = "".join(f"{x}\t{y}\n" for x, y in [("head", "er"), *((x, y.rstrip("\r")) for x, y in clean)])
@@ -293,7 +293,7 @@ GOOD = [{"instruction": f"Ask {n}", "output": "Answer"} for n in range(12)]
         ("a.csv", "text,label\nx,a\ny,\n", "a.csv, row 2 (line 3): 'label' is empty; expected a label."),
     ],
 )
-def test_a_malformed_row_stops_with_its_number_what_is_wrong_and_a_way_on(staged, name, content, expected):
+def test_malformed_row_stops_with_its_number_reason_and_a_way_on(staged, name, content, expected):
     message = message_of(staged, {name: content})
     assert message.startswith(expected)
     assert "rows.malformed=set-aside" in message
@@ -366,7 +366,7 @@ def test_texts_that_cannot_be_read_are_malformed_rows(staged):
 # Several files
 
 
-def test_rows_of_all_files_are_numbered_through_in_the_order_of_the_names(staged):
+def test_rows_of_all_files_are_numbered_in_the_order_of_names(staged):
     lines = "\n".join(json.dumps(GOOD[n]) for n in (0, 1))
     _, found = staged({"b.json": json.dumps(GOOD[2:4]), "a.jsonl": lines})
     assert [(row["id"], row["instruction"]) for row in found] == [(n, f"Ask {n}") for n in range(4)]
@@ -406,7 +406,7 @@ def test_a_text_beside_the_data_is_asked_about(staged):
     assert message.startswith("notes.md is a text beside a.json, and would be a row.")
 
 
-def test_labels_of_several_types_in_a_column_are_one_label_by_their_text(staged):
+def test_labels_of_several_types_are_one_label_by_their_text(staged):
     labels = [1, "1", True, "true", 0, " 0", False, 0, "false"]
     run, _ = staged({"a.json": json.dumps([{"text": f"T{n}", "label": v} for n, v in enumerate(labels)])})
     assert read_json(run.out / "rows.json")["labels"] == {"0": 3, "1": 2, "false": 2, "true": 2}

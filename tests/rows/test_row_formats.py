@@ -265,7 +265,7 @@ def test_columns_that_no_format_has_are_listed_with_what_to_do():
         ),
     ],
 )
-def test_columns_that_could_be_read_in_two_ways_or_not_at_all_are_an_error(columns, config, message):
+def test_columns_readable_in_two_ways_or_none_are_an_error(columns, config, message):
     assert refusal(columns.split(), **config).startswith(message)
 
 
@@ -282,13 +282,13 @@ def test_columns_that_could_be_read_in_two_ways_or_not_at_all_are_an_error(colum
         ),
     ],
 )
-def test_a_mapping_of_a_name_that_is_not_known_is_an_error_before_a_file_is_read(config, message):
+def test_mapping_of_an_unknown_name_is_an_error_before_reading(config, message):
     with pytest.raises(StageError) as raised:
         check_columns(RowsConfig(**config))
     assert str(raised.value).startswith(message)
 
 
-def test_columns_are_mapped_and_a_column_that_is_mapped_is_nothing_else():
+def test_columns_are_mapped_and_a_mapped_column_is_nothing_else():
     record = {"v1": "ham", "v2": "Hi", "text": "other"}
     assert row_of(record, columns={"text": "v2", "label": "v1"}) == {"text": "Hi", "label": "ham"}
     record = {"label": "Ask it", "text": "Answer"}

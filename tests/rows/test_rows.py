@@ -80,7 +80,7 @@ def counts_of(run):
 # The real data
 
 
-def test_pitfall_2_the_books_unshuffled_split_leaks_two_test_and_four_validation_rows(real, stage_run):
+def test_pitfall_2_books_unshuffled_split_leaks_six_rows(real, stage_run):
     run = stage_run()
     rows(RowsConfig(shuffle=False), run, source=real("instruction-data.json"))
     assert counts_of(run) == {
@@ -120,7 +120,7 @@ def test_pitfall_2_the_books_unshuffled_split_leaks_two_test_and_four_validation
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_pitfall_2_no_seed_lets_a_real_row_leak_exactly_or_nearly(real, stage_run, seed):
+def test_pitfall_2_no_seed_leaks_a_real_row_exactly_or_nearly(real, stage_run, seed):
     run = stage_run()
     rows(RowsConfig(seed=seed), run, source=real("instruction-data.json"))
     splits = {name: load_split(run.out, name) for name in SPLITS}
@@ -165,12 +165,12 @@ def test_pitfall_1_all_5574_messages_are_read_from_the_archive(real, stage_run):
     assert list(run.checkpoint.iterdir()) == []
 
 
-def test_pitfall_1_quotes_that_are_no_quoting_are_an_error_and_merge_no_rows(real, stage_run):
+def test_pitfall_1_stray_quotes_are_an_error_and_merge_no_rows(real, stage_run):
     with pytest.raises(StageError, match=r"SMSSpamCollection, row 283 \(line 283\): its quotes are wrong"):
         rows(RowsConfig(**SMS, quoting="quotes"), stage_run(), source=real("sms+spam+collection.zip"))
 
 
-def test_balanced_messages_are_as_many_of_each_label_and_the_rest_has_none_that_is_tested(real, stage_run):
+def test_balanced_messages_are_equally_many_and_rest_untested(real, stage_run):
     run = stage_run()
     rows(RowsConfig(**SMS, balance=True), run, source=real("sms+spam+collection.zip"))
     counts = counts_of(run)
@@ -251,7 +251,7 @@ def test_nothing_moves_where_nothing_leaks(questions, seed):
     assert [*splits["train"], *splits["test"], *splits["validation"]] == order
 
 
-def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+def test_split_is_decided_by_the_seed():
     found = [row_of(number, number // 2 if number < 20 else None) for number in range(100)]
     assert split_rows(found, RowsConfig(seed=1)) == split_rows(found, RowsConfig(seed=1))
     assert split_rows(found, RowsConfig(seed=1)) != split_rows(found, RowsConfig(seed=2))
@@ -267,7 +267,7 @@ def test_the_split_of_a_seed_is_this_literal():
     }
 
 
-def test_leaking_rows_are_moved_to_train_and_replaced_by_rows_asked_once():
+def test_leaking_rows_move_to_train_and_unique_ones_replace_them():
     found = [row_of(number, prompt) for number, prompt in enumerate([0, 1, 2, 3, 4, 0, 5, 1, 6, 7])]
     splits, _, moved, *_ = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
     assert moved == {"test": 2, "validation": 0}
@@ -290,13 +290,13 @@ def test_where_every_prompt_is_asked_twice_both_rows_are_tested():
     assert all(len(prompts(members)) * 2 == len(members) for members in splits.values())
 
 
-def test_a_group_larger_than_the_test_share_is_tested_before_nothing_is():
+def test_oversized_group_is_tested_rather_than_nothing():
     found = [row_of(number, number // 3) for number in range(12)]
     splits, _, moved, *_ = split_rows(found, RowsConfig(train=0.9, validation=0))
     assert (moved["test"], len(splits["test"]), len(prompts(splits["test"]))) == (1, 3, 1)
 
 
-def test_the_only_row_that_can_be_tested_is_not_kept_for_validation():
+def test_only_row_that_can_be_tested_is_not_kept_for_validation():
     found = [row_of(number, prompt) for number, prompt in enumerate([0, 0, 0, 1])]
     splits = split_rows(found, RowsConfig(train=0.5, validation=0.25, shuffle=False)).splits
     assert {name: ids(members) for name, members in splits.items()} == {
@@ -320,7 +320,7 @@ def test_near_duplicates_leak_too_and_are_counted_apart():
     }
 
 
-def test_a_row_of_validation_that_is_nearly_one_of_test_leaves_one_of_them():
+def test_validation_row_nearly_like_a_test_row_is_left_out():
     found = [row_of(number, "abcdefghij"[number]) for number in range(10)]
     found[9]["instruction"] = "Question: g."
     parted = split_rows(found, RowsConfig(train=0.5, validation=0.2, shuffle=False))
@@ -362,7 +362,7 @@ LABELS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60)), min_siz
 
 
 @given(LABELS, FRACTIONS, st.booleans(), st.booleans(), SEEDS)
-def test_labelled_rows_are_each_in_one_place_and_no_text_is_in_two(pairs, shares, shuffle, balance, seed):
+def test_labelled_rows_are_each_in_one_place_and_no_text_in_two(pairs, shares, shuffle, balance, seed):
     found = labelled(*pairs)
     config = RowsConfig(train=shares[0], validation=shares[1], shuffle=shuffle, balance=balance, seed=seed)
     try:
@@ -391,7 +391,7 @@ def test_every_split_has_its_share_of_every_label(sizes, shares, seed):
             assert abs(count - size * share) <= 1.5  # two roundings, or a row for a split that needs one
 
 
-def test_a_tested_text_that_leaks_is_replaced_by_one_of_the_same_label():
+def test_tested_text_that_leaks_is_replaced_by_one_of_its_label():
     found = labelled(*[("ab"[n % 2], n) for n in range(40)])
     found[30]["text"], found[31]["text"] = found[0]["text"], f"{found[1]['text']}!"
     parted = split_rows(found, RowsConfig(train=0.5, validation=0, shuffle=False))
@@ -409,7 +409,7 @@ def test_a_text_with_two_labels_takes_no_tested_texts_place():
     assert Counter(row["label"] for row in parted.splits["test"]) == {"a": 4, "b": 4}
 
 
-def test_of_unbalanced_labels_as_many_are_drawn_as_the_rarest_has_by_seed():
+def test_unbalanced_labels_are_drawn_as_often_as_the_rarest():
     found = labelled(*[("b" if n % 5 == 0 else "a", n) for n in range(100)])
     draws = [split_rows(found, RowsConfig(balance=True, shuffle=False, seed=seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
@@ -450,7 +450,7 @@ def test_rows_without_labels_cannot_be_balanced():
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def test_prompts_that_differ_in_case_and_spacing_are_the_same_prompt():
+def test_prompts_that_differ_in_case_and_spacing_are_the_same():
     shouted = {"instruction": "  NAME\tthe STRASSE ", "input": "A\n b"}
     assert prompt_of(shouted) == prompt_of({"instruction": "Name the straße", "input": "a b"})
     assert prompt_of(shouted) != prompt_of({"instruction": "Name the straße", "input": "ab"})
@@ -464,7 +464,7 @@ def test_what_was_said_before_is_part_of_the_prompt():
 
 
 @given(TEXT.filter(is_splittable))
-def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(text):
+def test_opened_text_is_its_two_halves_and_one_to_the_leak_check(text):
     row = {"id": 0, "instruction": "", "input": "", "output": text, "plain": True}
     test_row = as_continuation(row)
     assert test_row["instruction"] + test_row["output"] == text
@@ -483,7 +483,7 @@ def test_an_opened_text_is_its_two_halves_and_the_same_text_to_the_leak_check(te
         ("题\n床前明月光疑是地上霜", ("题\n床前明月", "光疑是地上霜")),
     ],
 )
-def test_a_text_is_opened_at_the_space_or_character_nearest_its_middle(text, halves):
+def test_text_is_opened_at_the_space_or_letter_near_its_middle(text, halves):
     row = as_continuation({"output": text})
     assert (row["instruction"], row["output"]) == halves
 

@@ -93,7 +93,7 @@ def test_what_makes_two_rows_of_one_source(first, second, together):
     assert source_groups([*first, *second]) == ([0, 0] if together else [0, 1])
 
 
-def test_questions_that_begin_with_the_same_passage_are_of_one_source():
+def test_questions_with_the_same_first_passage_are_of_one_source():
     long = " ".join(f"word{number}" for number in range(PREFIX_WORDS))
     found = [asked(0, f"{long} Who?"), asked(1, f"{long} When?"), asked(2, "When?")]
     assert source_groups(found) == [0, 0, 2]
@@ -106,7 +106,7 @@ def test_a_text_that_many_rows_share_is_a_template_and_no_source():
     assert source_groups(found[:FEW]) == [0] * FEW
 
 
-def test_a_named_column_keeps_its_rows_together_and_names_the_source_of_test_rows(tmp_path, stage_run):
+def test_named_column_keeps_rows_together_and_names_the_source(tmp_path, stage_run):
     records = [
         {"thread": place // 4, "instruction": f"Ask {name}?", "output": f"Answer {name}."}
         for place, name in enumerate(NAMES[:40])

@@ -20,7 +20,7 @@ def profile(**changes):
     return Profile.model_validate(RAW | changes)
 
 
-def test_each_training_adds_one_to_the_seeds_of_training_and_the_first_is_the_profile_itself():
+def test_trainings_add_one_to_the_seeds_of_the_profile():
     whole = profile(seeds=3)
     first, second, third = trainings_of(whole)
     assert first.profile == profile()
@@ -96,6 +96,6 @@ def test_the_option_refuses_what_is_no_number_of_trainings(touchstone, seeds):
     assert seeds in err
 
 
-def test_every_stage_is_before_training_or_knows_whether_it_draws():
+def test_every_stage_precedes_training_or_knows_whether_it_draws():
     whole = profile(seeds=2).stages()
     assert set(whole) - set(SEEDED) - set(SHARED) == {"judge", "promote", "report"}

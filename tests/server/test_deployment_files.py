@@ -216,7 +216,7 @@ def test_prefect_and_mlflow_have_a_database_each():
     ("server", "variable", "public"),
     [("prefect-server", "PREFECT_API_URL", None), ("mlflow", "MLFLOW_TRACKING_URI", "lab.example")],
 )
-def test_workers_and_browsers_reach_the_servers_by_names_that_they_answer_to(server, variable, public):
+def test_servers_answer_to_names_that_workers_and_browsers_use(server, variable, public):
     """Both refuse requests for any other host, MLflow by a list of its own too."""
     environment = COMPOSE["services"][server]["environment"]
     called = urlsplit(by_default(COMPOSE["services"]["cpu-worker"]["environment"][variable]))

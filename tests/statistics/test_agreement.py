@@ -124,7 +124,7 @@ def test_where_nothing_can_be_compared_there_is_no_alpha(table, level):
     assert krippendorff_alpha(table, level) is None
 
 
-def test_ratings_of_other_units_or_that_are_no_numbers_are_refused():
+def test_ratings_of_other_units_or_without_numbers_are_refused():
     with pytest.raises(ValueError, match=r"found \[1, 2\] units"):
         krippendorff_alpha([[1, 2], [1]], "nominal")
     with pytest.raises(ValueError, match="finite numbers"):
@@ -146,7 +146,7 @@ def test_a_kappa_is_that_of_scikit_learn(pairs):
 
 
 @given(pairs=ratings)
-def test_a_kappa_is_symmetric_and_knows_neither_unit_nor_origin_nor_order(pairs):
+def test_kappa_is_symmetric_and_knows_no_unit_origin_or_order(pairs):
     a, b = zip(*pairs, strict=True)
     kappa = quadratic_kappa(a, b)
     if kappa is not None:

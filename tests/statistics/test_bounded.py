@@ -43,7 +43,7 @@ def test_of_right_and_wrong_pairs_it_is_mcnemars(won, lost, tied):
     assert min(1.0, 2 * min(either)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_of_any_values_it_is_the_quantile_of_randomly_weighted_means():
+def test_bound_is_the_quantile_of_randomly_weighted_means():
     values = np.random.default_rng(1).uniform(20, 60, 7)
     weights = np.random.default_rng(2).exponential(size=(200_000, 8))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -102,7 +102,7 @@ def test_it_holds_the_mean_has_a_width_stays_within_and_mirrors(values):
 
 @settings(max_examples=60)
 @given(values=scores | few, mean=st.floats(1, 99))
-def test_the_p_value_is_small_where_the_interval_lies_above_and_nowhere_else(values, mean):
+def test_p_value_is_small_only_where_the_interval_lies_above(values, mean):
     _, low, _ = bounded_interval(values, 0, 100)
     if abs(low - mean) > 1e-4:
         assert (bounded_chance(values, 0, 100, mean) <= 0.025) == (low > mean)
@@ -139,7 +139,7 @@ def test_right_and_wrong_rows_that_share_sources_are_not_wilsons():
     )
 
 
-def test_the_mean_is_that_of_the_rows_where_sources_differ_in_size():
+def test_mean_is_that_of_the_rows_where_sources_differ_in_size():
     values, names = [10.0] * 5 + [50.0], ["a"] * 5 + ["b"]
     mean, low, high = bounded_interval(values, 0, 100, names)
     assert mean == pytest.approx(100 / 6)

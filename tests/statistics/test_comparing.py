@@ -30,7 +30,7 @@ def test_p_values_by_hand(won, lost, p):
 
 @given(pairs=st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=20))
 @example(pairs=[(0.0, 3.679685538666936e-162)])
-def test_swapping_the_pair_turns_the_difference_round_and_p_and_interval_agree(pairs):
+def test_swapping_the_pair_turns_difference_and_interval_round(pairs):
     ours, theirs = zip(*pairs, strict=True)
     found, back = paired_test(ours, theirs), paired_test(theirs, ours)
     assert (back.difference, back.low, back.high) == pytest.approx(
@@ -124,7 +124,7 @@ def test_the_smallest_detectable_difference_by_hand():
     )
 
 
-def test_a_difference_of_that_size_is_detected_as_often_as_promised():
+def test_difference_of_that_size_is_found_as_often_as_promised():
     generator = np.random.default_rng(2)
     size = smallest_detectable(generator.normal(0, 15, 60))
     drawn = [np.clip(generator.normal(size, 15, 60), -100, 100) for _ in range(300)]
@@ -162,7 +162,7 @@ def test_outcomes_by_hand():
 
 
 @given(differences=few.filter(len) | many, tie=st.floats(0, 3))
-def test_every_row_is_won_tied_or_lost_and_swapping_turns_them_round(differences, tie):
+def test_every_row_is_won_tied_or_lost_and_swapping_mirrors_them(differences, tie):
     found = outcomes(differences, tie)
     three = (found.wins, found.ties, found.losses)
     assert sum(outcome.count for outcome in three) == len(differences)

@@ -62,7 +62,7 @@ def test_wilson_intervals_of_newcombes_table(count, of, low, high):
 
 
 @given(of=st.integers(1, 10**6), data=st.data())
-def test_a_wilson_interval_holds_the_share_has_a_width_and_is_a_mirror_of_the_other_side(of, data):
+def test_wilson_interval_holds_the_share_and_is_mirrored(of, data):
     count = data.draw(st.integers(0, of))
     low, high = wilson_interval(count, of)
     assert 0.0 <= low <= count / of <= high <= 1.0
@@ -77,7 +77,7 @@ def test_a_share_of_nothing_has_no_interval(count, of):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.8, 0.97])
-def test_wilson_intervals_hold_the_true_share_about_as_often_as_they_say(share):
+def test_wilson_intervals_hold_the_share_as_often_as_they_say(share):
     """The coverage is reckoned exactly; where none is counted, that of share +- error would be 0."""
     counts = range(61)
     held = [low <= share <= high for low, high in (wilson_interval(count, 60) for count in counts)]
@@ -100,7 +100,7 @@ def test_one_or_two_values_show_nothing_against_the_worst(count):
 
 
 @given(values=scores, worst=st.sampled_from([-5.0, 0.0, 100.0, 130.0]), seed=st.integers(0, 999))
-def test_a_cautious_interval_holds_the_plain_one_and_differs_only_towards_the_worst(values, worst, seed):
+def test_cautious_interval_widens_the_plain_towards_the_worst(values, worst, seed):
     mean, low, high = bootstrap_interval(values, 200, seed)
     cautious_mean, cautious_low, cautious_high = cautious_interval(values, worst, 200, seed)
     assert cautious_mean == mean
@@ -111,7 +111,7 @@ def test_a_cautious_interval_holds_the_plain_one_and_differs_only_towards_the_wo
 
 
 @given(values=scores, seed=st.integers(0, 999))
-def test_a_cautious_interval_of_the_opposite_scores_is_the_mirror_image(values, seed):
+def test_cautious_interval_of_opposite_scores_is_mirrored(values, seed):
     mean, low, high = cautious_interval(values, 0.0, 200, seed)
     mirrored = cautious_interval([100 - value for value in values], 100.0, 200, seed)
     assert mirrored == pytest.approx((100 - mean, 100 - high, 100 - low), abs=1e-9)

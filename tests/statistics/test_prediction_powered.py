@@ -50,7 +50,7 @@ def test_the_estimate_is_that_of_the_paper_and_its_variance_too(noise):
     assert weight == pytest.approx(by_force, abs=0.03)
 
 
-def test_scores_that_vary_less_than_labels_weigh_no_more_than_1_and_the_variance_is_right_all_the_same():
+def test_scores_varying_less_than_labels_weigh_no_more_than_1():
     """Scores of half of people's scale: the best weight would be 2."""
     errors = []
     for seed in range(300):
@@ -79,7 +79,7 @@ def test_a_judge_that_is_right_makes_few_labels_worth_many():
     assert scores.mean() - right.estimate > 5  # what the judge was too kind by
 
 
-def test_with_every_row_labelled_the_estimate_is_the_mean_of_the_labels():
+def test_estimate_with_every_row_labelled_is_the_label_mean():
     scores, labels = judged(rows=60)
     found = prediction_powered(scores, labels.tolist(), [1.0] * 60)
     assert found.estimate == pytest.approx(labels.mean())
@@ -96,7 +96,7 @@ def test_rows_that_were_drawn_more_often_count_less():
     assert found.weight == 0.0  # scores that do not vary say nothing
 
 
-def test_an_interval_has_a_width_though_all_labels_agree_with_the_scores():
+def test_interval_has_a_width_though_labels_agree_with_scores():
     labels = np.array([100.0] * 40)
     found = prediction_powered(labels, labelled(labels, set(range(20))), [0.5] * 40)
     assert (found.estimate, found.high) == (100.0, 100.0)
@@ -141,7 +141,7 @@ def test_what_is_out_of_range_is_an_error(scores, labels, chances):
         prediction_powered(scores, labels, chances)
 
 
-def test_an_interval_holds_the_mean_where_the_normal_one_does_not():
+def test_interval_holds_the_mean_where_the_normal_one_does_not():
     """A judge that gives full marks to everything, of which people find one row in twenty wrong."""
     draw = np.random.default_rng(4)
     held = normal = 0
@@ -158,7 +158,7 @@ def corrected(by_rows, by_labels, labelled=40, rows=400):
     return Corrected(50.0, 40.0, 60.0, 5.0, 0.5, labelled, labelled, rows, (by_rows,) * 2, (by_labels,) * 2)
 
 
-def test_more_labels_bring_the_ends_nearer_by_the_square_root_of_their_number():
+def test_more_labels_narrow_the_interval_by_their_square_root():
     found = corrected(by_rows=3.0, by_labels=8.0)
     assert found.labels_needed((5.0, 5.0)) == 160  # 3^2 + 8^2 / 4 = 5^2
     assert found.labels_needed((5.0, float("inf"))) == 160

@@ -12,7 +12,7 @@ MOST = 0.045  # of so many trials, where 2.5% is true: exceeded by chance once i
 
 @pytest.mark.parametrize("scores", EQUAL)
 @pytest.mark.parametrize("rows", [5, 8, 12, 20, 50, 110])
-def test_equal_models_are_crowned_in_two_and_a_half_percent_at_most(scores, rows):
+def test_equal_models_are_crowned_in_at_most_2_5_percent(scores, rows):
     assert share_crowned(paired, EQUAL[scores], rows, TRIALS, seed=3) <= MOST
 
 

@@ -41,7 +41,7 @@ def test_an_area_is_mann_whitneys_statistic_over_the_pairs(good, bad):
 
 
 @given(good=scores, bad=scores)
-def test_swapping_the_kinds_turns_the_area_round_and_only_the_order_counts(good, bad):
+def test_swapping_kinds_turns_the_area_and_order_alone_counts(good, bad):
     area = auc(good, bad)
     assert 0.0 <= area <= 1.0
     assert auc(bad, good) == pytest.approx(1 - area)
@@ -84,7 +84,7 @@ def test_a_perfect_ranking_of_few_rows_is_not_certain():
 
 
 @given(value=areas, goods=rows, bads=rows)
-def test_an_area_lies_in_its_interval_which_has_a_width_and_a_mirror_image(value, goods, bads):
+def test_area_lies_in_its_interval_which_has_width_and_mirror(value, goods, bads):
     low, high = auc_interval(value, goods, bads)
     assert 0.0 <= low <= value <= high <= 1.0
     assert low < high
@@ -137,7 +137,7 @@ def test_a_rank_correlation_is_scipys(pairs):
 
 
 @given(pairs=columns)
-def test_a_rank_correlation_is_symmetric_and_turns_with_the_order(pairs):
+def test_rank_correlation_is_symmetric_and_turns_with_the_order(pairs):
     a, b = zip(*pairs, strict=True)
     value = spearman(a, b)
     if value is not None:
@@ -176,7 +176,7 @@ def test_the_same_order_of_few_rows_is_not_certain():
 
 
 @given(value=st.floats(-1, 1) | st.floats(0.99, 1), count=st.integers(4, 1000), more=st.integers(1, 100))
-def test_a_correlation_lies_in_its_interval_which_more_rows_never_widen(value, count, more):
+def test_correlation_lies_in_an_interval_that_rows_never_widen(value, count, more):
     low, high = spearman_interval(value, count)
     assert -1.0 <= low <= value <= high <= 1.0
     assert low < high

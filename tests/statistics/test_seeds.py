@@ -62,7 +62,7 @@ def test_the_interval_of_a_recipe_is_that_of_a_plain_computation(drawn):
 
 
 @given(recipes(2))
-def test_the_interval_of_two_recipes_is_that_of_a_plain_computation(drawn):
+def test_interval_of_two_recipes_is_that_of_a_plain_computation(drawn):
     a, b = drawn
     found = difference_of_recipes(a, b)
     values = [fmean(x) - fmean(y) for x, y in zip(zip(*a, strict=True), zip(*b, strict=True), strict=True)]
@@ -72,7 +72,7 @@ def test_the_interval_of_two_recipes_is_that_of_a_plain_computation(drawn):
 
 
 @given(recipes(2, MISSING))
-def test_the_p_value_is_at_most_5_percent_exactly_where_the_interval_does_not_hold_0(drawn):
+def test_p_value_is_at_most_5_percent_iff_interval_excludes_0(drawn):
     found = difference_of_recipes(*drawn)
     assume(found is not None and min(abs(found.low), abs(found.high)) > 1e-4)
     assert (found.p <= 0.05) == (not found.low <= 0 <= found.high)
@@ -101,7 +101,7 @@ def test_the_order_of_seeds_and_of_rows_says_nothing(drawn, random):
 
 
 @given(recipes(2, MISSING), POINTS)
-def test_whatever_missing_scores_would_have_been_the_mean_lies_in_the_interval(drawn, filled):
+def test_mean_lies_in_the_interval_whatever_missing_scores_were(drawn, filled):
     a, b = drawn
     found = difference_of_recipes(a, b)
     assume(found is not None)
@@ -127,7 +127,7 @@ def test_seeds_that_differ_widen_what_rows_alone_would_show():
     assert found.sd == pytest.approx(17.1, abs=0.1)
 
 
-def test_pairs_of_seeds_that_gain_alike_are_not_held_apart_by_how_good_their_bases_are():
+def test_seed_pairs_that_gain_alike_are_not_split_by_their_bases():
     bases = [[5.0 + row for row in range(30)], [35.0 + row for row in range(30)]]
     tuned = [[one + 30 for one in own] for own in bases]
     assert gain_over_seeds(tuned, bases).low > 0

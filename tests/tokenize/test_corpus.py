@@ -91,7 +91,7 @@ def test_cutting_between_words_changes_no_word(text, size):
 
 
 @pytest.mark.slow
-def test_every_character_that_the_cuts_name_is_what_they_take_it_for():
+def test_characters_named_by_the_cuts_are_what_they_claim():
     contexts = "a{0}b 1{0}2. {0}'s,{0}. {0}{0} 中{0}。"
     named = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     named = [
@@ -139,7 +139,7 @@ def test_text_of_more_than_one_kind_of_character_is_cut_soon(text):
 
 
 @pytest.mark.parametrize("sign", ["a", "1", "!", " ", "🙂"])
-def test_a_run_of_one_kind_is_one_word_and_stays_whole_unless_it_is_long(sign):
+def test_run_of_one_kind_is_one_whole_word_unless_it_is_long(sign):
     text = sign * (LONGEST + 100)
     assert cut_texts(text, BETWEEN_WORDS, 100) == [text]
     assert len(words(text)) == 1
@@ -155,7 +155,7 @@ def test_a_run_of_one_kind_is_one_word_and_stays_whole_unless_it_is_long(sign):
     st.integers(1, 30),
     st.integers(1, 50),
 )
-def test_where_long_words_are_cut_does_not_depend_on_how_the_text_arrives(runs, size, arriving):
+def test_cuts_of_long_words_do_not_depend_on_how_text_arrives(runs, size, arriving):
     text = "".join(runs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "LONGEST", 10)
@@ -197,7 +197,7 @@ def test_equal_documents_go_to_one_split():
 
 
 @given(TEXT.filter(bool))
-def test_a_single_text_is_cut_at_ninety_percent_of_its_characters_and_nothing_is_lost(text):
+def test_single_text_is_cut_at_90_percent_and_nothing_is_lost(text):
     train, validation = split([text], TokenizeConfig(validation=0.1))
     assert "".join(train + validation) == text
     assert len("".join(validation)) == len(text) // 10
@@ -210,7 +210,7 @@ def test_the_verdict_is_cut_at_ninety_percent(shared_data):
 
 
 @given(st.lists(TEXT.filter(bool), min_size=1, max_size=9), st.floats(0, 0.99))
-def test_few_documents_lose_the_end_of_their_text_and_nothing_else(documents, share):
+def test_few_documents_lose_the_end_of_their_text_only(documents, share):
     train, validation = split(documents, TokenizeConfig(validation=share))
     text = "".join(documents)
     assert "".join(train + validation) == text
@@ -271,7 +271,7 @@ def test_another_seed_holds_out_other_documents():
     assert one != other
 
 
-def test_something_is_held_out_even_when_every_document_is_larger_than_the_share():
+def test_held_out_share_is_never_empty_for_large_documents():
     train, validation = split(["x" * 100] * 10, TokenizeConfig(validation=0.05))
     assert [len(text) for text in train] == [100] * 9 + [50]
     assert [len(text) for text in validation] == [50]
@@ -317,7 +317,7 @@ def test_a_sample_is_spread_evenly():
     assert counts.max() <= 21
 
 
-def test_a_sample_takes_text_as_it_stands_in_every_part_of_one_long_document():
+def test_sample_takes_text_from_every_part_of_one_long_document():
     text = " ".join(f"w{number}" for number in range(10_000))
     texts = sampled([text], 10_000)
     assert all(part in text for part in texts)

@@ -95,7 +95,7 @@ def test_earlier_turns_stand_before_the_question(tokenizer, name, prompt):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_completion_ends_with_one_end_token_and_nothing_stands_before_it(tokenizer, name):
+def test_completion_ends_with_one_end_token_and_begins_bare(tokenizer, name):
     template = load_template(name, tokenizer)
     text = tokenizer("hot", add_special_tokens=False)["input_ids"]
     assert template.completion_ids("hot") == [*text, tokenizer.eos_token_id]
@@ -103,7 +103,7 @@ def test_a_completion_ends_with_one_end_token_and_nothing_stands_before_it(token
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_pitfall_11_who_loads_the_tokenizer_asks_with_the_tokens_trained_on(tokenizer, name, tmp_path):
+def test_pitfall_11_loaded_tokenizer_asks_with_tokens_trained_on(tokenizer, name, tmp_path):
     template = load_template(name, tokenizer)
     template.export(tokenizer).save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
@@ -117,7 +117,7 @@ def test_pitfall_11_who_loads_the_tokenizer_asks_with_the_tokens_trained_on(toke
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_pitfall_10_a_tokenizer_that_begins_texts_begins_a_prompt_once(beginning, name):
+def test_pitfall_10_beginning_token_begins_a_prompt_once(beginning, name):
     template = load_template(name, beginning)
     for row in (
         {"instruction": "Name it.", "input": "<s> and <s>"},
@@ -129,7 +129,7 @@ def test_pitfall_10_a_tokenizer_that_begins_texts_begins_a_prompt_once(beginning
     assert beginning.bos_token_id not in template.completion_ids("It is <s>.")
 
 
-def test_a_template_that_holds_the_beginning_token_itself_begins_once(beginning):
+def test_template_that_holds_the_beginning_token_begins_once(beginning):
     beginning.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
     ids = load_template("tokenizer", beginning).prompt_ids({"instruction": "Name it.", "input": ""})
     assert ids.count(beginning.bos_token_id) == 1
@@ -152,7 +152,7 @@ def test_a_row_of_plain_text_has_no_template(tokenizer):
     assert load_template("alpaca", tokenizer).prompt(row) == "Once upon"
 
 
-def test_the_tokenizers_own_template_closes_turns_with_more_than_the_end_token(tokenizer):
+def test_own_template_closes_turns_with_more_than_the_end_token(tokenizer):
     tokenizer.add_special_tokens({"additional_special_tokens": ["<end_of_turn>"]})
     tokenizer.chat_template = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end_of_turn>\n{% endfor %}"
@@ -165,7 +165,7 @@ def test_the_tokenizers_own_template_closes_turns_with_more_than_the_end_token(t
     assert template.response(template.completion_ids("hot")) == "hot"
 
 
-def test_a_turn_that_the_tokenizers_template_refuses_names_the_row(tokenizer):
+def test_turn_refused_by_the_tokenizers_template_names_the_row(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(StageError, match=r"row 7 does not fit .* no system role"):
         load_template("tokenizer", tokenizer).prompt({"id": 7, "instruction": "Ask.", "input": ""})
@@ -190,9 +190,7 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
         ("{% for a in messages", "row 7|unexpected"),
     ],
 )
-def test_a_hostile_template_ends_soon_with_one_message_and_reaches_nothing(
-    tokenizer, tmp_path, monkeypatch, hostile, told
-):
+def test_hostile_template_ends_soon_with_one_message(tokenizer, tmp_path, monkeypatch, hostile, told):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tasks.tokenize.templates.LONGEST_RENDERING", 0.3)
     carrier = train_bpe(["Name the opposite of hot."], 300)

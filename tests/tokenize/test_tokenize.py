@@ -107,7 +107,7 @@ def test_a_trained_bpe_gives_any_text_back(bpe, text):
 
 
 @given(texts=st.lists(TEXT.filter(str.strip), min_size=1, max_size=5))
-def test_pitfall_6_the_end_token_follows_every_document_and_stands_nowhere_else(bpe, texts, tmp_path_factory):
+def test_pitfall_6_end_token_follows_documents_and_only_them(bpe, texts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("split")
     with SplitWriter(folder, "train", "uint16", bpe.eos_token_id) as split:
         for ids in tokens_in(bpe, texts):
@@ -119,7 +119,7 @@ def test_pitfall_6_the_end_token_follows_every_document_and_stands_nowhere_else(
     assert np.fromfile(folder / "train.ends.bin", dtype="<u8").tolist() == [end + 1 for end in ends]
 
 
-def test_a_trained_bpe_has_the_size_asked_for_and_its_special_tokens_first(bpe):
+def test_trained_bpe_has_its_size_and_special_tokens_first(bpe):
     assert len(bpe) == 300
     assert bpe.convert_tokens_to_ids([END, PAD]) == [0, 1]
     assert (bpe.eos_token_id, bpe.pad_token_id) == (0, 1)
@@ -131,7 +131,7 @@ def test_pitfall_7_padding_is_not_the_end_token(bpe):
     assert letters.pad_token_id != letters.eos_token_id
 
 
-def test_the_smallest_vocabulary_is_the_bytes_and_the_special_tokens():
+def test_smallest_vocabulary_is_the_bytes_and_the_special_tokens():
     smallest = TokenizeConfig.model_fields["vocab_size"].metadata[0].ge
     assert smallest == 258
     assert len(train_bpe([STORY], smallest)) == smallest
@@ -202,7 +202,7 @@ def letters():
     return characters(["ab \n\tüé中🙂e\u0301"])
 
 
-def test_a_character_that_did_not_occur_becomes_the_unknown_token():
+def test_character_that_did_not_occur_becomes_the_unknown_token():
     letters = characters(["ab"])
     assert letters("axb")["input_ids"] == [3, letters.unk_token_id, 4]
 
@@ -289,16 +289,12 @@ def published(shared_data):
 
 @pytest.mark.parametrize("name", REAL_TEXT)
 @pytest.mark.parametrize("part", [1, 2**14])
-def test_gpt2_equals_the_published_algorithm_on_text_of_many_scripts(
-    gpt2, published, name, part, monkeypatch
-):
+def test_gpt2_equals_the_published_algorithm_on_many_scripts(gpt2, published, name, part, monkeypatch):
     monkeypatch.setattr(tasks.tokenize.stage, "PART", part)
     assert tokens_in(gpt2, [REAL_TEXT[name]]) == [published(REAL_TEXT[name])]
 
 
-def test_gpt2_equals_the_published_algorithm_on_all_of_them_together_and_on_a_story(
-    gpt2, published, shared_data
-):
+def test_gpt2_equals_the_published_algorithm_on_all_and_a_story(gpt2, published, shared_data):
     story = (shared_data / "the-verdict.txt").read_text(encoding="utf-8")
     for text in ("".join(REAL_TEXT.values()), story):
         assert tokens_in(gpt2, [text]) == [published(text)]
@@ -367,7 +363,7 @@ def test_pitfall_10_no_begin_token_stands_before_a_document(saved, bpe):
     )
 
 
-def test_only_a_tokenizer_that_is_known_to_allow_it_has_its_documents_cut(saved, bpe, letters):
+def test_documents_are_cut_only_for_tokenizers_known_to_allow_it(saved, bpe, letters):
     def changed(**parts):
         other = AutoTokenizer.from_pretrained(saved)
         for name, value in parts.items():
@@ -445,7 +441,7 @@ def test_pitfall_4_code_that_comes_with_a_tokenizer_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_pitfall_44_a_tokenizer_that_was_altered_since_the_key_was_made_is_refused(corpus, stage_run, saved):
+def test_pitfall_44_tokenizer_altered_since_the_key_is_refused(corpus, stage_run, saved):
     config = TokenizeConfig(kind="hf", name=str(saved), validation=0)
     run = stage_run(fingerprints={"tokenizer": sha256_of_tree(saved)})
     (saved / "note.txt").write_text("altered")
@@ -511,7 +507,7 @@ not JSON
 """
 
 
-def test_malformed_and_empty_documents_of_a_corpus_are_set_aside_listed_and_counted(corpus, stage_run):
+def test_malformed_and_empty_documents_are_set_aside_and_counted(corpus, stage_run):
     said, tables = [], []
     run = stage_run(say=said.append)
     run.log_table = lambda rows, name: tables.append((len(rows), name))
@@ -545,7 +541,7 @@ def test_malformed_and_empty_documents_of_a_corpus_are_set_aside_listed_and_coun
     assert texts == ["A text of its own.\n", *sound, ""]
 
 
-def test_by_default_the_first_malformed_document_stops_and_says_what_to_do(corpus, stage_run):
+def test_first_malformed_document_stops_by_default_with_advice(corpus, stage_run):
     run, folder = stage_run(), corpus()
     (folder / "sub").mkdir()
     (folder / "sub" / "w.jsonl").write_text(WIKI)
@@ -668,7 +664,7 @@ def test_the_token_files_hold_what_the_facts_say(corpus, stage_run):
     }
 
 
-def test_pitfall_20_bytes_are_counted_on_the_text_not_on_its_tokens(corpus, stage_run):
+def test_pitfall_20_bytes_are_counted_on_the_text_not_on_tokens(corpus, stage_run):
     run = stage_run()
     documents = [f"naïve 中文 {number:02} 🙂\u2028" for number in range(20)]
     rows = "\n".join(json.dumps({"text": text}) for text in documents)
@@ -770,7 +766,7 @@ def test_gpt2_stage_counts_the_verdict(shared_data, stage_run, tmp_path, gpt2):
     )
 
 
-def test_the_training_rows_teach_the_tokenizer_and_the_test_rows_do_not(corpus, stage_run, tmp_path):
+def test_training_rows_teach_the_tokenizer_and_test_rows_do_not(corpus, stage_run, tmp_path):
     (tmp_path / "rows").mkdir()
     row = {"instruction": "ж", "input": "", "output": "щ"}
     write_rows(tmp_path / "rows" / "train.jsonl", [row])
@@ -818,7 +814,7 @@ def test_the_text_of_the_end_token_is_text(corpus, stage_run):
     assert tokens_of(run, "train").index(0) == len(text)
 
 
-def test_the_ends_of_documents_are_where_the_reader_looks_for_them(corpus, stage_run):
+def test_ends_of_documents_are_where_the_reader_looks_for_them(corpus, stage_run):
     run = stage_run()
     folder = corpus(a__jsonl="\n".join(json.dumps({"text": "ab" * n}) for n in range(1, 11)))
     tokenize(TokenizeConfig(kind="char", validation=0.3), run, corpus=folder)
@@ -859,7 +855,7 @@ def test_the_same_corpus_and_settings_give_the_same_bytes(corpus, stage_run):
     assert sha256_of_tree(runs[0].out) == sha256_of_tree(runs[1].out)
 
 
-def test_pitfall_5_another_content_at_the_same_path_gives_another_key(corpus):
+def test_pitfall_5_other_content_at_the_same_path_is_another_key(corpus):
     folder = corpus(a__txt="one")
     config = DownloadConfig(sources=[{"path": folder}])
 
@@ -876,7 +872,7 @@ def test_pitfall_5_another_content_at_the_same_path_gives_another_key(corpus):
     assert key() != before
 
 
-def test_without_a_corpus_the_training_rows_are_it_each_text_once(stage_run, tmp_path):
+def test_training_rows_are_the_corpus_where_there_is_none(stage_run, tmp_path):
     """A near duplicate that was held out would have been trained on; what is tested stays away."""
     folder = tmp_path / "rows"
     folder.mkdir()

@@ -37,9 +37,7 @@ def test_either_audit_has_the_judges_digest_in_its_key(mode):
         ("pairwise", "_CHOICE", "_RULE"),
     ],
 )
-def test_pitfall_31_the_key_of_an_audit_follows_every_wording_that_it_asks_in(
-    monkeypatch, mode, reworded, other
-):
+def test_pitfall_31_audit_key_follows_every_wording_it_asks_in(monkeypatch, mode, reworded, other):
     """Pitfall: the audit of choices had the prompt of scores in its key, and none had the reordered one."""
     with OllamaServer() as server:
         config = AuditConfig(scorer=SCORER, host=server.address, mode=mode)
@@ -93,7 +91,7 @@ def test_a_kind_of_which_no_choice_could_be_read_fails(audited):
     assert done.gates("fail") == {"does not win against wrong-injection", "prompts that did not fit"}
 
 
-def test_rows_of_which_nothing_can_be_shown_beside_the_reference_prove_no_judge(audited):
+def test_rows_of_which_nothing_can_be_shown_prove_no_judge(audited):
     rows = [row | {"output": "yes"} for row in skill_rows(3)]
     with OllamaServer(judge=judges.fair) as server:
         done = audited(server, rows, mode="pairwise")()

@@ -100,7 +100,7 @@ def test_case_and_punctuation_change_and_nothing_else(reference, changed):
         ("very. Very!", "very."),
     ],
 )
-def test_the_first_half_is_of_words_or_where_there_are_no_spaces_of_characters(reference, half):
+def test_first_half_is_of_words_or_without_spaces_of_characters(reference, half):
     assert responses_to(reference).get("first-half") == half
 
 
@@ -150,9 +150,7 @@ def test_a_reference_that_cannot_be_seen_makes_none(reference):
         ("", "Paris", None),
     ],
 )
-def test_the_echo_is_no_wrong_answer_where_the_reference_is_most_of_the_prompt(
-    instruction, reference, echoed
-):
+def test_echo_is_no_wrong_answer_if_the_reference_is_the_prompt(instruction, reference, echoed):
     """Regression: of a row without a prompt the echo was a second empty response."""
     wanted = instruction if echoed else None
     assert responses_to(reference, instruction=instruction).get("echo") == wanted
@@ -161,7 +159,7 @@ def test_the_echo_is_no_wrong_answer_where_the_reference_is_most_of_the_prompt(
 # Wrong answers
 
 
-def test_a_wrong_answer_is_near_in_length_and_shares_the_fewest_words():
+def test_wrong_answer_is_near_in_length_and_shares_fewest_words():
     long = [f"A long reference, number {index}, of many words that go on and on." for index in range(12)]
     made = responses_to("Paris is it", "Paris is so", "Rome was that", "Rome is", *long)
     assert made["other-reference"] == "Rome was that"
@@ -174,7 +172,7 @@ def test_wrong_answers_come_from_outside_the_sample_too():
 
 
 @pytest.mark.parametrize("others", [["Paris"] * 30, ["paris!", "PARIS"], []])
-def test_where_all_references_say_the_same_there_is_no_wrong_answer(others):
+def test_wrong_answer_is_none_where_all_references_are_the_same(others):
     made = responses_to("Paris", *others)
     assert not {"other-reference", "wrong-injection", "wrong-reference"} & set(made)
     assert set(made) >= ALWAYS
@@ -188,14 +186,14 @@ def ids(made):
     return list(dict.fromkeys(one.row.id for one in made))
 
 
-def test_the_sample_is_drawn_by_the_seed_and_stays_in_the_order_of_the_rows():
+def test_sample_is_drawn_by_the_seed_and_keeps_the_order_of_rows():
     rows = rows_of(*(f"thing {index} here" for index in range(10)))
     sampled = {seed: ids(controls(rows, 3, seed)) for seed in (7, 8)}
     assert sampled == {7: [2, 5, 6], 8: [3, 5, 6]}
     assert ids(controls(rows, 99, 7)) == list(range(10))
 
 
-def test_the_controls_of_a_row_do_not_depend_on_the_order_of_the_rows():
+def test_controls_of_a_row_do_not_depend_on_the_order_of_rows():
     rows = rows_of(*(f"thing {index} is {'so ' * index}here" for index in range(9)))
     forth, back = controls(rows, None, 7), controls(rows[::-1], None, 7)
     assert Counter(map(repr, forth)) == Counter(map(repr, back))
@@ -240,7 +238,7 @@ def said(text):
 
 
 @given(rows=some_rows, sample=st.none() | st.integers(1, 6), seed=st.integers(0, 9))
-def test_no_bad_answer_says_what_the_reference_says_and_none_closes_the_fence(rows, sample, seed):
+def test_bad_answers_never_say_the_reference_nor_close_the_fence(rows, sample, seed):
     for one in controls(rows, sample, seed):
         if one.group != "good" and one.kind != "wrong-reference":
             assert said(one.row.response) != said(one.row.reference)
@@ -251,7 +249,7 @@ def test_no_bad_answer_says_what_the_reference_says_and_none_closes_the_fence(ro
 
 
 @given(rows=some_rows, seed=st.integers(0, 9))
-def test_every_row_has_each_kind_at_most_once_and_the_good_ones_always(rows, seed):
+def test_rows_have_each_kind_at_most_once_and_good_ones_always(rows, seed):
     made = controls(rows, None, seed)
     assert max(Counter((one.row.id, one.kind) for one in made).values(), default=1) == 1
     for row in {one.row.id for one in made}:

@@ -34,7 +34,7 @@ RIGHT: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("name", ["honest", "words_in_common"])
-def test_on_a_criterion_with_a_reference_a_judge_is_audited_by_the_same_gates(audited, name):
+def test_criterion_with_a_reference_is_audited_by_the_same_gates(audited, name):
     with OllamaServer(judge=getattr(judges, name), slots=4) as server:
         done = audited(server, skill_rows(ROWS), criterion=CORRECT)()
         plain = audited(server, skill_rows(ROWS))()
@@ -44,7 +44,7 @@ def test_on_a_criterion_with_a_reference_a_judge_is_audited_by_the_same_gates(au
     assert done.pages[0][2] == f"{SCORER} on correct: {done.report['verdict']}"
 
 
-def test_without_a_reference_only_what_is_no_answer_can_show_a_judge_wrong(audited, monkeypatch):
+def test_only_no_answer_shows_a_judge_wrong_without_a_reference(audited, monkeypatch):
     rows = skill_rows(ROWS)
     monkeypatch.setattr(f"{__name__}.RIGHT", {row["instruction"]: row["output"] for row in rows})
     with OllamaServer(judge=of_no_answer, slots=4) as server:
@@ -65,13 +65,13 @@ def test_without_a_reference_only_what_is_no_answer_can_show_a_judge_wrong(audit
 
 
 @pytest.mark.parametrize("name", ["always_top", "lenient"])
-def test_without_a_reference_a_judge_who_gives_much_to_no_answer_fails(audited, name):
+def test_judge_who_rewards_no_answer_fails_without_a_reference(audited, name):
     with OllamaServer(judge=getattr(judges, name), slots=4) as server:
         done = audited(server, skill_rows(FEW), criterion=POLITE)()
     assert done.gates("fail") == {f"60 or more for {kind}" for kind in UNSHOWN if KINDS[kind] == "bad"}
 
 
-def test_rows_without_references_can_be_audited_on_where_none_is_shown(audited):
+def test_rows_without_references_are_audited_where_none_is_shown(audited):
     rows = [row | {"output": "", "prompt": "", "response": "x"} for row in skill_rows(ROWS)]
     with OllamaServer(judge=lambda _: 0, slots=4) as server:
         done = audited(server, rows, name="responses.jsonl", criterion=POLITE)()

@@ -154,7 +154,7 @@ def test_the_limits_of_asking_again(again, verdict):
     assert judged(perfect(30), again)[RETEST]["verdict"] == verdict
 
 
-def test_a_second_answer_without_a_score_counts_as_one_without_a_score():
+def test_second_answer_without_a_score_counts_as_without_a_score():
     assert judged({"echo": each((10, 0.0))}, [(0.0, None)] * 10)[UNPARSED]["value"] == 0.5
 
 
@@ -182,7 +182,7 @@ def test_errors_of_one_kind_are_not_thinned_by_the_other_kinds(kind):
 # What few rows show
 
 
-def test_the_same_perfect_scores_pass_on_thirty_rows_and_warn_on_three():
+def test_perfect_scores_pass_on_thirty_rows_and_warn_on_three():
     same = [(100.0, 100.0)]
     few, many = judged(perfect(3), same * 3), judged(perfect(30), same * 30)
     verdicts = {name: gate["verdict"] for name, gate in few.items()}
@@ -192,7 +192,7 @@ def test_the_same_perfect_scores_pass_on_thirty_rows_and_warn_on_three():
 
 
 @pytest.mark.parametrize("kind", [*PLAUSIBLE, "echo", "unknown"])
-def test_a_kind_that_few_rows_allow_is_not_measured_and_takes_nothing_from_the_verdict(kind):
+def test_kind_of_too_few_rows_is_not_measured_and_costs_nothing(kind):
     scores = perfect(30)
     scores[kind] = dict(list(scores[kind].items())[:2])
     by_name = judged(scores, [(100.0, 100.0)] * 30)
@@ -237,7 +237,7 @@ def test_three_rows_fail_a_judge_who_gives_everything_full_marks():
 # What never fails open
 
 
-def test_a_judge_who_gave_no_score_at_all_fails_every_gate_that_was_asked_about():
+def test_judge_who_gave_no_score_fails_every_gate_asked_about():
     scores = {kind: each((30, None)) for kind in KINDS}
     by_name = judged(scores, [(None, None)] * 30)
     assert {name for name, gate in by_name.items() if gate["verdict"] != "fail"} == {RETEST, ERRORS}

@@ -96,7 +96,7 @@ def test_the_plain_prompt_is_audited_as_the_other_is(audited):
     assert "injection lift" in done.gates("fail")
 
 
-def test_an_honest_judge_passes_on_real_rows_and_a_credulous_one_fails(audited, book_rows):
+def test_honest_judge_passes_on_real_rows_and_a_credulous_fails(audited, book_rows):
     with OllamaServer(judge=judges.honest, slots=4) as server:
         done = audited(server, book_rows, sample=ROWS)()
     assert (done.report["verdict"], done.report["rows"], done.report["of"]) == ("pass", ROWS, 110)
@@ -173,7 +173,7 @@ def test_the_report_the_controls_the_page_and_the_table(audited, monkeypatch):
 
 
 @pytest.mark.parametrize("prompt", ["anchored", "plain"])
-def test_of_each_row_one_control_is_asked_about_again_in_another_order(audited, prompt):
+def test_one_control_of_each_row_is_asked_again_in_another_order(audited, prompt):
     """Pitfall: at temperature 0 another seed draws nothing, so that no judge ever wavered."""
     rows = [row | {"output": f"It is the number {row['id']}."} for row in skill_rows(15)]
     with OllamaServer(judge=judges.honest) as server:
@@ -190,7 +190,7 @@ def test_of_each_row_one_control_is_asked_about_again_in_another_order(audited, 
     assert "bad" not in {KINDS[kind] for kind in kinds}
 
 
-def test_pitfall_40_every_question_of_an_audit_shows_the_conversation(audited):
+def test_pitfall_40_every_audit_question_shows_the_conversation(audited):
     turns = [{"role": "system", "content": "Answer in one word."}]
     with OllamaServer(judge=judges.honest) as server:
         audited(server, [row | {"messages": turns} for row in skill_rows(3)])()
@@ -234,7 +234,7 @@ def test_another_model_under_the_same_name_is_asked_anew(audited):
     assert second.report["verdict"] == "fail"
 
 
-def test_pitfall_30_an_audit_anew_finds_a_judge_that_was_swapped_under_the_same_name_and_digest(audited):
+def test_pitfall_30_new_audit_finds_a_judge_that_was_swapped(audited):
     rows = skill_rows(FEW)
     with OllamaServer(judge=judges.honest, slots=4) as server:
         first = audited(server, rows, anew=True)()
@@ -261,7 +261,7 @@ def test_the_audit_says_where_a_judge_is_known_by_its_name_alone(audited, protoc
         assert ("server tells no digest" in text) == told
 
 
-def test_another_prompt_is_asked_anew_and_another_sample_only_for_its_own_rows(audited):
+def test_other_prompt_asks_anew_and_other_sample_for_new_rows(audited):
     with OllamaServer(judge=judges.honest, slots=4) as server:
         anchored = audited(server, skill_rows(6), sample=3)()
         assert {control["id"] for control in anchored.controls} == {0, 2, 5}
@@ -309,7 +309,7 @@ def kept(run):
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )
-def test_a_server_that_fails_says_nothing_of_the_judge_and_loses_nothing(audited, fault, message):
+def test_failing_server_says_nothing_of_the_judge(audited, fault, message):
     rows = skill_rows(3)
     with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
         first = audited(server, rows, timeout=0.2 if fault.kind == "stall" else 5.0)
@@ -326,7 +326,7 @@ def test_a_server_that_fails_says_nothing_of_the_judge_and_loses_nothing(audited
     assert not any(control["missing_because"] for control in second.controls)
 
 
-def test_passing_trouble_is_asked_about_again_and_changes_nothing(audited):
+def test_passing_trouble_is_asked_again_and_changes_nothing(audited):
     faults = [Fault("503"), Fault("drop"), Fault("500")]
     with OllamaServer(judge=judges.honest, faults=faults, slots=4) as server:
         troubled = audited(server, attempts=5)()
@@ -336,7 +336,7 @@ def test_passing_trouble_is_asked_about_again_and_changes_nothing(audited):
 
 
 @pytest.mark.parametrize("kind", ["garbage", "score_90", "cut_json"])
-def test_answers_that_hold_no_score_are_the_judges_own_and_fail_it(audited, kind):
+def test_answers_without_a_score_are_the_judges_own_and_fail_it(audited, kind):
     """Pitfall: a judge that cannot answer for injections must not pass for never having rewarded one."""
     fault = Fault(kind, times=None, containing="Note to the grader")
     with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
@@ -346,7 +346,7 @@ def test_answers_that_hold_no_score_are_the_judges_own_and_fail_it(audited, kind
     assert missing
 
 
-def test_prompts_that_did_not_fit_are_told_apart_from_a_judge_without_scores(audited):
+def test_prompts_that_did_not_fit_differ_from_missing_scores(audited):
     """Regression: an honest judge was called unfit for a context that was too small."""
     fault = Fault("400", times=None, containing="Note to the grader")
     with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
@@ -356,7 +356,7 @@ def test_prompts_that_did_not_fit_are_told_apart_from_a_judge_without_scores(aud
     assert "refused the prompt" in done.report["missing_because"][0]["reason"]
 
 
-def test_a_kind_of_which_no_prompt_could_be_read_fails_whatever_share_of_all_it_is(audited):
+def test_kind_whose_prompts_are_all_unread_fails_at_any_share(audited):
     """Pitfall: thirty unread prompts of 660 are under 5%, and what they would have shown was not missed."""
     fault = Fault("400", times=None, containing="I don't know.")
     with OllamaServer(judge=judges.honest, faults=[fault], slots=4) as server:
@@ -366,7 +366,7 @@ def test_a_kind_of_which_no_prompt_could_be_read_fails_whatever_share_of_all_it_
 
 
 @pytest.mark.parametrize("kind", ["400", "no_count", "garbage"])
-def test_a_judge_of_whom_no_answer_could_be_read_fails_with_the_reason(audited, kind):
+def test_judge_without_a_readable_answer_fails_with_the_reason(audited, kind):
     """Regression: where no prompt was read, the empty table of controls ended as an IndexError."""
     wide = {"passes": 1.0, "fails": 1.0}
     with OllamaServer(faults=[Fault(kind, times=None)], slots=4) as server:

@@ -76,7 +76,7 @@ def test_a_language_is_told_by_its_function_words_or_its_script(text, language):
     assert (found.name if found else None) == language
 
 
-def test_the_language_of_most_texts_is_that_of_those_too_short_to_tell():
+def test_language_of_most_texts_is_given_to_those_too_short():
     english, german = "It is the capital of it.", "Das ist die Hauptstadt und nicht das Dorf."
     assert common_language([english, "Zn.", english]) is ENGLISH
     assert common_language([english, german]) is None
@@ -142,7 +142,7 @@ def test_a_word_that_the_question_does_not_say_is_swapped(text, question, swappe
     assert swapped_word(text, question, ENGLISH, DONORS, "7") == swapped
 
 
-def test_in_a_language_that_is_not_told_only_capitals_show_a_name():
+def test_unknown_language_shows_a_name_only_by_capitals():
     assert swapped_word("Ovo je grad.", "Što?", None, DONORS, "7") is None
     assert swapped_word("Ovo je Zagreb.", "Što?", None, DONORS, "7") == "Ovo je Berlin."
 

@@ -43,7 +43,7 @@ def shown(report):
     return {"terminal": told.get(), "markdown": re.sub(r"\\(.)", r"\1", as_markdown(document(report)))}
 
 
-def test_the_difference_is_corrected_by_rows_that_are_labelled_for_both(tmp_path):
+def test_difference_is_corrected_by_rows_labelled_for_both(tmp_path):
     a = labels_of({row: 3 + row % 3 for row in range(20)})
     b = labels_of({row: row % 3 for row in range(20)})
     report = compared(tmp_path, a=a, b=b)

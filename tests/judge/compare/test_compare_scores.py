@@ -97,7 +97,7 @@ def test_b_with_a_is_a_with_b_negated(rows):
 
 
 @given(rows=st.lists(st.tuples(points, points), min_size=1, max_size=30), data=st.data())
-def test_whatever_the_missing_scores_were_the_bounds_hold_the_difference(rows, data):
+def test_bounds_hold_the_difference_whatever_the_missing_scores(rows, data):
     found = shown_by(CONFIG, [row[0] for row in rows], [row[1] for row in rows])
     truth = [[data.draw(st.floats(0, 100)) if score is None else score for score in row] for row in rows]
     mean = sum(ours - theirs for ours, theirs in truth) / len(truth)
@@ -118,7 +118,7 @@ def test_scores_follow_their_rows_and_not_their_places():
 # The stage
 
 
-def test_the_headline_comes_first_and_only_what_both_have_is_compared(compared):
+def test_headline_comes_first_and_common_scorers_are_compared(compared):
     rows = rows_of("abcd")
     a = ComparisonInput(rows, {"metric:exact": [0.0] * 4, CHRF: A, JUDGE: A[::-1]})
     b = ComparisonInput(rows, {CHRF: B, JUDGE: B[::-1]})
@@ -137,7 +137,7 @@ def test_the_headline_comes_first_and_only_what_both_have_is_compared(compared):
 
 @pytest.mark.parametrize("status", ["too_many_missing", "judge_failed_audit"])
 @pytest.mark.parametrize("which", ["a", "b"])
-def test_one_side_without_a_mean_leaves_no_difference_and_the_metric_beside_it(compared, status, which):
+def test_side_without_a_mean_leaves_no_difference_but_the_metric(compared, status, which):
     rows = rows_of("abcd")
     bad = {JUDGE: status}
     a = ComparisonInput(
@@ -155,7 +155,7 @@ def test_one_side_without_a_mean_leaves_no_difference_and_the_metric_beside_it(c
     assert "no mean" in page
 
 
-def test_the_rows_that_moved_most_come_first_and_those_that_did_not_are_left_out(compared):
+def test_rows_that_moved_most_come_first_and_unmoved_not_at_all(compared):
     a = side([*A, None], JUDGE, reasons=["a0", "a1", "a2", "a3", "a4"])
     b = side([*B, 0.0], JUDGE, reasons=["b0", "b1", "b2", "b3", "b4"])
     moved = compared(a, b)().report["moved"]
@@ -209,7 +209,7 @@ def test_two_that_were_not_scored_by_the_same_are_refused(compared):
 
 
 @pytest.mark.parametrize("changed", [{"digest": "f" * 64}, {"prompt_version": "2"}])
-def test_two_that_were_not_judged_by_the_same_model_and_prompt_are_refused(compared, changed):
+def test_scores_by_another_model_or_prompt_are_not_compared(compared, changed):
     """Regression: a name that stood for two models, or was asked in two ways, was compared with itself."""
     asked = {"scorer": JUDGE, "digest": "a" * 64, "prompt_version": "1"}
     compared(side(A, JUDGE, judge=asked), side(B, JUDGE, judge=asked))()

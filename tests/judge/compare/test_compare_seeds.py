@@ -66,7 +66,7 @@ def test_what_the_interval_covers_is_told(tmp_path):
     assert "of the first seeds" not in as_markdown(document(one.report))
 
 
-def test_a_row_that_one_seed_lacks_is_counted_and_bounds_the_rest(tmp_path):
+def test_row_that_one_seed_lacks_is_counted_and_bounds_the_rest(tmp_path):
     second = [None, *STRONG[1:]]
     found = Seeds(tmp_path, [STRONG, second], [WEAK, WEAK])().headline
     assert (found["scored"], found["missing_a"], found["missing_b"]) == (ROWS - 1, 1, 0)

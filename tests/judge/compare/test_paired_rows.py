@@ -33,7 +33,7 @@ def test_a_row_that_occurs_twice_is_paired_in_order():
     assert ids(pairs) == [(0, 0), (1, 2), (2, 1)]
 
 
-def test_the_same_words_after_another_conversation_are_another_row():
+def test_same_words_after_another_conversation_are_another_row():
     (row,) = rows("abc")
     after = [replace(row, before=(Turn("system", text),)) for text in ("French", "Dutch", "French")]
     assert ids(paired(after[:1], after[2:], only_common=False)) == [(0, 0)]
@@ -42,7 +42,7 @@ def test_the_same_words_after_another_conversation_are_another_row():
 
 
 @pytest.mark.parametrize("other", ["xbc", "axc", "abx"])
-def test_another_instruction_input_or_right_answer_is_another_row(other):
+def test_another_instruction_input_or_answer_is_another_row(other):
     with pytest.raises(UsageError, match="A has 2 rows and B 2, of which 1 are the same"):
         paired(rows("abc", "def"), rows(other, "def"), only_common=False)
 

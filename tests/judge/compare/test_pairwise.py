@@ -89,7 +89,7 @@ def test_a_fair_judge_gives_each_row_to_the_closer_response(pairwise):
     assert len(read_lines(done.run.auxiliary / "calls.jsonl")) == 24
 
 
-def test_a_judge_who_prefers_what_stands_first_contradicts_itself_and_nobody_wins(pairwise):
+def test_judge_who_prefers_the_first_contradicts_itself_and_ties(pairwise):
     with OllamaServer(judge=judges.first_always) as server:
         done = pairwise(server, *both(12, 0))()
     found = found_by(done)
@@ -124,7 +124,7 @@ def half_decided(question):
     return "B" if question.response_a.startswith("Something") else "tie"
 
 
-def test_better_in_one_order_and_as_good_in_the_other_is_half_a_win_and_no_contradiction(pairwise):
+def test_better_in_one_order_and_equal_in_another_is_half_a_win(pairwise):
     with OllamaServer(judge=half_decided) as server:
         done = pairwise(server, *both(3, 0))()
     assert [line["points"] for line in done.choices] == [75.0] * 3
@@ -135,7 +135,7 @@ def test_better_in_one_order_and_as_good_in_the_other_is_half_a_win_and_no_contr
 @pytest.mark.parametrize(
     ("forth", "back", "points"), [(90.0, 20.0, 50.0), (90.0, 70.0, 80.0), (10.0, 50.0, 30.0)]
 )
-def test_a_judge_of_finer_points_that_contradicts_itself_makes_a_tie_too(forth, back, points):
+def test_finer_judge_that_contradicts_itself_makes_a_tie_too(forth, back, points):
     """Judges in this process answer by probabilities, whose mean need not be even."""
     shown = [ResponseRow(0, "Name it.", "", "Paris", "", response) for response in ("Rome", "Oslo")]
     line = _line(Pair(*shown), None, (Judgement(forth), Judgement(100.0 - back)))
@@ -143,7 +143,7 @@ def test_a_judge_of_finer_points_that_contradicts_itself_makes_a_tie_too(forth, 
 
 
 @pytest.mark.parametrize("order", ["forth", "back"])
-def test_a_row_without_an_answer_in_one_order_is_missing_and_bounded(pairwise, order):
+def test_row_unanswered_in_one_order_is_missing_and_bounded(pairwise, order):
     ours, theirs = both(3, 1)
     row = ResponseRow(1, "Name thing 1.", "", "Thing number 1", "", "")
     shown = (ours[1], theirs[1]) if order == "forth" else (theirs[1], ours[1])
@@ -199,7 +199,7 @@ def test_over_five_percent_without_a_choice_leave_no_difference(pairwise):
     assert (found["lowest_possible"], found["highest_possible"]) == (0.0, 50.0)
 
 
-def test_a_judge_who_failed_its_audit_is_not_asked_unless_despite_it(pairwise):
+def test_judge_who_failed_its_audit_is_asked_only_despite_it(pairwise):
     failed = PASSED | {"verdict": "fail"}
     with OllamaServer(judge=judges.fair) as server:
         done = pairwise(server, *both(2, 1), audit=failed)()

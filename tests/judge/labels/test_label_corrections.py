@@ -82,7 +82,7 @@ def test_agreement_weighs_a_row_as_often_as_it_stands_for():
     assert weighted_spearman([1, 2], [1, 2], [1, 1]) is None
 
 
-def test_of_two_peoples_labels_the_mean_counts_and_how_far_they_agree_is_told():
+def test_labels_of_two_people_are_averaged_with_their_agreement():
     scores, grades = scores_of()
     given = {row: {"ann": grades[row], "bob": min(grades[row] + 1, 5)} for row in range(20)}
     given |= {row: {"ann": grades[row]} for row in range(20, 30)}
@@ -98,7 +98,7 @@ def test_of_two_peoples_labels_the_mean_counts_and_how_far_they_agree_is_told():
     assert found["estimate"] > alone["estimate"]
 
 
-def test_a_difference_is_corrected_by_rows_that_are_labelled_for_both():
+def test_difference_is_corrected_by_rows_labelled_for_both():
     ours, our_grades = scores_of(seed=1)
     theirs, their_grades = scores_of(seed=2)
     a = labels_of({row: our_grades[row] for row in range(40)}, dict.fromkeys(range(40), 0.7))
@@ -134,7 +134,7 @@ def test_labels_on_one_side_alone_correct_no_difference(a, b):
     assert (found["estimate"], found["labelled"], found["to_decide"]) == (None, 0, None)
 
 
-def test_pairs_without_both_scores_count_as_the_worst_and_the_best():
+def test_pairs_without_both_scores_count_as_worst_and_best():
     ours, our_grades = scores_of(seed=1)
     theirs, their_grades = scores_of(seed=2)
     labels = labels_of(our_grades), labels_of(their_grades)
@@ -146,7 +146,7 @@ def test_pairs_without_both_scores_count_as_the_worst_and_the_best():
     assert found["high"] == pytest.approx((50 * whole["high"] + 10 * 100) / 60)
 
 
-def test_how_many_labels_would_decide_is_told_where_none_is_decided():
+def test_labels_that_would_decide_are_counted_where_none_decides():
     draw = np.random.default_rng(3)
     grades = draw.integers(2, 6, 400).tolist()
     ours = {row: 20.0 * grade for row, grade in enumerate(grades)}

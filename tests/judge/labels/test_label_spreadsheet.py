@@ -82,7 +82,7 @@ def test_it_is_read_as_spreadsheets_save_it(written, delimiter, encoding):
         (["1", "1", "1"], {"by": ["x" * 300]}, "line 2: by has 300 characters"),
     ],
 )
-def test_what_is_malformed_is_named_with_its_line_and_nothing_is_taken(written, labels, changes, told):
+def test_malformed_lines_are_named_and_nothing_is_imported(written, labels, changes, told):
     labelled(written, labels, **changes)
     with pytest.raises(UsageError) as refused:
         taken(written)

@@ -32,7 +32,7 @@ def read_labels(tracking, reference):
     return {(one.row, one.by): one.label for one in found.labels()}
 
 
-def test_a_label_is_an_assessment_by_a_person_on_a_trace_that_shows_no_score(tracking, responses):
+def test_label_is_an_assessment_on_a_trace_that_shows_no_score(tracking, responses):
     reference, rows = responses
     found = labelled(tracking, reference, rows, {rows[0].id: 4})
     (trace,) = tracking.client.search_traces(locations=[tracking.experiment_id], run_id=found.run_id)
@@ -45,7 +45,7 @@ def test_a_label_is_an_assessment_by_a_person_on_a_trace_that_shows_no_score(tra
     assert (root.inputs, root.outputs) == ({"input": rows[0].instruction}, {"response": rows[0].response})
 
 
-def test_who_labels_a_row_again_changes_the_label_and_another_person_adds_one(tracking, responses):
+def test_label_given_again_changes_and_another_persons_is_added(tracking, responses):
     reference, rows = responses
     first = rows[0].id
     labelled(tracking, reference, rows, {first: 4})
@@ -60,7 +60,7 @@ def test_who_labels_a_row_again_changes_the_label_and_another_person_adds_one(tr
     assert len(traces) == 1
 
 
-def test_what_was_labelled_in_mlflows_review_counts_and_what_is_no_label_is_told(tracking, responses):
+def test_labels_of_mlflows_review_count_and_what_is_none_is_told(tracking, responses):
     reference, rows = responses
     found = open_set(tracking, reference, rows)
     traces = found.with_traces(rows[:3])
@@ -91,7 +91,7 @@ def test_rows_wait_in_a_review_queue_with_the_one_question(tracking, responses):
     assert {item.item_id for item in items} == set(traces.values())
 
 
-def test_the_labels_of_the_same_responses_are_the_same_whoever_judged_them(tracking, responses):
+def test_labels_of_the_same_responses_are_shared_by_all_judges(tracking, responses):
     reference, rows = responses
     labelled(tracking, reference, rows, {rows[0].id: 4})
     other = open_set(tracking, reference, rows, seed=7, scores={row.id: 100.0 for row in rows})
@@ -132,7 +132,7 @@ def test_what_uses_labels_holds_their_digest(tracking, responses):
     assert all(own["given"][0]["at"].endswith("Z") for own in written["labels"])
 
 
-def test_labels_that_are_given_while_they_are_read_are_not_taken_for_others(tracking, responses, monkeypatch):
+def test_labels_given_while_they_are_read_are_not_mixed_up(tracking, responses, monkeypatch):
     reference, rows = responses
     labelled(tracking, reference, rows, {rows[0].id: 4})
     monkeypatch.setattr("tasks.judge.labels.stage.labels_fingerprint", lambda *_: {"labels": "0" * 64})

@@ -47,7 +47,7 @@ def ask():
     return run
 
 
-def test_each_key_is_a_label_and_is_saved_before_the_next_row_is_shown(ask):
+def test_each_key_is_a_label_saved_before_the_next_row_is_shown(ask):
     assert ask(["5", "0", "3"])[0] == [(0, 5), (1, 0), (2, 3)]
     assert ask.count == 3
 
@@ -78,7 +78,7 @@ def test_only_rows_without_a_label_are_asked_about(ask):
     assert "Question 0?" not in told
 
 
-def test_everything_that_a_label_is_about_is_shown_and_cannot_act(ask):
+def test_everything_a_label_is_about_is_shown_and_cannot_act(ask):
     def hostile(index):
         return row_of(index, HOSTILE, before=(Turn("system", f"Be brief. {HOSTILE}"),))
 
@@ -103,7 +103,7 @@ def test_going_back_shows_the_label(ask):
     assert "· now 4" in ask(["4", "b", "q"])[1]
 
 
-def test_a_key_is_read_without_a_return_and_the_terminal_is_as_it_was(monkeypatch):
+def test_key_is_read_without_return_and_terminal_is_restored(monkeypatch):
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     with os.fdopen(ours, "rb", buffering=0), os.fdopen(theirs) as file:

@@ -11,7 +11,7 @@ from tests.judge.labels.labelling import labelled, labels_record, responses_of, 
 
 
 @pytest.mark.slow
-def test_labels_are_given_changed_queued_and_recorded_on_a_server(tmp_path, mlflow_server):
+def test_labels_are_given_changed_queued_and_kept_on_a_server(tmp_path, mlflow_server):
     address, _ = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", address)
     reference = responses_of(tracking, [row_of(index) for index in range(12)])

@@ -61,7 +61,7 @@ def test_an_override_makes_a_candidate_the_champion_and_says_so(tracking, promot
     assert tags["touchstone.decision.champion"] == "false", "what was decided stays what was decided"
 
 
-def test_the_next_candidate_is_compared_with_the_overridden_champion_and_told_of_it(tracking, promoted_four):
+def test_next_candidate_meets_the_overriding_champion(tracking, promoted_four):
     override(tracking, promoted_four.name, 4, "it is kinder")
     promotion = promoted_four(around(60))
     assert promotion["champion"]
@@ -93,7 +93,7 @@ def test_an_override_that_makes_no_sense_is_refused(tracking, four, version, bec
     ],
     ids=["gone", "altered"],
 )
-def test_a_version_whose_files_are_not_what_they_were_does_not_become_champion(tracking, four, harm, message):
+def test_version_with_changed_files_does_not_become_champion(tracking, four, harm, message):
     harm(local_folder(tracking.client.get_model_version(four.name, "3").source) / "weights")
     with pytest.raises(StageError, match=message):
         override(tracking, four.name, 3, "it is kinder")
@@ -129,13 +129,13 @@ def test_a_version_that_was_deleted_is_passed_over(tracking, four):
     assert rollback(tracking, four.name).version == 1
 
 
-def test_a_champion_that_was_deleted_leaves_its_place_to_the_one_before(tracking, four):
+def test_deleted_champion_leaves_its_place_to_the_one_before(tracking, four):
     tracking.client.delete_model_version(four.name, "2")
     assert champion_of(tracking, four.name) is None
     assert rollback(tracking, four.name).version == 1
 
 
-def test_an_earlier_champion_whose_files_are_gone_is_not_gone_back_to(tracking, four):
+def test_earlier_champion_without_its_files_is_not_gone_back_to(tracking, four):
     (local_folder(tracking.client.get_model_version(four.name, "1").source) / "weights").unlink()
     with pytest.raises(StageError, match=r"weights is missing .* touchstone promote VERSION"):
         rollback(tracking, four.name)
@@ -149,14 +149,14 @@ def test_an_alias_that_another_tool_moved_is_part_of_the_history(tracking, four)
     assert [rollback(tracking, four.name).version for _ in range(3)] == [3, 2, 1]
 
 
-def test_an_alias_that_was_moved_back_by_another_tool_is_a_step_back(tracking, four):
+def test_alias_moved_back_by_another_tool_is_a_step_back(tracking, four):
     tracking.client.set_registered_model_alias(four.name, "champion", "1")
     assert [turn.version for turn in champion_history(tracking, four.name)] == [1]
     override(tracking, four.name, 4, "a try")
     assert [turn.version for turn in champion_history(tracking, four.name)] == [1, 4]
 
 
-def test_a_move_that_was_killed_before_the_alias_is_left_out_of_account(tracking, four, monkeypatch):
+def test_move_killed_before_the_alias_is_left_out_of_account(tracking, four, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 

@@ -72,7 +72,7 @@ def test_the_first_model_is_candidate_and_champion(tracking, promoted):
 
 
 @pytest.mark.parametrize("other", [{"digest": "b" * 64}, {"prompt": "2"}])
-def test_scores_of_another_model_behind_the_same_name_are_not_compared(promoted, other):
+def test_scores_of_another_model_of_that_name_are_not_compared(promoted, other):
     """Regression: the same weights became champion over themselves, by a judge that was another."""
     assert promoted(around(40), scorer=JUDGE, judge=judged())["champion"]
     promotion = promoted(around(90), scorer=JUDGE, judge=judged(**other))
@@ -227,7 +227,7 @@ def make_answers(config, run, *, model):
         ({"batch_tokens": 99}, None),
     ],
 )
-def test_scores_that_came_about_under_other_conditions_are_not_compared(tracking, promoted, changed, told):
+def test_scores_under_other_conditions_are_not_compared(tracking, promoted, changed, told):
     """Regression: a change of the decoding, or of a stage, was a gain of the model."""
     rows = made(tracking, "rows", 30)
 
@@ -261,7 +261,7 @@ def test_models_without_a_row_in_common_are_not_compared(promoted):
     )
 
 
-def test_after_the_champion_was_deleted_the_next_model_is_the_first(tracking, promoted):
+def test_next_model_is_the_first_after_the_champion_was_deleted(tracking, promoted):
     promoted(around(90))
     tracking.client.delete_model_version(promoted.name, "1")
     assert champion_of(tracking, promoted.name) is None
@@ -366,7 +366,7 @@ def test_the_model_has_a_signature_an_example_and_its_template(tracking, promote
 
 
 @pytest.mark.logs_models
-def test_a_promotion_is_done_again_when_the_registered_files_are_gone(tracking, promoted):
+def test_promotion_is_done_again_when_registered_files_are_gone(tracking, promoted):
     promoted(around(40))
     assert find(tracking, promoted.work) == promoted.reference
     folder = local_folder(tracking.client.get_model_version(promoted.name, "1").source)

@@ -96,7 +96,7 @@ def inputs(tracking):
     return {"model": model, "rows": rows, "scores": model, "base": base}
 
 
-def test_the_champion_gives_the_labels_and_probabilities_that_were_evaluated(tracking, inputs):
+def test_champion_gives_the_labels_and_probabilities_evaluated(tracking, inputs):
     """Pitfall 16 beyond the stage, and what looks like a special token, is overlong, or is Python."""
     config = PromoteConfig(name=next(NAMES))
     promotion = read_json(
@@ -169,7 +169,7 @@ def test_a_champion_classifier_is_measured_anew_on_other_rows(tracking, inputs):
     assert promotion["against"] == "version 1"
 
 
-def test_a_classifier_that_answers_otherwise_than_it_was_evaluated_is_not_registered(tracking, inputs):
+def test_classifier_that_contradicts_its_evaluation_is_refused(tracking, inputs):
     changed = execute(
         tracking,
         Work(Stage("made-changed", 1, f"{__name__}:make_changed"), Made(), {"model": inputs["model"]}),

@@ -35,7 +35,7 @@ def card(tmp_path):
     return Card(outputs, tmp_path)
 
 
-def test_every_form_shows_the_decision_its_numbers_and_its_reason(card):
+def test_every_form_shows_the_decision_its_numbers_and_reason(card):
     page = Page(card.html.partition("</style>")[2]).text
     forms = {"html": page, "markdown": card.markdown.replace("\\", ""), "terminal": card.terminal(200)}
     for name, text in forms.items():
@@ -80,7 +80,7 @@ SEALED = DECIDED | {
 }
 
 
-def test_every_form_shows_the_sealed_score_and_what_is_left_of_the_error_budget(tmp_path):
+def test_every_form_shows_the_sealed_score_and_the_error_budget(tmp_path):
     """Pitfall 35: the headline of a champion is over rows that did not choose it."""
     outputs = Outputs(tmp_path / "stages")
     outputs.promotion |= SEALED
@@ -115,14 +115,14 @@ def test_an_interval_is_told_with_what_it_covers(level, covers):
     assert coverage_text(level) == covers
 
 
-def test_a_test_set_too_small_to_seal_has_its_openings_told_of_its_test_rows():
+def test_small_unsealed_test_set_has_its_openings_told():
     small = SEALED | {"part": "test", "part_rows": 30, "sealed_mean": None}
     rows = dict(decision_rows(small))
     assert rows["Test rows"].startswith("opened 2 times")
     assert rows["Score"] == "38.5 of 100 by ollama:llama3.2"
 
 
-def test_why_the_champion_was_scored_anew_is_told_and_how_many_rows_were_left_out():
+def test_card_tells_why_the_champion_was_scored_anew():
     because = "its scores came about under other conditions (rows: aaaa, was bbbb)"
     rows = dict(decision_rows(SEALED | {"anew": because, "leaked": 3}))
     assert rows["Champion scored anew"] == f"because {because}"

@@ -18,7 +18,7 @@ def tags_of(tracking, promoted, version=1):
 # Proofs
 
 
-def test_a_model_that_was_trained_against_a_failed_proof_stays_a_candidate(tracking, promoted):
+def test_model_trained_against_a_failed_proof_stays_a_candidate(tracking, promoted):
     promotion = promoted([90.0] * 30, failed="end token")
     assert not promotion["champion"]
     assert promotion["preflight"] == "failed: fine-tuning, end token"
@@ -61,7 +61,7 @@ def test_a_base_that_was_taken_over_has_nothing_to_fail(tracking, promoted, regi
     assert promoted(around(90), origin={"base": made(tracking, "taken_over", registered)})["champion"]
 
 
-def test_a_training_whose_proofs_are_not_on_record_is_not_vouched_for(tracking, promoted):
+def test_training_without_recorded_proofs_is_not_vouched_for(tracking, promoted):
     promotion = promoted(around(90), origin={"tuned": made(tracking, "taken_over", None)})
     assert promotion["preflight"] == "failed: fine-tuning, whose proofs are not on record"
 
@@ -84,7 +84,7 @@ def test_the_reason_says_what_was_checked(tracking, promoted, verdict, audit, ch
     assert promotion["reason"].endswith(checked)
 
 
-def test_a_warning_of_the_audit_makes_no_champion_unless_the_profile_accepts_it(promoted):
+def test_audit_warning_makes_no_champion_unless_it_is_accepted(promoted):
     """Pitfall: four of thirty wrong answers at full marks were a warning, and the warning crowned."""
     promotion = promoted(around(90), scorer=JUDGE, judge=judged(verdict="warn"))
     assert not promotion["champion"]
@@ -178,7 +178,7 @@ def test_the_version_has_a_description_for_people(tracking, promoted):
 MIXED = {"falsifiable": ("correct",), "correct": "pass", "polite": "pass"}
 
 
-def test_scores_on_a_criterion_that_no_audit_can_show_wrong_make_no_champion(promoted):
+def test_criterion_that_no_audit_can_falsify_makes_no_champion(promoted):
     """People's labels are of what the reference says, so that nobody has said that the judge is right."""
     promotion = promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED))
     assert not promotion["champion"]
@@ -200,14 +200,14 @@ def test_one_criterion_may_decide_and_then_it_alone_is_looked_at(tracking, promo
     assert version.tags["touchstone.scorer"] == f"{JUDGE} on {criterion}"
 
 
-def test_champion_and_candidate_are_compared_on_the_criterion_that_decides(promoted):
+def test_comparison_is_on_the_criterion_that_decides(promoted):
     judge = on_criteria(**MIXED)
     promoted(around(40), scorer=JUDGE, judge=judge, criterion="correct")
     promotion = promoted(around(60), scorer=JUDGE, judge=judge, criterion="correct")
     assert (promotion["champion"], promotion["difference"]) == (True, pytest.approx(20))
 
 
-def test_a_failed_audit_of_another_criterion_takes_nothing_from_the_one_that_decides(promoted):
+def test_failed_audit_of_another_criterion_does_not_count(promoted):
     judge = on_criteria(falsifiable=("correct",), correct="pass", polite="fail")
     assert promoted(around(90), scorer=JUDGE, judge=judge, criterion="correct")["champion"]
     overall = promoted(around(95), scorer=JUDGE, judge=judge)
@@ -230,7 +230,7 @@ def test_a_criterion_that_nothing_was_judged_by_is_told(promoted):
         promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED), criterion="short")
 
 
-def test_labels_are_not_asked_of_scores_on_criteria_which_they_are_not_about(promoted):
+def test_labels_are_not_asked_of_scores_on_criteria(promoted):
     """Regression: people grade by what the reference says, and their labels promoted scores on politeness."""
     promotion = promoted(around(90), scorer=JUDGE, judge=on_criteria(**MIXED), require_labels=1)
     assert not promotion["champion"]

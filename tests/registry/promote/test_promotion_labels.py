@@ -70,7 +70,7 @@ def test_the_first_champion_needs_the_corrected_mean(judged):
     assert promotion["labels"] in promotion["reason"]
 
 
-def test_fewer_than_a_correction_needs_are_too_few_whatever_is_required(judged):
+def test_labels_below_what_a_correction_needs_are_too_few(judged):
     promotion = judged(around(90), dict.fromkeys(range(5), 5), require_labels=3)
     assert not promotion["champion"]
     assert "people have labelled 5 of its scored rows, and a correction needs 10" in promotion["reason"]
@@ -81,7 +81,7 @@ def test_more_labels_than_there_are_rows_are_never_waited_for(judged):
     assert "asks for 31 labelled rows, and 30 have a score: lower it" in reason
 
 
-def test_a_champion_whose_responses_nobody_labelled_is_to_be_labelled_too(judged):
+def test_unlabelled_champion_is_to_be_labelled_too(judged):
     judged(around(40))
     promotion = judged(around(90), GOOD, require_labels=12)
     assert not promotion["champion"]

@@ -18,7 +18,7 @@ NAME = "served"
 
 @pytest.mark.slow
 @pytest.mark.logs_models
-def test_the_champion_of_a_server_is_moved_by_hand_and_begun_from(mlflow_server, tmp_path):
+def test_champion_of_a_server_is_moved_by_hand_and_begun_from(mlflow_server, tmp_path):
     uri, _ = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", uri)
     for number, mean in enumerate((40, 30)):

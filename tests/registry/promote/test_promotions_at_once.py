@@ -53,7 +53,7 @@ def test_two_at_once_are_decided_one_after_the_other(tracking, promoted, monkeyp
     assert versions_named(tracking, promoted.name) == {"candidate": 3, "champion": 2}
 
 
-def test_a_champion_that_changed_elsewhere_meanwhile_is_compared_with_anew(tracking, promoted, monkeypatch):
+def test_champion_that_changed_elsewhere_is_compared_with_anew(tracking, promoted, monkeypatch):
     """Another machine holds no lock of this one: the alias is read again before it is moved."""
     promoted(around(40))
     promoted(around(35))
@@ -85,7 +85,7 @@ def dying(where, name):
     return context
 
 
-def test_the_version_of_an_attempt_that_died_undecided_is_deleted(tracking, promoted):
+def test_version_of_an_attempt_that_died_undecided_is_deleted(tracking, promoted):
     promoted(around(40))
     patched = dying(room, "decide")
     with pytest.raises(KeyboardInterrupt):
@@ -100,7 +100,7 @@ def test_the_version_of_an_attempt_that_died_undecided_is_deleted(tracking, prom
     assert versions_named(tracking, promoted.name) == {"candidate": 3, "champion": 3}
 
 
-def test_the_version_of_an_attempt_that_died_crowned_is_taken_over(tracking, promoted):
+def test_version_of_an_attempt_that_died_crowned_is_kept(tracking, promoted):
     """It is not compared with itself, and does not lose its place."""
     promoted(around(40))
     patched = dying(Promotion, "write")
@@ -115,7 +115,7 @@ def test_the_version_of_an_attempt_that_died_crowned_is_taken_over(tracking, pro
     assert [turn.version for turn in history(tracking, promoted.name)] == [1, 2]
 
 
-def test_an_attempt_that_died_before_the_alias_was_moved_is_done_over(tracking, promoted, monkeypatch):
+def test_attempt_that_died_before_the_alias_moved_is_done_over(tracking, promoted, monkeypatch):
     """Its turn is in the history already, and the alias never was."""
     promoted(around(40))
     real = tracking.client.set_registered_model_alias
@@ -135,7 +135,7 @@ def test_an_attempt_that_died_before_the_alias_was_moved_is_done_over(tracking, 
     assert rollback(tracking, promoted.name).version == 1
 
 
-def test_a_version_that_a_person_rolled_back_meanwhile_is_not_crowned_again(tracking, promoted):
+def test_version_rolled_back_meanwhile_is_not_crowned_again(tracking, promoted):
     promoted(around(40))
     patched = dying(Promotion, "write")
     with pytest.raises(KeyboardInterrupt):
@@ -146,7 +146,7 @@ def test_a_version_that_a_person_rolled_back_meanwhile_is_not_crowned_again(trac
     assert versions_named(tracking, promoted.name) == {"candidate": 2, "champion": 1}
 
 
-def test_a_version_of_a_finished_attempt_stays_when_it_is_done_again(tracking, promoted):
+def test_version_of_a_finished_attempt_stays_when_done_again(tracking, promoted):
     promoted(around(40))
     config = PromoteConfig(name=promoted.name)
     execute(tracking, Work(PROMOTE, config, promoted.inputs), refresh=True)

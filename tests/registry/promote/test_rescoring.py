@@ -168,7 +168,7 @@ def remove(tracking, reference, name):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def test_a_champion_whose_model_is_gone_is_not_beaten_and_the_reason_is_told(night):
+def test_champion_whose_model_is_gone_is_not_beaten_and_is_told(night):
     first = night.candidate(night.rows(*OLD), 40)
     night.promoted(first)
     better = night.candidate(night.rows(*NEW), 90)
@@ -194,7 +194,7 @@ def test_a_champion_whose_template_is_not_known_is_not_asked(night):
     assert reason.endswith("; and it cannot be scored anew: the template that it was trained in is not known")
 
 
-def test_scores_of_a_champion_that_was_followed_meanwhile_are_not_compared_with(night):
+def test_scores_of_a_former_champion_are_not_compared_with(night):
     old = night.rows(*OLD)
     night.promoted(night.candidate(old, 40))
     better = night.candidate(night.rows(*NEW), 90)
@@ -239,7 +239,7 @@ def make_from_base(config, run, *, base, rows):
     make_model(config, run)
 
 
-def test_rows_that_the_registered_model_was_trained_on_that_a_candidate_began_with_are_left_out(night):
+def test_rows_that_the_base_version_was_trained_on_are_left_out(night):
     """Its own training rows are others: those of the version before are among the test rows."""
     night.promoted(night.candidate(night.rows(range(1, 7), range(7, 31)), 40))
     uri = f"models:/{night.name}/1"
@@ -264,7 +264,7 @@ def label(night, scores, grade):
     return labels_record(night.tracking, responses)
 
 
-def test_labels_of_a_champion_scored_anew_are_of_its_new_responses_and_count_once_they_are_given(night):
+def test_labels_of_a_rescored_champion_are_of_its_new_responses(night):
     """Regression: those of its old responses were taken, and a run again found the promotion without any."""
     rows = night.rows(*NEW)
     first = night.candidate(rows, 40)
@@ -290,7 +290,7 @@ def test_labels_of_a_champion_scored_anew_are_of_its_new_responses_and_count_onc
     assert night.met(better, asked=LONGER) == again, "the champion is another now, and the promotion the same"
 
 
-def test_labels_of_a_champion_that_are_given_after_a_promotion_make_another_one(night):
+def test_later_labels_of_a_champion_make_another_promotion(night):
     rows = night.rows(*NEW)
     first = night.candidate(rows, 40)
     night.promoted(first)

@@ -29,7 +29,7 @@ NAMES = (f"test-openings-{number}" for number in count())
 
 
 @pytest.mark.parametrize("kind", ["texts", "labels"])
-def test_a_year_of_equal_candidates_makes_a_false_champion_in_at_most_5_percent_of_series(kind):
+def test_false_champions_in_a_year_are_in_at_most_5_percent(kind):
     """Of 25 rows none are sealed. Of 200 series at 5%, 8.6% or more have one in one trial of a hundred."""
     shares = [simulate(rows, 365, 200, kind=kind).false_champions for rows in (25, 50, 110, 300, 1000)]
     assert sum(shares) / len(shares) <= 0.05
@@ -174,7 +174,7 @@ def test_nothing_is_written_before_the_first_opening(budget):
     assert budget.tags() == {}
 
 
-def test_an_opening_that_died_before_it_had_its_level_gets_one_when_it_is_taken_up(budget, monkeypatch):
+def test_opening_that_died_before_its_level_gets_one_later(budget, monkeypatch):
     dead = budget()
     with monkeypatch.context() as patched:
         patched.setattr(Budget, "openings", property(lambda _: pytest.fail("killed here")))
@@ -197,7 +197,7 @@ def test_another_test_set_or_scorer_begins_another_budget(budget):
     ids=["one row more", "half of it", "most of it", "mostly new"],
 )
 @pytest.mark.parametrize("times", [1, 10], ids=["in full", "by a sketch"])
-def test_a_test_set_that_is_mostly_the_same_goes_on_with_its_budget(budget, rows, goes_on, times):
+def test_mostly_unchanged_test_set_goes_on_with_its_budget(budget, rows, goes_on, times):
     """Regression: one row added each night would begin a budget each night."""
     scaled = range(rows.start * times, rows.stop * times)
     budget(range(100 * times)).open([1])
@@ -206,7 +206,7 @@ def test_a_test_set_that_is_mostly_the_same_goes_on_with_its_budget(budget, rows
     assert sum(tag.startswith(TEST_SET) for tag in budget.tags()) == (1 if goes_on else 2)
 
 
-def test_two_machines_at_once_spend_no_more_than_one_after_the_other(budget, monkeypatch):
+def test_two_machines_at_once_spend_no_more_than_in_turn(budget, monkeypatch):
     """Both write before either counts, as no lock of theirs forbids: both get the lower level."""
     first, second, real, opened = budget(), budget(), Budget.openings.fget, []
 
@@ -274,7 +274,7 @@ def test_a_candidate_that_the_gate_stops_opens_nothing(tracking, promoted):
     assert openings(tracking, promoted) == 0
 
 
-def test_the_sealed_rows_decide_on_a_candidate_that_passed_the_gate(tracking, promoted):
+def test_sealed_rows_decide_on_a_candidate_that_passed_the_gate(tracking, promoted):
     promoted([40.0] * 30)
     lucky = promoted(by_part(tracking, gate=(60.0, 61.0), sealed=(35.0, 45.5)))
     assert not lucky["champion"]
@@ -290,14 +290,14 @@ def test_the_sealed_rows_decide_on_a_candidate_that_passed_the_gate(tracking, pr
     assert [version["sealed_mean"] for version in listed][1:] == [None, round(better["sealed_mean"], 4)]
 
 
-def test_the_first_champion_is_chosen_by_the_gate_and_told_by_the_sealed_rows(tracking, promoted):
+def test_first_champion_is_chosen_by_gate_told_by_sealed_rows(tracking, promoted):
     low = promoted(by_part(tracking, gate=(5.0, 5.0), sealed=(90.0, 90.0)))
     assert (low["champion"], low["sealed_mean"]) == (False, None)
     first = promoted(by_part(tracking, gate=(20.0, 20.0), sealed=(15.0, 15.0)))
     assert (first["champion"], first["sealed_mean"], first["openings"]) == (True, 15.0, 0)
 
 
-def test_the_sealed_rows_are_not_opened_for_a_model_that_cannot_be_champion(tracking, promoted):
+def test_sealed_rows_stay_shut_for_who_cannot_be_champion(tracking, promoted):
     promoted(around(40))
     promotion = promoted(around(60), failed="end token")
     assert (promotion["champion"], promotion["part"]) == (False, "gate")
@@ -324,7 +324,7 @@ def test_too_few_scores_to_compare_spend_nothing(tracking, promoted):
 @pytest.mark.parametrize(
     ("place", "name"), [(room, "decision_tags"), (room, "description"), (Promotion, "write")]
 )
-def test_a_promotion_that_was_killed_and_is_taken_up_again_spends_once(tracking, promoted, place, name):
+def test_promotion_that_was_killed_and_resumed_spends_once(tracking, promoted, place, name):
     promoted(around(40))
     patched = dying(place, name)
     with pytest.raises(KeyboardInterrupt):

@@ -68,7 +68,7 @@ def test_the_run_says_which_version_it_took(tracking, promoted):
     assert run.data.tags["touchstone.base.version"] == f"{promoted.name}/1"
 
 
-def test_its_tokenizer_and_template_come_along_and_it_can_be_tuned_again(tracking, promoted, tmp_path):
+def test_tokenizer_and_template_come_along_and_it_tunes_again(tracking, promoted, tmp_path):
     promoted(around(40))
     model = fetch(tracking, promoted.inputs["model"]) / OUTPUT / "model"
     output = taken(tracking, f"models:/{promoted.name}@champion") / "model"
@@ -81,7 +81,7 @@ def test_its_tokenizer_and_template_come_along_and_it_can_be_tuned_again(trackin
     assert data.examples["train"][0].input_ids[-1] == ours.eos_token_id
 
 
-def test_another_champion_is_another_key_and_the_same_one_is_found(tracking, promoted):
+def test_another_champion_is_another_key_and_the_same_is_found(tracking, promoted):
     uri = f"models:/{promoted.name}@champion"
     promoted(around(40))
     first = key_now(tracking, uri)
@@ -91,7 +91,7 @@ def test_another_champion_is_another_key_and_the_same_one_is_found(tracking, pro
     assert key_now(tracking, uri) != first
 
 
-def test_the_version_of_the_key_is_taken_whoever_holds_the_alias_by_then(tracking, promoted):
+def test_version_of_the_key_is_taken_whoever_holds_the_alias(tracking, promoted):
     """Regression for a race: the alias moves between the making of the key and the stage."""
     promoted(around(40))
     champion = promoted.inputs["model"]
@@ -102,7 +102,7 @@ def test_the_version_of_the_key_is_taken_whoever_holds_the_alias_by_then(trackin
     assert read_json(fetch(tracking, reference) / OUTPUT / "summary.json")["revision"] == champion.digest
 
 
-def test_a_version_that_became_another_model_is_not_taken_for_the_one_of_the_key(tracking, promoted):
+def test_version_that_became_another_model_is_not_of_the_key(tracking, promoted):
     promoted(around(40))
     uri = f"models:/{promoted.name}/1"
     fingerprints = registered_fingerprints(tracking, uri) | {"model": "0" * 64}
