@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 from pydoc_data.topics import topics
+from queue import Queue
 
 import pytest
 
@@ -68,6 +69,7 @@ import hypothesis  # noqa: E402
 import mlflow  # noqa: E402
 import mlflow.store.db.utils as db  # noqa: E402
 import mlflow.store.model_registry.sqlalchemy_store as registry_store  # noqa: E402
+import mlflow.tracing.export.async_export_queue as async_export_queue  # noqa: E402
 import torch  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from sqlalchemy import Engine, event, text  # noqa: E402
@@ -161,6 +163,21 @@ def _no_model_is_a_prompt():
     """MLflow loads a model with all its versions before each tag, to tell it from a prompt; here is none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "_raise_if_prompt", lambda client, name: None)
+        yield
+
+
+class PromptQueue(Queue):
+    """A queue of MLflow's whose reader looks twenty times a second whether it is to end, not once."""
+
+    def get(self, block=True, timeout=None):
+        return super().get(block, timeout and min(timeout, 0.05))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traces_are_flushed_at_once():
+    """Whoever reads traces back flushes them first, and would wait a second for the idle reader."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(async_export_queue, "Queue", PromptQueue)
         yield
 
 
