@@ -30,7 +30,7 @@ def test_a_fine_tuned_model_is_told_with_its_version_and_files(store):
     assert "touchstone promote touchstone-own/1 --because REASON" in lines
 
 
-def test_a_champion_is_not_to_be_promoted_and_a_classifier_has_no_responses_to_compare(store):
+def test_footer_offers_only_what_the_model_can_do(store):
     model = {"name": "touchstone-own", "version": 1, "champion": True}
     lines, _ = told(store, "pretrain", "classify", model=model)
     assert "the champion" in lines

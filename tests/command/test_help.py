@@ -164,7 +164,7 @@ def test_deploy_prints_what_it_did_on_standard_output(touchstone, monkeypatch):
     )
 
 
-def test_settings_are_told_by_section_and_key_and_a_wrong_name_suggests_one(touchstone):
+def test_settings_are_told_by_section_and_key(touchstone):
     status, out, _ = touchstone("settings", "pretrain.steps")
     assert status == 0
     assert "steps  whole number from 1  default: 600" in out

@@ -58,7 +58,7 @@ def test_files_are_recognised_and_a_valid_profile_is_written(touchstone, tmp_pat
     assert sorted(sources) == sorted(tmp_path / name for name in files)
 
 
-def test_three_rows_are_shown_with_what_comes_next_and_few_rows_are_said(touchstone):
+def test_three_rows_are_shown_and_few_rows_are_told(touchstone):
     _, out, _ = touchstone("init", "spam.csv")
     assert "spam.csv: 9 rows, 213 bytes: labelled texts, format classification (text, label)" in out
     assert "  3. label: spam" in out

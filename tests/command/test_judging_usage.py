@@ -55,7 +55,7 @@ def assert_one_message(ended, hint):
     assert "Traceback" not in shown
 
 
-def test_a_misspelt_stage_is_refused_before_prefect_is_started_and_suggests_one(touchstone, monkeypatch):
+def test_misspelt_stage_is_refused_before_prefect_starts(touchstone, monkeypatch):
     monkeypatch.setattr("flows.server.readiness.begin_prefect", lambda: pytest.fail("it was started"))
     for command, name, stage in (("run", "pretrian", "pretrain"), ("preflight", "token", "tokenize")):
         assert_one_message(

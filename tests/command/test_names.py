@@ -78,7 +78,7 @@ def test_of_any_state_it_is_the_newest(store, runs):
 
 
 @pytest.mark.parametrize("length", [8, 31, 32])
-def test_an_id_may_be_written_in_part_and_a_stage_stands_for_its_pipeline(store, runs, length):
+def test_part_of_an_id_and_a_stage_name_the_pipeline(store, runs, length):
     assert named(store, runs["failed"][:length]).run.info.run_id == runs["failed"]
     assert named(store, f"{runs['stage'][:length]}:base").run.info.run_id == runs["done"]
 
@@ -94,11 +94,11 @@ def test_the_beginning_of_several_ids_lists_them(store, runs, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "number"), [(NAME, 1), (f"{NAME}@champion", 1), (f"{NAME}/2", 2), (f" {NAME}/2 ", 2)]
 )
-def test_a_registered_model_is_its_champion_or_the_version_that_is_said(store, runs, text, number):
+def test_registered_model_is_its_champion_or_said_version(store, runs, text, number):
     assert int(resolve_version(store.tracking, text).version) == number
 
 
-def test_a_run_stands_for_the_version_that_it_registered_and_one_without_says_so(store, runs, monkeypatch):
+def test_run_names_its_version_or_says_it_has_none(store, runs, monkeypatch):
     with pytest.raises(UsageError, match=r"\(quick\) registered no model: it is FAILED"):
         resolve_version(store.tracking, runs["failed"])
     with pytest.raises(UsageError, match="leave :base out"):
@@ -124,7 +124,7 @@ def test_a_run_stands_for_the_version_that_it_registered_and_one_without_says_so
         ("%%%%", "is no run"),
     ],
 )
-def test_what_names_nothing_is_one_message_that_says_how_it_is_written(store, runs, text, told):
+def test_name_of_nothing_is_told_how_names_are_written(store, runs, text, told):
     with pytest.raises(UsageError) as error:
         named(store, text)
     assert told in str(error.value)
@@ -140,7 +140,7 @@ def test_a_model_called_as_a_profile_must_be_said_which(store, runs):
     store.client.delete_registered_model("other")
 
 
-def test_of_several_seeds_it_is_the_run_of_all_once_that_has_a_report(tmp_path, fresh_store):
+def test_seeds_are_named_by_the_run_of_all_that_has_a_report(tmp_path, fresh_store):
     store = Store(fresh_store(tmp_path / "mlruns"))
     group = store.run("quick", kind="seeds")
     one = store.run("quick seed 1", parent=group, touchstone_stage_report="x")

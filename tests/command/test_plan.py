@@ -40,13 +40,13 @@ def planned(store, profile, rows, refresh=()):
     return found.steps
 
 
-def test_a_stage_that_was_done_is_cached_and_one_that_was_not_says_so(store, profile):
+def test_stage_done_before_is_cached_and_others_say_so(store, profile):
     download, rows, tokenize = planned(store, profile, profile.rows)
     assert (download.cached, rows.cached, tokenize.cached) == (True, True, False)
     assert (tokenize.reason, tokenize.seconds) == ("not done before", None)
 
 
-def test_the_setting_that_changed_is_named_with_the_time_of_the_last_run(store, profile):
+def test_changed_setting_is_named_with_the_last_runs_time(store, profile):
     _, rows, tokenize = planned(store, profile, RowsConfig(train=0.7))
     assert (rows.cached, rows.reason, rows.same_settings) == (False, "rows.train 0.85, now 0.7", False)
     assert rows.seconds >= 0

@@ -193,7 +193,7 @@ def test_a_run_of_another_machine_is_stopped_there(store):
     store.client.set_terminated(run_id, "KILLED")
 
 
-def test_each_line_of_a_log_is_told_once_and_others_loggers_are_left_out():
+def test_log_lines_are_told_once_and_other_loggers_left_out():
     lines = [
         SimpleNamespace(id=uuid4(), name=name, message=message, timestamp=datetime.now(UTC))
         for name, message in (("flows.dispatch", "one"), ("prefect", "noise"), ("flows.dispatch", "two"))

@@ -72,7 +72,7 @@ def test_smaller_kinds_differ_by_their_rounding_alone(tmp_path, kind):
     assert (expected - found).abs().max() < 0.2 * expected.abs().max()
 
 
-def test_rows_that_are_no_multiple_of_a_block_are_kept_in_float16(tmp_path):
+def test_rows_of_no_whole_number_of_blocks_stay_in_float16(tmp_path):
     tokenizer = tokenizer_of()
     config = GPT2Config(vocab_size=len(tokenizer), n_positions=32, n_embd=48, n_layer=1, n_head=2)
     counts = write_gguf(GPT2LMHeadModel(config), tokenizer, tmp_path / "model.gguf", kind="q8_0")
@@ -87,7 +87,7 @@ def test_other_architectures_are_refused_by_name(tmp_path):
         write_gguf(model, tokenizer, tmp_path / "model.gguf")
 
 
-def test_tokenizers_that_gguf_cannot_express_are_refused_with_the_reason(tmp_path):
+def test_tokenizers_gguf_cannot_express_are_refused(tmp_path):
     words = Tokenizer(WordLevel({"a": 0, END: 1}, unk_token=END))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token=END)
     with pytest.raises(StageError, match="its model is WordLevel, not byte-level BPE"):

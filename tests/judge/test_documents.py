@@ -60,7 +60,7 @@ def test_a_labelling_says_what_was_done_and_what_to_do_next(place, told):
         assert told in text.replace("&#39;", "'"), name
 
 
-def test_models_show_why_each_is_champion_or_not_and_who_was_before():
+def test_models_show_why_each_is_champion_and_who_was_before():
     version = {"version": 1, "aliases": ["champion"], "mean": 90.0, "sealed_mean": None, "scorer": METRIC}
     version |= {"decision": "decided", "override": "it is kinder", "rolled_back": None}
     tenure = {"version": 1, "at": "2026-01-01", "by": "ann", "how": "override", "why": "it is kinder"}

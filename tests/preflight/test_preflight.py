@@ -711,7 +711,7 @@ GOOD = Proof("causality", "passed", "nothing moved", "nothing moves", training="
 BAD = Proof("end token", "failed", "a | b", "an <end>", "train row 3", training="fine-tuning")
 
 
-def test_the_checks_read_the_same_in_markdown_and_in_a_terminal_those_that_failed_first():
+def test_checks_read_the_same_in_markdown_and_terminal():
     skipped = Proof("a second one", "skipped", "there is none", "some", training="fine-tuning")
     report = Report((GOOD, skipped, BAD), {"fine-tuning": "trained on │a│"})
     told = document(report.as_json())

@@ -39,7 +39,7 @@ def test_first_champion_is_praised_where_training_helped(outputs, tmp_path):
     assert (badge.text, badge.tone) == ("Champion: the first", "better")
 
 
-def test_champion_that_is_not_shown_to_be_better_is_one_by_default(outputs, tmp_path):
+def test_champion_not_shown_to_be_better_is_one_by_default(outputs, tmp_path):
     badge = badge_of(outputs, tmp_path)
     assert (badge.text, badge.tone) == ("Champion by default", "")
 
@@ -56,7 +56,7 @@ def test_candidate_is_a_candidate(outputs, tmp_path):
     assert badge_of(outputs, tmp_path).text == "Candidate"
 
 
-def test_champion_with_a_low_score_raises_an_alarm_and_loses_its_praise(outputs, tmp_path):
+def test_champion_with_a_low_score_raises_an_alarm(outputs, tmp_path):
     many_rows(outputs, [10.3] * 40).promotion |= {"mean": 10.3}
     card = Card(outputs, tmp_path)
     assert card.document.badge.tone == ""

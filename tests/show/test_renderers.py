@@ -176,7 +176,7 @@ MANY = {
 
 
 @pytest.mark.parametrize("kind", MANY)
-def test_each_form_keeps_its_number_of_rows_and_says_how_many_there_are(kind):
+def test_each_form_keeps_its_rows_and_counts_the_others(kind):
     for name, text in forms(section_of(MANY[kind](Keep(page=5, markdown=3, terminal=2)))).items():
         kept = {"page": 5, "markdown": 3, "terminal": 2}[name]
         shown = re.findall(r"row (\d)\\?\.", text)
@@ -204,7 +204,7 @@ def test_remarks_stand_beside_an_answer_where_they_are_asked_for():
     assert "the judge's reason" not in terminal(section_of(Excerpts(rows)))
 
 
-def test_on_a_phone_every_value_stands_beside_the_name_of_its_column():
+def test_phone_shows_each_value_beside_its_columns_name():
     page = Page(as_html(section_of(table_of([{"scorer": "chrF++", "mean": Cell("96.3", "94 to 98")}]))))
     assert [own["data-name"] for tag, own in page.elements if tag == "td"] == ["mean"]
     assert "content: attr(data-name)" in as_html(section_of())
