@@ -173,7 +173,7 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
     ready = prepare(run, profile)
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
-        run.stage("preflight", profile.proofs(rows_only=True), "preflight rows", **inputs)
+        run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
     if profile.instructions:
         return replace(ready, audits=audits(run, profile.judge, ready.rows))
     return ready

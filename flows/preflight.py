@@ -1,4 +1,4 @@
-"""The proofs of a profile without its training: everything up to the tokens and rows, then the preflight."""
+"""The checks of a profile without its training: everything up to the tokens and rows, then the preflight."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +20,15 @@ from tasks.preflight.report import FILE, Report
 @flow(
     name="touchstone-preflight",
     flow_run_name="{profile.name} preflight",
-    description="Download, tokenize, and prove what training would begin with",
+    description="Download, tokenize, and check what training would begin with",
     persist_result=False,
     **CRASH_HOOKS,
 )
 @flow_body
-def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
-    """Prove a profile; returns what `touchstone preflight --json` prints, or a failed state.
+def checks(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, Any]:
+    """Check a profile; returns what `touchstone preflight --json` prints, or a failed state.
 
-    A refusal tells the proofs as well, where there are any.
+    A refusal tells the checks as well, where there are any.
     """
     profile = profile.with_commits()
     settings = profile.model_dump(mode="json")
@@ -37,16 +37,16 @@ def proofs(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         told: dict[str, Any] = {"profile": profile.name}
         try:
-            found = run.stage("preflight", profile.proofs(), **inputs)
+            found = run.stage("preflight", profile.checks(), **inputs)
         except RefusedError as error:
             if (table := _refused(run)) is None:
                 raise
-            return finished(run, told | {"verdict": "failed", "proofs": table}, error)
+            return finished(run, told | {"verdict": "failed", "checks": table}, error)
         return finished(run, told | read_output(run.tracking, found, Report.read).as_json())
 
 
 def _refused(run: PipelineRun) -> list[dict[str, str]] | None:
-    """The proofs that this run's preflight logged before it refused."""
+    """The checks that this run's preflight logged before it refused."""
     runs = run.tracking.client.search_runs(
         [run.tracking.experiment_id],
         f"tags.`mlflow.parentRunId` = '{run.run_id}' AND tags.`touchstone.stage` = 'preflight'",

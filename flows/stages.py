@@ -72,7 +72,7 @@ STAGES = {
         ),
         Stage(
             "preflight",
-            3,
+            4,
             "tasks.preflight.stage:preflight",
             PreflightConfig,
             "The checks before training, without the training",
@@ -91,7 +91,7 @@ STAGES = {
         ),
         Stage(
             "pretrain",
-            3,
+            4,
             "tasks.pretrain.stage:pretrain",
             PretrainConfig,
             "A GPT trained from random weights on the tokens",
@@ -101,7 +101,7 @@ STAGES = {
         ),
         Stage(
             "finetune",
-            5,
+            6,
             "tasks.finetune.sft:finetune",
             FinetuneConfig,
             "The base model trained on the completions of the rows",
@@ -110,7 +110,7 @@ STAGES = {
         ),
         Stage(
             "dpo",
-            3,
+            4,
             "tasks.finetune.dpo:dpo",
             DpoConfig,
             "The fine-tuned model trained to prefer the chosen to the rejected",
@@ -119,7 +119,7 @@ STAGES = {
         ),
         Stage(
             "classify",
-            4,
+            5,
             "tasks.finetune.classification:classify",
             ClassifyConfig,
             "The base model with a head that gives a text its label",

@@ -28,7 +28,7 @@ from tasks.judge.score.outputs import (
 )
 from tasks.judge.score.summary import summarise
 from tasks.models.summary import ModelSummary, read_history, was_trained, write_history
-from tasks.preflight.report import Proof, Report
+from tasks.preflight.report import CheckResult, Report
 from tasks.pretrain.outputs import PretrainSummary
 from tasks.registry.import_model import ImportSummary
 from tasks.registry.promote.decision import Decision
@@ -175,12 +175,12 @@ def test_an_output_has_these_bytes(tmp_path, schema, name, written, left_out):
     assert schema.read(tmp_path) == made
 
 
-def test_proofs_have_these_bytes(tmp_path):
-    report = Report.of("fine-tuning", [Proof("end token", "passed", "2", "2", "row 3")], "学")
+def test_checks_have_these_bytes(tmp_path):
+    report = Report.of("fine-tuning", [CheckResult("end token", "passed", "2", "2", "row 3")], "学")
     report.write(tmp_path)
     assert (tmp_path / "preflight.json").read_text(encoding="utf-8") == (
-        '{\n  "verdict": "passed",\n  "proofs": [\n    {\n      "training": "fine-tuning",\n'
-        '      "proof": "end token",\n      "verdict": "passed",\n      "found": "2",\n'
+        '{\n  "verdict": "passed",\n  "checks": [\n    {\n      "training": "fine-tuning",\n'
+        '      "check": "end token",\n      "verdict": "passed",\n      "found": "2",\n'
         '      "expected": "2",\n      "where": "row 3"\n    }\n  ],\n'
         '  "examples": {\n    "fine-tuning": "学"\n  }\n}\n'
     )

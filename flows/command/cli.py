@@ -186,7 +186,7 @@ def preflight(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Prove that data, labels, masks and model of a profile are right, without training anything."""
+    """Check that data, labels, masks and model of a profile are right, without training anything."""
     from flows.server.readiness import begin_prefect, prefect_is_ready, stages_to_refresh
 
     def to_refresh(found: "Profile") -> list[str]:
@@ -197,12 +197,12 @@ def preflight(
     from rich.console import Console
 
     from flows.dispatch.results import run_here
-    from flows.preflight import proofs
+    from flows.preflight import checks
     from tasks.preflight.document import document
     from tasks.show.terminal import show
 
     prefect_is_ready()
-    outcome = run_here(proofs, loaded, stages)
+    outcome = run_here(checks, loaded, stages)
     if json_:
         from flows.process.console import print_json
 

@@ -198,10 +198,10 @@ class Profile(StageConfig):
         """The stages that run, in their order."""
         return [name for name, stage in STAGES.items() if stage.runs_in(self)]
 
-    def proofs(self, *, rows_only: bool = False) -> PreflightConfig:
-        """What a preflight proves; of rows alone, with no more of pretraining than they depend on.
+    def checks(self, *, rows_only: bool = False) -> PreflightConfig:
+        """What a preflight checks; of rows alone, with no more of pretraining than they depend on.
 
-        What is proved of rows does not depend on the seeds of trainings, which share those proofs.
+        What is checked of rows does not depend on the seeds of trainings, which share those checks.
         """
         pretrain = self.pretrain
         trainings = {

@@ -213,7 +213,7 @@ class PackedCollator:
     """Batches of packed sequences in which each row has positions from 0.
 
     Without a mask, Transformers takes such positions for rows of their own that do not see each other; the
-    preflight proves that it does.
+    preflight checks that it does.
     """
 
     pad_token_id: int

@@ -31,7 +31,7 @@ class ProcessRole(Protocol):
     is_first: bool
     """Whether this process writes the outputs, and tells how it goes."""
 
-    def require(self, mode: Mode, prove: Callable[[], Report]) -> None:
+    def require(self, mode: Mode, check: Callable[[], Report]) -> None:
         """Make the checks before training, where they are this process's to make."""
         ...
 
@@ -47,8 +47,8 @@ class Alone:
     run: StageRun
     is_first: bool = True
 
-    def require(self, mode: Mode, prove: Callable[[], Report]) -> None:
-        require(self.run, mode, prove)
+    def require(self, mode: Mode, check: Callable[[], Report]) -> None:
+        require(self.run, mode, check)
 
     def fit(self, fit: Callable[[], None]) -> None:
         run_stoppable(fit, self.run.stop)
@@ -66,9 +66,9 @@ class Checking:
     """Where the report is left."""
     is_first: bool = True
 
-    def require(self, _mode: Mode, prove: Callable[[], Report]) -> None:
+    def require(self, _mode: Mode, check: Callable[[], Report]) -> None:
         """Raises ChecksDone, whatever was found: the process that launched this one judges it."""
-        write_atomically(self.report, as_text(prove().as_json()).encode())
+        write_atomically(self.report, as_text(check().as_json()).encode())
         raise ChecksDone
 
     def fit(self, _fit: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ class Share:
     begin: Callable[[], None]
     """Told when there is something to write, should it be stopped."""
 
-    def require(self, _mode: Mode, _prove: Callable[[], Report]) -> None:
+    def require(self, _mode: Mode, _check: Callable[[], Report]) -> None:
         """They were."""
 
     def fit(self, fit: Callable[[], None]) -> None:

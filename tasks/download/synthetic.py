@@ -3,7 +3,7 @@
 Every row asks for a combination of its own: what stands in an answer may stand in others, never all of it, in
 whatever order. The answer of a test question is therefore none that was trained on, and by the rules that
 users' rows are split by no two questions are rewordings of each other, nor near duplicates, whatever the
-split. `make_rows` proves it before it returns.
+split. `make_rows` checks it before it returns.
 """
 
 import random
@@ -148,7 +148,7 @@ def make_rows(count: int, seed: int) -> list[MadeRow]:
                 rows.append(row | {"category": name})
     if len(rows) < count:
         raise ValueError(f"the skills have only {len(rows)} distinct rows; {count} were asked for")
-    _prove_new(rows)
+    _check_new(rows)
     return rows
 
 
@@ -168,7 +168,7 @@ def _new(family: Callable[[random.Random], MadeRow], draw: random.Random) -> Ite
             yield row
 
 
-def _prove_new(rows: Sequence[MadeRow]) -> None:
+def _check_new(rows: Sequence[MadeRow]) -> None:
     """By the rules of the product: a row of the test split could else be one trained on, in other words."""
     groups = Groups(len(rows))
     prompts, answers = [(row["instruction"], row["input"]) for row in rows], [row["output"] for row in rows]

@@ -49,7 +49,7 @@ def classify(
     `evaluation.json` with the baselines, `predictions.jsonl`, and `scores.json` and `scores.jsonl` of the
     test rows as the judge writes them. `tokens` is what the base model was pretrained on, which must hold no
     tested row; none of an imported one. Raises StageError for rows that cannot be classified, a base that
-    cannot be made a classifier, and a loss that is not a number; RefusedError when a proof of the preflight
+    cannot be made a classifier, and a loss that is not a number; RefusedError when a check of the preflight
     fails.
     """
     run_training(learn_labels, config, run, base=base, rows=rows, tokens=tokens)

@@ -50,7 +50,7 @@ def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
 
     Writes `model/` with the lowest validation loss, `history.jsonl`, `summary.json`. Raises StageError for
     rows without a preference, for a prompt that leaves no room and for a loss that is not a number,
-    RefusedError when a proof of the preflight fails.
+    RefusedError when a check of the preflight fails.
     """
     run_training(prefer, config, run, tuned=tuned, rows=rows)
 

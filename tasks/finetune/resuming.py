@@ -236,9 +236,9 @@ def mark_complete(folder: Path) -> None:
 def remove_damaged(folder: Path) -> None:
     """Remove the checkpoints of an earlier attempt that nothing can go on from.
 
-    Those that were never complete (half-written, half-removed), those whose files are proved to be others,
+    Those that were never complete (half-written, half-removed), those whose files are found to be others,
     and those whose best weights are in one of these. Raises StageError, and removes nothing, when one cannot
-    be read: that does not prove it damaged.
+    be read: that does not mean that it is damaged.
     """
     found = {path: _damage(path) for path in _checkpoints(folder)}
     whole = [path for path, fault in found.items() if fault is None]

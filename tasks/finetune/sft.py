@@ -47,7 +47,7 @@ def finetune(
     `tokens` is what the base model was pretrained on, which must hold no tested row; none of an imported one.
     `model/` has the weights with the lowest validation loss, and a tokenizer that carries the template.
     Raises StageError for a row whose prompt leaves no room for its completion and for a loss that is not a
-    number, RefusedError when a proof of the preflight fails.
+    number, RefusedError when a check of the preflight fails.
     """
     run_training(tune, config, run, base=base, rows=rows, tokens=tokens)
 

@@ -41,7 +41,7 @@ def require_no_want(error: BaseException, what: str) -> None:
 
 
 def unreadable(error: BaseException, what: str) -> StageError:
-    """Why `what` could not be read, in words: an error while it is read does not prove it damaged."""
+    """Why `what` could not be read, in words: an error while it is read does not mean that it is damaged."""
     told = " ".join(str(error).split("\n", 1)[0].split())
     if lacked := wanting(error):
         return StageError(
@@ -49,6 +49,6 @@ def unreadable(error: BaseException, what: str) -> StageError:
             "it is: run again when there is more"
         )
     return StageError(
-        f"{what} could not be read ({type(error).__name__}: {told}), which does not prove it damaged. It is "
-        "kept as it is: remove the cause and run again, or begin anew with --refresh"
+        f"{what} could not be read ({type(error).__name__}: {told}), which does not mean that it is damaged. "
+        "It is kept as it is: remove the cause and run again, or begin anew with --refresh"
     )

@@ -1,4 +1,4 @@
-"""Preflight: proofs that data, labels, masks and model are right, before a GPU-hour is spent on them."""
+"""Preflight: checks that data, labels, masks and model are right, before a GPU-hour is spent on them."""
 
 import logging
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from tasks.show.markdown import as_markdown
 log = logging.getLogger(__name__)
 
 
-def require(run: StageRun, mode: Literal["refuse", "warn"], prove: Callable[[], Report]) -> Report:
-    """Prove before the first step, show what was found, and keep it as `preflight.json` in the output.
+def require(run: StageRun, mode: Literal["refuse", "warn"], check: Callable[[], Report]) -> Report:
+    """Check before the first step, show what was found, and keep it as `preflight.json` in the output.
 
     A later attempt at the same key takes over what this one found. Raises RefusedError naming all that
     failed, unless the mode is only to warn of it.
     """
     kept = Report.find(run.checkpoint)
-    report = kept or prove()
+    report = kept or check()
     failed = len(report.failed)
-    run.log_metrics({"proofs": len(report.proofs), "proofs_failed": failed})
+    run.log_metrics({"checks": len(report.results), "checks_failed": failed})
     run.log_table(report.rows(), FILE)
     run.log_page("preflight", as_markdown(document(report.as_json())), f"Preflight: {report.verdict}")
     refuse(report, mode)
     if failed:
-        log.warning("preflight: %d proofs failed; training goes on because preflight is warn", failed)
+        log.warning("preflight: %d checks failed; training goes on because preflight is warn", failed)
     if kept is None:
         report.write(run.checkpoint)
     report.write(run.out)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tasks.preflight.report import Proof
+from tasks.preflight.report import CheckResult
 
 
 @dataclass(frozen=True)
@@ -11,14 +11,14 @@ class Check:
     """One check, which has not been made yet; it may have several results."""
 
     name: str
-    prove: Callable[[], Proof | Sequence[Proof]]
+    check: Callable[[], CheckResult | Sequence[CheckResult]]
 
 
-def run_checks(checks: Sequence[Check], phase: Callable[[str], None]) -> list[Proof]:
+def run_checks(checks: Sequence[Check], phase: Callable[[str], None]) -> list[CheckResult]:
     """Make each check, and tell its name and number before it begins."""
-    proofs: list[Proof] = []
+    results: list[CheckResult] = []
     for number, check in enumerate(checks, 1):
         phase(f"check {number} of {len(checks)}: {check.name}")
-        found = check.prove()
-        proofs += [found] if isinstance(found, Proof) else found
-    return proofs
+        found = check.check()
+        results += [found] if isinstance(found, CheckResult) else found
+    return results

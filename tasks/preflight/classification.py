@@ -1,6 +1,6 @@
-"""The proofs before a classifier is trained: its labels, its splits, where it is read, what is trained.
+"""The checks before a classifier is trained: its labels, its splits, where it is read, what is trained.
 
-As all proofs of models these run without dropout and leave weights and random states as they were.
+As all checks of models these run without dropout and leave weights and random states as they were.
 """
 
 import math
@@ -22,12 +22,12 @@ from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
 from tasks.preflight.example import decoded
 from tasks.preflight.model import UNEQUAL, learns, some, still
-from tasks.preflight.report import Proof, Report
+from tasks.preflight.report import CheckResult, Report
 from tasks.preflight.splits import rows_apart
 from tasks.record.stage import say_nothing
 
 CLASSIFICATION = "classification"
-READ = 512  # tokens of the texts that the model is proved on
+READ = 512  # tokens of the texts that the model is checked on
 MORE = 5  # padding added beyond the longest text
 ALLOWED = 0.5  # nats that the first loss may be off guessing: far beyond what a head of 1/width costs
 UNLIKE = 0.1  # of a label's share, between a split and the training split, is worth a remark
@@ -44,7 +44,7 @@ def preflight_classification(
     phase: Callable[[str], None] = say_nothing,
     corpus: Split | None = None,
 ) -> Report:
-    """Prove the model as it is before the first step, on the device it is on, and the rows.
+    """Check the model as it is before the first step, on the device it is on, and the rows.
 
     `corpus` is what the model was pretrained on, where that is known.
     """
@@ -59,17 +59,17 @@ def preflight_classification(
             lambda: learns(model, lambda: _loss(model, data, texts, loss), width, f"{len(texts)} texts"),
         ),
     ]
-    return _proved(checks, data, phase, corpus)
+    return _checked(checks, data, phase, corpus)
 
 
 def preflight_texts(
     data: Labelled, phase: Callable[[str], None] = say_nothing, corpus: Split | None = None
 ) -> Report:
-    """Prove what a classifier learns from, whatever the model."""
-    return _proved([], data, phase, corpus)
+    """Check what a classifier learns from, whatever the model."""
+    return _checked([], data, phase, corpus)
 
 
-def _proved(
+def _checked(
     checks: Sequence[Check], data: Labelled, phase: Callable[[str], None], corpus: Split | None
 ) -> Report:
     """The report of a model's checks, and of the texts."""
@@ -81,10 +81,10 @@ def _proved(
         check_corpus(corpus, data.tokenizer, data.rows),
         Check("cut by the context", lambda: cut_texts(data)),
     ]
-    proofs = run_checks([*checks, *of_texts], phase)
+    results = run_checks([*checks, *of_texts], phase)
     row, text = data.rows["train"][0], data.texts["train"][0]
     example = decoded(data.tokenizer, text.input_ids, [False] * len(text.input_ids))
-    return Report.of(CLASSIFICATION, proofs, f"train row {row['id']}, label {row['label']}\n{example}")
+    return Report.of(CLASSIFICATION, results, f"train row {row['id']}, label {row['label']}\n{example}")
 
 
 def _first_texts(data: Labelled) -> list[Text]:
@@ -101,7 +101,7 @@ def _first_texts(data: Labelled) -> list[Text]:
 # The rows
 
 
-def labels_known(data: Labelled) -> Proof:
+def labels_known(data: Labelled) -> CheckResult:
     """Every row's label is one that the training rows have, so that it can be learned."""
     name, expected = "labels known", "every row's label is one of the training rows"
     learned = {text.label for text in data.texts["train"]}
@@ -114,12 +114,12 @@ def labels_known(data: Labelled) -> Proof:
     if unknown:
         split, row = unknown[0]
         found = f"{len(unknown):,} rows; the first is labelled {row['label']!r}"
-        return Proof(name, "failed", found, expected, f"{split} row {row['id']}")
+        return CheckResult(name, "failed", found, expected, f"{split} row {row['id']}")
     rows = sum(map(len, data.texts.values()))
-    return Proof(name, "passed", f"{rows:,} rows, labelled {', '.join(data.labels)}", expected)
+    return CheckResult(name, "passed", f"{rows:,} rows, labelled {', '.join(data.labels)}", expected)
 
 
-def shares_alike(data: Labelled) -> Proof:
+def shares_alike(data: Labelled) -> CheckResult:
     """The share of each label in each split; a tenth off the training rows' is pointed at."""
     shares = {}
     for split, texts in data.texts.items():
@@ -136,10 +136,10 @@ def shares_alike(data: Labelled) -> Proof:
         f"{split} {', '.join(f'{label} {share:.1%}' for label, share in zip(data.labels, own, strict=True))}"
         for split, own in shares.items()
     )
-    return Proof("label shares", "noted", found, "about the same in every split", ", ".join(off))
+    return CheckResult("label shares", "info", found, "about the same in every split", ", ".join(off))
 
 
-def no_text_holds_padding(data: Labelled) -> Proof:
+def no_text_holds_padding(data: Labelled) -> CheckResult:
     """A model is read at the last token that is not padding; a text that ended with it is cut short."""
     padding = data.tokenizer.pad_token_id
     name, expected = "padding is no text", f"no text ends with token {padding}, the padding"
@@ -147,23 +147,23 @@ def no_text_holds_padding(data: Labelled) -> Proof:
         for row, text in zip(data.rows[split], texts, strict=True):
             if text.input_ids[-1] == padding:
                 found = f"a text ends with {data.tokenizer.pad_token!r}"
-                return Proof(name, "failed", found, expected, f"{split} row {row['id']}")
-    return Proof(name, "passed", f"the padding is {data.tokenizer.pad_token!r}", expected)
+                return CheckResult(name, "failed", found, expected, f"{split} row {row['id']}")
+    return CheckResult(name, "passed", f"the padding is {data.tokenizer.pad_token!r}", expected)
 
 
-def cut_texts(data: Labelled) -> Proof:
+def cut_texts(data: Labelled) -> CheckResult:
     """How many texts were cut, and how much of them is lost."""
     every = data.every_text
     lost, total = sum(t.lost for t in every), sum(len(t.input_ids) + t.lost for t in every)
     cut = sum(t.lost > 0 for t in every)
     found = f"{cut:,} of {len(every):,} texts, {lost:,} of {total:,} tokens, all of them at the end"
-    return Proof("cut by the context", "noted", found, f"texts of at most {data.max_length} tokens")
+    return CheckResult("cut by the context", "info", found, f"texts of at most {data.max_length} tokens")
 
 
 # The model
 
 
-def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> Proof:
+def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> CheckResult:
     """The weights that are trained are those that `config.tune` names, all of them and no others."""
     name = "only the intended weights are trained"
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
@@ -181,14 +181,14 @@ def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> Proof:
     count = sum(parameters[key].numel() for key in trained)
     found = f"{count:,} of {sum(p.numel() for p in parameters.values()):,} weights"
     if trained == intended:
-        return Proof(name, "passed", found, expected)
+        return CheckResult(name, "passed", found, expected)
     if wrong := sorted(trained - intended):
-        return Proof(name, "failed", f"{found}, {some(wrong)} among them", expected, wrong[0])
+        return CheckResult(name, "failed", f"{found}, {some(wrong)} among them", expected, wrong[0])
     lacking = sorted(intended - trained)
-    return Proof(name, "failed", f"{found}; {some(lacking)} is frozen", expected, lacking[0])
+    return CheckResult(name, "failed", f"{found}; {some(lacking)} is frozen", expected, lacking[0])
 
 
-def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) -> Proof:
+def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) -> CheckResult:
     """Each text's logits are those that it has alone, whatever stands beside it and behind it (PITFALLS 16).
 
     In a batch, with more padding, with noise for what padding is embedded as, and among other texts they
@@ -211,15 +211,15 @@ def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) 
             if not moved.max() <= limit:
                 place = int(moved.nan_to_num(math.inf).argmax())
                 found = f"logits differ by {moved[place]:.2g} {how}"
-                return Proof(name, "failed", found, expected, _place(data, place))
+                return CheckResult(name, "failed", found, expected, _place(data, place))
         vocabulary = model.get_input_embeddings().num_embeddings
         moved = (_logits(model, data, [_other_end(text, data, vocabulary) for text in texts]) - alone).abs()
     if (unmoved := moved.amax(dim=1) <= limit).any():
         found = "another last token does not move the logits: it is not read"
-        return Proof(name, "failed", found, expected, _place(data, int(unmoved.int().argmax())))
+        return CheckResult(name, "failed", found, expected, _place(data, int(unmoved.int().argmax())))
     lengths = [len(text.input_ids) for text in texts]
     found = f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens"
-    return Proof(name, "passed", found, expected)
+    return CheckResult(name, "passed", found, expected)
 
 
 def _place(data: Labelled, place: int) -> str:
@@ -257,14 +257,14 @@ def _noise_for_padding(model: PreTrainedModel, mask: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def initial_loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> Proof:
+def initial_loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> CheckResult:
     """The mean loss before any step, against guessing among all labels alike: ln(labels)."""
     with still(model):
         found = _loss(model, data, texts, loss).item()
     guess = math.log(len(data.labels))
     verdict = "passed" if abs(found - guess) <= ALLOWED else "failed"
     expected = f"a new head guesses: ln({len(data.labels)}) = {guess:.3f}, at most {ALLOWED} off"
-    return Proof("initial loss", verdict, f"{found:.3f} nats a text", expected)
+    return CheckResult("initial loss", verdict, f"{found:.3f} nats a text", expected)
 
 
 def _loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> Tensor:

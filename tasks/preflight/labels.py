@@ -1,4 +1,4 @@
-"""Proofs about fine-tuning rows as the trainer batches them: after the collator, padding and all."""
+"""Checks about fine-tuning rows as the trainer batches them: after the collator, padding and all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.batches.tuning import Collated, TuningData
 from tasks.data.token_files import IGNORED
 from tasks.preflight.example import decoded
-from tasks.preflight.report import Proof
+from tasks.preflight.report import CheckResult
 
 
 def end_fault(row: Collated) -> str | None:
@@ -88,8 +88,8 @@ class _Seen:
     faults: dict[str, _Faults] = field(default_factory=lambda: {name: _Faults() for name in CHECKS})
 
 
-def prove_labels(data: TuningData) -> tuple[list[Proof], str]:
-    """Every row goes through every check once; returns the proofs, and a row with padding decoded."""
+def check_labels(data: TuningData) -> tuple[list[CheckResult], str]:
+    """Every row goes through every check once; returns the checks, and a row with padding decoded."""
     seen = _Seen()
     for row in data.collated():
         seen.rows += 1
@@ -103,21 +103,21 @@ def prove_labels(data: TuningData) -> tuple[list[Proof], str]:
                 faults.count += 1
                 if faults.count == 1:
                     faults.first, faults.where = fault, row.name
-    proofs = [_proof(name, expected, seen) for name, (_, expected) in CHECKS.items()]
-    return proofs, _decoded(data.tokenizer, seen.example) if seen.example else "no row"
+    results = [_result(name, expected, seen) for name, (_, expected) in CHECKS.items()]
+    return results, _decoded(data.tokenizer, seen.example) if seen.example else "no row"
 
 
-def _proof(name: str, expected: str, seen: _Seen) -> Proof:
+def _result(name: str, expected: str, seen: _Seen) -> CheckResult:
     faults = seen.faults[name]
     if not seen.rows:
-        return Proof(name, "failed", "no row to train on", expected)
+        return CheckResult(name, "failed", "no row to train on", expected)
     if name == END and seen.cut == seen.rows:
         found = f"all {seen.rows:,} rows are cut, so no end is learned; raise max_length"
-        return Proof(name, "failed", found, expected)
+        return CheckResult(name, "failed", found, expected)
     if not faults.count:
-        return Proof(name, "passed", f"{seen.rows:,} rows, {seen.padded:,} of them padded", expected)
+        return CheckResult(name, "passed", f"{seen.rows:,} rows, {seen.padded:,} of them padded", expected)
     more = f" and {faults.count - 1:,} more" if faults.count > 1 else ""
-    return Proof(name, "failed", faults.first, expected, f"{faults.where}{more}")
+    return CheckResult(name, "failed", faults.first, expected, f"{faults.where}{more}")
 
 
 def _decoded(tokenizer: PreTrainedTokenizerBase, row: Collated) -> str:
@@ -127,7 +127,7 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, row: Collated) -> str:
     return f"{row.name}\n" + decoded(tokenizer, ids, [row.labels[place] != IGNORED for place in real])
 
 
-def cut_by_context(data: TuningData) -> Proof:
+def cut_by_context(data: TuningData) -> CheckResult:
     """How many completions were cut, and how much of them is lost."""
     every = data.every_example
     lost, total = sum(e.lost for e in every), sum(len(e.input_ids) + e.lost for e in every)
@@ -135,4 +135,4 @@ def cut_by_context(data: TuningData) -> Proof:
     found = (
         f"{cut:,} of {len(every):,} rows, {lost:,} of {total:,} tokens, all of them the ends of completions"
     )
-    return Proof("cut by the context", "noted", found, f"rows of at most {data.max_length} tokens")
+    return CheckResult("cut by the context", "info", found, f"rows of at most {data.max_length} tokens")

@@ -1,7 +1,7 @@
-"""Proofs about a model: what it may see, what it costs at first, how it counts labels, that it learns.
+"""Checks about a model: what it may see, what it costs at first, how it counts labels, that it learns.
 
 Every model here has the signature of `CausalModel` (tasks/models/causal.py): logits for (input_ids,
-documents=), the summed loss with labels. Proofs run in float32 without dropout, and leave the model and
+documents=), the summed loss with labels. Checks run in float32 without dropout, and leave the model and
 every random state as they were.
 """
 
@@ -19,7 +19,7 @@ from tasks.batches.blocks import Batch
 from tasks.data.token_files import IGNORED
 from tasks.models.optimizers import decoder_blocks
 from tasks.preflight.checks import Check
-from tasks.preflight.report import Proof
+from tasks.preflight.report import CheckResult
 
 Weights = Literal["random", "pretrained", "base"]
 """Where a model's weights are from; base: from the stage before, on other text than it is to learn now."""
@@ -32,7 +32,7 @@ STEPS, FALL = 10, 0.02
 FALL_OF_SOME = 0.002  # where most weights are frozen: adapters, a last block
 
 
-def causality(model: nn.Module, input_ids: Tensor, documents: Tensor | None = None) -> Proof:
+def causality(model: nn.Module, input_ids: Tensor, documents: Tensor | None = None) -> CheckResult:
     """Change a token: no logit before it may move, in no layer, and its own must.
 
     `input_ids` and `documents` (1, time). The second, the middle and the last token are changed in turn.
@@ -40,7 +40,9 @@ def causality(model: nn.Module, input_ids: Tensor, documents: Tensor | None = No
     time = input_ids.shape[1]
     expected = "no logit before a changed token moves"
     if time < 2:
-        return Proof("causality", "skipped", "a sequence of one token has no later one to see", expected)
+        return CheckResult(
+            "causality", "skipped", "a sequence of one token has no later one to see", expected
+        )
     name, blocks = decoder_blocks(model)
     with still(model), _outputs_of(blocks) as outputs:
         vocabulary = model(input_ids[:, :1]).shape[-1]
@@ -58,12 +60,12 @@ def causality(model: nn.Module, input_ids: Tensor, documents: Tensor | None = No
                 position = int(difference[:token].argmax())
                 found = f"logits at token {position} moved by {difference[position]:.2g}"
                 where = f"{_first_moved(name, before, outputs, token)}, token {token} seen from {position}"
-                return Proof("causality", "failed", found, expected, where)
+                return CheckResult("causality", "failed", found, expected, where)
             if difference[token] <= limit:
                 found = "the logits at a changed token did not move: the model does not read its input"
-                return Proof("causality", "failed", found, expected, f"token {token}")
+                return CheckResult("causality", "failed", found, expected, f"token {token}")
     found = f"{time} tokens, {len(blocks)} layers: nothing moved before token 1, {time // 2} or {time - 1}"
-    return Proof("causality", "passed", found, expected)
+    return CheckResult("causality", "passed", found, expected)
 
 
 @contextmanager
@@ -108,11 +110,11 @@ def loss_checks(
     return checks if batch.supervised() else [Check(check.name, _no_label(check.name)) for check in checks]
 
 
-def _no_label(name: str) -> Callable[[], Proof]:
-    return lambda: Proof(name, "skipped", "no token of the first rows is trained on", "a label")
+def _no_label(name: str) -> Callable[[], CheckResult]:
+    return lambda: CheckResult(name, "skipped", "no token of the first rows is trained on", "a label")
 
 
-def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
+def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> CheckResult:
     """The mean loss before any step, against guessing among all tokens alike: ln(vocabulary).
 
     Independent logits of variance s² cost ln(vocabulary) + s²/2. GPT-2's own initialisation (0.02) gives
@@ -127,18 +129,18 @@ def initial_loss(model: nn.Module, batch: Batch, weights: Weights) -> Proof:
     allowed = 0.5 + 0.0002 * model.width
     found = f"{loss:.3f} nats a token"
     if weights == "base":
-        verdict = "noted" if math.isfinite(loss) else "failed"
-        return Proof("initial loss", verdict, found, f"a number; guessing costs {guess:.3f}")
+        verdict = "info" if math.isfinite(loss) else "failed"
+        return CheckResult("initial loss", verdict, found, f"a number; guessing costs {guess:.3f}")
     if weights == "pretrained":
         passed = loss < guess + allowed
         expected = f"pretrained weights: below {guess + allowed:.3f}; guessing costs {guess:.3f}"
     else:
         passed = abs(loss - guess) <= allowed
         expected = f"random weights: ln({vocabulary}) = {guess:.3f}, at most {allowed:.2f} off"
-    return Proof("initial loss", "passed" if passed else "failed", found, expected)
+    return CheckResult("initial loss", "passed" if passed else "failed", found, expected)
 
 
-def own_loss(model: nn.Module, batch: Batch, own: Callable[[], float] | None = None) -> Proof:
+def own_loss(model: nn.Module, batch: Batch, own: Callable[[], float] | None = None) -> CheckResult:
     """The loss that is minimised is the cross-entropy of the model's logits with labels shifted once."""
     with still(model):
         plain = mean_loss(model(batch.inputs, documents=batch.documents), batch.labels)
@@ -151,7 +153,7 @@ def own_loss(model: nn.Module, batch: Batch, own: Callable[[], float] | None = N
     found = f"the model's loss is {said:.4f}, that of its logits {plain:.4f}"
     expected = "the two are one: labels are shifted once, and once only"
     where = "" if agree else "the model's loss"
-    return Proof("labels shift once: model", "passed" if agree else "failed", found, expected, where)
+    return CheckResult("labels shift once: model", "passed" if agree else "failed", found, expected, where)
 
 
 def mean_loss(logits: Tensor, labels: Tensor) -> float:
@@ -159,7 +161,7 @@ def mean_loss(logits: Tensor, labels: Tensor) -> float:
     return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED).item()
 
 
-def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tensor) -> Proof:
+def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tensor) -> CheckResult:
     """Documents in one row give the logits that each gives alone; both (1, time)."""
     expected = "logits as of each document alone"
     numbers = documents[0].unique_consecutive(return_counts=True)
@@ -176,11 +178,11 @@ def packed_equals_separate(model: nn.Module, input_ids: Tensor, documents: Tenso
             start += length
     found = f"{len(numbers[0])} documents in {input_ids.shape[1]} tokens: logits differ by up to {worst:.1e}"
     if worst <= limit:
-        return Proof("packed equals separate", "passed", found, expected)
-    return Proof("packed equals separate", "failed", found, expected, where)
+        return CheckResult("packed equals separate", "passed", found, expected)
+    return CheckResult("packed equals separate", "failed", found, expected, where)
 
 
-def learns_one_batch(model: nn.Module, batch: Batch) -> Proof:
+def learns_one_batch(model: nn.Module, batch: Batch) -> CheckResult:
     """As `learns`, for a model with the signature of `CausalModel`."""
 
     def loss() -> Tensor:
@@ -189,7 +191,7 @@ def learns_one_batch(model: nn.Module, batch: Batch) -> Proof:
     return learns(model, loss, model.width, f"{batch.supervised()} labels")
 
 
-def learns(model: nn.Module, loss: Callable[[], Tensor], width: int, labels: str) -> Proof:
+def learns(model: nn.Module, loss: Callable[[], Tensor], width: int, labels: str) -> CheckResult:
     """A few steps on one batch, whose loss must fall by a fiftieth at least; the weights are then put back.
 
     With frozen weights, as under adapters, a five-hundredth is enough. `loss` computes the mean loss of the
@@ -199,16 +201,16 @@ def learns(model: nn.Module, loss: Callable[[], Tensor], width: int, labels: str
     fall = FALL if all(parameter.requires_grad for parameter in model.parameters()) else FALL_OF_SOME
     name, expected = "learns one batch", f"the loss falls by {fall:.1%} or more in {STEPS} steps"
     if reason := _no_room(model):
-        return Proof(name, "skipped", reason, expected)
+        return CheckResult(name, "skipped", reason, expected)
     losses, without = _learn(model, loss, min(1e-2, 0.3 / width))
     if not all(map(math.isfinite, losses)):
         found = f"the loss became {losses[-1]} at step {len(losses) - 1}"
     else:
         found = f"{losses[0]:.3f} to {min(losses):.3f} nats on {labels}"
         if min(losses) <= (1 - fall) * losses[0]:
-            return Proof(name, "passed", found, expected)
+            return CheckResult(name, "passed", found, expected)
     where = f"without a gradient: {some(without)}" if without else "every parameter has a gradient"
-    return Proof(name, "failed", found, expected, where)
+    return CheckResult(name, "failed", found, expected, where)
 
 
 def _learn(model: nn.Module, compute: Callable[[], Tensor], rate: float) -> tuple[list[float], list[str]]:

@@ -1,4 +1,4 @@
-"""The proofs before pretraining: the very model, tokens and blocks that training begins with."""
+"""The checks before pretraining: the very model, tokens and blocks that training begins with."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from tasks.data.token_files import IGNORED, TokenFiles
 from tasks.preflight import stream
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.model import Weights, causality, loss_checks, packed_equals_separate
-from tasks.preflight.report import Proof, Report
+from tasks.preflight.report import CheckResult, Report
 from tasks.preflight.splits import documents_apart
 from tasks.record.stage import say_nothing
 
 PRETRAINING = "pretraining"
-PROBED, LEARNED, COUNTED = 256, 512, 64 * 1024  # tokens a proof looks at: what two cores do in seconds
+PROBED, LEARNED, COUNTED = 256, 512, 64 * 1024  # tokens a check looks at: what two cores do in seconds
 BLOCKS = 32
 
 
@@ -29,7 +29,7 @@ def preflight_pretraining(
     device: torch.device,
     phase: Callable[[str], None] = say_nothing,
 ) -> Report:
-    """Prove a model with the signature of `CausalModel`, untrained on `device`, and what it learns from.
+    """Check a model with the signature of `CausalModel`, untrained on `device`, and what it learns from.
 
     Raises StageError for a training split that is shorter than the context.
     """
@@ -55,13 +55,15 @@ def preflight_pretraining(
         Check("splits share no document", lambda: documents_apart(split, tokens.validation)),
         Check("cut by the context", lambda: stream.waiting(split, context)),
     ]
-    proofs = run_checks(checks, phase)
-    return Report.of(PRETRAINING, proofs, stream.example(split, starts, sampled, tokenizer))
+    results = run_checks(checks, phase)
+    return Report.of(PRETRAINING, results, stream.example(split, starts, sampled, tokenizer))
 
 
-def _packed(model: nn.Module, tokens: TokenFiles, config: PretrainConfig, device: torch.device) -> Proof:
+def _packed(
+    model: nn.Module, tokens: TokenFiles, config: PretrainConfig, device: torch.device
+) -> CheckResult:
     if not config.document_mask:
-        return Proof(
+        return CheckResult(
             "packed equals separate", "skipped", "documents are joined by choice", "document_mask: false"
         )
     input_ids, documents = stream.packed_row(tokens.train, min(PROBED, config.context))

@@ -1,4 +1,4 @@
-"""Proofs that nothing tested or validated on was trained on, exactly or nearly."""
+"""Checks that nothing tested or validated on was trained on, exactly or nearly."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from tasks.data.duplicates import Groups
 from tasks.data.token_files import Split
 from tasks.preflight.ngrams import shares_found
-from tasks.preflight.report import Proof
+from tasks.preflight.report import CheckResult
 from tasks.rows import Alike, Row, prompt_groups, prompt_of, source_groups
 
 EXACT, NEAR = "splits share no row", "splits share no near duplicate"
@@ -20,7 +20,7 @@ SHARE = 0.9  # of them found in the training split make a near duplicate
 TOLERATED = 0.01  # of the validation documents: stubs that a corpus writes by template
 
 
-def rows_apart(rows: dict[str, list[Row]], known: Alike | None = None) -> list[Proof]:
+def rows_apart(rows: dict[str, list[Row]], known: Alike | None = None) -> list[CheckResult]:
     """No prompt stands in two splits, as it is or but for a trifle, and no source of rows does.
 
     `known` are the rows that are alike, as `load_groups` gives them for files that nobody has altered;
@@ -36,19 +36,19 @@ def rows_apart(rows: dict[str, list[Row]], known: Alike | None = None) -> list[P
     sources = source_groups(every) if known is None else _groups(every, known.sources)
     source = [(place, others[0]) for place, others in _in_other_splits(members, sources)]
 
-    def proof(name: str, pairs: list[tuple[int, int]], expected: str) -> Proof:
+    def result(name: str, pairs: list[tuple[int, int]], expected: str) -> CheckResult:
         if not pairs:
             sizes = ", ".join(f"{len(found):,} {split}" for split, found in rows.items())
-            return Proof(name, "passed", f"none; {sizes} rows", expected)
+            return CheckResult(name, "passed", f"none; {sizes} rows", expected)
         one, other = min(pairs)
         where = f"{_name(members[one])} and {_name(members[other])}"
         found = f"{len(pairs):,} rows; the first asks {_short(members[one][1])}"
-        return Proof(name, "failed", found, expected, where)
+        return CheckResult(name, "failed", found, expected, where)
 
     return [
-        proof(EXACT, exact, "no prompt stands in two splits"),
-        proof(NEAR, near, "no two splits have prompts that differ by a trifle"),
-        proof(SOURCE, source, "no conversation, passage or other source of rows stands in two splits"),
+        result(EXACT, exact, "no prompt stands in two splits"),
+        result(NEAR, near, "no two splits have prompts that differ by a trifle"),
+        result(SOURCE, source, "no conversation, passage or other source of rows stands in two splits"),
     ]
 
 
@@ -93,7 +93,7 @@ def _short(row: Row) -> str:
 # Documents of a corpus
 
 
-def documents_apart(train: Split, validation: Split) -> list[Proof]:
+def documents_apart(train: Split, validation: Split) -> list[CheckResult]:
     """No validation document stands in the training split, as it is or for nine tenths of its text.
 
     Documents shorter than 16 tokens recur by nature and are left out. Memory is bounded by the number of
@@ -106,22 +106,22 @@ def documents_apart(train: Split, validation: Split) -> list[Proof]:
     long = [number for number, (start, stop) in enumerate(_bounds(validation)) if stop - start > GRAM]
     if not long or not len(train):
         reason = f"no validation document has more than {GRAM} tokens"
-        return [Proof(name, "skipped", reason, expected[name]) for name in (EXACT, NEAR)]
+        return [CheckResult(name, "skipped", reason, expected[name]) for name in (EXACT, NEAR)]
     exact = _exact(train, validation, set(long))
     shares = _shares_found(train, validation, long)
     near = [number for number in long if number not in exact and shares[number] >= SHARE]
     counted = f"of {len(long):,} validation documents"
-    proofs = [Proof(EXACT, "passed", f"none {counted}", expected[EXACT])]
+    results = [CheckResult(EXACT, "passed", f"none {counted}", expected[EXACT])]
     if exact:
         first = min(exact)
         where = f"validation document {first} and train document {exact[first]}"
-        proofs = [Proof(EXACT, "failed", f"{len(exact):,} {counted}{REPEATS}", expected[EXACT], where)]
+        results = [CheckResult(EXACT, "failed", f"{len(exact):,} {counted}{REPEATS}", expected[EXACT], where)]
     if not near:
-        return [*proofs, Proof(NEAR, "passed", f"none {counted}", expected[NEAR])]
-    verdict = "noted" if len(near) < TOLERATED * len(long) else "failed"
+        return [*results, CheckResult(NEAR, "passed", f"none {counted}", expected[NEAR])]
+    verdict = "info" if len(near) < TOLERATED * len(long) else "failed"
     where = f"validation document {near[0]}, {shares[near[0]]:.0%} of it in train"
     found = f"{len(near):,} {counted}{REPEATS if verdict == 'failed' else ''}"
-    return [*proofs, Proof(NEAR, verdict, found, expected[NEAR], where)]
+    return [*results, CheckResult(NEAR, verdict, found, expected[NEAR], where)]
 
 
 def _bounds(split: Split) -> Iterator[tuple[int, int]]:

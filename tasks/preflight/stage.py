@@ -1,4 +1,4 @@
-"""The preflight as a stage of its own: the proofs of a profile, without the training."""
+"""The preflight as a stage of its own: the checks of a profile, without the training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,20 +34,20 @@ def preflight(
     rows: Path | None = None,
     base: Path | None = None,
 ) -> None:
-    """Prove the model and the tokens that pretraining would begin with, and the rows to fine-tune on.
+    """Check the model and the tokens that pretraining would begin with, and the rows to fine-tune on.
 
     `base` is a model that is imported; there are no tokens then. Writes `preflight.json`. A model that is
-    to be trained first does not exist yet: it is proved when its fine-tuning starts. With `rows_only` the
-    rows alone are proved, for trainings that would refuse what failed: what a pipeline can know of them
+    to be trained first does not exist yet: it is checked when its fine-tuning starts. With `rows_only` the
+    rows alone are checked, for trainings that would refuse what failed: what a pipeline can know of them
     before hours of pretraining.
 
     Raises RefusedError naming all that failed, StageError for a row that cannot be trained on or answered,
     naming the training.
     """
-    require(run, "refuse", lambda: _prove(config, run, tokens, rows, base))
+    require(run, "refuse", lambda: _check(config, run, tokens, rows, base))
 
 
-def _prove(
+def _check(
     config: PreflightConfig, run: StageRun, tokens: Path | None, rows: Path | None, base: Path | None
 ) -> Report:
     report = Report(())
@@ -60,7 +60,7 @@ def _prove(
         tokenizer = load_tokenizer(words)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
     read, context = pretrained_on(tokens), _context(config, base)
-    for found in _rows_proved(config, run, words, rows, context, read) if rows else ():
+    for found in _rows_checked(config, run, words, rows, context, read) if rows else ():
         report += found
     return report
 
@@ -73,7 +73,7 @@ def _context(config: PreflightConfig, base: Path | None) -> float:
     return context_of(pretrain.model, pretrain.revision) if pretrain.model else pretrain.context
 
 
-def _rows_proved(
+def _rows_checked(
     config: PreflightConfig,
     run: StageRun,
     words: Path,
@@ -106,7 +106,7 @@ def _rows_proved(
 
 
 def _refuses(config: PreflightConfig, training: TuningConfig) -> bool:
-    """Whether to prove the rows here; before a pipeline, what is only a warning is left to the training."""
+    """Whether to check the rows here; before a pipeline, what is only a warning is left to the training."""
     return not config.rows_only or training.preflight == "refuse"
 
 

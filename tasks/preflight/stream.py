@@ -1,4 +1,4 @@
-"""Proofs about a stream of tokens and the blocks drawn from it for pretraining."""
+"""Checks about a stream of tokens and the blocks drawn from it for pretraining."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.batches.blocks import Batch, batch_at
 from tasks.data.token_files import IGNORED, Split, TokenFiles
 from tasks.preflight.example import decoded
-from tasks.preflight.report import Proof
+from tasks.preflight.report import CheckResult
 
 
 def sampled_starts(split: Split, context: int, count: int) -> np.ndarray:
@@ -19,19 +19,19 @@ def sampled_starts(split: Split, context: int, count: int) -> np.ndarray:
     return np.unique(np.clip(places, 0, last).astype(np.int64))
 
 
-def every_document_ends(tokens: TokenFiles, tokenizer: PreTrainedTokenizerBase) -> Proof:
+def every_document_ends(tokens: TokenFiles, tokenizer: PreTrainedTokenizerBase) -> CheckResult:
     """The token before every document's end offset is the tokenizer's end token, in both splits."""
     end = tokenizer.eos_token_id
     expected = f"every document ends with the tokenizer's end token, {end}"
     if tokens.end_token != end:
         found = f"the token files end documents with {tokens.end_token}"
-        return Proof("end token", "failed", found, expected, "tokens.json")
+        return CheckResult("end token", "failed", found, expected, "tokens.json")
     documents = 0
     for name, split in (("train", tokens.train), ("validation", tokens.validation)):
         documents += len(split.ends)
         if len(split) and (not len(split.ends) or split.ends[-1] != len(split)):
             found = f"{len(split)} tokens, of which documents end at {split.ends[-1:]}"
-            return Proof("end token", "failed", found, expected, f"{name} split, its last document")
+            return CheckResult("end token", "failed", found, expected, f"{name} split, its last document")
         lasts = split.tokens[split.ends.astype(np.int64) - 1]
         wrong = np.flatnonzero(lasts != end)
         if len(wrong):
@@ -39,29 +39,29 @@ def every_document_ends(tokens: TokenFiles, tokenizer: PreTrainedTokenizerBase) 
             text = tokenizer.decode([int(lasts[document])])
             found = f"{len(wrong)} documents end otherwise, the first with {lasts[document]} ({text!r})"
             offset = int(split.ends[document]) - 1
-            return Proof(
+            return CheckResult(
                 "end token", "failed", found, expected, f"{name} document {document}, token {offset}"
             )
-    return Proof("end token", "passed", f"all {documents:,} documents", expected)
+    return CheckResult("end token", "passed", f"all {documents:,} documents", expected)
 
 
-def ends_are_labels(split: Split, starts: np.ndarray, batch: Batch, end_token: int) -> Proof:
+def ends_are_labels(split: Split, starts: np.ndarray, batch: Batch, end_token: int) -> CheckResult:
     """Where a block runs into the end of a document, the end token is what is to be predicted."""
     name, expected = "end token is supervised", "the label before each end of a document is the end token"
     places = starts[:, None] + 1 + np.arange(batch.labels.shape[1])  # of the labels in the stream
     ends = np.isin(places, split.ends.astype(np.int64) - 1)
     if not ends.any():
-        return Proof(name, "skipped", f"no document ends in {len(starts)} sampled blocks", expected)
+        return CheckResult(name, "skipped", f"no document ends in {len(starts)} sampled blocks", expected)
     wrong = np.argwhere(ends & (batch.labels.numpy() != end_token))
     if len(wrong):
         row, column = wrong[0].tolist()
         label = int(batch.labels[row, column])
         found = f"{len(wrong)} of {ends.sum()} end tokens are no label; the first is {_label(label)}"
-        return Proof(name, "failed", found, expected, f"block {row}, token {column}")
-    return Proof(name, "passed", f"{ends.sum()} end tokens in {len(starts)} blocks", expected)
+        return CheckResult(name, "failed", found, expected, f"block {row}, token {column}")
+    return CheckResult(name, "passed", f"{ends.sum()} end tokens in {len(starts)} blocks", expected)
 
 
-def labels_follow(split: Split, starts: np.ndarray, batch: Batch) -> Proof:
+def labels_follow(split: Split, starts: np.ndarray, batch: Batch) -> CheckResult:
     """Inputs are the stream from where a block starts, labels what stands one further."""
     name, expected = "labels shift once: data", "labels[t] is the token after inputs[t]"
     places = starts[:, None] + np.arange(batch.inputs.shape[1])
@@ -73,11 +73,11 @@ def labels_follow(split: Split, starts: np.ndarray, batch: Batch) -> Proof:
         if len(wrong):
             row, column = wrong[0].tolist()
             told = f"{what} {found[row, column]}, in the stream stands {wanted[row, column]}"
-            return Proof(name, "failed", told, expected, f"block {row}, token {column}")
-    return Proof(name, "passed", f"{batch.supervised():,} labels of {len(starts)} blocks", expected)
+            return CheckResult(name, "failed", told, expected, f"block {row}, token {column}")
+    return CheckResult(name, "passed", f"{batch.supervised():,} labels of {len(starts)} blocks", expected)
 
 
-def blocks_supervised(batch: Batch) -> Proof:
+def blocks_supervised(batch: Batch) -> CheckResult:
     """Every block has something to predict; `batch` holds the blocks that training begins with."""
     name, expected = "every row is supervised", "at least one label a row"
     counts = (batch.labels != IGNORED).sum(dim=1)
@@ -86,17 +86,17 @@ def blocks_supervised(batch: Batch) -> Proof:
         found = (
             f"{int((counts == 0).sum())} of {len(batch)} blocks have none: all documents are one token long"
         )
-        return Proof(name, "failed", found, expected, f"block {row}")
+        return CheckResult(name, "failed", found, expected, f"block {row}")
     share = batch.supervised() / batch.labels.numel()
-    return Proof(name, "passed", f"{len(batch)} blocks, {share:.1%} of their tokens", expected)
+    return CheckResult(name, "passed", f"{len(batch)} blocks, {share:.1%} of their tokens", expected)
 
 
-def waiting(split: Split, context: int) -> Proof:
+def waiting(split: Split, context: int) -> CheckResult:
     """Nothing is cut off: what does not fill a block waits for the next epoch, which cuts elsewhere."""
     most = min(2 * (context - 1), len(split) - context)
-    return Proof(
+    return CheckResult(
         "cut by the context",
-        "noted",
+        "info",
         f"no document; at most {most:,} of {len(split):,} tokens wait for the next epoch",
         "documents run on from block to block",
     )

@@ -1,4 +1,4 @@
-"""The proofs before fine-tuning: every row as the trainer batches it, and the model it starts from."""
+"""The checks before fine-tuning: every row as the trainer batches it, and the model it starts from."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from tasks.data.token_files import Split
 from tasks.models.architectures import HuggingFaceCausal
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
-from tasks.preflight.labels import cut_by_context, prove_labels
+from tasks.preflight.labels import check_labels, cut_by_context
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
-from tasks.preflight.report import Proof, Report
+from tasks.preflight.report import CheckResult, Report
 from tasks.preflight.splits import rows_apart
 from tasks.record.stage import say_nothing
 
@@ -30,13 +30,13 @@ def preflight_finetuning(
     phase: Callable[[str], None] = say_nothing,
     corpus: Split | None = None,
 ) -> Report:
-    """Prove the model as it is before the first step, on the device it is on, and the rows.
+    """Check the model as it is before the first step, on the device it is on, and the rows.
 
     `loss` is what the trainer minimises: of the model and a batch, the mean over supervised tokens. `corpus`
     is what the model was pretrained on, where that is known.
     """
     unread = check_corpus(corpus, data.tokenizer, data.rows)
-    return _proved([*_model_checks(model, data, loss), unread], data, FINETUNING, phase)
+    return _checked([*_model_checks(model, data, loss), unread], data, FINETUNING, phase)
 
 
 def preflight_rows(
@@ -45,19 +45,21 @@ def preflight_rows(
     phase: Callable[[str], None] = say_nothing,
     corpus: Split | None = None,
 ) -> Report:
-    """Prove what fine-tuning learns from, whatever the model."""
+    """Check what fine-tuning learns from, whatever the model."""
     checks = [check_corpus(corpus, data.tokenizer, data.rows)] if training == FINETUNING else []
-    return _proved(checks, data, training, phase)
+    return _checked(checks, data, training, phase)
 
 
-def _proved(checks: Sequence[Check], data: TuningData, training: str, phase: Callable[[str], None]) -> Report:
+def _checked(
+    checks: Sequence[Check], data: TuningData, training: str, phase: Callable[[str], None]
+) -> Report:
     """The report of a model's checks, and of the rows."""
     examples: list[str] = []
 
-    def labels() -> list[Proof]:
-        proofs, example = prove_labels(data)
+    def labels() -> list[CheckResult]:
+        results, example = check_labels(data)
         examples.append(example)
-        return proofs
+        return results
 
     of_rows = [
         Check("labels of every row", labels),
@@ -98,16 +100,16 @@ def preflight_preferences(
         Check("causality", lambda: causality(HuggingFaceCausal(model), first)),
         Check("initial loss", lambda: starts_indifferent(model, lambda: loss(model, dict(batch)).item())),
     ]
-    return _proved(checks, data, PREFERENCES, phase)
+    return _checked(checks, data, PREFERENCES, phase)
 
 
-def starts_indifferent(model: PreTrainedModel, loss: Callable[[], float]) -> Proof:
+def starts_indifferent(model: PreTrainedModel, loss: Callable[[], float]) -> CheckResult:
     """Before any step the model is its own reference: every margin is 0, and the loss ln 2 (DPO, eq. 7)."""
     with still(model):
         found = loss()
     passed = math.isclose(found, math.log(2), abs_tol=1e-3)
     expected = f"ln 2 = {math.log(2):.4f}: the model and its reference are one"
-    return Proof("initial loss", "passed" if passed else "failed", f"{found:.4f} nats a pair", expected)
+    return CheckResult("initial loss", "passed" if passed else "failed", f"{found:.4f} nats a pair", expected)
 
 
 def _first_batch(model: PreTrainedModel, data: TuningData) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written whole or not at all, the last two kept, those proved damaged removed.
+"""Checkpoints on the disk: written whole or not at all, the last two kept, those found damaged removed.
 
 `checksums.json` has the length and SHA-256 of each file. It is written before the file gets its name, and
 keeps what the file of that name was before: a kill in between leaves one of the two.
@@ -46,10 +46,10 @@ class Checkpoints:
         return listed(self.folder, "step-*.pt")
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole; those that are proved damaged (a disk that lost bytes) are removed.
+        """The newest state that is whole; those found damaged (a disk that lost bytes) are removed.
 
         Without the best weights only a state from before the first evaluation is of use. Raises StageError,
-        and removes nothing, when one cannot be read: that does not prove it damaged.
+        and removes nothing, when one cannot be read: that does not mean that it is damaged.
         """
         for path in reversed(self._all()):
             found = self._damage(path)

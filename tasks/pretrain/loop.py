@@ -60,9 +60,9 @@ class StopAsked(Exception):  # noqa: N818 - nothing is wrong
 
 
 def train(config: PretrainConfig, run: StageRun, part: ProcessRole, *, tokens: Path) -> None:
-    """Prove, train and write the outputs, as one process or as one of those that torchrun started."""
+    """Check, train and write the outputs, as one process or as one of those that torchrun started."""
     trainer = Trainer(config, run, tokens)
-    trainer.require_proofs(part)
+    trainer.require_checks(part)
     trainer.prepare()
     trainer.resume()
     run.phase("compiling the model, in its first step" if trainer.compiled else "the first step")
@@ -105,7 +105,7 @@ class Trainer:
     def tokens_per_step(self) -> int:
         return self.sequences * self.config.context
 
-    def require_proofs(self, part: ProcessRole) -> None:
+    def require_checks(self, part: ProcessRole) -> None:
         """Refuse to train what the preflight finds fault with."""
         part.require(
             self.config.preflight,

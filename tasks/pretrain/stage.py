@@ -13,6 +13,6 @@ def pretrain(config: PretrainConfig, run: StageRun, *, tokens: Path) -> None:
 
     `model/` is the checkpoint with the lowest validation loss, with its tokenizer; it loads with
     `AutoModelForCausalLM`. Raises StageError for a corpus shorter than the context and for a loss that is
-    not a number, RefusedError when a proof of the preflight fails.
+    not a number, RefusedError when a check of the preflight fails.
     """
     run_training(train, config, run, tokens=tokens)

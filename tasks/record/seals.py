@@ -27,7 +27,7 @@ def seal(path: Path) -> Seal:
 
 
 def damage(path: Path, *seals: Seal) -> str | None:
-    """What proves that the file is none of those that were sealed, or None.
+    """What shows that the file is none of those that were sealed, or None.
 
     Raises StageError when it cannot be read.
     """

@@ -78,7 +78,7 @@ def base(config: BaseConfig, run: StageRun) -> None:
     vocabulary = _write_tokenizer(config, folder, out)
     if not config.is_registered:
         require_unaltered("base.model", folder, run.fingerprints.get("model"))
-    parameters = _proved(config, out, vocabulary)
+    parameters = _checked(config, out, vocabulary)
     ImportSummary(**origin, parameters=parameters).write(run.out)
     run.log_metrics({"parameters": parameters})
     run.progress(1, 1, "model", f"{parameters:,} weights")
@@ -156,7 +156,7 @@ def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
     return id_count(tokenizer)
 
 
-def _proved(config: BaseConfig, folder: Path, vocabulary: int) -> int:
+def _checked(config: BaseConfig, folder: Path, vocabulary: int) -> int:
     """How many weights the model has that was written, once it is known to load whole."""
     try:
         model, found = AutoModelForCausalLM.from_pretrained(

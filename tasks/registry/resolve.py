@@ -36,7 +36,7 @@ class Registered:
     under: Reference | None
     """Of adapters alone, the model that they were trained on."""
     preflight: str
-    """What the version says of the proofs before its trainings."""
+    """What the version says of the checks before its trainings."""
 
     @property
     def label(self) -> str:

@@ -47,7 +47,7 @@ def alarms(report: Json) -> Iterator[str]:
     """What is so wrong that no number below is worth reading before it."""
     failed = [check for check in report.get("checks", ()) if check["verdict"] == "failed"]
     if failed:
-        names = ", ".join(f"{check['proof']} ({check['training']})" for check in failed)
+        names = ", ".join(f"{check['check']} ({check['training']})" for check in failed)
         yield f"{plural(len(failed), 'check')} failed before training, which went on all the same: {names}."
     if "pretraining" in report:
         yield from _untrained(report)

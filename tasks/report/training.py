@@ -133,7 +133,7 @@ def _checks(checks: list[Json]) -> Iterator[Block]:
     yield Text(told + (f"; {others} only state a number or did not apply." if others else "."))
     rows = [
         {
-            "check": capital(check["proof"]),
+            "check": capital(check["check"]),
             "training": check["training"],
             "result": Cell(check["verdict"], tone=CHECK_TONES.get(check["verdict"], "muted")),
             "found": check["found"],

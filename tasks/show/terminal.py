@@ -193,7 +193,7 @@ def _table(table: Table, width: int) -> Iterator[RenderableType]:
 def _widths(widest: Sequence[int], room: int) -> list[int]:
     """Each column's width, of which the widest share what the others leave; none where that is too little."""
     wanted = [max(LABEL, widest[0]), *widest[1:]]
-    for most in range(max(wanted), LEAST_COLUMN - 1, -1):
+    for most in range(max(*wanted, LEAST_COLUMN), LEAST_COLUMN - 1, -1):
         widths = [min(own, most) for own in wanted]
         if sum(widths) <= room:
             return widths

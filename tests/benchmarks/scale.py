@@ -27,7 +27,7 @@ from tasks.data.token_files import Split
 from tasks.download.synthetic import make_rows
 from tasks.judge.score.summary import category_means
 from tasks.machine.digests import sha256_of
-from tasks.preflight.labels import prove_labels
+from tasks.preflight.labels import check_labels
 from tasks.rows import write_rows
 from tasks.statistics.bounded import bounded_interval
 from tasks.statistics.intervals import bootstrap_interval
@@ -91,12 +91,12 @@ def labels(size: int) -> Row:
         for name, members in (("train", rows), ("validation", []), ("test", [])):
             write_rows(Path(folder, f"{name}.jsonl"), members)
         data = sft_data(FinetuneConfig(), tokenizer, Path(folder), 256)
-    ours = seconds(lambda: prove_labels(data))
+    ours = seconds(lambda: check_labels(data))
     together = Template.prompts_ids
     with patch.object(
         Template, "prompts_ids", lambda template, rows: [together(template, [row])[0] for row in rows]
     ):
-        return f"{size:,} rows", ours, seconds(lambda: prove_labels(data))
+        return f"{size:,} rows", ours, seconds(lambda: check_labels(data))
 
 
 def files(size: int) -> Row:

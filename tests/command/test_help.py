@@ -82,8 +82,8 @@ def test_a_usage_error_is_one_line(touchstone):
 
 OUTCOME = {
     "status": "completed",
-    "proofs": [
-        {"training": "pretraining", "proof": "causality", "verdict": "passed", "found": "no", "where": ""}
+    "checks": [
+        {"training": "pretraining", "check": "causality", "verdict": "passed", "found": "no", "where": ""}
     ],
     "examples": {"pretraining": "the example"},
 }
@@ -96,15 +96,15 @@ def proved(monkeypatch):
     monkeypatch.setattr(results, "run_here", lambda *_: OUTCOME)
 
 
-@pytest.mark.usefixtures("proved")
-def test_the_proofs_go_to_standard_output(touchstone):
+@pytest.mark.usefixtures("checked")
+def test_the_checks_go_to_standard_output(touchstone):
     status, out, err = touchstone("preflight", "quickstart")
     assert (status, err) == (0, "")
     assert "causality" in out
     assert "the example" in out
 
 
-@pytest.mark.usefixtures("proved")
+@pytest.mark.usefixtures("checked")
 def test_json_output_is_one_object_and_nothing_else(touchstone):
     status, out, err = touchstone("preflight", "quickstart", "--json")
     assert (status, json.loads(out), err) == (0, OUTCOME, "")

@@ -1,4 +1,4 @@
-"""A checkpoint of a fine-tuning goes when it is proved damaged, and only then (pitfalls 32 and 45)."""
+"""A checkpoint of a fine-tuning goes when it is found damaged, and only then (pitfalls 32 and 45)."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def test_whole_ones_stay_and_the_last_is_gone_on_from(folder):
     [flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:-1]), lambda path: path.unlink()],
     ids=["a bit", "a byte less", "gone"],
 )
-def test_one_that_is_proved_damaged_goes(folder, name, harm):
+def test_one_that_is_checked_damaged_goes(folder, name, harm):
     harm(folder / "checkpoint-10" / name)
     assert left_in(folder) == ["checkpoint-2", "checkpoint-4"]
 

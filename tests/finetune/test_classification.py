@@ -369,7 +369,7 @@ def test_a_loss_that_is_not_a_number_is_an_error(base, rows, tmp_path):
     assert not (tmp_path / "output" / "model").exists()
 
 
-def test_failed_proof_refuses_the_training_before_its_first_step(base, tmp_path):
+def test_failed_check_refuses_the_training_before_its_first_step(base, tmp_path):
     rows = text_rows_in(tmp_path / "rows")
     write_rows(rows / "test.jsonl", [load_split(rows, "train")[3]])
     with pytest.raises(RefusedError, match="classification, splits share no row"):

@@ -56,9 +56,9 @@ def rows(tmp_path_factory):
     return rows_in(tmp_path_factory.mktemp("instructions") / "rows")
 
 
-def proofs_of(run):
-    proofs = json.loads((run.out / "preflight.json").read_text())["proofs"]
-    return {proof["proof"]: proof["verdict"] for proof in proofs}
+def checks_of(run):
+    results = json.loads((run.out / "preflight.json").read_text())["checks"]
+    return {result["check"]: result["verdict"] for result in results}
 
 
 # Loss on everything
@@ -76,7 +76,7 @@ def test_loss_on_everything_labels_every_token_but_the_first(base, rows):
 
 def test_the_preflight_knows_which_loss_was_asked_for(base, rows, tmp_path):
     run = tuned(changed(loss="all"), base, rows, tmp_path)
-    assert proofs_of(run)["prompt as configured"] == "passed"
+    assert checks_of(run)["prompt as configured"] == "passed"
     assert summary_of(run)["loss"] == "all"
 
 
@@ -148,14 +148,14 @@ def test_pitfall_13_rows_that_see_each_other_are_refused(base, rows, tmp_path, m
         tuned(changed(packing=True), base, rows, tmp_path)
 
 
-def test_packing_takes_fewer_steps_and_proves_rows_are_apart(base, rows, tmp_path):
+def test_packing_takes_fewer_steps_and_checks_rows_are_apart(base, rows, tmp_path):
     packed = tuned(changed(packing=True), base, rows, tmp_path / "packed")
     plain = tuned(SMALL, base, rows, tmp_path / "plain")
     assert summary_of(packed)["steps"] < summary_of(plain)["steps"]
     assert summary_of(packed)["supervised_tokens"] == summary_of(plain)["supervised_tokens"]
-    proofs = proofs_of(packed)
-    assert proofs["packed equals separate"] == "passed"
-    assert "failed" not in proofs.values()
+    results = checks_of(packed)
+    assert results["packed equals separate"] == "passed"
+    assert "failed" not in results.values()
 
 
 def test_a_model_without_positions_cannot_pack(rows, tmp_path):

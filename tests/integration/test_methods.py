@@ -160,13 +160,13 @@ def test_existing_model_is_fine_tuned_without_a_corpus(workplace):
 
 
 @pytest.mark.parametrize("profile", ["preference", "labels", "over"])
-def test_the_preflight_proves_every_shape_without_training(workplace, profile):
+def test_the_preflight_checks_every_shape_without_training(workplace, profile):
     done = workplace("preflight", f"{profile}.yaml", "--json")
-    trainings = {proof["training"] for proof in done.json["proofs"]}
+    trainings = {result["training"] for result in done.json["checks"]}
     expected = {
         "preference": {"pretraining", "fine-tuning", "preferences"},
         "labels": {"pretraining", "classification"},
         "over": {"fine-tuning"},
     }
     assert trainings == expected[profile]
-    assert done.status == (3 if any(p["verdict"] == "failed" for p in done.json["proofs"]) else 0)
+    assert done.status == (3 if any(p["verdict"] == "failed" for p in done.json["checks"]) else 0)

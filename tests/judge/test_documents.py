@@ -4,11 +4,11 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-from tasks.registry.document import document as model_document
 
 from tasks.judge.labels.document import document as label_document
 from tasks.judge.score.document import document as score_document
 from tasks.judge.score.outputs import ScoreSummary
+from tasks.registry.document import document as model_document
 from tasks.show.html import as_html
 from tasks.show.markdown import as_markdown
 from tasks.show.terminal import show

@@ -78,7 +78,7 @@ def test_a_text_of_which_a_fifth_and_more_is_new_is_another_text():
 def test_one_row_of_many_is_only_noted():
     new = [asked(number, words(1000 + 50 * number, 30)) for number in range(2, 202)]
     found = proved([asked(1, words(200, 30)), *new], READ)
-    assert (found.verdict, found.where) == ("noted", "test row 1, its prompt")
+    assert (found.verdict, found.where) == ("info", "test row 1, its prompt")
 
 
 def test_of_an_imported_model_it_is_said_that_nobody_knows():

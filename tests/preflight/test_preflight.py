@@ -1,4 +1,4 @@
-"""The preflight: each proof passes what is right and catches what it is for, by row, token or layer."""
+"""The preflight: each check passes what is right and catches what it is for, by row, token or layer."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from tasks.models.gpt import GPT, GPTConfig
 from tasks.preflight import require, stream
 from tasks.preflight.document import document
 from tasks.preflight.example import decoded
-from tasks.preflight.labels import prove_labels
+from tasks.preflight.labels import check_labels
 from tasks.preflight.model import (
     causality,
     initial_loss,
@@ -31,7 +31,7 @@ from tasks.preflight.model import (
     packed_equals_separate,
 )
 from tasks.preflight.pretraining import preflight_pretraining
-from tasks.preflight.report import Proof, Report, refuse
+from tasks.preflight.report import CheckResult, Report, refuse
 from tasks.preflight.splits import documents_apart, rows_apart
 from tasks.preflight.tuning import preflight_finetuning, preflight_rows
 from tasks.rows import Alike, load_groups, write_groups, write_rows
@@ -57,7 +57,7 @@ def gpt(kind=GPT, dropout=0.1, **fields):
 
 
 def verdicts(report):
-    return {proof.proof: proof.verdict for proof in report.proofs}
+    return {result.check: result.verdict for result in report.results}
 
 
 # Models
@@ -79,18 +79,18 @@ def test_a_model_that_sees_only_what_came_before_is_causal():
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_pitfall_12_leak_is_caught_and_its_layer_and_token_named(layer):
-    proof = causality(leak_in(layer), INPUTS[:1])
-    assert proof.verdict == "failed"
-    assert proof.where == f"layer transformer.h.{layer}, token 1 seen from 0"
+    result = causality(leak_in(layer), INPUTS[:1])
+    assert result.verdict == "failed"
+    assert result.where == f"layer transformer.h.{layer}, token 1 seen from 0"
 
 
 def test_a_leak_of_the_mask_between_documents_is_caught(monkeypatch):
     """The mask of documents is another one than that of a whole row."""
     whole = lambda documents: documents[:, None, :, None] == documents[:, None, None, :]  # noqa: E731
-    monkeypatch.setattr("tasks.models.gpt.mask_between", whole)
+    monkeypatch.setattr("tasks.models.causal.mask_between", whole)
     assert causality(gpt(), INPUTS[:1]).verdict == "passed"
-    proof = causality(gpt(), INPUTS[:1], DOCUMENTS)
-    assert (proof.verdict, proof.where) == ("failed", "layer transformer.h.0, token 1 seen from 0")
+    result = causality(gpt(), INPUTS[:1], DOCUMENTS)
+    assert (result.verdict, result.where) == ("failed", "layer transformer.h.0, token 1 seen from 0")
 
 
 class LeakyEmbedding(nn.Embedding):
@@ -116,14 +116,14 @@ def test_a_leak_outside_the_layers_is_told_from_one_inside():
 def test_model_that_does_not_read_its_input_is_not_called_causal():
     model = gpt()
     model.transformer["wte"].weight.data[:] = model.transformer["wte"].weight.data[0].clone()
-    proof = causality(model, INPUTS[:1])
-    assert (proof.verdict, proof.where) == ("failed", "token 1")
+    result = causality(model, INPUTS[:1])
+    assert (result.verdict, result.where) == ("failed", "token 1")
 
 
 def test_random_weights_cost_about_as_much_as_guessing():
-    proof = initial_loss(gpt(), BATCH, "random")
-    assert proof.verdict == "passed"
-    assert f"ln(50) = {math.log(50):.3f}" in proof.expected
+    result = initial_loss(gpt(), BATCH, "random")
+    assert result.verdict == "passed"
+    assert f"ln(50) = {math.log(50):.3f}" in result.expected
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])
@@ -153,7 +153,7 @@ def test_a_loss_far_below_guessing_is_no_random_models():
 def test_loss_of_an_earlier_stage_is_noted_unless_not_a_number():
     model = gpt()
     model.transformer["wte"].weight.data *= 50
-    assert initial_loss(model, BATCH, "base").verdict == "noted"
+    assert initial_loss(model, BATCH, "base").verdict == "info"
     model.transformer["wte"].weight.data[:] = math.nan
     assert initial_loss(model, BATCH, "base").verdict == "failed"
 
@@ -168,8 +168,8 @@ class ShiftsAgain(GPT):
 
 def test_a_model_that_shifts_labels_a_second_time_is_caught():
     assert own_loss(gpt(), BATCH).verdict == "passed"
-    proof = own_loss(gpt(ShiftsAgain), BATCH)
-    assert (proof.verdict, proof.where) == ("failed", "the model's loss")
+    result = own_loss(gpt(ShiftsAgain), BATCH)
+    assert (result.verdict, result.where) == ("failed", "the model's loss")
 
 
 class IgnoresDocuments(GPT):
@@ -178,25 +178,25 @@ class IgnoresDocuments(GPT):
 
 
 def test_pitfall_13_packed_documents_give_logits_of_each_alone():
-    proof = packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS)
-    assert (proof.verdict, proof.found.split(":")[0]) == ("passed", "4 documents in 32 tokens")
+    result = packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS)
+    assert (result.verdict, result.found.split(":")[0]) == ("passed", "4 documents in 32 tokens")
 
 
 def test_pitfall_13_documents_that_see_each_other_are_caught():
-    proof = packed_equals_separate(gpt(IgnoresDocuments), INPUTS[:1], DOCUMENTS)
-    assert proof.verdict == "failed"
-    assert proof.where.startswith(("document 1,", "document 2,", "document 3,"))
+    result = packed_equals_separate(gpt(IgnoresDocuments), INPUTS[:1], DOCUMENTS)
+    assert result.verdict == "failed"
+    assert result.where.startswith(("document 1,", "document 2,", "document 3,"))
 
 
 def test_pitfall_13_positions_that_go_on_counting_are_caught(monkeypatch):
     running = lambda documents: torch.arange(documents.shape[1]).expand_as(documents)  # noqa: E731
-    monkeypatch.setattr("tasks.models.gpt.positions_within", running)
+    monkeypatch.setattr("tasks.models.causal.positions_within", running)
     assert packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS).verdict == "failed"
 
 
 def test_mask_that_lets_a_document_see_the_one_before_is_caught(monkeypatch):
     triangle = lambda documents: torch.ones(1, 1, TIME, TIME, dtype=torch.bool).tril()  # noqa: E731
-    monkeypatch.setattr("tasks.models.gpt.mask_between", triangle)
+    monkeypatch.setattr("tasks.models.causal.mask_between", triangle)
     assert packed_equals_separate(gpt(), INPUTS[:1], DOCUMENTS).verdict == "failed"
 
 
@@ -214,9 +214,9 @@ def test_every_size_learns_one_batch_and_is_left_as_it_was(shape):
 
 def test_frozen_parameters_are_named():
     model = gpt().requires_grad_(False)
-    proof = learns_one_batch(model, BATCH)
-    assert proof.verdict == "failed"
-    assert proof.where.startswith("without a gradient: transformer.wte.weight, transformer.wpe.weight, ")
+    result = learns_one_batch(model, BATCH)
+    assert result.verdict == "failed"
+    assert result.where.startswith("without a gradient: transformer.wte.weight, transformer.wpe.weight, ")
 
 
 class Unheard(GPT):
@@ -228,23 +228,23 @@ class Unheard(GPT):
 
 
 def test_a_loss_that_no_gradient_flows_from_is_caught():
-    proof = learns_one_batch(gpt(Unheard), BATCH)
-    assert proof.verdict == "failed"
-    assert "transformer.wte.weight" in proof.where
+    result = learns_one_batch(gpt(Unheard), BATCH)
+    assert result.verdict == "failed"
+    assert "transformer.wte.weight" in result.where
 
 
 def test_a_loss_that_becomes_no_number_is_caught():
     model = gpt()
     model.transformer["ln_f"].weight.data[0] = math.inf
-    proof = learns_one_batch(model, BATCH)
-    assert (proof.verdict, proof.found) == ("failed", "the loss became nan at step 0")
+    result = learns_one_batch(model, BATCH)
+    assert (result.verdict, result.found) == ("failed", "the loss became nan at step 0")
 
 
-def test_without_memory_the_proof_is_skipped_and_says_so(monkeypatch):
+def test_without_memory_the_check_is_skipped_and_says_so(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
-    proof = learns_one_batch(gpt(), BATCH)
-    assert proof.verdict == "skipped"
-    assert "0.0 GB are free" in proof.found
+    result = learns_one_batch(gpt(), BATCH)
+    assert result.verdict == "skipped"
+    assert "0.0 GB are free" in result.found
 
 
 # Streams of tokens: the letters a to f are 3 to 8, the end token is 0
@@ -285,14 +285,14 @@ def test_documents_of_the_stream_end_with_the_end_token():
 def test_pitfall_6_a_document_without_its_end_token_is_named():
     end = int(TRAIN.ends[3])
     broken = dataclasses.replace(FILES, train=changed_token(TRAIN, end - 1, 5))
-    proof = stream.every_document_ends(broken, LETTERS)
-    assert (proof.verdict, proof.where) == ("failed", f"train document 3, token {end - 1}")
-    assert "'c'" in proof.found
+    result = stream.every_document_ends(broken, LETTERS)
+    assert (result.verdict, result.where) == ("failed", f"train document 3, token {end - 1}")
+    assert "'c'" in result.found
 
 
 def test_tokens_of_another_tokenizer_are_caught():
-    proof = stream.every_document_ends(dataclasses.replace(FILES, end_token=1), LETTERS)
-    assert (proof.verdict, proof.where) == ("failed", "tokens.json")
+    result = stream.every_document_ends(dataclasses.replace(FILES, end_token=1), LETTERS)
+    assert (result.verdict, result.where) == ("failed", "tokens.json")
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -307,17 +307,17 @@ def test_pitfall_7_a_masked_end_token_is_named():
     starts, batch = sampled()
     row, column = (batch.labels == 0).nonzero()[0].tolist()
     broken = Batch(batch.inputs, batch.labels.masked_fill(batch.labels == 0, IGNORED))
-    proof = stream.ends_are_labels(TRAIN, starts, broken, 0)
-    assert (proof.verdict, proof.where) == ("failed", f"block {row}, token {column}")
-    assert proof.found.endswith("the first is masked")
+    result = stream.ends_are_labels(TRAIN, starts, broken, 0)
+    assert (result.verdict, result.where) == ("failed", f"block {row}, token {column}")
+    assert result.found.endswith("the first is masked")
 
 
 def test_labels_that_are_shifted_twice_or_not_at_all_are_caught():
     starts, batch = sampled()
     for labels in (batch.inputs, batch.labels.roll(-1, dims=1)):
-        proof = stream.labels_follow(TRAIN, starts, Batch(batch.inputs, labels))
-        assert proof.verdict == "failed"
-        assert proof.where.startswith("block 0, token ")
+        result = stream.labels_follow(TRAIN, starts, Batch(batch.inputs, labels))
+        assert result.verdict == "failed"
+        assert result.where.startswith("block 0, token ")
 
 
 def test_one_wrong_label_is_named():
@@ -330,8 +330,8 @@ def test_one_wrong_label_is_named():
 def test_pitfall_8_a_block_without_a_label_is_named():
     batch = Batch(INPUTS, LABELS.clone())
     batch.labels[2] = IGNORED
-    proof = stream.blocks_supervised(batch)
-    assert (proof.verdict, proof.where) == ("failed", "block 2")
+    result = stream.blocks_supervised(batch)
+    assert (result.verdict, result.where) == ("failed", "block 2")
 
 
 def pretraining(files=FILES, model=None, **fields):
@@ -357,15 +357,15 @@ def test_whole_preflight_of_a_leaking_model_fails_by_that_alone():
     block = model.transformer["h"][1]
     forward = block.forward
     block.forward = lambda x, mask, cache: forward(x + 0.1 * F.pad(x, (0, 0, 0, 1))[:, 1:], mask, cache)
-    assert [proof.proof for proof in pretraining(model=model).failed] == ["causality"]
+    assert [result.check for result in pretraining(model=model).failed] == ["causality"]
 
 
 def test_documents_of_one_token_have_nothing_to_predict():
     files = dataclasses.replace(FILES, train=split_of(*[""] * 80))
-    proof = next(
-        p for p in pretraining(files, document_mask=True).failed if p.proof == "every row is supervised"
+    result = next(
+        p for p in pretraining(files, document_mask=True).failed if p.check == "every row is supervised"
     )
-    assert proof.where == "block 0"
+    assert result.where == "block 0"
     assert verdicts(pretraining(files, document_mask=True))["learns one batch"] == "skipped"
 
 
@@ -391,7 +391,7 @@ SPLITS = {
 
 
 def test_splits_that_share_no_row_pass():
-    assert [proof.verdict for proof in rows_apart(SPLITS)] == ["passed"] * 3
+    assert [result.verdict for result in rows_apart(SPLITS)] == ["passed"] * 3
 
 
 def test_pitfall_2_an_exact_duplicate_is_named():
@@ -426,7 +426,7 @@ def test_pitfall_26_conversation_across_splits_is_named():
 
 def test_rows_that_are_alike_within_one_split_share_nothing():
     rows = SPLITS | {"train": [asked(1, "Add 1 and 3."), asked(2, "add 1 and 3")]}
-    assert [proof.verdict for proof in rows_apart(rows)] == ["passed"] * 3
+    assert [result.verdict for result in rows_apart(rows)] == ["passed"] * 3
 
 
 def test_known_groups_replace_near_likeness_and_never_exact():
@@ -483,13 +483,13 @@ def test_a_document_that_nearly_stands_in_train_is_named():
 
 def test_a_document_half_of_which_is_in_train_is_another():
     half = letters(19, 59)[:30] + letters(200, 30)
-    assert [proof.verdict for proof in documents_apart(TRAIN, split_of(half))] == ["passed", "passed"]
+    assert [result.verdict for result in documents_apart(TRAIN, split_of(half))] == ["passed", "passed"]
 
 
 def test_few_near_duplicates_among_many_documents_are_noted():
     many = split_of("f" + letters(19, 59), *(letters(seed, 40) for seed in range(1000, 1150)))
     exact, near = documents_apart(TRAIN, many)
-    assert (exact.verdict, near.verdict) == ("passed", "noted")
+    assert (exact.verdict, near.verdict) == ("passed", "info")
     assert near.found == "1 of 151 validation documents"
 
 
@@ -500,8 +500,8 @@ def test_documents_are_found_across_the_borders_of_chunks(monkeypatch):
 
 
 def test_nothing_that_is_held_out_is_nowhere_else():
-    proofs = documents_apart(TRAIN, Split(TRAIN.tokens[:0], TRAIN.ends[:0]))
-    assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]
+    results = documents_apart(TRAIN, Split(TRAIN.tokens[:0], TRAIN.ends[:0]))
+    assert [result.verdict for result in results] == ["skipped", "skipped"]
 
 
 def test_a_corpus_that_repeats_itself_says_what_to_do():
@@ -512,8 +512,8 @@ def test_a_corpus_that_repeats_itself_says_what_to_do():
 
 
 def test_short_documents_recur_by_nature():
-    proofs = documents_apart(split_of("abc", "abc"), split_of("abc"))
-    assert [proof.verdict for proof in proofs] == ["skipped", "skipped"]
+    results = documents_apart(split_of("abc", "abc"), split_of("abc"))
+    assert [result.verdict for result in results] == ["skipped", "skipped"]
 
 
 # Rows for fine-tuning
@@ -546,8 +546,8 @@ def broken_labels(data, split, place, change):
 
 
 def failed_labels(data):
-    proofs, _ = prove_labels(data)
-    return {proof.proof: proof.where for proof in proofs if proof.verdict == "failed"}
+    results, _ = check_labels(data)
+    return {result.check: result.where for result in results if result.verdict == "failed"}
 
 
 def hugging_face(vocabulary):
@@ -563,8 +563,8 @@ def plain_loss(model, batch):
 def test_sound_rows_and_their_model_pass(data):
     report = preflight_finetuning(hugging_face(len(TUNE_LETTERS)), data, plain_loss)
     assert report.failed == []
-    assert verdicts(report)["cut by the context"] == "noted"
-    cut = next(proof for proof in report.proofs if proof.proof == "cut by the context")
+    assert verdicts(report)["cut by the context"] == "info"
+    cut = next(result for result in report.results if result.check == "cut by the context")
     lost = 90 + 1 + len("<|user|>\nef<|end|>\n<|assistant|>\n") - 64
     assert cut.found.startswith(f"1 of 4 rows, {lost} of ")
 
@@ -574,7 +574,7 @@ def test_a_trainer_whose_loss_shifts_twice_is_caught(data):
         return model(**batch | {"labels": batch["labels"].roll(-1, dims=1)}).loss
 
     report = preflight_finetuning(hugging_face(len(TUNE_LETTERS)), data, twice)
-    assert [proof.proof for proof in report.failed] == ["labels shift once: model"]
+    assert [result.check for result in report.failed] == ["labels shift once: model"]
 
 
 def test_pitfall_6_a_row_without_its_end_token_is_named(data):
@@ -614,9 +614,9 @@ def test_cut_row_that_teaches_to_stop_all_the_same_is_named(data):
 def test_pitfall_6_rows_that_are_all_cut_never_teach_to_stop(tmp_path):
     for name, rows in INSTRUCTIONS.items():
         write_rows(tmp_path / f"{name}.jsonl", [row | {"output": "c" * 90} for row in rows])
-    (proof, *_), _ = prove_labels(sft_data(TUNE, TUNE_LETTERS, tmp_path, 64))
-    assert (proof.proof, proof.verdict) == ("end token", "failed")
-    assert proof.found == "all 4 rows are cut, so no end is learned; raise max_length"
+    (result, *_), _ = check_labels(sft_data(TUNE, TUNE_LETTERS, tmp_path, 64))
+    assert (result.check, result.verdict) == ("end token", "failed")
+    assert result.found == "all 4 rows are cut, so no end is learned; raise max_length"
 
 
 def test_padding_that_is_trained_on_is_caught(data):
@@ -684,7 +684,7 @@ def test_labels_that_are_shifted_already_are_caught(data):
 def test_a_leaking_test_row_fails_the_rows(data):
     rows = data.rows | {"test": [{"id": 14, "instruction": "AB", "input": "", "output": "e"}]}
     report = preflight_rows(dataclasses.replace(data, rows=rows))
-    assert [proof.where for proof in report.failed] == ["test row 14 and train row 10"]
+    assert [result.where for result in report.failed] == ["test row 14 and train row 10"]
 
 
 # The report
@@ -707,12 +707,12 @@ def test_a_long_run_is_shown_by_its_ends():
     )
 
 
-GOOD = Proof("causality", "passed", "nothing moved", "nothing moves", training="pretraining")
-BAD = Proof("end token", "failed", "a | b", "an <end>", "train row 3", training="fine-tuning")
+GOOD = CheckResult("causality", "passed", "nothing moved", "nothing moves", training="pretraining")
+BAD = CheckResult("end token", "failed", "a | b", "an <end>", "train row 3", training="fine-tuning")
 
 
 def test_checks_read_the_same_in_markdown_and_terminal():
-    skipped = Proof("a second one", "skipped", "there is none", "some", training="fine-tuning")
+    skipped = CheckResult("a second one", "skipped", "there is none", "some", training="fine-tuning")
     report = Report((GOOD, skipped, BAD), {"fine-tuning": "trained on │a│"})
     told = document(report.as_json())
     markdown = as_markdown(told)
@@ -723,7 +723,7 @@ def test_checks_read_the_same_in_markdown_and_terminal():
     assert "```text\ntrained on │a│\n```" in markdown
     file = StringIO()
     show(told, Console(file=file, width=120))
-    for word in (BAD.proof, BAD.found, BAD.expected, BAD.where, GOOD.proof, GOOD.found, "trained on │a│"):
+    for word in (BAD.check, BAD.found, BAD.expected, BAD.where, GOOD.check, GOOD.found, "trained on │a│"):
         assert word in file.getvalue()
 
 
@@ -733,30 +733,30 @@ def test_a_report_comes_back_from_json():
 
 
 def test_a_preflight_without_checks_is_a_document_all_the_same():
-    assert "No check failed" in as_markdown(document({"proofs": []}))
+    assert "No check failed" in as_markdown(document({"checks": []}))
 
 
 def test_no_check_shows_a_secret(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-indeed")
-    proof = dataclasses.replace(GOOD, found="sk-very-secret-indeed")
-    assert "indeed" not in as_markdown(document(Report((proof,)).as_json()))
+    result = dataclasses.replace(GOOD, found="sk-very-secret-indeed")
+    assert "indeed" not in as_markdown(document(Report((result,)).as_json()))
 
 
-def test_a_refusal_names_every_failed_proof_and_where():
+def test_a_refusal_names_every_failed_check_and_where():
     report = Report((GOOD, BAD, dataclasses.replace(BAD, where="row 4")))
     with pytest.raises(RefusedError) as raised:
         refuse(report, "refuse")
     assert raised.value.exit_status == 3
     told = str(raised.value)
     assert told.startswith(
-        "2 of 3 proofs failed. fine-tuning, end token (train row 3): found a | b, expected"
+        "2 of 3 checks failed. fine-tuning, end token (train row 3): found a | b, expected"
     )
     assert "(row 4)" in told
     refuse(report, "warn")
     refuse(Report((GOOD,)), "refuse")
 
 
-def test_failed_proof_is_shown_then_refused_and_nothing_is_kept(stage_run):
+def test_failed_check_is_shown_then_refused_and_nothing_is_kept(stage_run):
     pages = []
     run = stage_run(show=lambda *page: pages.append(page))
     with pytest.raises(RefusedError):
@@ -766,7 +766,7 @@ def test_failed_proof_is_shown_then_refused_and_nothing_is_kept(stage_run):
     assert [*run.out.iterdir(), *run.checkpoint.iterdir()] == []
 
 
-def test_a_later_attempt_takes_over_what_the_first_one_proved(stage_run):
+def test_a_later_attempt_takes_over_what_the_first_one_checked(stage_run):
     first = stage_run()
     require(first, "refuse", lambda: Report((GOOD,)))
     written = (first.out / "preflight.json").read_bytes()
@@ -774,7 +774,7 @@ def test_a_later_attempt_takes_over_what_the_first_one_proved(stage_run):
     again = stage_run()
 
     def not_again():
-        raise AssertionError("proved a second time")
+        raise AssertionError("checked a second time")
 
     assert require(again, "refuse", not_again) == Report((GOOD,))
     assert (again.out / "preflight.json").read_bytes() == written

@@ -52,13 +52,13 @@ def write_tokens(folder, ids, end_token, vocab_size):
 
 
 @pytest.fixture
-def proved(tmp_path, stage_run):
+def checked(tmp_path, stage_run):
     """Run the stage on rows, before there is a model, or on a base; `changed` is by a row's place."""
     tokens = tmp_path / "tokens"
     LETTERS.save_pretrained(tokens / "tokenizer")
     write_tokens(tokens, list(range(20)), LETTERS.eos_token_id, len(LETTERS))
 
-    def prove(configs, rows, context=CONTEXT, base=None, **watching):
+    def check(configs, rows, context=CONTEXT, base=None, **watching):
         folder = tmp_path / "rows"
         folder.mkdir(exist_ok=True)
         for split, members in zip(SPLITS, (rows[:6], rows[6:8], rows[8:]), strict=True):
@@ -69,7 +69,7 @@ def proved(tmp_path, stage_run):
         preflight(config, run, rows=folder, **inputs)
         return json.loads((run.out / "preflight.json").read_text())
 
-    return prove
+    return check
 
 
 def rows_of(training, place=None, **changed):
@@ -78,12 +78,12 @@ def rows_of(training, place=None, **changed):
 
 
 @pytest.mark.parametrize("training", PROFILES)
-def test_sound_rows_pass_and_no_model_is_needed(proved, training):
-    found = proved(PROFILES[training], rows_of(training))
+def test_sound_rows_pass_and_no_model_is_needed(checked, training):
+    found = checked(PROFILES[training], rows_of(training))
     assert found["verdict"] == "passed"
     trainings = {"finetune": "fine-tuning", "dpo": "preferences", "classify": "classification"}
-    assert trainings[training] in {proof["training"] for proof in found["proofs"]}
-    assert "pretraining" not in {proof["training"] for proof in found["proofs"]}
+    assert trainings[training] in {result["training"] for result in found["checks"]}
+    assert "pretraining" not in {result["training"] for result in found["checks"]}
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_sound_rows_pass_and_no_model_is_needed(proved, training):
         ("classify", {"label": None}, "classify: train row 3 holds"),
     ],
 )
-def test_row_that_cannot_be_trained_on_is_named_with_training(proved, training, changed, fault):
+def test_row_that_cannot_be_trained_on_is_named_with_training(checked, training, changed, fault):
     rows = rows_of(training, 3, **changed)
     rows[3] = {name: value for name, value in rows[3].items() if value is not None}
     with pytest.raises(StageError, match=fault):
-        proved(PROFILES[training], rows)
+        checked(PROFILES[training], rows)
 
 
-def test_a_test_row_that_cannot_be_answered_is_named_too(proved):
+def test_a_test_row_that_cannot_be_answered_is_named_too(checked):
     """It would be found by the generation, after all trainings."""
     rows = rows_of("finetune", 9, instruction="x" * CONTEXT)
     fault = f"finetune: row 9 of the test split cannot be answered: its prompt has {CONTEXT + PROMPT} tokens"
     with pytest.raises(StageError, match=fault):
-        proved(PROFILES["finetune"], rows)
+        checked(PROFILES["finetune"], rows)
 
 
 @pytest.mark.parametrize(
@@ -119,37 +119,37 @@ def test_a_test_row_that_cannot_be_answered_is_named_too(proved):
         ("classify", "classify: 1 of 12 texts have more than max_length=20 tokens and are cut: 10 "),
     ],
 )
-def test_rows_that_will_be_cut_are_told(proved, training, said):
+def test_rows_that_will_be_cut_are_told(checked, training, said):
     told = []
     changed = {"output": "y" * 30, "chosen": "y" * 30, "text": "z" * 30}
-    proved(PROFILES[training], rows_of(training, 2, **changed), say=told.append)
+    checked(PROFILES[training], rows_of(training, 2, **changed), say=told.append)
     assert [line for line in told if line.startswith(said)] == told
 
 
-def test_leak_is_refused_before_a_training_that_would_refuse_it(proved):
+def test_leak_is_refused_before_a_training_that_would_refuse_it(checked):
     rows = rows_of("finetune", 9, instruction=row_of(0)["instruction"])
     with pytest.raises(RefusedError, match=r"splits share no row .test row 9 and train row 0."):
-        proved(PROFILES["finetune"], rows)
+        checked(PROFILES["finetune"], rows)
 
 
-def test_a_training_that_only_warns_is_not_stopped_before_it(proved):
+def test_a_training_that_only_warns_is_not_stopped_before_it(checked):
     rows = rows_of("finetune", 9, instruction=row_of(0)["instruction"])
-    assert proved({"finetune": FinetuneConfig(**SHORT, preflight="warn")}, rows)["proofs"] == []
+    assert checked({"finetune": FinetuneConfig(**SHORT, preflight="warn")}, rows)["checks"] == []
 
 
-def test_the_context_is_that_of_the_base_where_there_is_one(proved, tmp_path):
+def test_the_context_is_that_of_the_base_where_there_is_one(checked, tmp_path):
     shape = GPTConfig(len(LETTERS), 48, layers=1, heads=2, width=16, end_token=LETTERS.eos_token_id)
     GPT(shape).save(tmp_path / "base" / "model")
     LETTERS.save_pretrained(tmp_path / "base" / "model")
     rows = rows_of("finetune", 4, instruction="x" * 20)
-    proved(PROFILES["finetune"], rows)
+    checked(PROFILES["finetune"], rows)
     with pytest.raises(StageError, match=r"finetune: row 4 cannot be trained on: .* so max_length 48 leaves"):
-        proved(PROFILES["finetune"], rows, base=tmp_path / "base")
+        checked(PROFILES["finetune"], rows, base=tmp_path / "base")
 
 
-def test_test_row_in_the_corpus_is_refused_before_pretraining(proved, tmp_path):
+def test_test_row_in_the_corpus_is_refused_before_pretraining(checked, tmp_path):
     rows = rows_of("finetune", 9, instruction="the quick brown fox jumps over")
     ids = LETTERS("and then the quick brown fox jumps over it")["input_ids"]
     write_tokens(tmp_path / "tokens", ids, LETTERS.eos_token_id, len(LETTERS))
     with pytest.raises(RefusedError, match=r"corpus holds no tested row .test row 9, its prompt."):
-        proved(PROFILES["finetune"], rows)
+        checked(PROFILES["finetune"], rows)

@@ -206,7 +206,7 @@ def test_best_model_whose_writing_was_cut_is_the_old_or_the_new(tmp_path, monkey
 
 
 def test_checkpoints_whose_checksums_are_gone_are_kept(stopped, tmp_path):
-    """Nothing proves them damaged."""
+    """Nothing shows that they are damaged."""
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     (tmp_path / "checkpoint" / "checksums.json").unlink()
     with pytest.raises(StageError, match=r"checksums.json does not tell of step-000000006.pt"):

@@ -99,12 +99,12 @@ def work_of(task, rank, path, port):
     job = json.loads(path.read_text())
     if task == "train":
         as_rank(rank, 2, port)
-    prove, processes.PATIENCE = loop.preflight_pretraining, PATIENCE
+    check, processes.PATIENCE = loop.preflight_pretraining, PATIENCE
 
     def slowly(*arguments):
         assert not torch.distributed.is_initialized(), "others of a group would wait for this"
         time.sleep(2 * PATIENCE.total_seconds())
-        return prove(*arguments)
+        return check(*arguments)
 
     loop.preflight_pretraining = slowly
     work(job, task, stage_run_in(path.parent.parent), rank == 0)

@@ -82,7 +82,7 @@ def test_what_nothing_here_computes_has_no_device_in_its_key(machine):
     assert compute.resolved(JudgeConfig(scorer="hf:a")) == {"device": "cuda"}
 
 
-def test_pitfall_31_training_with_failed_proofs_is_no_strict_hit():
+def test_pitfall_31_training_with_failed_checks_is_no_strict_hit():
     for config in (PretrainConfig, FinetuneConfig, DpoConfig, ClassifyConfig):
         assert config(preflight="warn").key_fields() != config(preflight="refuse").key_fields()
 

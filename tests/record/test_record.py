@@ -64,7 +64,7 @@ def write(config, run, **inputs):
     if config.act == "explain":
         raise StageError("a.json, row 3: 'output' is empty")
     if config.act == "refuse":
-        raise RefusedError("the proofs failed")
+        raise RefusedError("the checks failed")
     if config.act == "interrupt":
         raise KeyboardInterrupt
     if config.act == "wait":
@@ -527,7 +527,7 @@ def test_a_damaged_input_is_named_and_the_stage_does_not_run(tracking, config):
     ("act", "error", "status", "said"),
     [
         ("explain", StageError, "FAILED", "a.json, row 3: 'output' is empty"),
-        ("refuse", RefusedError, "FAILED", "the proofs failed"),
+        ("refuse", RefusedError, "FAILED", "the checks failed"),
         ("raise", ValueError, "FAILED", "something is\nwrong"),
         ("interrupt", KeyboardInterrupt, "KILLED", "interrupted, or cancelled"),
     ],

@@ -110,7 +110,7 @@ def test_pretraining_no_better_than_guessing_raises_an_alarm(outputs, tmp_path):
 
 
 def check(name, verdict):
-    return {"training": "finetune", "proof": name, "verdict": verdict} | {
+    return {"training": "finetune", "check": name, "verdict": verdict} | {
         "found": "found this",
         "expected": "expected that",
         "where": "",
@@ -119,10 +119,10 @@ def check(name, verdict):
 
 def test_checks_are_told_by_name_and_failed_ones_first(outputs, tmp_path):
     folders = outputs.write()
-    proofs = [check("causality", "passed"), check("loss at the start", "failed")]
-    outputs.json("tuned/preflight.json", {"verdict": "failed", "proofs": proofs, "examples": {}})
+    results = [check("causality", "passed"), check("loss at the start", "failed")]
+    outputs.json("tuned/preflight.json", {"verdict": "failed", "checks": results, "examples": {}})
     card = Card(outputs, tmp_path, folders=folders)
-    assert card.report["checks"] == proofs
+    assert card.report["checks"] == results
     told = "1 check failed before training, which went on all the same: loss at the start (finetune)."
     assert card.document.alarms == [told]
     for name, text in card.all().items():

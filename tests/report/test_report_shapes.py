@@ -101,7 +101,7 @@ def test_judge_of_three_models_stands_first_beside_the_metrics(outputs, tmp_path
     assert "Preferred minus fine-tuned: −12.5, no difference can be shown" in card.markdown
 
 
-@pytest.mark.parametrize(("width", "most"), [(80, 76), (100, 72)])
+@pytest.mark.parametrize(("width", "most"), [(80, 78), (100, 74)])
 def test_three_models_fit_a_terminal(outputs, tmp_path, width, most):
     lines = Card(outputs, tmp_path, folders=outputs.with_preferences()).terminal(width).split("\n")
     assert max(map(len, lines)) <= width

@@ -125,7 +125,7 @@ def test_pitfall_2_no_seed_leaks_a_real_row_exactly_or_nearly(real, stage_run, s
     rows(RowsConfig(seed=seed), run, source=real("instruction-data.json"))
     splits = {name: load_split(run.out, name) for name in SPLITS}
     assert counts_of(run)["splits"] == {"train": 935, "validation": 55, "test": 110}
-    assert [proof.verdict for proof in rows_apart(splits)] == ["passed"] * 3
+    assert [result.verdict for result in rows_apart(splits)] == ["passed"] * 3
     members = [row for found in splits.values() for row in found]
     together = {}
     for row, group in zip(members, prompt_groups(members), strict=True):

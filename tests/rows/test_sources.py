@@ -45,7 +45,7 @@ def test_pitfall_26_turns_of_one_conversation_stay_in_one_split():
     found = numbered(row for talk in conversations(50) for row in expanded(talk))
     for seed in range(5):
         parted = split_rows(found, RowsConfig(train=0.7, validation=0.1, seed=seed))
-        assert [proof.verdict for proof in rows_apart(parted.splits)] == ["passed"] * 3
+        assert [result.verdict for result in rows_apart(parted.splits)] == ["passed"] * 3
         sizes = {name: len(members) for name, members in parted.splits.items()}
         assert sizes == {"train": 140, "validation": 20, "test": 40}
         trained = "\n".join(
@@ -120,7 +120,7 @@ def test_named_column_keeps_rows_together_and_names_the_source(tmp_path, stage_r
     assert sorted(map(sorted, load_groups(run.out).sources)) == [
         list(range(start, start + 4)) for start in range(0, 40, 4)
     ]
-    assert [proof.verdict for proof in rows_apart({"test": test}, load_groups(run.out))] == ["passed"] * 3
+    assert [result.verdict for result in rows_apart({"test": test}, load_groups(run.out))] == ["passed"] * 3
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def test_all_that_is_not_training_keeps_its_seed():
     kept = [one.profile.model_dump(exclude={*SEEDED, "promote"}, context=None) for one in trainings]
     assert kept[0] == kept[1]
     for rows_only in (True, False):
-        proofs = [one.profile.proofs(rows_only=rows_only) for one in trainings]
-        assert (proofs[0] == proofs[1]) == rows_only
+        results = [one.profile.results(rows_only=rows_only) for one in trainings]
+        assert (results[0] == results[1]) == rows_only
 
 
 def test_the_first_alone_may_become_champion():

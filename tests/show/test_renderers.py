@@ -301,3 +301,11 @@ def test_any_document_can_be_shown_in_every_form(inner, text, width):
 @pytest.mark.parametrize("missing", ["badge", "verdict"])
 def test_a_document_may_have_no_badge_and_no_verdict(missing):
     forms(replace(document_of(Text("x")), **{missing: None}))
+
+
+def test_small_tables_are_grids_in_a_terminal():
+    """Regression: a table narrower than the narrowest column that is wrapped was none."""
+    table = Table([Column("true"), Column("texts")], [[Cell("a"), Cell("7")]])
+    told = terminal(document_of(table), 60)
+    assert "true" in told
+    assert "a: texts" not in told

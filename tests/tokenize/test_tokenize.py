@@ -628,7 +628,7 @@ def test_near_duplicates_of_a_small_corpus_are_held_out_together(corpus, stage_r
         run = stage_run(f"run-{seed}")
         tokenize(TokenizeConfig(kind="char", validation=0.3, seed=seed), run, corpus=folder)
         letters, files = AutoTokenizer.from_pretrained(run.out / "tokenizer"), load_tokens(run.out)
-        assert [proof.verdict for proof in documents_apart(files.train, files.validation)] == ["passed"] * 2
+        assert [result.verdict for result in documents_apart(files.train, files.validation)] == ["passed"] * 2
         held = letters.decode(files.validation.tokens).split(END)
         assert {text.removesuffix("Again.") for text in held} == {
             text for text in held if not text.endswith("Again.")

@@ -59,7 +59,7 @@ class Candidate:
     """What the judge was asked about, where that is not what the reference says."""
     unfalsifiable: tuple[str, ...] = ()
     """Those of the criteria that decide, and that no audit can show a judge to be wrong about."""
-    failed_proofs: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
     """Of the trainings that the model comes from, those that went on all the same."""
     labels: Labels | None = None
     """What people have said of its responses, where the profile requires that."""
@@ -92,7 +92,7 @@ class Candidate:
             audit=audit_of(scores, scorer),
             criteria=tuple(ScoreSummary.read(scores).criteria),
             unfalsifiable=unfalsifiable(behind(judges_of(scores), scorer)),
-            failed_proofs=tuple(failed_proofs(trained)),
+            failed_checks=tuple(failed_checks(trained)),
         )
 
     @property
@@ -102,7 +102,7 @@ class Candidate:
     @property
     def preflight(self) -> str:
         """`passed`, or `failed: fine-tuning, end token; ...`."""
-        return f"failed: {'; '.join(self.failed_proofs)}" if self.failed_proofs else PASSED
+        return f"failed: {'; '.join(self.failed_checks)}" if self.failed_checks else PASSED
 
 
 def read_scores(folder: Path, criterion: str | None = None) -> tuple[str, dict[str, Any], Scores]:
@@ -133,12 +133,12 @@ def audit_of(folder: Path, scorer: str) -> str:
     return f"{WARNED}{' and '.join(verdicts['warn'])}" if "warn" in verdicts else PASSED
 
 
-def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
-    """The proofs that failed before a training that went on, as `fine-tuning, end token`.
+def failed_checks(trained: Mapping[str, Path]) -> list[str]:
+    """The checks that failed before a training that went on, as `fine-tuning, end token`.
 
     `trained` are the outputs `base`, `tuned` and `model`, of which there may be fewer. A base that was taken
     over from Hugging Face was not trained here; one from the registry brings along what its version says.
-    A training without any proofs counts as one that failed them.
+    A training without any checks counts as one that failed them.
     """
     found = []
     for name, training in TRAINED_AS.items():
@@ -146,9 +146,9 @@ def failed_proofs(trained: Mapping[str, Path]) -> list[str]:
             continue
         folder = trained[name]
         if report := Report.find(folder):
-            found += [f"{proof.training}, {proof.proof}" for proof in report.failed]
+            found += [f"{result.training}, {result.check}" for result in report.failed]
         elif name != "base" or was_trained(folder):
-            found.append(f"{training}, whose proofs are not on record")
+            found.append(f"{training}, whose checks are not on record")
         elif inherited := taken_from(folder).get("preflight", PASSED).removeprefix(PASSED):
             found.append(f"{taken_from(folder)['version']}, {inherited.removeprefix('failed: ')}")
     return found

@@ -92,7 +92,7 @@ def decide(
 ) -> Decision:
     """Compare the candidate with the present champion, if any, and look at what stands behind its scores.
 
-    Scores that stand against an audit are not compared. A training that went on against a failed proof is
+    Scores that stand against an audit are not compared. A training that went on against a failed check is
     compared at the gate all the same; it makes no champion, so no sealed row is opened for it. Nor is one for
     scores of a judge whose audit warned, unless the configuration accepts that, and for those on a criterion
     that no audit can show to be wrong.
@@ -107,7 +107,7 @@ def decide(
         anew = theirs.anew if theirs else None
         found = None if said.passes else _Found(False, said.text, against, anew=anew)
     warned = candidate.audit.startswith(WARNED) and not config.accept_warned_judge
-    held_back = bool(candidate.failed_proofs or warned or candidate.unfalsifiable)
+    held_back = bool(candidate.failed_checks or warned or candidate.unfalsifiable)
     found = found or _by_scores(config, tracking, candidate, present, theirs, may_open=not held_back)
     champion = found.passes and not held_back
     if champion:
@@ -117,9 +117,9 @@ def decide(
         audit += f"; {said.text}" if said else ""
         title = "the first champion" if present is None else "champion"
         reason = f"{title}: {found.text}; preflight passed, {audit}"
-    elif candidate.failed_proofs:
-        failed = "; ".join(candidate.failed_proofs)
-        reason = f"kept as candidate: training went on against failed proofs ({failed}); "
+    elif candidate.failed_checks:
+        failed = "; ".join(candidate.failed_checks)
+        reason = f"kept as candidate: training went on against failed checks ({failed}); "
         reason += f"by its scores: {found.text}"
     elif candidate.unfalsifiable:
         names = " and ".join(candidate.unfalsifiable)

@@ -56,7 +56,7 @@ def promote(
     `labels` are those that people gave its responses, where the profile requires some. Whatever else is among
     the inputs (the corpus, the tokens) is named with its digest on the version.
 
-    Writes `promotion.json`. A champion needs trainings whose proofs all passed, and judges whose audits did
+    Writes `promotion.json`. A champion needs trainings whose checks all passed, and judges whose audits did
     not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
     the present champion, on the same sealed rows by the same scorer under the same conditions, to lie above
     the margin whatever missing scores would have been. Two promotions on one machine are decided one after

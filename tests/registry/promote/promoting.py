@@ -9,7 +9,7 @@ from flows.dispatch.lookup import work_of
 from tasks.config import StageConfig, on
 from tasks.machine.json_files import write_json
 from tasks.models.gpt import GPT, GPTConfig
-from tasks.preflight.report import Proof, Report
+from tasks.preflight.report import CheckResult, Report
 from tasks.record.stage import execute
 from tasks.record.work import Stage, Work
 from tasks.rows import write_rows
@@ -59,18 +59,18 @@ def asked(row):
 
 
 def make_model(config, run):
-    """A fine-tuned model: its seed, and the proof that failed before it was trained, if one did."""
+    """A fine-tuned model: its seed, and the check that failed before it was trained, if one did."""
     seed, failed = json.loads(config.what)
     _write_model(run, seed)
     write_json(run.out / "summary.json", {"template": "phi3"})
-    write_proofs(run.out, "fine-tuning", failed)
+    write_checks(run.out, "fine-tuning", failed)
 
 
 def make_pretrained(config, run):
     _write_model(run, 5)
     write_json(run.out / "summary.json", {"parameters": 5})
     (run.out / "history.jsonl").write_text("{}\n")
-    write_proofs(run.out, "pretraining", json.loads(config.what))
+    write_checks(run.out, "pretraining", json.loads(config.what))
 
 
 def make_taken_over(config, run):
@@ -93,11 +93,11 @@ def _write_model(run, seed):
     load_template("phi3", tokenizer).export(tokenizer).save_pretrained(run.out / "model")
 
 
-def write_proofs(folder, training, failed):
-    """As a training writes them: one proof that passed, and the one that failed, if one did."""
-    proofs = [Proof("causality", "passed", "1", "1")]
-    proofs += [Proof(failed, "failed", "0 of 9 rows", "all")] if failed else []
-    write_json(folder / "preflight.json", Report.of(training, proofs).as_json())
+def write_checks(folder, training, failed):
+    """As a training writes them: one check that passed, and the one that failed, if one did."""
+    results = [CheckResult("causality", "passed", "1", "1")]
+    results += [CheckResult(failed, "failed", "0 of 9 rows", "all")] if failed else []
+    write_json(folder / "preflight.json", Report.of(training, results).as_json())
 
 
 def make_rows(config, run):

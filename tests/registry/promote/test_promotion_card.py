@@ -6,7 +6,7 @@ from tasks.registry.promote.promotion_wording import checked_text, coverage_text
 from tests.card_outputs import Card, Outputs, Page
 
 REASON = (
-    "kept as candidate: training went on against failed proofs (fine-tuning, end token); by its scores: "
+    "kept as candidate: training went on against failed checks (fine-tuning, end token); by its scores: "
     "-1.5 points against version 1 (95% -3.0 to +0.2), which is not above the margin of 2"
 )
 DECIDED = {

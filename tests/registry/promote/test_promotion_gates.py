@@ -1,4 +1,4 @@
-"""What stands behind the scores: failed proofs and audits make no champion, and the version says so."""
+"""What stands behind the scores: failed checks and audits make no champion, and the version says so."""
 
 import pytest
 
@@ -15,15 +15,15 @@ def tags_of(tracking, promoted, version=1):
     }
 
 
-# Proofs
+# Checks
 
 
-def test_model_trained_against_a_failed_proof_stays_a_candidate(tracking, promoted):
+def test_model_trained_against_a_failed_check_stays_a_candidate(tracking, promoted):
     promotion = promoted([90.0] * 30, failed="end token")
     assert not promotion["champion"]
     assert promotion["preflight"] == "failed: fine-tuning, end token"
     assert promotion["reason"] == (
-        "kept as candidate: training went on against failed proofs (fine-tuning, end token); "
+        "kept as candidate: training went on against failed checks (fine-tuning, end token); "
         "by its scores: its mean 90.0 on 6 gate rows reaches the least score 10"
     )
     assert versions_named(tracking, promoted.name) == {"candidate": 1}
@@ -50,7 +50,7 @@ def test_its_numbers_against_the_champion_are_told_all_the_same(promoted):
     ],
     ids=["the base", "what preferences were learned on", "a base of the registry"],
 )
-def test_the_proofs_of_every_training_it_comes_from_count(tracking, promoted, origin, told):
+def test_the_checks_of_every_training_it_comes_from_count(tracking, promoted, origin, told):
     promotion = promoted(around(90), origin={name: made(tracking, *what) for name, what in origin.items()})
     assert promotion["preflight"] == f"failed: {told}"
     assert not promotion["champion"]
@@ -61,9 +61,9 @@ def test_a_base_that_was_taken_over_has_nothing_to_fail(tracking, promoted, regi
     assert promoted(around(90), origin={"base": made(tracking, "taken_over", registered)})["champion"]
 
 
-def test_training_without_recorded_proofs_is_not_vouched_for(tracking, promoted):
+def test_training_without_recorded_checks_is_not_vouched_for(tracking, promoted):
     promotion = promoted(around(90), origin={"tuned": made(tracking, "taken_over", None)})
-    assert promotion["preflight"] == "failed: fine-tuning, whose proofs are not on record"
+    assert promotion["preflight"] == "failed: fine-tuning, whose checks are not on record"
 
 
 # Audits

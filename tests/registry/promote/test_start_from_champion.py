@@ -17,7 +17,7 @@ from tasks.record.work import Stage, Work, stage_key
 from tasks.registry.champions import override
 from tasks.registry.resolve import registered_fingerprints, resolve, with_version
 from tasks.rows import write_rows
-from tests.registry.promote.promoting import QUESTIONS, Made, around, made, write_proofs
+from tests.registry.promote.promoting import QUESTIONS, Made, around, made, write_checks
 
 BASE = Stage("base", 1, "tasks.registry.import_model:base")
 
@@ -110,7 +110,7 @@ def test_version_that_became_another_model_is_not_of_the_key(tracking, promoted)
         execute(tracking, Work(BASE, BaseConfig(model=uri), {}, fingerprints))
 
 
-def test_failed_proofs_go_along_with_a_base_of_the_registry(tracking, promoted):
+def test_failed_checks_go_along_with_a_base_of_the_registry(tracking, promoted):
     promoted(around(90), failed="end token")
     output = taken(tracking, f"models:/{promoted.name}/1")
     registered = read_json(output / "summary.json")["registered"]
@@ -126,7 +126,7 @@ def make_adapters(config, run, *, base):
     adapted.save_pretrained(run.out / "model")
     AutoTokenizer.from_pretrained(base / "model").save_pretrained(run.out / "model")
     write_json(run.out / "summary.json", {"template": "phi3"})
-    write_proofs(run.out, "fine-tuning", None)
+    write_checks(run.out, "fine-tuning", None)
 
 
 def test_adapters_alone_are_taken_over_merged(tracking, promoted):
@@ -148,7 +148,7 @@ def make_classifier(config, run):
     (run.out / "model").mkdir()
     (run.out / "model" / "tokenizer.json").write_text("{}")
     write_json(run.out / "summary.json", {"task": "classification", "labels": ["a", "b"]})
-    write_proofs(run.out, "classification", None)
+    write_checks(run.out, "classification", None)
 
 
 def test_a_classifier_is_no_base(tracking, promoted):

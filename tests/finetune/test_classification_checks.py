@@ -1,4 +1,4 @@
-"""The proofs before classification: each passes what is right and catches what it is for."""
+"""The checks before classification: each passes what is right and catches what it is for."""
 
 import dataclasses
 import math
@@ -45,12 +45,12 @@ def made(families, rows):
     return make
 
 
-def proved(model, data, config=CONFIG):
+def checked(model, data, config=CONFIG):
     return preflight_classification(config, model, data, mean_loss)
 
 
 def verdicts(report):
-    return {proof.proof: proof.verdict for proof in report.proofs}
+    return {result.check: result.verdict for result in report.results}
 
 
 def with_texts(data, **splits):
@@ -65,7 +65,7 @@ def test_sound_classifier_of_every_family_passes_unchanged(made, family, tune):
     model, data = made(family, config)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    report = proved(model.train(), data, config)
+    report = checked(model.train(), data, config)
     assert report.failed == []
     assert verdicts(report)["read at the last token"] == "passed"
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -86,9 +86,9 @@ def test_pitfall_16_classifier_read_at_its_padding_is_caught(made, family):
     """As it is when the model takes another token for padding, or is told of none and reads the last."""
     model, data = made(family)
     model.config.pad_token_id = 1
-    proof = read(model, data)
-    assert proof.verdict == "failed"
-    assert proof.where.startswith("train row ")
+    result = read(model, data)
+    assert result.verdict == "failed"
+    assert result.where.startswith("train row ")
 
 
 def reading(model, place):
@@ -107,8 +107,8 @@ def reading(model, place):
 
 def test_pitfall_16_a_mean_over_all_places_is_caught(made):
     model, data = made()
-    proof = read(reading(model, lambda hidden, _: hidden.mean(dim=1)), data)
-    assert (proof.verdict, "in a batch" in proof.found) == ("failed", True)
+    result = read(reading(model, lambda hidden, _: hidden.mean(dim=1)), data)
+    assert (result.verdict, "in a batch" in result.found) == ("failed", True)
 
 
 def test_pitfall_16_classifier_read_before_the_end_is_caught(made):
@@ -117,9 +117,9 @@ def test_pitfall_16_classifier_read_before_the_end_is_caught(made):
     def before_the_last(hidden, mask):
         return hidden[torch.arange(len(hidden)), mask.sum(dim=1) - 2]
 
-    proof = read(reading(model, before_the_last), data)
-    assert (proof.verdict, proof.where) == ("failed", "train row 0")
-    assert proof.found == "another last token does not move the logits: it is not read"
+    result = read(reading(model, before_the_last), data)
+    assert (result.verdict, result.where) == ("failed", "train row 0")
+    assert result.found == "another last token does not move the logits: it is not read"
 
 
 def test_pitfall_16_a_classifier_that_sees_its_padding_is_caught(made):
@@ -147,8 +147,8 @@ def test_pitfall_16_a_text_that_ends_with_the_padding_is_named(made):
     _, data = made()
     padding = data.tokenizer.pad_token_id
     texts = [*data.texts["test"][:1], Text([5, padding], 0, 0)]
-    proof = no_text_holds_padding(with_texts(data, test=[*texts, *data.texts["test"][2:]]))
-    assert (proof.verdict, proof.where) == ("failed", f"test row {data.rows['test'][1]['id']}")
+    result = no_text_holds_padding(with_texts(data, test=[*texts, *data.texts["test"][2:]]))
+    assert (result.verdict, result.where) == ("failed", f"test row {data.rows['test'][1]['id']}")
 
 
 # What is trained, and how it begins
@@ -167,8 +167,8 @@ def test_a_weight_that_is_trained_or_frozen_by_mistake_is_named(made, tune, chan
     model, _ = made(config=config)
     name, trained = change
     model.get_parameter(name).requires_grad_(trained)
-    proof = only_intended(config, model)
-    assert (proof.verdict, proof.where) == ("failed", where)
+    result = only_intended(config, model)
+    assert (result.verdict, result.where) == ("failed", where)
 
 
 def test_adapters_beside_a_trained_backbone_are_caught(made):
@@ -189,7 +189,7 @@ def test_a_head_that_does_not_begin_by_guessing_is_caught(made, scale):
 def test_a_model_that_nothing_of_is_trained_does_not_learn(made):
     model, data = made()
     model.requires_grad_(False)
-    failed = {proof.proof for proof in proved(model, data).failed}
+    failed = {result.check for result in checked(model, data).failed}
     assert failed == {"only the intended weights are trained", "learns one batch"}
 
 
@@ -201,17 +201,17 @@ def test_a_label_that_no_training_row_has_is_named(made):
     unknown = dataclasses.replace(data, labels=("ham", "spam", "threat"))
     texts = [*data.texts["test"][:3], dataclasses.replace(data.texts["test"][3], label=2)]
     assert labels_known(unknown).verdict == "passed"
-    proof = labels_known(with_texts(unknown, test=[*texts, *data.texts["test"][4:]]))
-    assert (proof.verdict, proof.where) == ("failed", f"test row {data.rows['test'][3]['id']}")
+    result = labels_known(with_texts(unknown, test=[*texts, *data.texts["test"][4:]]))
+    assert (result.verdict, result.where) == ("failed", f"test row {data.rows['test'][3]['id']}")
 
 
 def test_label_shares_are_noted_and_unlike_ones_pointed_at(made):
     _, data = made()
     assert shares_alike(data).where == ""
     ham = [text for text in data.texts["test"] if text.label == 0]
-    proof = shares_alike(with_texts(data, test=ham))
-    assert (proof.verdict, proof.where) == ("noted", "test: ham, test: spam")
-    assert "train ham 52.0%, spam 48.0%" in proof.found
+    result = shares_alike(with_texts(data, test=ham))
+    assert (result.verdict, result.where) == ("info", "test: ham, test: spam")
+    assert "train ham 52.0%, spam 48.0%" in result.found
 
 
 def test_a_text_that_stands_in_two_splits_is_named(made):
@@ -223,15 +223,15 @@ def test_a_text_that_stands_in_two_splits_is_named(made):
         texts=data.texts | {"test": [data.texts["train"][2]]},
     )
     (failed,) = preflight_texts(leaking).failed
-    assert (failed.proof, failed.where) == ("splits share no row", "test row 500 and train row 2")
+    assert (failed.check, failed.where) == ("splits share no row", "test row 500 and train row 2")
 
 
 def test_cut_texts_are_noted(made):
     _, data = made(config=CONFIG.model_copy(update={"max_length": 5}))
-    proof = cut_texts(data)
+    result = cut_texts(data)
     every = [text for texts in data.texts.values() for text in texts]
     cut, lost = sum(text.lost > 0 for text in every), sum(text.lost for text in every)
     total = sum(len(text.input_ids) for text in every) + lost
-    assert proof.verdict == "noted"
-    assert proof.found.startswith(f"{cut} of {len(every)} texts, {lost} of {total} tokens")
+    assert result.verdict == "info"
+    assert result.found.startswith(f"{cut} of {len(every)} texts, {lost} of {total} tokens")
     assert cut > 0
