@@ -11,7 +11,7 @@ PINS   := $(shell $(PYTHON) -c "import hashlib, pathlib, tomllib; \
 STAMP  := $(VENV)/pins-$(PINS)
 LOCKED := $(foreach lock,$(LOCKS),--requirement $(lock))
 
-.PHONY: run test test-slow lint docs setup lock clean
+.PHONY: run test test-slow lint docs setup screenshots lock clean
 
 run: setup
 	$(VENV)/bin/touchstone run quickstart
@@ -52,6 +52,12 @@ $(STAMP):
 # What is left to find is torch, in the build that the index of this machine has.
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --editable ".[test]"
 	@touch $(STAMP)
+
+# The pictures of the README; BROWSER is a Chromium of this machine.
+BROWSER ?= /usr/bin/chromium
+screenshots: setup
+	$(VENV)/bin/python -m pip install --quiet playwright
+	$(VENV)/bin/python docs/screenshots.py --browser $(BROWSER)
 
 lock: setup
 	$(VENV)/bin/python deployments/lock.py

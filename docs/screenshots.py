@@ -1,0 +1,112 @@
+"""Take the pictures of the README: `python docs/screenshots.py`.
+
+The quickstart is run in a home of its own; servers of Prefect and MLflow are then started on it, looked at
+with a Chromium without a window, and stopped again. It needs Playwright (`pip install ".[docs]"`).
+"""
+
+import argparse
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+WIDTH, HEIGHT = 1400, 900
+SETTLED = 6000  # milliseconds until a page of the UIs has drawn its graphs
+ASSISTANT = "[data-component-id='mlflow.assistant.chat_panel.close']"  # MLflow's panel that is closed
+FLOW_RUN = "touchstone.prefect_flow_run_id"
+COMMAND = Path(sys.executable).with_name("touchstone")
+
+
+def main() -> None:
+    """Run the quickstart where it was not run yet, and write the three pictures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--home", type=Path, help="keep the runs in this folder, and show those that it has")
+    parser.add_argument("--run", help="MLflow run of a pipeline in that folder; by default the newest")
+    parser.add_argument("--browser", default="/usr/bin/chromium", help="path of a Chromium")
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder of the pictures")
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as everything:
+        home = arguments.home or Path(everything.enter_context(tempfile.TemporaryDirectory()))
+        home = home.resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "deployments").exists():
+            (home / "deployments").symlink_to(DOCS.parent / "deployments")
+        os.environ["TOUCHSTONE_HOME"] = str(home)
+        if not (home / "mlruns" / "mlflow.db").exists():
+            subprocess.run([str(COMMAND), "run", "quickstart"], check=True)
+        photograph(everything, home, arguments.run, arguments.browser, arguments.out)
+
+
+def photograph(
+    everything: contextlib.ExitStack, home: Path, run_id: str | None, browser: str, out: Path
+) -> None:
+    """Start the servers on a home, and photograph a pipeline's run in both, and its report card."""
+    from playwright.sync_api import sync_playwright
+
+    from flows.dispatch.cards import load_report
+    from flows.dispatch.runs import pipeline_run_of
+    from flows.server.access import USER, new_secret
+    from tasks.record.tracking import open_tracking
+
+    run = pipeline_run_of(open_tracking(), run_id)
+    card, secret = load_report(run.info.run_id).page, new_secret()
+    prefect, mlflow = everything.enter_context(servers(home, secret))
+    pages = {
+        "prefect.png": f"{prefect}/runs/flow-run/{run.data.tags[FLOW_RUN]}",
+        "mlflow.png": f"{mlflow}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
+        "report-card.png": card,
+    }
+    token = base64.b64encode(f"{USER}:{secret}".encode()).decode()
+    with sync_playwright() as player:
+        chromium = player.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        context = chromium.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT},
+            http_credentials={"username": USER, "password": secret},
+        )
+        context.add_init_script(f"localStorage.setItem('prefect-password', '{token}')")
+        for name, address in pages.items():
+            page = context.new_page()
+            page.goto(address)
+            page.wait_for_timeout(SETTLED)
+            for panel in page.locator(ASSISTANT).all():
+                panel.click()
+                page.wait_for_timeout(1000)
+            page.screenshot(path=str(out / name))
+            print(out / name)
+            page.close()
+        chromium.close()
+
+
+@contextlib.contextmanager
+def servers(home: Path, secret: str) -> Iterator[tuple[str, str]]:
+    """The addresses of a Prefect and an MLflow server on loopback, which end with the block."""
+    from flows.server.servers import Place, answers, free_port, mlflow_server, prefect_server
+
+    place = Place(prefect_port=free_port(), mlflow_port=free_port())
+    root = home / "mlruns"
+    store = f"sqlite:///{root / 'mlflow.db'}"
+    started = [
+        prefect_server(place, root / "work" / "logs" / "prefect.log", secret),
+        mlflow_server(place, root / "work" / "logs" / "mlflow.log", secret, store, root / "artifacts"),
+    ]
+    health = [f"{place.prefect}/api/health", f"{place.mlflow}/health"]
+    try:
+        for process in started:
+            process.start()
+        for process, address in zip(started, health, strict=True):
+            process.wait_until(lambda address=address: answers(address))
+        yield place.prefect, place.mlflow
+    finally:
+        for process in started:
+            process.stop()
+
+
+if __name__ == "__main__":
+    main()
