@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch.cards import labels_output
+from flows.dispatch.overview import score_metric, show_card, show_datasets, show_model
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
@@ -21,7 +22,7 @@ from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
 from flows.process.flow_body import flow_body
-from flows.profiles.profile import Profile, load_profile
+from flows.profiles.profile import Profile, ProfileFile, ProfileName, load_profile
 from flows.profiles.seeds import SeedOf, trainings_of
 from flows.seeds import run_seeds
 from flows.server.pools import Pools
@@ -31,7 +32,6 @@ from tasks.errors import UsageError
 from tasks.finetune.outputs import Evaluation
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.models import MODELS
-from tasks.record.tracking import mlflow_name
 from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
@@ -61,7 +61,7 @@ def _run_name() -> str:
 @flow_body
 def pipeline(
     profile: Annotated[
-        str | Profile,
+        ProfileName | ProfileFile | Profile,
         Field(
             title="Profile", description="the name of a profile, a YAML file of the worker's, or all of it"
         ),
@@ -99,10 +99,10 @@ def pipeline(
     if len(trainings := trainings_of(loaded)) > 1:
         return run_seeds(pipeline, before_training, loaded, trainings, again, pools)
     (one,) = trainings
-    settings, group = one.profile.model_dump(mode="json"), seed.group if seed else None
+    group = seed.group if seed else None
     name = f"{loaded.name} seed {seed.number}" if seed else loaded.name
     with pipeline_run(
-        name, settings, again, pools=pools, reuse=loaded.reuse, profile=loaded.name, group=group
+        name, one.profile, again, pools=pools, reuse=loaded.reuse, profile=loaded.name, group=group
     ) as run:
         made, audited = stages(run, one.profile)
         return conclude(run, loaded, made, audited)
@@ -275,8 +275,11 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
     client = run.tracking.client
     for entry in scores:
         if entry["mean"] is not None:
-            name = mlflow_name(f"{entry['model']}.{entry['scorer']}", ".mean")
-            client.log_metric(run.run_id, name, entry["mean"])
+            client.log_metric(
+                run.run_id, score_metric(entry["model"], entry["scorer"], "mean"), entry["mean"]
+            )
+    show_datasets(run.tracking, run.run_id, made)
+    show_card(run.tracking, run.run_id, made["report"])
     report, cost = _read(run, made["report"], read_report), read_cost(made["report"])
     create_markdown_artifact(
         as_markdown(as_document(report, cost)), key=f"report-{profile.name}", description="Report card"
@@ -311,8 +314,9 @@ def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
 
 
 def _model(run: PipelineRun, promotion: Reference) -> dict[str, Any]:
-    """The registered version; `champion` is as of now: another may have taken its place since."""
+    """The registered version, which the run shows too; `champion` is as of now, not as of the promotion."""
     made = _read(run, promotion, Promotion.read)
+    show_model(run.tracking, run.run_id, made.name, made.version)
     champion = champion_of(run.tracking, made.name)
     return {
         "name": made.name,

@@ -31,8 +31,7 @@ def checks(profile: Profile, refresh: Sequence[str] = ()) -> State | dict[str, A
     A refusal tells the checks as well, where there are any.
     """
     profile = profile.with_commits()
-    settings = profile.model_dump(mode="json")
-    with pipeline_run(profile.name, settings, refresh, "preflight", reuse=profile.reuse) as run:
+    with pipeline_run(profile.name, profile, refresh, "preflight", reuse=profile.reuse) as run:
         ready = prepare(run, profile)
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         told: dict[str, Any] = {"profile": profile.name}

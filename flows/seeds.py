@@ -12,6 +12,7 @@ from prefect import Flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.dispatch.elsewhere import elsewhere
+from flows.dispatch.overview import score_metric, show_card
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
 from flows.dispatch.results import finished, outcome_of
 from flows.dispatch.runs import SEED, SEEDS, read_output, reference_of
@@ -22,7 +23,7 @@ from flows.server.pools import Pools
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
 from tasks.machine.json_files import Json
-from tasks.record.tracking import mlflow_name, set_tags
+from tasks.record.tracking import set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
 from tasks.report.document import as_document
@@ -48,8 +49,7 @@ def run_seeds(
     Raises IncompleteError when a training failed, RefusedError when those that ended were refused; what came
     of them is kept for both.
     """
-    settings = profile.model_dump(mode="json")
-    with pipeline_run(profile.name, settings, refresh, SEEDS, pools, profile.reuse) as run:
+    with pipeline_run(profile.name, profile, refresh, SEEDS, pools, profile.reuse) as run:
         share(run, profile)
         again = [stage for stage in refresh if stage not in SHARED]
         ended = _Trainings(pipeline, run, trainings, again, pools).run()
@@ -147,6 +147,7 @@ def _conclude(
     spread = run.stage("seeds", config, **scored)
     first = min(made)
     report = run.stage("report", profile.report, **made[first], seeds=spread)
+    show_card(run.tracking, run.run_id, report)
     found = read_output(run.tracking, spread, Spread.read)
     _log_metrics(run, found)
     card, cost = read_output(run.tracking, report, read_report), read_cost(report)
@@ -211,7 +212,7 @@ def _report_inputs(run: PipelineRun, outcome: Json) -> dict[str, Reference]:
 def _log_metrics(run: PipelineRun, found: Spread) -> None:
     """The mean over seeds and the spread between them, on the run of all."""
     for entry in found.scores:
-        name = f"{entry['model']}.{entry['scorer']}"
         for number in ("mean", "low", "high", "sd"):
             if entry[number] is not None:
-                run.tracking.client.log_metric(run.run_id, mlflow_name(name, f".{number}"), entry[number])
+                name = score_metric(entry["model"], entry["scorer"], number)
+                run.tracking.client.log_metric(run.run_id, name, entry[number])

@@ -206,6 +206,7 @@ STAGES = {
 }
 
 CPU, GPU = "cpu", "gpu"  # kinds of pools
+STAGE_TAGS = ("touchstone", "stage")  # of their deployments
 FLOWS = "flows.dispatch.stage_flows"  # the module that has each stage's flow under the stage's name
 
 
@@ -222,13 +223,18 @@ def with_stage_deployments(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"deployments": [*written, *_stage_deployments(pools)]}
 
 
+def deployment_name(stage: Stage, kind: str) -> str:
+    """`stage-pretrain-gpu`: Prefect's UI sorts deployments by name, and a person starts pipelines."""
+    return f"stage-{stage.name}-{kind}"
+
+
 def _stage_deployments(pools: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for stage in STAGES.values():
         for kind in (CPU, GPU) if stage.pool == "as configured" else (stage.pool,):
             yield {
-                "name": f"{stage.name}-{kind}",
+                "name": deployment_name(stage, kind),
                 "entrypoint": f"{FLOWS}.{stage.name}",
                 "description": stage.description,
-                "tags": ["touchstone", "stage"],
+                "tags": list(STAGE_TAGS),
                 "work_pool": pools[kind],
             }

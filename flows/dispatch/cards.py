@@ -11,6 +11,7 @@ from mlflow.entities import Run
 
 from flows.dispatch.lookup import Runs, work_of
 from flows.dispatch.names import SHOWN, resolve_name
+from flows.dispatch.overview import show_card
 from flows.dispatch.runs import read_output, reference_of
 from flows.stages import STAGES
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
@@ -87,7 +88,9 @@ def _as_of_now(tracking: Tracking, run: Run, card: Reference) -> Reference:
         if found := labels_output(recorded, inputs[f"{model}_responses"], f"labels {MODELS[model]}"):
             inputs[f"{model}_labels"] = found
     config = ReportConfig.model_validate_json(read_config(card))
-    return recorded.stage("report", config, **inputs)
+    made_anew = recorded.stage("report", config, **inputs)
+    show_card(tracking, run.info.run_id, made_anew)
+    return made_anew
 
 
 def is_labelled(tracking: Tracking, responses: str | None) -> bool:

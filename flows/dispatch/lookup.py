@@ -13,7 +13,7 @@ from flows.stages import STAGES
 from tasks.config import AskConfig, Reuse, StageConfig
 from tasks.errors import TouchstoneError
 from tasks.record.compute import resolved
-from tasks.record.stage import find
+from tasks.record.stage import find, metrics_of
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference, Stage, Work
 
@@ -82,7 +82,7 @@ class Outcome(BaseModel):
             digest=reference.digest,
             cached=pipeline is None or run.data.tags.get("mlflow.parentRunId") != pipeline,
             seconds=round(seconds, 3),
-            metrics=run.data.metrics,
+            metrics=metrics_of(run),
         )
 
 

@@ -3,17 +3,18 @@
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from prefect import task
+from prefect import State, task
 from prefect.context import SettingsContext, get_settings_context
+from prefect.states import Completed
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
 from flows.dispatch.runs import PIPELINE, SEEDS
-from flows.dispatch.stage_flows import run_here
+from flows.dispatch.stage_flows import run_here, stage_run_name
 from flows.process.console import console
 from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
@@ -30,15 +31,20 @@ from tasks.record.work import Reference, Work
 
 log = logging.getLogger(__name__)
 
+SETTINGS = "settings.json"
+Settings = StageConfig | Mapping[str, StageConfig | Sequence[StageConfig] | str]
+
 
 @task(
-    name="look up",
-    description="Find a finished run with the same key whose files are all there, unaltered",
+    name="reuse",
+    task_run_name="{name}",
+    description="A stage that was done before with the same settings and inputs: its output is used again",
     cache_policy=None,
     persist_result=False,
 )
-def look_up(tracking: Tracking, work: Work, reuse: Reuse) -> Reference | None:
-    return find(tracking, work, reuse)
+def reused(name: str, run_id: str) -> State:
+    """Stand for a cached stage in the graph of a flow run; one that runs is a flow run of its own there."""
+    return Completed(name="Cached", message=f"{name}: found in MLflow run {run_id}")
 
 
 class PipelineRun:
@@ -48,12 +54,14 @@ class PipelineRun:
         self,
         tracking: Tracking,
         run_id: str,
+        name: str,
         refresh: Collection[str],
         pools: Pools | None = None,
         reuse: Reuse = "auto",
     ) -> None:
         self.tracking = tracking
         self.run_id = run_id
+        self.name = name
         self.refresh = refresh
         self.pools = pools
         self.reuse = reuse
@@ -72,9 +80,8 @@ class PipelineRun:
         refresh = stage in self.refresh or asks_anew(config)
         console.begin(label)
         console.phase(label, "looking for what it made before")
-        search = look_up.with_options(task_run_name=f"look up {label}")
         work = work_of(stage, config, inputs, self._content)
-        reference = None if refresh else search(self.tracking, work, self.reuse)
+        reference = None if refresh else find(self.tracking, work, self.reuse)
         if reference is None:
             with self._shown(label, started):
                 deployment = deployment_of(work.stage, config) if self.pools else None
@@ -85,6 +92,7 @@ class PipelineRun:
                         dict(work.inputs),
                         label,
                         self.run_id,
+                        self.name,
                         refresh,
                         self.reuse,
                         self.pools,
@@ -95,6 +103,7 @@ class PipelineRun:
                     reference = self._run_here(work, label, refresh)
         else:
             console.end(label, "cached", time.monotonic() - started, "dim")
+            reused(stage_run_name(self.name, label), reference.run_id, return_state=True)
             log.info("%s: found in MLflow run %s", label, reference.run_id)
         self._remember(label, reference, time.monotonic() - started)
         return reference
@@ -126,7 +135,7 @@ class PipelineRun:
 
     def _run_here(self, work: Work, label: str, refresh: bool) -> Reference:
         with without_heartbeat():
-            state = run_here(work, label, self.run_id, refresh, self.reuse)
+            state = run_here(work, label, self.run_id, self.name, refresh, self.reuse)
         if state.is_completed():
             return Reference.model_validate(state.result())
         raise error_in(state)
@@ -171,10 +180,20 @@ def without_heartbeat() -> Iterator[None]:
         yield
 
 
+def _as_json(settings: Any, exclude_defaults: bool = False) -> Any:
+    if isinstance(settings, StageConfig):
+        return settings.model_dump(mode="json", exclude_defaults=exclude_defaults)
+    if isinstance(settings, Mapping):
+        return {name: _as_json(value, exclude_defaults) for name, value in settings.items()}
+    if isinstance(settings, str):
+        return settings
+    return [_as_json(value, exclude_defaults) for value in settings]
+
+
 @contextmanager
 def pipeline_run(
     name: str,
-    settings: Mapping[str, Any],
+    settings: Settings,
     refresh: Collection[str],
     kind: str = PIPELINE,
     pools: Pools | None = None,
@@ -184,6 +203,7 @@ def pipeline_run(
 ) -> Iterator[PipelineRun]:
     """Open the MLflow run that stages are children of, and give it the end that they have.
 
+    The page of the run shows the settings that are not the defaults; all are in its `settings.json`.
     `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all seeds
     that this is one of. What earlier processes of this machine left RUNNING is ended first.
     """
@@ -197,13 +217,14 @@ def pipeline_run(
             "touchstone.kind": kind,
             **({"touchstone.profile": profile or name} if kind in (PIPELINE, SEEDS) else {}),
             **({"mlflow.parentRunId": group} if group else {}),
-            **lock_tags(tracking, lock),
             **lineage(),
+            **lock_tags(tracking, lock),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
-        run = PipelineRun(tracking, run_id, refresh, pools, reuse)
+        run = PipelineRun(tracking, run_id, name, refresh, pools, reuse)
         with ending(tracking, run_id, run.link):
             link_to_mlflow(tracking, run_id)
-            log_params(client, run_id, flat(settings))
+            log_params(client, run_id, flat(_as_json(settings, exclude_defaults=True)))
+            client.log_dict(run_id, _as_json(settings), SETTINGS)
             yield run
             run.link()

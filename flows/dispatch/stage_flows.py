@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from prefect import Flow, State, Task, flow, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
@@ -39,6 +40,7 @@ from tasks.record.work import Reference, Work
 
 log = logging.getLogger(__name__)
 
+EVALUATING = "evaluating"  # the phase of a training between two steps
 RETRIES = 1  # the stages that do I/O retry each request by themselves first
 
 
@@ -47,8 +49,8 @@ def _worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
 
 
 @task(
-    name="run",
-    task_run_name="{label}",
+    name="attempt",
+    task_run_name="attempt {label}",
     description="Run one stage inside its MLflow run",
     retries=RETRIES,
     retry_delay_seconds=intervals().retry,
@@ -140,7 +142,8 @@ class ProgressArtifact:
     """A stage's progress on the console, and every few seconds in Prefect: as an artifact, and in its log.
 
     While this is entered the log has a line every ten seconds (every minute after an hour), though the stage
-    tell nothing: whoever waits for it elsewhere reads them there. A stage may tell its progress from a thread
+    tell nothing: whoever waits for it elsewhere reads them there. Beside those it has one at each evaluation
+    of a training, and one of the last count. A stage may tell its progress from a thread
     that Prefect knows nothing of, as a tokenizer does that reads its texts in one of its own: what is told
     belongs to the run that this was made in all the same.
     """
@@ -160,15 +163,21 @@ class ProgressArtifact:
         self._ticker = Ticker(self.tick, TICK)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self._ticker.stop()
+        if error is None and self.stage.total:
+            self.stage.phase("")
+            self._log()
 
     def tick(self) -> None:
         """Write into the run's log how far the stage is, when a line is due."""
         gone = self.stage.gone
         if gone - self._logged < lines_apart(gone):
             return
-        self._logged = gone
+        self._log()
+
+    def _log(self) -> None:
+        self._logged = self.stage.gone
         self._run.copy().run(log.info, "%s", self.stage.text())
 
     def __call__(self, done: float, total: float, unit: str, note: str) -> None:
@@ -180,7 +189,9 @@ class ProgressArtifact:
         self._run.copy().run(self._send, 100 * done / total, self.stage.text())
 
     def phase(self, what: str) -> None:
-        """The stage does this now."""
+        """The stage does this now; what a training has come to when it is evaluated is logged."""
+        if what == EVALUATING and self.stage.gone - self._logged >= self.EVERY:
+            self._log()
         console.phase(self.stage.label, what)
         self.stage.phase(what)
 
@@ -211,6 +222,10 @@ def flow_of(name: str) -> Flow[..., Any]:
             str | None,
             Field(title="Pipeline", description="MLflow run of the pipeline that this is a part of"),
         ] = None,
+        pipeline: Annotated[  # noqa: ARG001 - `_run_name` reads it
+            str | None,
+            Field(title="Pipeline's name", description="what the name of this run begins with"),
+        ] = None,
         refresh: Annotated[
             bool, Field(title="Refresh", description="do it again, though it was done before")
         ] = False,
@@ -226,7 +241,7 @@ def flow_of(name: str) -> Flow[..., Any]:
     return flow(
         name=stage.name,
         description=stage.description,
-        flow_run_name="{label}",
+        flow_run_name=partial(_run_name, stage.name),
         persist_result=False,
         **CRASH_HOOKS,
     )(run_stage)
@@ -235,12 +250,22 @@ def flow_of(name: str) -> Flow[..., Any]:
 _known: ContextVar[Work | None] = ContextVar("known", default=None)
 
 
-def run_here(work: Work, label: str, parent: str, refresh: bool, reuse: Reuse) -> State:
+def stage_run_name(pipeline: str | None, label: str) -> str:
+    """What a stage is called among the runs of Prefect: `quickstart: pretrain`."""
+    return f"{pipeline}: {label}" if pipeline else label
+
+
+def _run_name(stage: str) -> str:
+    given = flow_run.parameters
+    return stage_run_name(given.get("pipeline"), given.get("label") or stage)
+
+
+def run_here(work: Work, label: str, parent: str, pipeline: str, refresh: bool, reuse: Reuse) -> State:
     """Run a stage as a flow in this process; the key that its work has is not computed again."""
     token = _known.set(work)
     try:
         run = flow_of(work.stage.name)
-        return run(work.config, dict(work.inputs), label, parent, refresh, reuse, return_state=True)
+        return run(work.config, dict(work.inputs), label, parent, pipeline, refresh, reuse, return_state=True)
     finally:
         _known.reset(token)
 

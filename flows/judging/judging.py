@@ -68,10 +68,7 @@ def judging(
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Score a file of responses; returns what `touchstone judge --json` prints, or a failed state."""
-    settings = {
-        part: value.model_dump(mode="json")
-        for part, value in {"source": source, "responses": responses, "judge": config}.items()
-    }
+    settings = {"source": source, "responses": responses, "judge": config}
     with pipeline_run(f"judge {name}", settings, refresh, JUDGED) as run:
         return finished(run, *judged(run, name, source, responses, config))
 
@@ -99,11 +96,7 @@ def auditing(
     refresh: Refresh = (),
 ) -> State | dict[str, Any]:
     """Audit a judge, on each criterion of several; returns what `touchstone audit --json` prints."""
-    settings = {
-        "source": source.model_dump(mode="json"),
-        "audit": config.model_dump(mode="json"),
-        "criteria": [own.model_dump(mode="json") for own in criteria],
-    }
+    settings = {"source": source, "audit": config, "criteria": criteria}
     with pipeline_run(f"audit {config.scorer}", settings, refresh, "audit") as run:
         return finished(run, *audited(run, source, columns, config, criteria))
 
@@ -127,12 +120,7 @@ def comparing(
     refresh: Sequence[str] = (),
 ) -> State | dict[str, Any]:
     """Compare A with B; returns what `touchstone compare --json` prints, or a failed state."""
-    settings = {
-        "a": name_a,
-        "b": name_b,
-        "judge": judge.model_dump(mode="json"),
-        "compare": config.model_dump(mode="json"),
-    }
+    settings = {"a": name_a, "b": name_b, "judge": judge, "compare": config}
     with pipeline_run(f"compare {name_a} with {name_b}", settings, refresh, "compare") as run:
         told, error = compared(run, name_a, name_b, (a, b), responses, judge, config)
         return finished(run, told, error)

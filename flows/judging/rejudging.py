@@ -44,7 +44,7 @@ def rejudging(
     under the same digest shows. Without, only a judge of another digest is asked.
     Returns the scores, the audits' verdicts, and the version that was judged.
     """
-    settings = {"model": model, "judge": config.model_dump(mode="json")}
+    settings = {"model": model, "judge": config}
     again = stages_to_refresh(refresh, ["audit", "judge"])
     find_judges(config)
     with pipeline_run(f"rejudge {model}", settings, again, "rejudge") as run:

@@ -248,6 +248,15 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in profiles_folder().glob("*.yaml"))
 
 
+def _offer(schema: dict[str, Any]) -> None:
+    """Make a form's text field a choice of the profiles that there are when the form is made."""
+    schema["enum"] = profile_names()
+
+
+ProfileName = Annotated[str, Field(title="By name", json_schema_extra=_offer)]
+ProfileFile = Annotated[str, Field(title="YAML file of the worker's")]
+
+
 def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> Profile:
     """A profile by name or by the path of a YAML file, with `a.b=c` overrides and a mirror for downloads.
 

@@ -1,13 +1,18 @@
-"""Bringing pools, deployments and automations to a Prefect server: what is there already stays."""
+"""Bringing pools, deployments and automations to a Prefect server: what is there already stays.
+
+Only the deployments of stages that this version does not have any more are deleted.
+"""
 
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -21,6 +26,7 @@ from flows.server.automations import automations, bring
 from flows.server.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
 from flows.server.pools import retry_until_available
 from flows.server.servers import ENGINE, job_variables
+from flows.stages import FLOWS, STAGE_TAGS
 from tasks.errors import UsageError
 
 Changes = dict[str, str]  # what was done, by what it was done to
@@ -49,6 +55,8 @@ def deploy(
         # Each again while the server is busy: SQLite refuses a transaction that reads first when workers
         # have written meanwhile (503).
         done = {name: retry_until_available(step) for name, step in steps.items()}
+        for name, number in retry_until_available(partial(_obsolete, client, file)).items():
+            done[f"deployment {name}"] = retry_until_available(partial(_delete, client, number))
         for made in retry_until_available(partial(_automations, client, file)):
             done[f"automation {made.name}"] = retry_until_available(partial(bring, client, made))
     return done
@@ -138,6 +146,26 @@ def _deployment(client: SyncPrefectClient, name: str, spec: DeploymentSpec, awak
         flow_id=flow, name=spec.name, concurrency_limit=limit, schedules=schedules, **wanted
     )
     return "updated" if before else "created"
+
+
+def _obsolete(client: SyncPrefectClient, file: DeploymentFile) -> dict[str, UUID]:
+    """The deployments of stages that an earlier version made, under other names or of stages that are gone.
+
+    Nobody else makes such deployments; whatever else is on the server is not ours to delete.
+    """
+    wanted = {spec.name for spec in file.deployments}
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=list(STAGE_TAGS)))
+    found = {}
+    for each in client.read_deployments(deployment_filter=tagged):
+        module, _, stage = (each.entrypoint or "").rpartition(".")
+        if module == FLOWS and each.name not in wanted:
+            found[f"{stage}/{each.name}"] = each.id
+    return found
+
+
+def _delete(client: SyncPrefectClient, deployment: UUID) -> str:
+    client.delete_deployment(deployment)
+    return "deleted"
 
 
 def _is(

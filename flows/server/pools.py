@@ -23,7 +23,7 @@ from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
-from flows.stages import GPU
+from flows.stages import GPU, deployment_name
 from tasks.config import Pools, Reuse, StageConfig
 from tasks.errors import CrashedError, StageError, StoppedError
 from tasks.record.work import Reference, Stage
@@ -43,7 +43,7 @@ def deployment_of(stage: Stage, config: StageConfig) -> str | None:
 
     Training and generation want a GPU, and so does a judge that is a model of this process.
     """
-    return f"{stage.name}/{stage.name}-{GPU}" if stage.wants_gpu(config) else None
+    return f"{stage.name}/{deployment_name(stage, GPU)}" if stage.wants_gpu(config) else None
 
 
 def run_on_pool(
@@ -52,6 +52,7 @@ def run_on_pool(
     inputs: dict[str, Reference],
     label: str,
     parent: str,
+    pipeline: str,
     refresh: bool,
     reuse: Reuse,
     pools: Pools,
@@ -71,6 +72,7 @@ def run_on_pool(
         "inputs": {name: reference.model_dump() for name, reference in inputs.items()},
         "label": label,
         "parent": parent,
+        "pipeline": pipeline,
         "refresh": refresh,
         "reuse": reuse,
     }
@@ -99,7 +101,7 @@ def _attempt(
             lambda: run_deployment(
                 deployment,
                 parameters=parameters,
-                flow_run_name=label,
+                flow_run_name=f"{parameters['pipeline']}: {label}",
                 timeout=0,
                 as_subflow=True,
                 tags=[TAG, "stage"],

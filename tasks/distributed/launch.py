@@ -206,7 +206,7 @@ class WorkerTraceback(Exception):  # noqa: N818 - it is text, shown as the cause
 class RelayedRun(StageRun):
     """A run in a worker: files are written here, numbers and progress go to the process that launched it."""
 
-    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         tell("metrics", values=dict(values), step=step)
 
     def log_table(self, rows: list[dict[str, Any]], name: str) -> None:

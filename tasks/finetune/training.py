@@ -194,6 +194,6 @@ def write_result(
         for name, value in whole.as_json().items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "train_loss"
     }
-    run.log_metrics(numbers, steps)
+    run.log_metrics(numbers)
     lines = {name: history.line(f"{name}_loss") for name in ("train", "validation")}
     draw_losses(run.auxiliary / "loss.png", title, "steps", lines)

@@ -46,7 +46,7 @@ def write_result(trainer: "Trainer") -> None:
     metrics = {name: told[name] for name in AS_METRICS if name in told}
     if speed["tokens_per_second"]:
         metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}
-    run.log_metrics(metrics, trainer.progress.step)
+    run.log_metrics(metrics)
     curves = {
         name: [(entry["tokens"], entry[f"{name}_loss"]) for entry in history if f"{name}_loss" in entry]
         for name in ("train", "validation")

@@ -70,6 +70,8 @@ def ending(
         raise told from error
     else:
         tracking.client.set_terminated(run_id, "FINISHED")
+        for tag in LOCK, MACHINE:  # of running runs alone: what is left says what the run was
+            tracking.client.delete_tag(run_id, tag)
     finally:
         del _open[run_id]
 

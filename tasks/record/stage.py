@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
-from tasks.config import Reuse
+from tasks.config import Reuse, StageConfig
 from tasks.errors import StageError
 from tasks.machine.json_files import write_json
 from tasks.machine.locks import Timeout, holding
@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT = "touchstone.environment"
 MADE_BY = "touchstone.stage."  # before a stage's label, on a pipeline's run: the run that its output is in
+CURVES = "curves/"  # before the name of a metric that has steps: MLflow's UI shows such sections first
 TWICE = ("UNIQUE constraint failed", "duplicate key value")  # of a row that is there
 
 
@@ -121,16 +122,22 @@ class StageRun:
         if self.tracking and self.run_id:
             self._buffer = MetricBuffer(self.tracking.client, self.run_id)
 
-    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers of one step; the last value of each name is the stage's."""
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers: those of a step are points of curves, the others are the stage's results.
+
+        The last value of each name is the stage's.
+        """
         self.metrics.update(values)
         if self._buffer:
-            self._buffer.add(values, step)
+            prefix = "" if step is None else CURVES
+            self._buffer.add({prefix + name: value for name, value in values.items()}, step or 0)
 
     def log_dataset(self, name: str, digest: str, source: str, context: str, **profile: object) -> None:
         """Record a dataset as an input of this run; a tag keeps what MLflow cuts from the digest."""
         if self.tracking and self.run_id:
-            _log_dataset(self.tracking, self.run_id, name, digest, source, context, profile)
+            log_dataset(self.tracking, self.run_id, name, digest, source, context, profile)
+            tag = mlflow_name(f"touchstone.dataset.{context}.{name}")
+            set_tags(self.tracking.client, self.run_id, {tag: digest})
 
     def log_table(self, rows: list[dict[str, Any]], name: str) -> None:
         """Show rows as a table in MLflow's UI."""
@@ -161,7 +168,7 @@ class StageRun:
             self._buffer.flush()
 
 
-def _log_dataset(
+def log_dataset(
     tracking: Tracking,
     run_id: str,
     name: str,
@@ -170,6 +177,7 @@ def _log_dataset(
     context: str,
     profile: Mapping[str, object],
 ) -> None:
+    """Show a data set on the page of a run; `profile` holds numbers of it, `num_rows` among them."""
     dataset = Dataset(
         name=name,
         digest=digest[:36],
@@ -185,7 +193,6 @@ def _log_dataset(
             raise
         # MLflow looks whether a dataset is known and then enters it: another run has just done so.
         tracking.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
-    set_tags(tracking.client, run_id, {mlflow_name(f"touchstone.dataset.{context}.{name}"): digest})
 
 
 # Finding what was done before
@@ -273,13 +280,13 @@ def execute(
         _end_earlier_attempts(tracking, key)
         tags = {
             "mlflow.runName": label,
-            "touchstone.stage": stage.name,
-            "touchstone.key": key,
-            "touchstone.version": str(stage.version),
-            ENVIRONMENT: compute.environment(config, work.fingerprints),
             **({"mlflow.parentRunId": parent} if parent else {}),
-            **lock_tags(tracking, key),
+            "touchstone.stage": stage.name,
+            "touchstone.version": str(stage.version),
             **(lineage or {}),
+            "touchstone.key": key,
+            ENVIRONMENT: compute.environment(config, work.fingerprints),
+            **lock_tags(tracking, key),
         }
         mlflow_run = tracking.client.create_run(tracking.experiment_id, tags=tags)
         run = StageRun(
@@ -300,7 +307,7 @@ def execute(
         with ending(tracking, run.run_id, run.flush, run.log_traceback):
             if opened:
                 opened(run.run_id)
-            log_params(tracking.client, run.run_id, flat(config.model_dump(mode="json")))
+            log_params(tracking.client, run.run_id, changed_settings(config))
             folders = {}
             for name, reference in work.inputs.items():
                 run.log_dataset(reference.stage, reference.digest, reference.uri, name)
@@ -342,6 +349,16 @@ def _end_earlier_attempts(tracking: Tracking, key: str) -> None:
     """End the runs that a killed process left RUNNING; whoever holds the key's lock knows they are dead."""
     for run in running(tracking, f"tags.`{LOCK}` = '{key}' AND tags.`{MACHINE}` = '{machine_of(tracking)}'"):
         end(tracking, run.info.run_id, "KILLED", KILLED)
+
+
+def changed_settings(config: StageConfig) -> dict[str, Any]:
+    """The settings that are not the defaults, by their dotted names; the page of a run shows these."""
+    return flat(config.model_dump(mode="json", exclude_defaults=True))
+
+
+def metrics_of(run: Run) -> dict[str, float]:
+    """The numbers of a stage's run by the names that the stage gave them."""
+    return {name.removeprefix(CURVES): value for name, value in run.data.metrics.items()}
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

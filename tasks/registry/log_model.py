@@ -17,7 +17,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, Schema
 
-from tasks.compat.mlflow_runs import active
+from tasks.compat.mlflow_runs import active, licensed
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
 from tasks.finetune.outputs import read_predictions
@@ -25,6 +25,7 @@ from tasks.models.classifier import load_classifier
 from tasks.models.loading import load_model, load_tokenizer
 from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
+from tasks.registry.usage import model_description
 from tasks.registry.versions import create_if_missing
 from tasks.rows import load_split
 from tasks.tokenize.templates import load_template
@@ -33,6 +34,11 @@ TEXT_TO_LABEL = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "text")]),
     outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
 )
+LICENSE = """Touchstone trained this model from {origin}.
+
+It states no licence for the model. Those of what the model was trained from, and of the data that it was
+trained on, apply: see the data sets of the run that it comes from.
+"""
 ALIKE = 1e-3  # between the probability of a text in a batch and that of the text alone
 
 
@@ -44,37 +50,38 @@ class Logged:
     model_id: str | None
 
 
-def log_model(run: StageRun, model: Path, rows: Path, base: Path | None) -> Logged:
-    """Log the model into the stage's MLflow run.
+def log_model(run: StageRun, name: str, model: Path, rows: Path, base: Path | None, origin: str) -> Logged:
+    """Log the model into the stage's MLflow run, as one of that name instead of the folder's.
 
-    Raises StageError for a classifier that, loaded from there, does not give what the stage predicted, and
-    for adapters without their base.
+    `origin` says what it was trained from, and so whose licence applies. Raises StageError for a classifier
+    that, loaded from there, does not give what the stage predicted, and for adapters without their base.
     """
     client = run.tracking.client
-    with active(client, run.run_id):  # log_model knows only the active run
-        info = _log(run, model, rows, base)
+    with active(client, run.run_id), licensed(LICENSE.format(origin=origin)):  # it knows only the active run
+        info = _log(run, name, model, rows, base)
     return Logged(client.get_logged_model(info.model_id).artifact_location, info.model_id)
 
 
 def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: Mapping[str, str]) -> str:
     """Make a logged model a version of the registered model, with these tags from its first moment."""
-    create_if_missing(run.tracking, config.name)
+    create_if_missing(run.tracking, config.name, model_description(config.name))
     version = run.tracking.client.create_model_version(
         config.name, logged.source, run_id=run.run_id, model_id=logged.model_id, tags=dict(tags)
     )
     return str(version.version)
 
 
-def _log(run: StageRun, model: Path, rows: Path, base: Path | None) -> ModelInfo:
+def _log(run: StageRun, name: str, model: Path, rows: Path, base: Path | None) -> ModelInfo:
     summary = ModelSummary.read(model)
     if summary.classifies:
-        return _log_classifier(run, model, summary.labels)
-    return _log_causal(model, summary.template, rows, base)
+        return _log_classifier(run, name, model, summary.labels)
+    return _log_causal(name, model, summary.template, rows, base)
 
 
-def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelInfo:
+def _log_causal(name: str, model: Path, template: str, rows: Path, base: Path | None) -> ModelInfo:
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
-    example = load_template(name, tokenizer).prompt(load_split(rows, "test")[0])
+    network.name_or_path = name
+    example = load_template(template, tokenizer).prompt(load_split(rows, "test")[0])
     return mlflow.transformers.log_model(
         {"model": network, "tokenizer": tokenizer},
         name="model",
@@ -82,15 +89,17 @@ def _log_causal(model: Path, name: str, rows: Path, base: Path | None) -> ModelI
         signature=infer_signature(example, "a response"),
         input_example=example,
         pip_requirements=_requirements(),
-        metadata={"template": name},
+        metadata={"template": template},
     )
 
 
-def _log_classifier(run: StageRun, model: Path, labels: Sequence[str]) -> ModelInfo:
+def _log_classifier(run: StageRun, name: str, model: Path, labels: Sequence[str]) -> ModelInfo:
     """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
     predictions = read_predictions(model)[:1]
     texts = pd.DataFrame({"text": [row["text"] for row in predictions]})
-    components = {"model": load_classifier(model / "model"), "tokenizer": load_tokenizer(model / "model")}
+    network, tokenizer = load_classifier(model / "model"), load_tokenizer(model / "model")
+    network.name_or_path = name
+    components = {"model": network, "tokenizer": tokenizer}
     info = mlflow.transformers.log_model(
         components,
         name="model",

@@ -22,6 +22,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 KEY = "touchstone.key"  # of the stage that registered it
 FILES = "touchstone.files"  # what `registered_files` told of it then, as JSON
 MODEL = "touchstone.model"  # the output that it is, as the JSON of a Reference
+INPUT = "touchstone.sha256."  # before the name of an input: its digest. MLflow's page sorts tags by name
 UNDER = "touchstone.under"  # of adapters alone: the model that they were trained on, likewise
 
 DECISION = "touchstone.decision"  # tag of a version: why it is champion or not; the numbers are below it
@@ -128,10 +129,10 @@ def require_version(tracking: Tracking, name: str, number: int) -> ModelVersion:
     )
 
 
-def create_if_missing(tracking: Tracking, name: str) -> None:
+def create_if_missing(tracking: Tracking, name: str, description: str) -> None:
     """Create the registered model, unless it is there (another process may be creating it too)."""
     try:
-        tracking.client.create_registered_model(name)
+        tracking.client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

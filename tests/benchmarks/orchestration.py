@@ -86,11 +86,12 @@ def on_pool(seeds: Iterable[int]) -> None:
             for seed in seeds:
                 label = f"stage {seed}"
                 run_on_pool(
-                    "download/download-cpu",
+                    "download/stage-download-cpu",
                     row_of(seed),
                     {},
                     label,
                     run.run_id,
+                    run.name,
                     False,
                     Pools(),
                     console.say,

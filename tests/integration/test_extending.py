@@ -70,12 +70,12 @@ def test_a_declared_stage_is_run_recorded_and_found_again(make_workplace):
 def test_declared_stage_has_its_form_pool_deployment_and_place():
     assert flow_of("shout").description == "The text, louder"
     assert "config" in flow_of("shout").parameters.properties
-    assert deployment_of(SHOUT, ShoutConfig()) == "shout/shout-gpu"
+    assert deployment_of(SHOUT, ShoutConfig()) == "shout/stage-shout-gpu"
     pools = {"cpu": {"name": "cpu-pool"}, "gpu": {"name": "gpu-pool"}}
     content = {"definitions": {"stage_pools": pools}, "deployments": []}
     ours = {spec["name"]: spec for spec in declared.with_stage_deployments(content)["deployments"]}
-    assert ours["shout-gpu"]["work_pool"] == {"name": "gpu-pool"}
-    assert "shout-cpu" not in ours
+    assert ours["stage-shout-gpu"]["work_pool"] == {"name": "gpu-pool"}
+    assert "stage-shout-cpu" not in ours
     rows = {"sources": [{"made": "skills", "count": 60}]}
     assert "shout" in Profile(name="loud", instructions=rows).stages()
     assert "shout" not in Profile(name="quiet", corpus={"sources": [{"made": "skills"}]}).stages()
@@ -115,7 +115,7 @@ def test_declared_judge_kind_is_known_connected_and_on_its_pool():
     assert config.judges == ("echo:loud",)
     assert isinstance(connect(config, "echo:loud", None), Echo)
     assert digests_of(config)["echo:loud"] == "0" * 64
-    assert deployment_of(declared.STAGES["judge"], config) == "judge/judge-gpu"
+    assert deployment_of(declared.STAGES["judge"], config) == "judge/stage-judge-gpu"
 
 
 def test_undeclared_judge_kind_is_refused_with_those_there_are():

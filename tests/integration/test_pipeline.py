@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import mlflow
@@ -137,7 +139,18 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
     parent = tracking.client.get_run(result.json["run_id"])
     assert parent.info.status == "FINISHED"
     assert parent.data.params["pretrain.size"] == "1x2x16"
-    assert parent.data.params["judge.scorer"] == "metric:chrf"
+    assert "None" not in parent.data.params.values()
+    settings = mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/settings.json")
+    assert settings["judge"]["scorer"] == "metric:chrf", "also what is the default"
+    page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/report.html")
+    assert page == Path(unquote(urlsplit(result.json["report"]).path)).read_text()
+    shown = {(each.dataset.name, each.dataset.digest) for each in parent.inputs.dataset_inputs}
+    assert ("rows", digests(result)["rows"][:36]) in shown
+    registered = result.json["model"]
+    version = tracking.client.get_model_version(registered["name"], registered["version"])
+    (model,) = parent.outputs.model_outputs
+    assert model.model_id in version.source
+    assert "fine-tuned.chrf.mean" in parent.data.metrics
     children = tracking.client.search_runs(
         [tracking.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
@@ -145,8 +158,8 @@ def test_every_number_dataset_and_model_is_in_mlflow(finished):
     assert {run.info.status for run in children} == {"FINISHED"}
     by_name = {run.info.run_name: run for run in children}
     pretrain = by_name["pretrain"]
-    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "train_loss")) == 6
-    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "validation_loss")) >= 3
+    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "curves/train_loss")) == 6
+    assert len(tracking.client.get_metric_history(pretrain.info.run_id, "curves/validation_loss")) >= 3
     (tokens,) = pretrain.inputs.dataset_inputs
     assert tokens.dataset.digest == digests(result)["tokenize"][:36]
     assert pretrain.data.tags["touchstone.dataset.tokens.tokenize"] == digests(result)["tokenize"]
@@ -162,7 +175,7 @@ def test_registered_model_loads_by_alias_and_names_its_origin(finished):
     tracking = workplace.store()
     version = tracking.client.get_model_version_by_alias("touchstone-tiny", "candidate")
     assert version.tags["touchstone.rows"] == digests(result)["rows"]
-    assert version.tags["touchstone.model.digest"] == digests(result)["finetune"]
+    assert version.tags["touchstone.sha256.model"] == digests(result)["finetune"]
     assert version.tags["touchstone.git_commit"]
     assert version.tags["touchstone.prefect_flow_run_id"]
     mlflow.set_tracking_uri(tracking.uri)

@@ -147,7 +147,7 @@ class Site:
 
         def running() -> dict[str, Any] | None:
             assert self.state(run) not in ENDED, self.flow_run(run)["state"]
-            found = [child for child in self.children(run) if child["name"] == name]
+            found = [child for child in self.children(run) if child["name"].rpartition(": ")[2] == name]
             return found[-1] if found and found[-1]["state_type"] == "RUNNING" else None
 
         return until(running, 120)

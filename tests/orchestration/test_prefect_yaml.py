@@ -110,7 +110,7 @@ BROKEN = {
     ),
     "a pool of the GPU that there is not": (
         altered("definitions", "stage_pools", "gpu", "name", value="gpus"),
-        "audit-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
+        "stage-audit-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
     ),
     "a sweep that starts itself": (
         altered(
@@ -151,7 +151,12 @@ BROKEN = {
 def test_the_sound_file_is_read(load):
     first, *stages = load(SOUND).deployments
     assert first.name == "nightly"
-    assert {spec.name for spec in stages} >= {"rows-cpu", "pretrain-gpu", "judge-cpu", "judge-gpu"}
+    assert {spec.name for spec in stages} >= {
+        "stage-rows-cpu",
+        "stage-pretrain-gpu",
+        "stage-judge-cpu",
+        "stage-judge-gpu",
+    }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
@@ -185,8 +190,8 @@ def test_training_and_generation_share_the_pool_of_one_at_a_time():
     file = load_deployments(OURS)
     pools = {f"{spec.flow.name}/{spec.name}": spec.work_pool.name for spec in file.deployments}
     for stage in ("pretrain", "finetune", "dpo", "classify", "generate"):
-        assert pools[f"{stage}/{stage}-gpu"] == "gpu-pool"
-        assert f"{stage}/{stage}-cpu" not in pools
+        assert pools[f"{stage}/stage-{stage}-gpu"] == "gpu-pool"
+        assert f"{stage}/stage-{stage}-cpu" not in pools
     workers = {pool.name: pool.worker_limit for pool in file.definitions.pools}
     assert workers == {"cpu-pool": 4, "gpu-pool": 1}
     limits = {pool.name: pool.concurrency_limit for pool in file.definitions.pools}
@@ -196,14 +201,14 @@ def test_training_and_generation_share_the_pool_of_one_at_a_time():
 @pytest.mark.parametrize(
     ("stage", "config", "expected"),
     [
-        ("pretrain", PretrainConfig(), "pretrain/pretrain-gpu"),
-        ("generate", GenerateConfig(), "generate/generate-gpu"),
+        ("pretrain", PretrainConfig(), "pretrain/stage-pretrain-gpu"),
+        ("generate", GenerateConfig(), "generate/stage-generate-gpu"),
         ("rows", RowsConfig(), None),
         ("judge", JudgeConfig(), None),
         ("judge", JudgeConfig(scorer="ollama:llama3.2"), None),
-        ("judge", JudgeConfig(scorer=("ollama:llama3.2", "hf:tiny")), "judge/judge-gpu"),
-        ("audit", AuditConfig(scorer="hf:tiny"), "audit/audit-gpu"),
-        ("compare", CompareConfig(scorer="hf:tiny", mode="pairwise"), "compare/compare-gpu"),
+        ("judge", JudgeConfig(scorer=("ollama:llama3.2", "hf:tiny")), "judge/stage-judge-gpu"),
+        ("audit", AuditConfig(scorer="hf:tiny"), "audit/stage-audit-gpu"),
+        ("compare", CompareConfig(scorer="hf:tiny", mode="pairwise"), "compare/stage-compare-gpu"),
     ],
 )
 def test_stage_that_wants_a_gpu_has_a_deployment_in_our_file(stage, config, expected):

@@ -14,7 +14,7 @@ from tests import shared
 from tests.commands import entered
 from tests.orchestration.sites import Site, furnish, until
 
-STAGE = "pretrain/pretrain-gpu"
+STAGE = "pretrain/stage-pretrain-gpu"
 
 
 class Stage(Site):
@@ -76,7 +76,7 @@ def stage(tmp_path_factory):
     for pool in ("played", "lonely"):
         stage.ask("POST", "work_pools/", name=pool, type="process")
     flow = stage.ask("POST", "flows/", name="pretrain")
-    stage.ask("POST", "deployments/", name="pretrain-gpu", flow_id=flow["id"], work_pool_name="played")
+    stage.ask("POST", "deployments/", name="stage-pretrain-gpu", flow_id=flow["id"], work_pool_name="played")
     return stage
 
 

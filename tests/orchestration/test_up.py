@@ -14,6 +14,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from flows.profiles.profile import profile_names
 from flows.server.servers import answers, job_variables
 from flows.server.sweep import SPARED
 from tests import shared
@@ -35,7 +36,7 @@ def test_deploying_again_changes_nothing(site):
     assert site.deployed.keys() >= {
         "work pool gpu-pool",
         "deployment touchstone/nightly",
-        "deployment pretrain/pretrain-gpu",
+        "deployment pretrain/stage-pretrain-gpu",
         "automation touchstone: crash silent runs",
         "automation touchstone: crash runs that do not start",
         "automation touchstone: end cancellations",
@@ -82,11 +83,12 @@ def test_the_form_of_a_deployment_has_titles_defaults_and_help(site):
     pipeline = form("touchstone/pipeline")["properties"]
     assert pipeline["profile"]["title"] == "Profile"
     assert pipeline["profile"]["default"] == "quickstart"
+    assert pipeline["profile"]["anyOf"][0]["enum"] == profile_names(), "a choice, and the first"
     assert all(field["description"] for field in pipeline.values())
-    definitions = form("pretrain/pretrain-gpu")["definitions"]["PretrainConfig"]["properties"]
+    definitions = form("pretrain/stage-pretrain-gpu")["definitions"]["PretrainConfig"]["properties"]
     assert definitions["steps"]["default"] > 0
     assert definitions["device"]["description"].startswith("auto: the first CUDA device")
-    assert form("rows/rows-cpu")["properties"]["config"]["description"] == "what rows is to do"
+    assert form("rows/stage-rows-cpu")["properties"]["config"]["description"] == "what rows is to do"
 
 
 def test_pipeline_on_pools_trains_on_the_gpu_pool_and_is_linked(site):
@@ -96,7 +98,9 @@ def test_pipeline_on_pools_trains_on_the_gpu_pool_and_is_linked(site):
     (parent,) = site.ask(
         "POST", "flow_runs/filter", flow_runs={"name": {"any_": ["only"]}}, limit=1, sort="START_TIME_DESC"
     )
-    children = {child["name"]: child["work_pool_name"] for child in site.children(parent["id"])}
+    children = {
+        child["name"].removeprefix("only: "): child["work_pool_name"] for child in site.children(parent["id"])
+    }
     assert parent["work_pool_name"] == "cpu-pool"
     assert children == {"pretrain": "gpu-pool", **dict.fromkeys(set(STAGES) - {"pretrain"})}
 
@@ -202,7 +206,7 @@ def under_way(site, run):
 
 
 def trainings(site, run):
-    return [child for child in site.children(run) if child["name"] == "pretrain"]
+    return [child for child in site.children(run) if child["name"].endswith(": pretrain")]
 
 
 def test_training_outlives_deaths_around_it_with_the_same_bits(site, training):
@@ -268,7 +272,7 @@ def test_ctrl_c_of_a_follower_cancels_the_run_in_half_a_minute(site):
     assert site.end_of(child["id"], 30)["type"] == "CANCELLED"
     until(lambda: not site.running_in_mlflow(), 60)
     kept = max(path.stem for path in site.checkpoints(child["id"]) if path.stem.startswith("step-"))
-    steps = site.tracking_of(child["id"]).data.metrics["tokens"] / (4 * 32)  # a step
+    steps = site.tracking_of(child["id"]).data.metrics["curves/tokens"] / (4 * 32)  # a step
     assert kept == f"step-{steps:09.0f}", "the last step that it made"
     assert {status for status, _ in site.mlflow_runs(run).values()} <= {"KILLED", "FINISHED"}
     assert site.mlflow_runs(run)["pretrain"][0] == "KILLED"

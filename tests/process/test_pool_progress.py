@@ -123,6 +123,26 @@ def test_prefect_is_told_the_same_time_left_as_the_terminal(artifacts, caplog):
 
 
 @pytest.mark.usefixtures("artifacts")
+def test_a_training_is_logged_at_each_evaluation_and_at_its_end(caplog):
+    clock = [0.0]
+    progress = ProgressArtifact("finetune", lambda: clock[0])
+    with caplog.at_level(logging.INFO, "flows.dispatch.stage_flows"), progress:
+        for step in (1, 2, 3):
+            clock[0] = 2.0 * step
+            progress(step, 3, "steps", f"loss {4 - step}.000")
+            progress.phase("evaluating")
+    assert caplog.messages == [
+        "finetune: 2/3 steps, loss 2.000, 0:04 gone, 0:02 left",
+        "finetune: 3/3 steps, loss 1.000, 0:06 gone",
+    ]
+
+
+def test_a_run_of_a_stage_is_named_after_its_pipeline_and_its_label():
+    assert stage_flows.stage_run_name("quickstart", "generate base") == "quickstart: generate base"
+    assert stage_flows.stage_run_name(None, "rows") == "rows"
+
+
+@pytest.mark.usefixtures("artifacts")
 def test_a_silent_stage_is_logged_from_a_thread_of_its_own(caplog, monkeypatch):
     monkeypatch.setattr(stage_flows, "TICK", 0.001)
     clock = [0.0]

@@ -26,7 +26,8 @@ from tasks.config import (
 from tasks.errors import RefusedError, StageError
 from tasks.record import manifest
 from tasks.record.outputs import fault, fetch
-from tasks.record.stage import StageRun, execute, find, flat
+from tasks.record.run_lifecycle import LOCK, MACHINE
+from tasks.record.stage import StageRun, execute, find, flat, metrics_of
 from tasks.record.tracking import local_folder, open_tracking
 from tasks.record.work import Reference, Stage, Work, stage_key
 from tasks.registry.promotion import Promotion
@@ -283,14 +284,10 @@ def test_the_run_says_what_was_done(tracking, config):
             "touchstone.dataset.corpus.write": upstream.digest,
         }.items()
     )
-    assert run.data.params == {
-        "text": config.text,
-        "times": "1",
-        "journal": str(config.journal),
-        "act": "",
-        "device": "auto",
-    }
-    assert run.data.metrics["loss"] == 0.5
+    assert run.data.params == {"text": config.text, "journal": str(config.journal)}, "not the defaults"
+    assert run.data.metrics["curves/loss"] == 0.5
+    assert metrics_of(run)["loss"] == 0.5
+    assert {LOCK, MACHINE}.isdisjoint(run.data.tags), "what only a running run needs"
     assert run.data.metrics["seconds"] > 0
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("write", upstream.digest[:36])
@@ -718,7 +715,10 @@ def test_metrics_reach_mlflow_in_few_requests_and_last_counts(logged, monkeypatc
     run.flush()
     assert len(calls) == 1
     assert run.metrics == {"loss": 1}
-    assert read().data.metrics == {"loss": 1}
+    assert read().data.metrics == {"curves/loss": 1}
+    run.log_metrics({"best_loss": 1.0})
+    run.flush()
+    assert read().data.metrics == {"curves/loss": 1, "best_loss": 1}, "a result is no curve"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tasks.registry.promote.decision import Decision
 from tasks.registry.promote.promotion_wording import decision_rows
 from tasks.registry.versions import DECISION
-from tasks.show.document import Document, Fact, Facts, Section
+from tasks.show.document import Code, Document, Fact, Facts, Section
 from tasks.show.markdown import as_markdown
 
 NONE = "none"  # a number that there is not
@@ -43,14 +43,15 @@ def _exact(value: float | None) -> str:
     return NONE if value is None else f"{value:.4g}"
 
 
-def description(decision: Decision, origin: Mapping[str, str]) -> str:
-    """Markdown for MLflow's UI; `origin` says what the version was made from."""
+def description(decision: Decision, origin: Mapping[str, str], usage: str) -> str:
+    """Markdown for MLflow's UI; `origin` says what it was made from, `usage` is Python to load it."""
     facts = [Fact(name, value) for name, value in decision_rows(vars(decision))]
     document = Document(
         kind="promotion",
         title="Champion" if decision.champion else "Candidate",
         notes=[decision.reason],
         sections=[
+            Section("Use it", [Code(usage, "python")]),
             Section("Decided on", [Facts(facts)]),
             Section("Made from", [Facts([Fact(name, value) for name, value in origin.items()])]),
         ],

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from tasks.config import PromoteConfig
 from tasks.judge.labels.stage import Labels
 from tasks.machine.digests import sha256_of
+from tasks.models.summary import ModelSummary, was_trained
 from tasks.record.stage import StageRun
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -21,10 +22,12 @@ from tasks.registry.promote.decision import decide
 from tasks.registry.promote.page import decision_tags, description
 from tasks.registry.promote.rescoring import MET, SCORES
 from tasks.registry.promotion import Promotion
+from tasks.registry.usage import snippet
 from tasks.registry.versions import (
     CANDIDATE,
     DECIDED,
     FILES,
+    INPUT,
     KEY,
     MODEL,
     UNDER,
@@ -80,7 +83,7 @@ def promote(
         promotion = json.loads(left.tags[DECIDED])
     else:
         run.phase("logging the model to MLflow")
-        logged = log_model(run, model, rows, trained.get(under))
+        logged = log_model(run, config.name, model, rows, trained.get(under), _trained_from(base))
         run.phase("hashing the registered files")
         identity[FILES] = json.dumps(registered_files(logged.source), allow_nan=False)
         run.phase("deciding whether it is the champion")
@@ -133,7 +136,8 @@ def _decided(
             decision_tags(decision) | {DECIDED: json.dumps(promotion, allow_nan=False)}
         ).items():
             client.set_model_version_tag(name, number, tag, value)
-        client.update_model_version(name, number, description(decision, _origin(run, identity)))
+        told = description(decision, _origin(run, identity), snippet(name, f"/{number}"))
+        client.update_model_version(name, number, told)
         if not decision.champion:
             return promotion
         if number_of(champion_of(run.tracking, name)) == number_of(present):
@@ -146,7 +150,7 @@ def _identity(
 ) -> dict[str, str]:
     """Enough to walk from a version to the bytes, the code and the flow run that made it."""
     mean = candidate.entry["mean"]
-    stages = {f"touchstone.{name}.digest": reference.digest for name, reference in run.references.items()}
+    stages = {f"{INPUT}{name}": reference.digest for name, reference in run.references.items()}
     identity = {
         **run.lineage,
         **stages,
@@ -165,6 +169,17 @@ def _identity(
     if base and (origin := taken_from(base)):
         identity["touchstone.base.version"] = origin["version"]
     return identity
+
+
+def _trained_from(base: Path | None) -> str:
+    """What a model began as; a folder of this machine is not named."""
+    summary = ModelSummary.find(base) if base else None
+    if summary is None or was_trained(base):
+        return "random weights"
+    if summary.registered:
+        return summary.registered["version"]
+    name, revision = summary.numbers["model"], summary.numbers["revision"]
+    return f"https://huggingface.co/{name} (revision {revision})" if revision else "the weights of a folder"
 
 
 def _json(reference: Reference) -> str:

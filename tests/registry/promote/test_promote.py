@@ -307,9 +307,9 @@ def test_a_version_says_what_it_was_made_from(tracking, promoted):
         "touchstone.key": promoted.reference.key,
         "touchstone.files": json.dumps(registered_files(version.source)),
         "touchstone.model": promoted.inputs["model"].model_dump_json(),
-        "touchstone.model.digest": promoted.inputs["model"].digest,
-        "touchstone.rows.digest": promoted.inputs["rows"].digest,
-        "touchstone.scores.digest": promoted.inputs["scores"].digest,
+        "touchstone.sha256.model": promoted.inputs["model"].digest,
+        "touchstone.sha256.rows": promoted.inputs["rows"].digest,
+        "touchstone.sha256.scores": promoted.inputs["scores"].digest,
         "touchstone.rows": promoted.inputs["rows"].digest,
         "touchstone.tokenizer": sha256_of(
             fetch(tracking, promoted.inputs["model"]) / OUTPUT / "model" / "tokenizer.json"
@@ -324,6 +324,22 @@ def test_a_version_says_what_it_was_made_from(tracking, promoted):
     assert version.run_id == run.info.run_id
     assert run.info.status == "FINISHED"
     assert run.data.tags["touchstone.digest"] == promoted.reference.digest
+
+
+def test_what_is_registered_names_no_folder_of_this_machine(tracking, promoted, for_real):
+    promoted(around(40))
+    version = tracking.client.get_model_version(promoted.name, "1")
+    folder = local_folder(version.source)
+    where = folder.as_uri()  # MLflow's own word for where the model is kept
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        content = path.read_bytes().replace(where.encode(), b"")
+        assert str(tracking.root).encode() not in content, path.name
+    assert "random weights" in (folder / "LICENSE.txt").read_text()
+    assert f"models:/{promoted.name}/1" in version.description
+    assert (
+        f"models:/{promoted.name}@champion" in tracking.client.get_registered_model(promoted.name).description
+    )
 
 
 @pytest.fixture
