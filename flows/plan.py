@@ -182,5 +182,6 @@ def _differences(
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    is_plain = not isinstance(value, list | dict)
+    text = str(value) if is_plain else json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text if len(text) <= 40 else f"{text[:39]}…"

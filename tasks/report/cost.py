@@ -15,7 +15,7 @@ from tasks.machine.json_files import Json
 from tasks.models.summary import read_history
 from tasks.pretrain.outputs import SPEED
 from tasks.record.outputs import OUTPUT, read_auxiliary, read_config
-from tasks.record.stage import ENVIRONMENT, StageRun, flat
+from tasks.record.stage import ENVIRONMENT, StageRun, flat, metrics_of
 from tasks.record.tracking import Tracking, local_folder
 from tasks.record.work import Reference
 from tasks.report.card import TRAINING_OUTPUTS, Inputs, is_pretrained
@@ -43,11 +43,12 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         entry = {"output": name} | reference.model_dump(exclude={"uri"})
         entry |= {"seconds": None, "tokens_per_second": None, "parent": None, "elsewhere": {}}
         if run.tracking:
-            recorded = run.tracking.client.get_run(reference.run_id).data
+            recorded = run.tracking.client.get_run(reference.run_id)
+            metrics = metrics_of(recorded)
             entry |= {
-                "seconds": recorded.metrics.get("seconds"),
-                "tokens_per_second": recorded.metrics.get("tokens_per_second"),
-                "parent": _whole(run.tracking, recorded.tags.get("mlflow.parentRunId")),
+                "seconds": metrics.get("seconds"),
+                "tokens_per_second": metrics.get("tokens_per_second"),
+                "parent": _whole(run.tracking, recorded.data.tags.get("mlflow.parentRunId")),
                 "elsewhere": {
                     fact: value
                     for fact, value in _environment(run.tracking, reference.run_id).items()

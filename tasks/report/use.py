@@ -52,4 +52,4 @@ def _example(report: Json) -> str:
 
 def _quoted(text: str) -> str:
     """A literal that Python and JSON read alike."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False, allow_nan=False)

@@ -12,6 +12,7 @@ from flows.command.cli import app, main
 from flows.dispatch import results
 from flows.process.console import console
 from flows.profiles.profile import load_profile
+from tasks.show.document import Document
 from tests.commands import CHECKOUT
 
 COMMANDS = (
@@ -83,14 +84,15 @@ def test_a_usage_error_is_one_line(touchstone):
 OUTCOME = {
     "status": "completed",
     "checks": [
-        {"training": "pretraining", "check": "causality", "verdict": "passed", "found": "no", "where": ""}
+        {"training": "pretraining", "check": "causality", "verdict": "passed", "found": "no"}
+        | {"expected": "no later token counts", "where": ""}
     ],
     "examples": {"pretraining": "the example"},
 }
 
 
 @pytest.fixture
-def proved(monkeypatch):
+def checked(monkeypatch):
     """`touchstone preflight` without its work."""
     monkeypatch.setattr(cli, "_ready", lambda *_, **__: (load_profile("quickstart"), []))
     monkeypatch.setattr(results, "run_here", lambda *_: OUTCOME)
@@ -143,7 +145,9 @@ def test_behind_the_title_something_is_shown_at_once(capsys):
 
 
 def test_a_judging_command_prints_all_of_its_result(capsys):
-    judging._end({"status": "completed", "run_id": "ab12"}, lambda _, out: out.print("scores"), False)
+    judging._end(
+        {"status": "completed", "run_id": "ab12"}, lambda _: [Document("scores", "scores", ())], False
+    )
     told = "MLflow run ab12: every call, score and page is in its stages"
     assert capsys.readouterr() == (f"scores\n{told}\n", "")
     judging._end({"status": "completed", "run_id": "ab12"}, None, True)

@@ -20,9 +20,7 @@ from tasks.judge.audit import wording as audit_wording
 from tasks.judge.backends.http import Server
 from tasks.machine import caches, proxies
 from tasks.machine.proxies import go_direct, require_way_to_hub, settle, takes_proxy, through
-from tasks.report import terminal
-from tasks.show import markdown, plots
-from tasks.show import terminal as blocks
+from tasks.show import markdown, plots, terminal
 from tests.commands import CHECKOUT
 
 DEAD = "http://user:secret@127.0.0.1:9"
@@ -183,7 +181,7 @@ def test_character_that_a_stream_cannot_show_is_approximated(monkeypatch, encodi
     assert json.loads(shown[-1]) == {"text": OURS}
 
 
-@pytest.mark.parametrize("module", [terminal, blocks, markdown, plots, audit_wording, progress])
+@pytest.mark.parametrize("module", [terminal, markdown, plots, audit_wording, progress])
 def test_every_sign_of_ours_has_one_that_comes_nearest(module):
     signs = {sign for sign in Path(module.__file__).read_text(encoding="utf-8") if not sign.isascii()}
     frames = set(getattr(module, "SPINNER", ""))

@@ -137,7 +137,7 @@ def test_a_training_is_logged_at_each_evaluation_and_at_its_end(caplog):
     ]
 
 
-def test_a_run_of_a_stage_is_named_after_its_pipeline_and_its_label():
+def test_run_of_a_stage_is_named_after_pipeline_and_label():
     assert stage_flows.stage_run_name("quickstart", "generate base") == "quickstart: generate base"
     assert stage_flows.stage_run_name(None, "rows") == "rows"
 

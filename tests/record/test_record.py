@@ -537,7 +537,7 @@ def test_failure_ends_the_run_with_its_reason_and_no_half_output(tracking, confi
     assert run.info.status == status
     assert run.data.tags["touchstone.error"] == said
     assert "touchstone.digest" not in run.data.tags
-    assert run.data.metrics["loss"] == 0.5  # what was measured until then is kept
+    assert run.data.metrics["curves/loss"] == 0.5  # what was measured until then is kept
     folder = local_folder(run.info.artifact_uri)
     left = list(manifest.files_under(folder)) if folder.exists() else []
     assert left == (["traceback.txt"] if act == "raise" else [])
