@@ -51,11 +51,11 @@ def photograph(
     from playwright.sync_api import sync_playwright
 
     from flows.dispatch.cards import load_report
-    from flows.dispatch.runs import pipeline_run_of
+    from flows.dispatch.names import resolve_name
     from flows.server.access import USER, new_secret
     from tasks.record.tracking import open_tracking
 
-    run = pipeline_run_of(open_tracking(), run_id)
+    run = resolve_name(open_tracking(), run_id).run
     card, secret = load_report(run.info.run_id).page, new_secret()
     prefect, mlflow = everything.enter_context(servers(home, secret))
     pages = {

@@ -13,6 +13,7 @@ from tasks.machine.home import without_password
 from tasks.record.tracking import Tracking, set_tags
 from tasks.show.markdown import escaped
 
+PIPELINE_PAGE = "touchstone.prefect_pipeline_url"
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 
 
@@ -39,8 +40,13 @@ def code_commit() -> str:
 
 
 def lineage() -> dict[str, str]:
-    """Tags for MLflow runs and model versions; call it inside a flow."""
-    return {
+    """Tags for MLflow runs and model versions; call it inside a flow.
+
+    The page of the pipeline is named where a server stays up that has one.
+    """
+    page = None if is_temporary() else flow_run.ui_url
+    pipeline = {PIPELINE_PAGE: page.replace(str(flow_run.id), str(flow_run.root_flow_run_id))} if page else {}
+    return pipeline | {
         "touchstone.git_commit": code_commit(),
         "touchstone.prefect_flow_run_id": str(flow_run.id),
         "touchstone.prefect_flow_run": str(flow_run.name),

@@ -6,7 +6,7 @@ from tasks.machine.json_files import Json
 from tasks.show.document import Bar, Bars, Cell, Fact, Facts, Fold, Keep, Section, Text, table_of
 from tasks.show.text import duration, short
 
-FLOW_URL = "prefect_flow_run_url"
+FLOW_URL = "prefect_pipeline_url"
 
 
 def sections(cost: Json) -> Iterator[Section]:
@@ -33,12 +33,14 @@ def _lineage(cost: Json) -> Iterator[Facts | Fold]:
         facts.append(Fact("Environment", ", ".join(f"{name} {v}" for name, v in cost["environment"].items())))
     if "git_commit" in lineage:
         facts.append(Fact("Code", f"commit {lineage.pop('git_commit')}"))
-    if "prefect_flow_run" in lineage:
-        facts.append(Fact("Prefect flow run", lineage.pop("prefect_flow_run"), href=flow_url))
+    name = lineage.pop("prefect_flow_run", "")
+    if flow_url or name:
+        facts.append(Fact("In Prefect", flow_url or f"flow run {name}", href=flow_url))
     if cost["parent"]:
-        facts.append(Fact("MLflow run of the pipeline", cost["parent"], href=cost["mlflow_url"] or ""))
+        url = cost["mlflow_url"] or ""
+        facts.append(Fact("In MLflow", url or f"run {cost['parent']}", "the whole pipeline", url))
     if cost["run_id"]:
-        facts.append(Fact("MLflow run of this card", cost["run_id"]))
+        facts.append(Fact("This card", f"MLflow run {cost['run_id']}"))
     yield Facts(facts, empty="This card was made without MLflow and without Prefect.")
     ids = [Fact(name.replace("_", " "), value, is_code=True) for name, value in lineage.items()]
     rows = [

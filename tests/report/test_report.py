@@ -169,7 +169,7 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
 
 def test_the_page_needs_nothing_else(outputs, tmp_path):
     url = "http://127.0.0.1:4200/runs/1"
-    lineage = {"touchstone.prefect_flow_run": "brave-otter", "touchstone.prefect_flow_run_url": url}
+    lineage = {"touchstone.prefect_flow_run": "brave-otter", "touchstone.prefect_pipeline_url": url}
     card = Card(outputs, tmp_path, lineage=lineage)
     elements = Page(card.html).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "link", "img", "iframe", "object", "base"})
@@ -185,7 +185,7 @@ def test_the_page_needs_nothing_else(outputs, tmp_path):
 
 def test_a_flow_address_that_is_none_is_no_link(outputs, tmp_path):
     url = "javascript:alert(1)"
-    lineage = {"touchstone.prefect_flow_run": "x", "touchstone.prefect_flow_run_url": url}
+    lineage = {"touchstone.prefect_flow_run": "x", "touchstone.prefect_pipeline_url": url}
     card = Card(outputs, tmp_path, lineage=lineage)
     assert "a" not in {tag for tag, _ in Page(card.html).elements}
 
