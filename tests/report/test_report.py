@@ -180,7 +180,7 @@ def test_the_page_needs_nothing_else(outputs, tmp_path):
     assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [url]
     assert "url(" not in card.html
     assert "@import" not in card.html
-    assert card.html.count("http") == 2  # the link, and http-equiv of the content policy
+    assert card.html.count("http") == 3  # the link, its words, and http-equiv of the content policy
 
 
 def test_a_flow_address_that_is_none_is_no_link(outputs, tmp_path):
