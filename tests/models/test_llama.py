@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qw
 from tasks.config import LLAMA_SIZES, PretrainConfig
 from tasks.models.causal import Cache
 from tasks.models.llama import Llama, LlamaShape, RMSNorm, RopeScaling, Rotary, turned
+from tests.pretrain.training import Stopped, history_in, same_outputs, stopping_after, tokens_of, trained
 
 STRETCHED = RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original=16)
 VARIANTS = {
@@ -188,3 +189,66 @@ def test_named_sizes_of_smollm2_are_its_own():
         model = Llama.from_settings(PretrainConfig(architecture="llama", size="135M"), 49152, 0)
     assert model.parameter_count() == 134_515_008
     assert set(LLAMA_SIZES) >= {"135M", "360M"}
+
+
+# As a pipeline trains it
+
+LLAMA = PretrainConfig(
+    architecture="llama",
+    size="2x4x32",
+    key_heads=2,
+    qk_norm=True,
+    context=16,
+    steps=30,
+    batch_size=4,
+    learning_rate=1e-2,
+    muon_learning_rate=2e-2,
+    optimizer="muon",
+    document_mask=True,
+    warmup=3,
+    eval_every=15,
+    device="cpu",
+)
+TEXTS = ["The cat sat on the mat.", "A dog lay by the door.", "The bird sang in the tree."] * 8
+
+
+@pytest.fixture(scope="module")
+def llama_tokens(tmp_path_factory):
+    return tokens_of(TEXTS, tmp_path_factory.mktemp("llama"), validation=0.2)
+
+
+@pytest.fixture(scope="module")
+def pretrained_llama(llama_tokens, tmp_path_factory):
+    """Refused by the preflight, were one of its checks to fail."""
+    return trained(LLAMA, llama_tokens, tmp_path_factory.mktemp("run"))
+
+
+def test_pretraining_checks_and_trains_a_llama(pretrained_llama):
+    losses = [entry["train_loss"] for entry in history_in(pretrained_llama)]
+    assert losses[-1] < 0.6 * losses[0]
+    folder = pretrained_llama.out / "model"
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.arange(2, 14)[None]
+    assert torch.allclose(Llama.load(folder).eval()(ids), theirs(ids).logits, atol=1e-4)
+
+
+def test_killed_llama_ends_with_the_same_bits(pretrained_llama, llama_tokens, tmp_path):
+    with pytest.raises(Stopped):
+        trained(LLAMA, llama_tokens, tmp_path, progress=stopping_after(20))
+    assert same_outputs(trained(LLAMA, llama_tokens, tmp_path), pretrained_llama)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"architecture": "gpt2", "key_heads": 2, "qk_norm": False}, "go with architecture: llama"),
+        ({"dropout": 0.1}, "a Llama has no dropout"),
+        ({"key_heads": 3}, "must be a multiple of it"),
+        ({"size": "2x4x36", "key_heads": 4}, "the width of a head must be even"),
+        ({"size": "774M"}, "neither one of quickstart, cpu, 124M, 135M, 360M"),
+        ({"model": "owner/name"}, "model brings its own architecture"),
+    ],
+)
+def test_settings_that_do_not_fit_a_llama_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(**LLAMA.model_dump() | settings)
