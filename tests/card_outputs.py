@@ -39,6 +39,7 @@ TOKENS = {
     "vocab_size": 300,
     "end_token": 0,
     "documents": 1,
+    "set_aside": 0,
     "train": {"tokens": 90, "bytes": 270},
     "validation": {"tokens": 10, "bytes": 30},
 }

@@ -107,7 +107,8 @@ def _corpus(inputs: Inputs) -> Json:
     corpus = _files(inputs["corpus"]) if "corpus" in inputs else {}
     if "tokens" in inputs:
         tokens = read_facts(inputs["tokens"])
-        corpus |= {name: tokens[name] for name in ("documents", "vocab_size", "train", "validation")}
+        names = ("documents", "set_aside", "vocab_size", "train", "validation")
+        corpus |= {name: tokens[name] for name in names}
     return corpus
 
 

@@ -315,6 +315,8 @@ def _corpus_lines(corpus: Json) -> list[tuple[str, str]]:
     for split in ("train", "validation"):
         tokens, text = corpus[split]["tokens"], size(corpus[split]["bytes"])
         lines.append((split.capitalize(), f"{tokens:,} tokens, {text} of text"))
+    if corpus["set_aside"]:
+        lines.append(("Not used", f"{plural(corpus['set_aside'], 'document')}, malformed or empty"))
     return lines
 
 
@@ -333,11 +335,13 @@ def _thing(rows: Json) -> str:
 
 
 def corpus_text(corpus: Json) -> str:
-    """Documents, and the tokens of both splits."""
-    return (
+    """Documents, the tokens of both splits, and what was not used."""
+    text = (
         f"{plural(corpus['documents'], 'document')}, {corpus['train']['tokens']:,} + "
         f"{corpus['validation']['tokens']:,} tokens (train + validation) of {corpus['vocab_size']:,}"
     )
+    left = corpus["set_aside"]
+    return f"{text}; {plural(left, 'document')} malformed or empty and not used" if left else text
 
 
 def splits_text(rows: Json) -> str:

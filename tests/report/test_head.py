@@ -6,7 +6,7 @@ import pytest
 
 from tasks.models.summary import SUMMARY
 from tasks.report.samples import lowest_first, worst_first
-from tests.card_outputs import METRIC, RESPONSES, Card, Outputs, Page, pretrained, share
+from tests.card_outputs import METRIC, RESPONSES, TOKENS, Card, Outputs, Page, pretrained, share
 
 
 @pytest.fixture
@@ -158,3 +158,10 @@ def test_worst_rows_are_a_third_at_most_and_none_of_the_best():
 def test_settings_of_a_training_are_on_the_card(outputs, tmp_path):
     for name, text in pretrained(outputs, tmp_path).all().items():
         assert "size tiny, batch 4, learning rate 0.001" in flat(text), name
+
+
+def test_documents_that_were_set_aside_are_on_the_card(outputs, tmp_path):
+    folders = outputs.write()
+    outputs.json("tokens/tokens.json", TOKENS | {"set_aside": 3})
+    for name, text in Card(outputs, tmp_path, folders=folders).all().items():
+        assert "3 documents" in flat(text), name

@@ -66,7 +66,7 @@ def test_a_tiny_card_holds_exactly_this(outputs, tmp_path):
     assert card.report == {
         "title": "touchstone-tiny",
         "corpus": file_facts("a.txt", "abc")
-        | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
+        | {name: TOKENS[name] for name in ("documents", "set_aside", "vocab_size", "train", "validation")},
         "instructions": file_facts("rows.json", "[]") | COUNTS,
         "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
         | {"vocab_size": 300, "parameters": 1234},
@@ -351,7 +351,7 @@ def test_a_card_about_pretraining_alone_holds_exactly_this(outputs, tmp_path):
             "sha256": digest_of(canonical_json({"a.txt": sha256("abc")})),
             "listed": [{"name": "a.txt", "bytes": 3, "sha256": sha256("abc")}],
         }
-        | {name: TOKENS[name] for name in ("documents", "vocab_size", "train", "validation")},
+        | {name: TOKENS[name] for name in ("documents", "set_aside", "vocab_size", "train", "validation")},
         "model": {"family": "GPT-2", "layers": 1, "heads": 2, "width": 8, "context": 32}
         | {"vocab_size": 300, "parameters": 1234},
         "pretraining": {"parameters": 1234, "steps": 2, "tokens": 128, "train_loss": 1.5}

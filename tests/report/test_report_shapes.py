@@ -131,7 +131,7 @@ def test_model_pretrained_on_the_rows_has_tokens_and_no_corpus(outputs, tmp_path
     folders = outputs.write()
     del folders["corpus"]
     card = Card(outputs, tmp_path, folders=folders)
-    assert set(card.report["corpus"]) == {"documents", "vocab_size", "train", "validation"}
+    assert set(card.report["corpus"]) == {"documents", "set_aside", "vocab_size", "train", "validation"}
     for name, text in shown(card).items():
         assert "300" in text, name
         assert "90 " in text, name
