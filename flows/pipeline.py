@@ -279,11 +279,10 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
                 run.run_id, score_metric(entry["model"], entry["scorer"], "mean"), entry["mean"]
             )
     show_datasets(run.tracking, run.run_id, made)
-    show_card(run.tracking, run.run_id, made["report"])
     report, cost = _read(run, made["report"], read_report), read_cost(made["report"])
-    create_markdown_artifact(
-        as_markdown(as_document(report, cost)), key=f"report-{profile.name}", description="Report card"
-    )
+    card = as_document(report, cost)
+    show_card(run.tracking, run.run_id, made["report"], card)
+    create_markdown_artifact(as_markdown(card), key=f"report-{profile.name}", description="Report card")
     if scores:
         create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
     told = {

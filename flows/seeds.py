@@ -147,13 +147,12 @@ def _conclude(
     spread = run.stage("seeds", config, **scored)
     first = min(made)
     report = run.stage("report", profile.report, **made[first], seeds=spread)
-    show_card(run.tracking, run.run_id, report)
     found = read_output(run.tracking, spread, Spread.read)
     _log_metrics(run, found)
     card, cost = read_output(run.tracking, report, read_report), read_cost(report)
-    create_markdown_artifact(
-        as_markdown(as_document(card, cost)), key=f"report-{profile.name}", description="Report card"
-    )
+    document = as_document(card, cost)
+    show_card(run.tracking, run.run_id, report, document)
+    create_markdown_artifact(as_markdown(document), key=f"report-{profile.name}", description="Report card")
     if "scores" in card:
         create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
     told |= {

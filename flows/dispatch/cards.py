@@ -24,6 +24,7 @@ from tasks.record.tracking import Tracking, open_tracking, set_tags
 from tasks.record.work import Reference
 from tasks.registry.champions import now
 from tasks.registry.lineage import DATASET, inputs_of
+from tasks.report.document import as_document
 from tasks.report.outputs import page_address, read_cost, read_report
 
 
@@ -89,7 +90,8 @@ def _as_of_now(tracking: Tracking, run: Run, card: Reference) -> Reference:
             inputs[f"{model}_labels"] = found
     config = ReportConfig.model_validate_json(read_config(card))
     made_anew = recorded.stage("report", config, **inputs)
-    show_card(tracking, run.info.run_id, made_anew)
+    report = read_output(tracking, made_anew, read_report)
+    show_card(tracking, run.info.run_id, made_anew, as_document(report, read_cost(made_anew)))
     return made_anew
 
 

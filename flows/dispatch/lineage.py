@@ -14,6 +14,7 @@ from tasks.record.tracking import Tracking, set_tags
 from tasks.show.markdown import escaped
 
 PIPELINE_PAGE = "touchstone.prefect_pipeline_url"
+MADE_BY = "Made by the Prefect flow run"  # begins the part of a description that is a link
 NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 
 
@@ -61,7 +62,7 @@ def link_to_mlflow(tracking: Tracking, run_id: str) -> None:
     TOUCHSTONE_MLFLOW_URL is the address that people reach MLflow at, where it is not the one used here.
     """
     if not is_temporary() and (page := flow_run.ui_url):
-        note = f"Made by the Prefect flow run [{escaped(flow_run.name)}]({page})"
+        note = f"{MADE_BY} [{escaped(flow_run.name)}]({page})"
         set_tags(tracking.client, run_id, {NOTE: note})
     address = os.environ.get("TOUCHSTONE_MLFLOW_URL") or tracking.uri
     if address.startswith(("http://", "https://")):

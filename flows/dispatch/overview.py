@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 from mlflow.entities import LoggedModelOutput
 
+from flows.dispatch.lineage import MADE_BY, NOTE
 from tasks.record.outputs import read_auxiliary
 from tasks.record.stage import log_dataset, metrics_of
-from tasks.record.tracking import Tracking, mlflow_name
+from tasks.record.tracking import Tracking, mlflow_name, set_tags
 from tasks.record.work import Reference
 from tasks.registry.versions import version_of
 from tasks.report.outputs import PAGE
+from tasks.show.document import Document
+from tasks.show.markdown import as_summary
 
 USED_FOR = {  # a data set of a pipeline, by the name that the report has for it
     "corpus": "pretraining",
@@ -22,9 +25,16 @@ USED_FOR = {  # a data set of a pipeline, by the name that the report has for it
 }
 
 
-def show_card(tracking: Tracking, run_id: str, card: Reference) -> None:
-    """Put the page of a report card among the artifacts of a run."""
+def show_card(tracking: Tracking, run_id: str, card: Reference, document: Document) -> None:
+    """Put the page of a report card among the artifacts of a run, and its head into the run's description.
+
+    A link to Prefect that is in the description stays there.
+    """
     tracking.client.log_text(run_id, read_auxiliary(card, PAGE), PAGE)
+    told = tracking.client.get_run(run_id).data.tags.get(NOTE, "").split("\n\n")
+    links = [part for part in told if part.startswith(MADE_BY)]
+    parts = [as_summary(document), f"The whole card is `{PAGE}` among the artifacts.", *links]
+    set_tags(tracking.client, run_id, {NOTE: "\n\n".join(parts)})
 
 
 def show_datasets(tracking: Tracking, run_id: str, outputs: Mapping[str, Reference | None]) -> None:

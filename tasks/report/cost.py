@@ -95,13 +95,22 @@ def _settings(run: StageRun, inputs: Inputs) -> Json:
 
 
 def _model(run: StageRun) -> Json | None:
-    """Where the weights of the last training are, and the store that knows of them."""
+    """Where the weights of the last training are, and the store that knows of them.
+
+    Places below the folder that `touchstone` works in are told from there, as its commands take them.
+    """
     trained = [run.references[name] for name in TRAINING_OUTPUTS.values() if name in run.references]
     if not trained or not run.tracking:
         return None
-    uri = trained[-1].uri
-    folder = f"{local_folder(uri) or uri}/{OUTPUT}/model"
-    return {"folder": folder, "tracking": without_password(run.tracking.uri)}
+    home, uri = run.tracking.root.parent, trained[-1].uri
+    own = local_folder(uri)
+    if own and own.is_relative_to(home):
+        own = own.relative_to(home)
+    store = f"sqlite:///{home}/"
+    tracking = without_password(run.tracking.uri)
+    if tracking.startswith(store):
+        tracking = f"sqlite:///{tracking.removeprefix(store)}"
+    return {"folder": f"{own or uri}/{OUTPUT}/model", "tracking": tracking}
 
 
 def _date(run: StageRun) -> str | None:

@@ -46,18 +46,27 @@ def as_markdown(document: Document) -> str:
     return "\n\n".join(filter(None, _document(document))) + "\n"
 
 
+def as_summary(document: Document) -> str:
+    """What stands above the sections, without the title."""
+    return "\n\n".join(filter(None, _head(document)))
+
+
 def _document(document: Document) -> Iterator[str]:
     title = f"{document.title} {document.subtitle}".rstrip()
     yield f"# {escaped(title)}" + (f": {escaped(document.badge.text)}" if document.badge else "")
-    yield from (f"**{escaped(alarm)}**" for alarm in document.alarms)
-    if document.verdict:
-        yield from _verdict(document.verdict)
-    yield from map(escaped, document.notes)
+    yield from _head(document)
     yield _facts(shown_rows(document.facts, document.facts_keep.limit(FORM)))
     for section in document.sections:
         if section.keep.limit(FORM) != 0:
             yield f"## {escaped(section.title)}"
             yield from _blocks(section.blocks)
+
+
+def _head(document: Document) -> Iterator[str]:
+    yield from (f"**{escaped(alarm)}**" for alarm in document.alarms)
+    if document.verdict:
+        yield from _verdict(document.verdict)
+    yield from map(escaped, document.notes)
 
 
 def _verdict(verdict: Verdict) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The head of the card: a badge that fits the headline, and alarms for what is badly wrong."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -165,3 +166,32 @@ def test_documents_that_were_set_aside_are_on_the_card(outputs, tmp_path):
     outputs.json("tokens/tokens.json", TOKENS | {"set_aside": 3})
     for name, text in Card(outputs, tmp_path, folders=folders).all().items():
         assert "3 documents" in flat(text), name
+
+
+def test_card_tells_where_the_model_is_and_how_to_load_it(outputs, tmp_path):
+    folders = outputs.write()
+    client = SimpleNamespace(
+        get_run=lambda _: SimpleNamespace(
+            data=SimpleNamespace(metrics={}, tags={}), info=SimpleNamespace(start_time=1_795_900_000_000)
+        )
+    )
+    store = SimpleNamespace(
+        client=client, uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", root=tmp_path / "mlruns"
+    )
+    records = {"base": outputs.record()}
+    records["tuned"] = outputs.record().model_copy(
+        update={"uri": (tmp_path / "mlruns/artifacts/ab").as_uri()}
+    )
+    outputs.json("../mlruns/artifacts/ab/auxiliary/config.json", {"epochs": 2.0})
+    card = Card(outputs, tmp_path, folders=folders, tracking=store, run_id="r", references=records)
+    assert card.cost["model"] == {
+        "folder": "mlruns/artifacts/ab/output/model",
+        "tracking": "sqlite:///mlruns/mlflow.db",
+    }
+    assert card.cost["date"] == "2026-11-28 21:06 UTC"
+    for name, text in card.all().items():
+        assert "models:/touchstone-tiny/2" in text.replace("\\", ""), name
+    load = 'mlflow.transformers.load_model("models:/touchstone-tiny/2")'
+    assert load in card.markdown
+    assert load in Page(card.html).text
+    assert str(tmp_path) not in card.html

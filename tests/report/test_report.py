@@ -145,7 +145,9 @@ def test_costs_come_from_mlflow_and_a_reused_stage_says_so(outputs, tmp_path):
     card = Card(
         outputs,
         tmp_path,
-        tracking=SimpleNamespace(client=Client(runs), uri="sqlite:///mlruns/mlflow.db"),
+        tracking=SimpleNamespace(
+            client=Client(runs), uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", root=tmp_path / "mlruns"
+        ),
         references={"base": outputs.record(), "rows": reference("rows", "r2")},
         lineage={"touchstone.git_commit": "abc", "touchstone.prefect_flow_run_id": ""},
     )
