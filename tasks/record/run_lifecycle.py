@@ -70,7 +70,8 @@ def ending(
         raise told from error
     else:
         tracking.client.set_terminated(run_id, "FINISHED")
-        for tag in LOCK, MACHINE:  # of running runs alone: what is left says what the run was
+        # These are of running runs alone: what is left says what the run was.
+        for tag in {LOCK, MACHINE} & tracking.client.get_run(run_id).data.tags.keys():
             tracking.client.delete_tag(run_id, tag)
     finally:
         del _open[run_id]

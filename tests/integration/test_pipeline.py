@@ -194,7 +194,7 @@ def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
         return httpx.post(f"{prefect_server}/{kind}/filter", json=query, auth=LOGIN).raise_for_status().json()
 
     children = asked("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [whole]}})
-    assert {child["name"] for child in children} == set(STAGES)
+    assert {child["name"] for child in children} == {f"tiny: {stage}" for stage in STAGES}
     assert [run["name"] for run in asked("flow_runs", flow_runs={"id": {"any_": [whole]}})] == ["tiny"]
     artifacts = asked("artifacts", artifacts={"flow_run_id": {"any_": [whole]}})
     by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}

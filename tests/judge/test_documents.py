@@ -50,7 +50,10 @@ def test_no_name_and_no_reason_acts(text):
     ("place", "told"),
     [
         ({"place": "terminal", "given": 3, "by": "ann"}, "3 labels by ann."),
-        ({"place": "csv", "drawn": 40, "file": "l.csv"}, "touchstone label ... --from l.csv"),
+        (
+            {"place": "csv", "drawn": 40, "named": "quickstart", "file": "l.csv"},
+            "touchstone label quickstart --from l.csv",
+        ),
         ({"place": "mlflow", "drawn": 40, "queue": "q"}, "40 rows are in MLflow's review queue 'q'"),
     ],
 )

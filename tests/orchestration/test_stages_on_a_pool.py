@@ -38,7 +38,7 @@ class Stage(Site):
         return state, run
 
     def trainings(self, run):
-        return [child for child in self.children(run) if child["name"] == "pretrain"]
+        return [child for child in self.children(run) if child["name"].endswith(": pretrain")]
 
     @contextmanager
     def worker(self, *scripts):

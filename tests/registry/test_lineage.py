@@ -50,5 +50,8 @@ def test_hostile_name_stays_text_on_pages_of_prefect_and_mlflow(tracking, monkey
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_reasons_and_names_stay_text_in_a_description(text):
-    decision = Decision(False, text, text, 50.0, 10.0, 1.0, text, text, against=text)
-    assert acting(description(decision, {text: text}, "")) == set()
+    def told(text):
+        decision = Decision(False, text, text, 50.0, 10.0, 1.0, text, text, against=text)
+        return acting(description(decision, {text: text}, "import mlflow"))
+
+    assert told(text) == told("calm")

@@ -36,7 +36,7 @@ def test_all_that_is_not_training_keeps_its_seed():
     kept = [one.profile.model_dump(exclude={*SEEDED, "promote"}, context=None) for one in trainings]
     assert kept[0] == kept[1]
     for rows_only in (True, False):
-        results = [one.profile.results(rows_only=rows_only) for one in trainings]
+        results = [one.profile.checks(rows_only=rows_only) for one in trainings]
         assert (results[0] == results[1]) == rows_only
 
 

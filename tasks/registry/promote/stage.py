@@ -178,7 +178,7 @@ def _trained_from(base: Path | None) -> str:
         return "random weights"
     if summary.registered:
         return summary.registered["version"]
-    name, revision = summary.numbers["model"], summary.numbers["revision"]
+    name, revision = summary.numbers["model"], summary.numbers.get("revision")
     return f"https://huggingface.co/{name} (revision {revision})" if revision else "the weights of a folder"
 
 

@@ -326,7 +326,8 @@ def test_a_version_says_what_it_was_made_from(tracking, promoted):
     assert run.data.tags["touchstone.digest"] == promoted.reference.digest
 
 
-def test_what_is_registered_names_no_folder_of_this_machine(tracking, promoted, for_real):
+@pytest.mark.logs_models
+def test_what_is_registered_names_no_folder_of_this_machine(tracking, promoted):
     promoted(around(40))
     version = tracking.client.get_model_version(promoted.name, "1")
     folder = local_folder(version.source)

@@ -3,6 +3,7 @@
 import pytest
 
 from tasks.registry.promote.promotion_wording import checked_text, coverage_text, decision_rows, in_short
+from tasks.show.text import capital
 from tests.card_outputs import Card, Outputs, Page
 
 REASON = (
@@ -41,7 +42,12 @@ def test_every_form_shows_the_decision_its_numbers_and_reason(card):
     for name, text in forms.items():
         flat = " ".join(text.split())
         assert "Candidate" in flat, name
-        for part in (REASON, "38.5 of 100 by ollama:llama3.2", DECIDED["preflight"], DECIDED["audit"]):
+        for part in (
+            capital(REASON),
+            "38.5 of 100 by ollama:llama3.2",
+            DECIDED["preflight"],
+            DECIDED["audit"],
+        ):
             assert part in flat, (name, part)
         if name != "terminal":  # where the reason tells of these
             for part in (

@@ -160,15 +160,15 @@ def test_the_version_has_a_description_for_people(tracking, promoted):
     promoted(around(40))
     promotion = promoted(around(70))
     text = tracking.client.get_model_version(promoted.name, "2").description
-    assert text.startswith("**Champion.** champion: +30.0 points against version 1")
+    assert text.startswith("# Champion\n\nchampion: +30.0 points against version 1")
     for row in (
-        f"| Score | {promotion['sealed_mean']:.1f} of 100 by {SCORER} on the sealed rows |",
-        "| Whole test split | 70.0, the gate rows included |",
-        "| Compared with | version 1, the champion then |",
-        r"| Difference | \+30.0 points on the same 24 sealed rows |",
-        "| Sealed rows | opened once, which leaves 3.09% of the error budget of 5% |",
-        "| Preflight | passed |",
-        "| Code | 0123abcd |",
+        f"- Score: {promotion['sealed_mean']:.1f} of 100 by {SCORER} on the sealed rows",
+        "- Whole test split: 70.0, the gate rows included",
+        "- Compared with: version 1, the champion then",
+        r"- Difference: \+30.0 points on the same 24 sealed rows",
+        "- Sealed rows: opened once, which leaves 3.09% of the error budget of 5%",
+        "- Preflight: passed",
+        "- Code: 0123abcd",
     ):
         assert row in text
 
