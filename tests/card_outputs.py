@@ -256,7 +256,7 @@ class Outputs:
             "name": "touchstone-tiny",
             "version": 2,
             "champion": True,
-            "reason": "the first champion: its mean 75.0 reaches the least score 0",
+            "reason": "the first champion: its mean 75.0 reaches the minimum score 0",
             "scorer": METRIC,
             "mean": 75.0,
             "min_score": 0.0,

@@ -74,7 +74,7 @@ def labels_in(rows: dict[str, list[Row]]) -> tuple[str, ...]:
     if len(learned) < 2:
         raise StageError(
             f"a classifier learns to tell labels apart: found {len(rows['train'])} training rows, labelled "
-            f"{', '.join(learned) or 'not at all'}; expected at least two labels. Mend the rows"
+            f"{', '.join(learned) or 'not at all'}; expected at least two labels. Fix the rows"
         )
     return tuple(sorted({str(row["label"]) for members in rows.values() for row in members}))
 

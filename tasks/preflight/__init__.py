@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 def require(run: StageRun, mode: Literal["refuse", "warn"], check: Callable[[], Report]) -> Report:
     """Check before the first step, show what was found, and keep it as `preflight.json` in the output.
 
-    A later attempt at the same key takes over what this one found. Raises RefusedError naming all that
+    A later attempt at the same key reads what this one found. Raises RefusedError naming all that
     failed, unless the mode is only to warn of it.
     """
     kept = Report.find(run.checkpoint)

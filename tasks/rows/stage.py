@@ -166,7 +166,7 @@ class _Reading:
     def _malformed(self, error: RowError) -> None:
         if self._config.malformed == "stop":
             raise StageError(
-                f"{error}. Mend the row, or set rows.malformed=set-aside to keep such rows apart and "
+                f"{error}. Fix the row, or set rows.malformed=set-aside to leave such rows out and "
                 "count them."
             ) from error
         self.set_aside.append({"where": error.where, "why": error.why})

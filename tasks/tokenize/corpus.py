@@ -162,7 +162,8 @@ class Corpus:
     def _put_aside(self, error: RowError) -> None:
         if self._malformed == "stop":
             raise StageError(
-                f"{error}. Mend it, or set tokenize.malformed=set-aside to keep what is so apart and count it"
+                f"{error}. Fix it, or set tokenize.malformed=set-aside to leave out what is malformed and "
+                "count it"
             ) from error
         self._empty += error.where not in self.set_aside and isinstance(error, EmptyRowError)
         self.set_aside[error.where] = error.why

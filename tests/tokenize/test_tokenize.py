@@ -545,7 +545,7 @@ def test_first_malformed_document_stops_by_default_with_advice(corpus, stage_run
     run, folder = stage_run(), corpus()
     (folder / "sub").mkdir()
     (folder / "sub" / "w.jsonl").write_text(WIKI)
-    with pytest.raises(StageError, match=r"sub/w\.jsonl, row 1: 'text' is empty\. Mend it, or set") as raised:
+    with pytest.raises(StageError, match=r"sub/w\.jsonl, row 1: 'text' is empty\. Fix it, or set") as raised:
         tokenize(TokenizeConfig(), run, corpus=folder)
     assert "malformed=set-aside" in str(raised.value)
     assert list(run.out.iterdir()) == []

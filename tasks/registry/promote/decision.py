@@ -231,7 +231,7 @@ def _by_scores(
 
 
 def _first(config: PromoteConfig, candidate: Candidate, parts: Parts, openings: int) -> _Found:
-    """The gate alone is asked for the least score, so that the headline is of rows that chose nothing."""
+    """The gate alone is asked for the minimum score, so that the headline is of rows that chose nothing."""
     part: TestPart = "gate" if parts.gate else "test"
     rows = parts.gate or parts.sealed
     scores = [score for row in rows if (score := candidate.scores[row]) is not None]
@@ -241,7 +241,7 @@ def _first(config: PromoteConfig, candidate: Candidate, parts: Parts, openings: 
     passes = mean >= config.min_score
     relation = "reaches" if passes else "is below"
     where = f" on {len(scores)} gate rows" if parts.gate else ""
-    text = f"its mean {mean:.1f}{where} {relation} the least score {config.min_score:g}"
+    text = f"its mean {mean:.1f}{where} {relation} the minimum score {config.min_score:g}"
     sealed = _headline(candidate, parts)
     return _Found(passes, text, part=part, part_rows=len(scores), sealed=sealed, openings=openings)
 

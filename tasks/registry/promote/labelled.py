@@ -1,8 +1,9 @@
 """What people's labels say of a promotion, where the profile requires them.
 
 They are asked first, and their word does not replace that of the scores: a candidate is promoted where both
-the scores and what labels make of them are for it. Its mean, corrected, must reach the least score; against a
-champion, the interval of the corrected difference must lie above the margin, by rows labelled for both.
+the scores and what labels make of them are for it. Its mean, corrected, must reach the minimum score;
+against a champion, the interval of the corrected difference must lie above the margin, by rows labelled
+for both.
 """
 
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def by_labels(
         return LabelVerdict(
             passes,
             f"its mean corrected by people's labels, {mean['estimate']:.1f} (95% {mean['low']:.1f} to "
-            f"{mean['high']:.1f}), {relation} the least score {config.min_score:g}",
+            f"{mean['high']:.1f}), {relation} the minimum score {config.min_score:g}",
         )
     return _against(config, tracking, candidate, present, champion, ours)
 

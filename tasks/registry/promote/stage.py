@@ -67,8 +67,8 @@ def promote(
 
     A model that is not `config.eligible` is registered, and neither named the candidate nor compared.
 
-    An attempt that was killed leaves a version that it may have crowned: that one is taken over, any other
-    is deleted.
+    An attempt that was killed leaves a version that it may have made champion: that one is used again, any
+    other is deleted.
     """
     trained = {
         name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
@@ -98,13 +98,13 @@ def promote(
 
 
 def _left_by_the_dead(config: PromoteConfig, run: StageRun, key: str) -> ModelVersion | None:
-    """The version that an attempt at this key crowned before it died; others it left are deleted."""
+    """The version that an attempt at this key made champion before it died; others it left are deleted."""
     client = run.tracking.client
-    crowned = {turn.version for turn in champion_history(run.tracking, config.name)}
+    champions = {turn.version for turn in champion_history(run.tracking, config.name)}
     for version in versions_of(run.tracking, config.name):
         if version.tags.get(KEY) != key or not _is_dead(run.tracking, version.run_id):
             continue
-        if number_of(version) in crowned or ROLLED_BACK in version.tags:
+        if number_of(version) in champions or ROLLED_BACK in version.tags:
             return version
         client.delete_model_version(config.name, version.version)
     return None

@@ -47,7 +47,7 @@ def test_the_first_model_is_candidate_and_champion(tracking, promoted):
         "name": promoted.name,
         "version": 1,
         "champion": True,
-        "reason": f"the first champion: its mean 40.0 on 6 gate rows reaches the least score 10{NO_AUDIT}",
+        "reason": f"the first champion: its mean 40.0 on 6 gate rows reaches the minimum score 10{NO_AUDIT}",
         "scorer": SCORER,
         "mean": 40.0,
         "min_score": 10.0,
@@ -93,9 +93,8 @@ def test_a_judge_that_counts_by_override_makes_no_champion(promoted):
 
 def test_a_first_model_below_the_least_score_stays_a_candidate(tracking, promoted):
     promotion = promoted([40.0] * 30, min_score=40.1)
-    assert (
-        promotion["reason"] == "kept as candidate: its mean 40.0 on 6 gate rows is below the least score 40.1"
-    )
+    told = "kept as candidate: its mean 40.0 on 6 gate rows is below the minimum score 40.1"
+    assert promotion["reason"] == told
     assert promotion["sealed_mean"] is None
     assert versions_named(tracking, promoted.name) == {"candidate": 1}
     assert promoted([40.0] * 30, min_score=40)["champion"], "a candidate is no champion to be compared with"

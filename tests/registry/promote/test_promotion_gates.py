@@ -24,7 +24,7 @@ def test_model_trained_against_a_failed_check_stays_a_candidate(tracking, promot
     assert promotion["preflight"] == "failed: fine-tuning, end token"
     assert promotion["reason"] == (
         "kept as candidate: training went on against failed checks (fine-tuning, end token); "
-        "by its scores: its mean 90.0 on 6 gate rows reaches the least score 10"
+        "by its scores: its mean 90.0 on 6 gate rows reaches the minimum score 10"
     )
     assert versions_named(tracking, promoted.name) == {"candidate": 1}
     assert tags_of(tracking, promoted)["preflight"] == "failed: fine-tuning, end token"
@@ -92,7 +92,7 @@ def test_audit_warning_makes_no_champion_unless_it_is_accepted(promoted):
     assert promotion["reason"] == (
         f"kept as candidate: the audit of {JUDGE} passed with warnings, which "
         "promote.accept_warned_judge=true accepts; by its scores: its mean 93.3 on 6 gate rows reaches "
-        "the least score 10"
+        "the minimum score 10"
     )
 
 
@@ -186,7 +186,7 @@ def test_criterion_that_no_audit_can_falsify_makes_no_champion(promoted):
         "kept as candidate: no reference is shown for polite, so that no audit can show its judge wrong, and "
         "people's labels are of what the reference says: promote it by hand (touchstone promote), or set "
         "promote.criterion to one with a reference; by its scores: its mean 93.3 on 6 gate rows reaches the "
-        "least score 10"
+        "minimum score 10"
     )
 
 

@@ -63,10 +63,10 @@ def test_the_first_champion_needs_the_corrected_mean(judged):
     promotion = judged(around(90), BAD, require_labels=12, min_score=50)
     assert not promotion["champion"]
     assert "its mean corrected by people's labels, " in promotion["reason"]
-    assert "is below the least score 50" in promotion["reason"]
+    assert "is below the minimum score 50" in promotion["reason"]
     promotion = judged(around(90), GOOD, require_labels=12, min_score=50)
     assert promotion["champion"]
-    assert "reaches the least score 50" in promotion["labels"]
+    assert "reaches the minimum score 50" in promotion["labels"]
     assert promotion["labels"] in promotion["reason"]
 
 
