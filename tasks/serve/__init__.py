@@ -1,0 +1,1 @@
+"""Models answering people and programs: in this process, and through servers of OpenAI's protocol."""
