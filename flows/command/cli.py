@@ -34,6 +34,7 @@ from flows.command.options import (
 )
 from flows.command.registry import commands as registry_commands
 from flows.command.runs import commands as run_commands
+from flows.command.serve import commands as serve_commands
 from flows.command.servers import commands as server_commands
 from flows.command.settings import commands as settings_commands
 from flows.process.interrupts import STATUS, interrupts
@@ -54,6 +55,7 @@ app.add_typer(label_commands)
 app.add_typer(settings_commands)
 app.add_typer(init_commands)
 app.add_typer(run_commands)
+app.add_typer(serve_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 

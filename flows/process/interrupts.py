@@ -51,6 +51,8 @@ class Interrupts:
         self._raised: int | None = None
         self._echo: int | None = None
         self._repeated = 0
+        self._elsewhere: int | None = None
+        """A signal that means something else just now."""
         self.last_acts: list[Callable[[], None]] = []
         """What is done before an end at once, the last first, in a thread of its own."""
 
@@ -85,7 +87,7 @@ class Interrupts:
         has put ours back.
         """
         ours = signal.getsignal(number) == self.handle
-        if number not in STOPPING:
+        if number not in STOPPING or number == self._elsewhere:
             return
         if number == signal.SIGHUP:
             _turn_from_a_lost_terminal()
@@ -121,6 +123,22 @@ class Interrupts:
             os.write(terminal, f"{SHOW_CURSOR if os.isatty(terminal) else ''}interrupted\n".encode())
         _end_children()  # last: a main thread that waits for one of them goes on, and ends the process
         os._exit(STATUS)
+
+    @property
+    def status(self) -> int:
+        """What a shell reports for a command that the first signal ended: 130 of Ctrl-C, 143 of SIGTERM."""
+        return STATUS if self._raised is None else 128 + self._raised
+
+    @contextmanager
+    def ctrl_c_raises(self) -> Iterator[None]:
+        """Each Ctrl-C raises KeyboardInterrupt while the body runs, and asks the command for nothing more."""
+        self._elsewhere = signal.SIGINT
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._elsewhere = None
 
     @contextmanager
     def last_act(self, act: Callable[[], None]) -> Iterator[None]:

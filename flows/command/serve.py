@@ -1,0 +1,72 @@
+"""`touchstone serve`: a model behind OpenAI's protocol."""
+
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from flows.command.options import Commands
+from tasks.errors import UsageError
+from tasks.machine.addresses import parse_host
+
+commands = Commands()
+
+NamedModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME, NAME@champion, NAME/3, a run (RUN:base for its base), a folder, or a .gguf file",
+    ),
+]
+ENGINES = ("llamacpp", "transformers", "vllm")
+
+
+@commands.command()
+def serve(
+    model: NamedModel,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT")] = 8080,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The variable that holds the key that clients must bring"),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help=f"{', '.join(ENGINES)}; the last two are for a GPU")
+    ] = "llamacpp",
+    quantize: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Weights in fewer bits, as q8_0 or q4_0")
+    ] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, metavar="N", help="Requests at once")] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, metavar="TOKENS", help="Of a request with its answer")
+    ] = None,
+) -> None:
+    """Serve a model by OpenAI's protocol on this machine, until Ctrl-C."""
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine!r} is none; expected {', '.join(ENGINES)}")
+    from flows.process.console import console, print_result
+    from flows.process.interrupts import interrupts
+    from flows.serving.engines import EngineOptions, serving
+    from flows.serving.find_model import find_model
+    from flows.serving.serve import Listener, instructions, key_in, listening, wait
+    from tasks.export.gguf_file import KINDS
+
+    if quantize is not None and quantize not in KINDS:
+        raise UsageError(f"--quantize {quantize!r} cannot be written here; expected {', '.join(KINDS)}")
+    try:
+        place = Listener(parse_host(host), port, key := key_in(api_key_env))
+    except ValueError as error:
+        raise UsageError(f"--host {host!r}: {error}; the port is told with --port") from error
+    options = EngineOptions(engine, quantize, parallel, context)
+    with place.open() as at:
+        console.wait("loading the model")
+        found = find_model(model)
+        found.require_text(f"Its labels: touchstone chat {model}. Served: mlflow models serve")
+        with serving(found, options, key) as front, listening(front, place, at) as thread:
+            console.close()
+            print_result(instructions(front, place, api_key_env))
+            with suppress(KeyboardInterrupt):
+                wait(thread)
+    console.say(f"{found.name} is no longer served")
+    sys.exit(interrupts.status)

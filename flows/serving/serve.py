@@ -1,0 +1,111 @@
+"""A front that listens until the command is ended."""
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from flows.server.guard import Guard
+from flows.server.servers import Place
+from tasks.errors import StageError, UsageError
+from tasks.machine.addresses import bracketed, is_loopback, reached
+from tasks.serve.front import Front
+
+SHORTEST = 16  # characters of a key
+GRACE = 2  # seconds that answers have at the end
+LOOK = 0.2  # seconds between two looks at whether the server still runs
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where the front listens; other machines may only ask with a key."""
+
+    host: str
+    port: int
+    key: str | None = None
+
+    @property
+    def url(self) -> str:
+        """What clients call the base URL."""
+        return f"http://{bracketed(reached(self.host))}:{self.port}/v1"
+
+    def open(self) -> socket.socket:
+        """The socket, before the model is loaded. Raises UsageError when it cannot be had."""
+        if not is_loopback(self.host) and not self.key:
+            raise UsageError(
+                f"--host {self.host} lets other machines in; name the variable that holds the key that they "
+                "must bring: --api-key-env NAME"
+            )
+        try:
+            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            listening = socket.socket(family, socket.SOCK_STREAM)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise UsageError(
+                    f"port {self.port} of {self.host} is taken; take another: --port {self.port + 1}"
+                ) from error
+            raise UsageError(f"{self.host}:{self.port} cannot be listened at: {error}") from error
+        return listening
+
+
+def key_in(variable: str | None) -> str | None:
+    """The API key in a variable of the environment. Raises UsageError for none, and for a weak one."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if len(key) < SHORTEST or not (key.isascii() and key.isprintable()):
+        found = f"has {len(key)} characters" if key else "is not set"
+        raise UsageError(
+            f"--api-key-env {variable}: it {found}; expected a key of at least {SHORTEST} printable ASCII "
+            "characters, as `openssl rand -hex 24` prints one"
+        )
+    return key
+
+
+@contextmanager
+def listening(front: Front, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
+    """The front answers while the body runs, in the thread that is given."""
+    app = Guard(front.app(), Place(place.host).hosts)
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [at]}, name="front", daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait(thread: threading.Thread) -> None:
+    """Until the command is interrupted. Raises StageError when the server ends by itself."""
+    while thread.is_alive():
+        time.sleep(LOOK)
+    raise StageError("the server ended by itself")
+
+
+def instructions(front: Front, place: Listener, variable: str | None) -> str:
+    """How to ask what is served: a line of curl, and two of Python."""
+    key = f' -H "Authorization: Bearer ${variable}"' if variable else ""
+    of_python = f'os.environ["{variable}"]' if variable else '"none"'
+    body = f'{{"model": "{front.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    messages = '[{"role": "user", "content": "Hello"}]'
+    context = f", context {front.context:,} tokens" if front.context else ""
+    return f"""\
+{front.name} is served at {place.url}{context}; Ctrl-C ends it
+
+  curl {place.url}/chat/completions -H "Content-Type: application/json"{key} -d '{body}'
+
+  client = openai.OpenAI(base_url="{place.url}", api_key={of_python})
+  client.chat.completions.create(model="{front.name}", messages={messages})"""

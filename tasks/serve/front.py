@@ -1,0 +1,286 @@
+"""What clients reach: OpenAI's protocol in front of an engine, which is given the tokens of the prompt.
+
+An engine that is given text renders the chat template by its own Jinja, and takes what looks like a special
+token in a user's words for one. Here prompts are made by the `Template` that made those of the training, so
+they are the same tokens. A request that the client leaves is ended in the engine too.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tasks.errors import StageError
+from tasks.machine.json_files import Json
+from tasks.serve.protocol import (
+    ChatAsked,
+    CompletionAsked,
+    ProtocolError,
+    as_chat,
+    as_chat_chunk,
+    as_completion,
+    parse,
+    usage_chunk,
+)
+from tasks.tokenize.templates import Template
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+DATA = "data: "
+TIMEOUT = httpx.Timeout(None, connect=10.0)  # an answer takes as long as it takes
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A server of OpenAI's protocol that only the front asks."""
+
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of every request, where the engine has defaults that OpenAI's protocol does not have."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """A model, by the name that clients see."""
+
+    name: str
+    engine: Engine
+    template: Template | None = None
+    """None leaves prompts and requests to the engine, as they are."""
+    context: int | None = None
+    key: str | None = None
+    """What clients must bring; None lets all in."""
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/health", self._health),
+            Route("/v1/models", self._models),
+            Route("/v1/models/{name:path}", self._models),
+            Route(CHAT, self._chat, methods=["POST"]),
+            Route(COMPLETIONS, self._completions, methods=["POST"]),
+        ]
+        handlers = {ProtocolError: _told, HTTPException: _not_there}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _models(self, request: Request) -> Response:
+        self._admit(request)
+        entry = {"id": self.name, "object": "model", "created": 0, "owned_by": "touchstone"}
+        if self.context:
+            entry |= {"context_length": self.context}
+        if wanted := request.path_params.get("name"):
+            self._require_name(wanted)
+            return JSONResponse(entry)
+        return JSONResponse({"object": "list", "data": [entry]})
+
+    async def _chat(self, request: Request) -> Response:
+        body = await self._body(request)
+        if self.template is None:
+            return await self._answer(request, CHAT, body, _unchanged)
+        asked: ChatAsked = parse(ChatAsked, body)
+        prompt = await run_in_threadpool(self._ids, asked.row())
+        return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_chat, asked)
+
+    async def _completions(self, request: Request) -> Response:
+        body = await self._body(request)
+        if self.template is None:
+            return await self._answer(request, COMPLETIONS, body, _unchanged)
+        asked: CompletionAsked = parse(CompletionAsked, body)
+        prompt = asked.prompt
+        if isinstance(prompt, str):
+            prompt = await run_in_threadpool(self._ids, {"plain": True, "instruction": prompt})
+        return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_completion, asked)
+
+    def _ids(self, row: Json) -> list[int]:
+        """The tokens of a prompt. Raises ProtocolError when there are none, or too many."""
+        try:
+            ids = self.template.prompt_ids(row)
+        except StageError as error:
+            raise ProtocolError(400, str(error), param="messages") from error
+        if not ids:
+            raise ProtocolError(400, "the prompt has no tokens", param="messages")
+        if self.context and len(ids) >= self.context:
+            raise ProtocolError(
+                400,
+                f"the prompt has {len(ids)} tokens and the model's context is {self.context}. Leave out "
+                "earlier messages, or shorten them",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        return ids
+
+    def _to_engine(self, asked: ChatAsked | CompletionAsked, prompt: list[int]) -> Json:
+        said = asked.sampling()
+        if asked.stream:
+            said["stream_options"] = {"include_usage": True}
+        if self.context:
+            room = self.context - len(prompt)
+            said["max_tokens"] = min(said.get("max_tokens", room), room)
+        return {**self.engine.options, **said, "model": self.name, "prompt": prompt}
+
+    async def _body(self, request: Request) -> Json:
+        self._admit(request)
+        try:
+            body = await request.json()
+        except ValueError as error:
+            raise ProtocolError(400, f"the request is no JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise ProtocolError(400, "the request is no JSON object")
+        self._require_name(body.get("model"))
+        return body
+
+    def _admit(self, request: Request) -> None:
+        """Raises ProtocolError for a client without the key."""
+        brought = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.key and not hmac.compare_digest(brought.encode(), self.key.encode()):
+            raise ProtocolError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+    def _require_name(self, name: Any) -> None:
+        if name != self.name:
+            raise ProtocolError(
+                404, f"there is no model {name!r} here; there is {self.name!r}", "model_not_found", "model"
+            )
+
+    async def _answer(
+        self,
+        request: Request,
+        path: str,
+        body: Json,
+        convert: Callable[[Json], Json],
+        asked: ChatAsked | CompletionAsked | None = None,
+    ) -> Response:
+        if body.get("stream"):
+            opened = self._opened(path, body)
+            answer = await opened.__aenter__()
+            return _Stream(opened, _pieces(answer, asked))
+        found = await _unless_left(request, self._asked(path, body))
+        return JSONResponse(convert(found))
+
+    async def _asked(self, path: str, body: Json) -> Json:
+        async with self._opened(path, body) as answer:
+            await answer.aread()
+            return answer.json()
+
+    @asynccontextmanager
+    async def _opened(self, path: str, body: Json) -> AsyncIterator[httpx.Response]:
+        """The engine's answer, as it arrives. Raises ProtocolError for an error of its."""
+        async with httpx.AsyncClient(
+            base_url=self.engine.address, headers=dict(self.engine.headers), timeout=TIMEOUT, trust_env=False
+        ) as client:
+            try:
+                request = client.build_request("POST", path, json=body)
+                answer = await client.send(request, stream=True)
+            except httpx.TransportError as error:
+                raise ProtocolError(502, f"the engine does not answer: {error}") from error
+            try:
+                if answer.is_error:
+                    raise await _error_of(answer)
+                yield answer
+            finally:
+                await answer.aclose()
+
+
+async def _error_of(answer: httpx.Response) -> ProtocolError:
+    """What the engine says, in OpenAI's form."""
+    text = (await answer.aread()).decode(errors="replace")
+    try:
+        error = json.loads(text)["error"]
+        return ProtocolError(answer.status_code, error["message"], error.get("type"))
+    except (ValueError, LookupError, TypeError):
+        return ProtocolError(answer.status_code, f"the engine answers {text[:500]}")
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; the engine's connection is closed however they end, and its work with it."""
+
+    def __init__(
+        self, opened: AbstractAsyncContextManager[httpx.Response], pieces: AsyncIterator[str]
+    ) -> None:
+        super().__init__(pieces, media_type="text/event-stream")
+        self._opened = opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until they end, or the client leaves."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.shield(self._opened.__aexit__(None, None, None))
+
+
+async def _pieces(answer: httpx.Response, asked: ChatAsked | CompletionAsked | None) -> AsyncIterator[str]:
+    """The engine's events in the words of what was asked; as they are where that is None."""
+    first, chunk, usage = True, None, None
+    async for line in answer.aiter_lines():
+        if asked is None:
+            yield f"{line}\n"
+            continue
+        if not line.startswith(DATA) or line == f"{DATA}[DONE]":
+            continue
+        chunk = json.loads(line.removeprefix(DATA))
+        if "choices" not in chunk:  # an error that came after the beginning
+            yield _event(chunk)
+            return
+        usage = chunk.pop("usage", None) or usage
+        if chunk["choices"]:
+            chats = isinstance(asked, ChatAsked)
+            yield _event(as_chat_chunk(chunk, first=first) if chats else as_completion(chunk))
+            first = False
+    if asked is None:
+        return
+    if usage and asked.stream_options and asked.stream_options.include_usage:
+        kind = "chat.completion.chunk" if isinstance(asked, ChatAsked) else "text_completion"
+        yield _event(usage_chunk(chunk, usage, kind))
+    yield f"{DATA}[DONE]\n\n"
+
+
+def _event(value: Json) -> str:
+    return f"{DATA}{json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+async def _unless_left(request: Request, work: Awaitable[Json]) -> Json:
+    """What the work gives; it is cancelled when the client goes away. Raises ProtocolError then."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ProtocolError(499, "the client went away")
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _unchanged(answer: Json) -> Json:
+    return answer
+
+
+async def _told(_: Request, error: ProtocolError) -> Response:
+    return JSONResponse(error.body, error.status)
+
+
+async def _not_there(request: Request, error: HTTPException) -> Response:
+    asked = f"{request.method} {request.url.path}"
+    message = f"{asked} is not known here; there are {CHAT}, {COMPLETIONS} and /v1/models"
+    return JSONResponse(ProtocolError(error.status_code, message).body, error.status_code)

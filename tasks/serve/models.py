@@ -1,0 +1,131 @@
+"""A model on this machine as it is chatted with and served: where its files are, and how it is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.errors import StageError, UsageError
+from tasks.export.gguf_file import write_gguf
+from tasks.machine.digests import sha256_of
+from tasks.machine.locks import holding
+from tasks.models.loading import ADAPTER, load_model, load_tokenizer
+from tasks.models.summary import ModelSummary
+from tasks.record.manifest import sha256_of_tree
+from tasks.tokenize.templates import OURS, Template, load_template
+
+GGUF = ".gguf"
+EXACT_UP_TO = 1_000_000_000  # weights that are kept in float32 where nothing is said
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A folder of Transformers or a GGUF file, by the name that people and programs see."""
+
+    name: str
+    path: Path
+    base: Path | None = None
+    """Of adapters alone, the folder of the model that they were trained on."""
+    template_name: str | None = None
+    """That it was fine-tuned in; None where only its tokenizer knows."""
+    labels: Sequence[str] = ()
+    """Of a classifier, in the order of its outputs."""
+    digest: str = ""
+    """Of its files; computed where nothing is given."""
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.path.suffix == GGUF
+
+    @cached_property
+    def template(self) -> Template:
+        """What it was trained in, else its tokenizer's own, else the words alone."""
+        tokenizer = load_tokenizer(self.path)
+        if self.template_name:
+            return load_template(self.template_name, tokenizer)
+        if not isinstance(tokenizer.chat_template, str):
+            return load_template("plain", tokenizer)
+        ours = (load_template(name, tokenizer) for name in OURS)
+        same = (one for one in ours if one.chat_template == tokenizer.chat_template)
+        return next(same, None) or load_template("tokenizer", tokenizer)
+
+    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model in float32 on the CPU, adapters merged, and its tokenizer."""
+        return load_model(self.path, self.base)
+
+    def fingerprint(self) -> str:
+        """The digest of all that its answers depend on."""
+        if self.is_gguf:
+            return sha256_of(self.path)
+        own = self.digest or sha256_of_tree(self.path)
+        return f"{own[:32]}-{self.template.name}"
+
+    def require_text(self, instead: str) -> None:
+        """Raise UsageError for a classifier, with what to use `instead`."""
+        if self.labels:
+            raise UsageError(
+                f"{self.name} is a classifier: it gives labels ({', '.join(self.labels)}), and writes no "
+                f"text. {instead}"
+            )
+
+
+def local_model(path: Path, name: str | None = None) -> LocalModel:
+    """The model in a GGUF file, in a folder of Transformers, or in the output of a stage.
+
+    Raises UsageError for another file or folder.
+    """
+    if path.suffix == GGUF and path.is_file():
+        return LocalModel(name or path.stem, path.resolve())
+    summary = ModelSummary.find(path)
+    folder = path / "model" if summary else path
+    if not ((folder / "config.json").is_file() or (folder / ADAPTER).is_file()):
+        raise UsageError(
+            f"{path} holds no model: expected a folder with config.json, safetensors and a tokenizer, or a "
+            "file that ends with .gguf"
+        )
+    if (folder / ADAPTER).is_file() and not summary:
+        raise UsageError(
+            f"{path} holds adapters alone, and not the model that they were trained on. Name the run or the "
+            "registered version that they are from"
+        )
+    return LocalModel(
+        name or path.resolve().name,
+        folder.resolve(),
+        template_name=summary.numbers.get("template") if summary else None,
+        labels=summary.labels if summary and summary.classifies else (),
+    )
+
+
+def gguf_of(model: LocalModel, kind: str | None, cache: Path) -> Path:
+    """The model as a GGUF file, written once into `cache`; one that is a file already is taken as it is.
+
+    Raises UsageError for a file that is to be of another kind, StageError for a model that GGUF cannot
+    express.
+    """
+    if model.is_gguf:
+        if kind:
+            raise UsageError(f"{model.path.name} is a GGUF file already; leave out --quantize {kind}")
+        return model.path
+    stem = model.fingerprint()
+    for known in (kind,) if kind else ("f32", "f16"):
+        if (found := cache / f"{stem}-{known}{GGUF}").exists():
+            return found
+    cache.mkdir(parents=True, exist_ok=True)
+    with holding(cache / f"{stem}.lock"):
+        network, tokenizer = model.load()
+        kind = kind or ("f32" if network.num_parameters() <= EXACT_UP_TO else "f16")
+        path = cache / f"{stem}-{kind}{GGUF}"
+        part = path.with_suffix(".part")
+        try:
+            template = model.template.chat_template
+            write_gguf(network, tokenizer, part, kind=kind, name=model.name, chat_template=template)
+        except StageError as error:
+            part.unlink(missing_ok=True)
+            raise error.retold(
+                f"{model.name} cannot be served by llama.cpp: {error}, or serve it by Transformers "
+                "(--engine transformers)"
+            ) from error
+        part.replace(path)
+    return path
