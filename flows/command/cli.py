@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows import VERSION
+from flows.command.chat import commands as chat_commands
 from flows.command.init import commands as init_commands
 from flows.command.judging import commands
 from flows.command.labels import commands as label_commands
@@ -55,6 +56,7 @@ app.add_typer(label_commands)
 app.add_typer(settings_commands)
 app.add_typer(init_commands)
 app.add_typer(run_commands)
+app.add_typer(chat_commands)
 app.add_typer(serve_commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

@@ -1,1 +1,1 @@
-"""Serving a model to programs, until Ctrl-C."""
+"""A model in the terminal, and behind OpenAI's protocol, until Ctrl-C."""

@@ -142,6 +142,21 @@ class Decoder:
             cache.window.end += 1
 
     @torch.no_grad()
+    def stream(self, prompt: Prompt) -> Iterator[int]:
+        """The tokens of one response as they are chosen, an end token included: those that `decode` gives."""
+        row = ActiveSequence(prompt, sampling.generator_of(self.config.seed, prompt.row))
+        cache, mask, logits = self._read_prompts([prompt])
+        while True:
+            latest = self._choose([row], logits)
+            row.tokens.append(int(latest[0]))
+            yield row.tokens[-1]
+            if row.tokens[-1] in self.ends or len(row.tokens) == prompt.limit:
+                return
+            columns = slice(cache.window.start, cache.window.end + 1)
+            logits = self.read(latest[:, None], mask[:, columns], 1, cache)[:, -1]
+            cache.window.end += 1
+
+    @torch.no_grad()
     def logits_after(self, prompts: Sequence[Prompt]) -> Tensor:
         """Logits (rows, vocabulary) of the token that follows each prompt, in float32."""
         return self._read_prompts(prompts)[2]
