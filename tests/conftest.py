@@ -83,7 +83,7 @@ from tasks.pretrain import speed  # noqa: E402
 from tasks.record.stage import StageRun  # noqa: E402
 from tasks.record.tracking import Tracking, open_tracking  # noqa: E402
 from tests import shared  # noqa: E402 (names the folder before workers are started)
-from tests.real_models import llama_server, smollm2_folder, smollm2_gguf  # noqa: E402, F401 - fixtures
+from tests.real_models import llama_server, smollm2_f32_gguf, smollm2_folder, smollm2_gguf  # noqa: E402, F401 - fixtures
 
 # How many examples a property is tried on; TOUCHSTONE_EXAMPLES=1000 looks for long.
 hypothesis.settings.register_profile(

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.machine.digests import sha256_of
 from tasks.serve.llama_cpp import llama_cpp
+from tasks.serve.models import gguf_of, local_model
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2 = "smollm2"
@@ -44,6 +45,15 @@ def smollm2_folder(smollm2_gguf) -> Path:
             _dequantize(smollm2_gguf, part)
             part.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_f32_gguf(smollm2_folder) -> Path:
+    """That folder as a GGUF file, which answers as Transformers does.
+
+    The package's own does not: llama.cpp multiplies its 4-bit weights with activations of 8 bits.
+    """
+    return gguf_of(local_model(smollm2_folder, SMOLLM2), "f32", smollm2_folder.parent)
 
 
 def _dequantize(file: Path, folder: Path) -> None:

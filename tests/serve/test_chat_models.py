@@ -54,10 +54,9 @@ def test_the_answer_is_that_of_the_generate_stage(tmp_path, opened, drawn):
     assert words(answer) == (local.template.response(ids), "length")
 
 
-def test_a_gguf_file_answers_with_the_words_of_transformers(tmp_path, opened, smollm2_folder):
+def test_a_gguf_file_answers_with_the_words_of_transformers(opened, smollm2_folder, smollm2_f32_gguf):
     row = {"instruction": "What is the capital of France?", "input": ""}
-    folder = local_model(smollm2_folder)
-    of_file, of_folder = opened(local_model(gguf_of(folder, "f32", tmp_path))), opened(folder)
+    of_file, of_folder = opened(local_model(smollm2_f32_gguf)), opened(local_model(smollm2_folder))
     assert [one.id for one in of_file.tokens(row)] == [one.id for one in of_folder.tokens(row)]
     said, ended = words(of_file.answer(row, ChatSettings(max_tokens=8)))
     assert (said.strip(), ended) == words(of_folder.answer(row, ChatSettings(max_tokens=8)))
