@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tasks.config import GenerateConfig
-from tasks.errors import UsageError
+from tasks.errors import StageError, UsageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.serve.chat_models import ChatSettings, open_chat
 from tasks.serve.conversation import Conversation
 from tasks.serve.models import LocalModel, gguf_of, local_model
+from tasks.tokenize.stage import characters
 from tasks.tokenize.templates import OURS
 from tests.serve.tiny import tiny_model
 
@@ -115,6 +116,16 @@ def test_a_gguf_file_is_written_once_for_each_kind(tmp_path):
     assert first.stat().st_mtime_ns == written
     assert gguf_of(model, "q8_0", cache) != first
     assert not list(cache.glob("*.part"))
+
+
+def test_a_tokenizer_that_llama_cpp_lacks_is_refused_with_the_reason(tmp_path):
+    model = tiny_model(tmp_path / "output")
+    characters(["abc"]).save_pretrained(model.path)
+    with pytest.raises(
+        StageError, match=r"model is WordLevel.* or serve it by Transformers \(--engine trans"
+    ):
+        gguf_of(model, None, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.part"))
 
 
 def test_a_classifier_answers_with_its_labels(opened, monkeypatch, tmp_path):
