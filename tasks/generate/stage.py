@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.config import GenerateConfig
 from tasks.generate import beams, references
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches
+from tasks.generate.ends import ends_of
 from tasks.generate.outputs import GenerateSummary
 from tasks.machine.device import pick_device, warn_of_emulation
 from tasks.machine.json_files import as_line, read_whole_lines, write_json, write_lines
@@ -34,12 +35,23 @@ def generate(
     context ended is marked `cut`. Beside each response stands the loss of the row's reference. Raises
     StageError for a prompt that leaves no room in the context or has no tokens.
     """
-    device = pick_device(config.device)
-    warn_of_emulation(config.precision, device)
     run.phase("loading the model")
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
+    respond(config, run, network, tokenizer, load_split(rows, "test"))
+
+
+def respond(
+    config: GenerateConfig,
+    run: StageRun,
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    test: Sequence[Row],
+) -> None:
+    """As `generate`, with a model on the CPU that is loaded already, to some rows."""
+    device = pick_device(config.device)
+    warn_of_emulation(config.precision, device)
     network = use_fused_gelu(network).to(device).eval()
-    template, test = load_template(config.template, tokenizer), load_split(rows, "test")
+    template = load_template(config.template, tokenizer)
     context = longest(network)
     prompts = {row["id"]: template.prompt_ids(row) for row in test}
     for row, ids in prompts.items():
@@ -49,15 +61,8 @@ def generate(
     waiting = [
         Prompt(row, ids, int(min(config.max_new_tokens, context - len(ids)))) for row, ids in prompts.items()
     ]
-    responses = Responses(config, run, network, _ends(network, tokenizer), waiting).finished()
+    responses = Responses(config, run, network, ends_of(network, tokenizer), waiting).finished()
     _write(run, config, [_joined(row, template, responses, expected) for row in test])
-
-
-def _ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The tokenizer's end token, and those that the model says end its responses."""
-    ends = network.generation_config.eos_token_id
-    more = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return frozenset([tokenizer.eos_token_id, *more])
 
 
 def _reference_losses(
