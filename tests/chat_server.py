@@ -119,6 +119,8 @@ class Request:
     path: str
     body: Json
     headers: Mapping[str, str]
+    raw: bytes = b""
+    """The body as it came; one that is a file has no JSON."""
 
     @property
     def messages(self) -> list[Json]:
@@ -348,12 +350,13 @@ class _Connection(asyncio.Protocol):
 
     async def _respond(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> None:
         try:
-            body = json.loads(raw) if raw else {}
+            is_file = headers.get("content-type") == "application/octet-stream"
+            body = json.loads(raw) if raw and not is_file else {}
         except ValueError as error:
             await self._send(self._server.error(400, str(error)))
         else:
             try:
-                await self._send(await self._server.respond(Request(method, path, body, headers)))
+                await self._send(await self._server.respond(Request(method, path, body, headers, raw)))
             except DroppedError:
                 return self.drop()
         self._task = None

@@ -10,10 +10,16 @@ characters here.
 """
 
 import asyncio
+import hashlib
 import json
+import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
+
+import gguf
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from tests.chat_server import (
     ChatServer,
@@ -25,6 +31,7 @@ from tests.chat_server import (
     left_of,
     tokens_in,
 )
+from tests.go_template import render
 from tests.judges import token_logprobs
 
 DEFAULT_CONTEXT = 4096
@@ -52,6 +59,8 @@ class OllamaServer(ChatServer):
     context_length: int = 8192  # tokens that the models were trained with
     pull_seconds: float = 0.0
     pull_error: str | None = None
+    blobs: dict[str, bytes] = field(default_factory=dict)  # by digest
+    created: dict[str, "CreatedModel"] = field(default_factory=dict)
 
     chat_path: ClassVar[str] = "/api/chat"
     foreign_faults: ClassVar[frozenset[FaultKind]] = frozenset({"null", "refusal", "parts", "picture"})
@@ -71,6 +80,10 @@ class OllamaServer(ChatServer):
                 return self._show(request)
             case "POST", "/api/pull":
                 return await self._pull(request)
+            case "HEAD" | "POST", path if path.startswith("/api/blobs/"):
+                return self._blob(request, path.rpartition("/")[2])
+            case "POST", "/api/create":
+                return self._create(request)
             case "POST", self.chat_path:
                 return await self._chat(request)
         return Response(404, b"404 page not found", "text/plain")
@@ -152,6 +165,28 @@ class OllamaServer(ChatServer):
             self.models += (_tagged(name),)
         yield {"status": "success"}
 
+    # Create
+
+    def _blob(self, request: Request, digest: str) -> Response:
+        if request.method == "HEAD":
+            return Response(200 if digest in self.blobs else 404, b"")
+        found = f"sha256:{hashlib.sha256(request.raw).hexdigest()}"
+        if found != digest:
+            return self.error(400, f'digest mismatch, expected "{digest}", got "{found}"')
+        self.blobs[digest] = request.raw
+        return Response(201, b"")
+
+    def _create(self, request: Request) -> Response:
+        body = request.body
+        ((name, digest),) = body["files"].items()
+        if digest not in self.blobs:
+            return self.error(400, f"invalid digest format or missing blob: {name}")
+        if not self.blobs[digest].startswith(b"GGUF"):
+            return self.error(400, "unsupported content type or no GGUF file")
+        self.created[_tagged(body["model"])] = CreatedModel.of(self.blobs[digest], body)
+        self.models += (_tagged(body["model"]),)
+        return json_response(200, {"status": "success"})
+
     # Chat
 
     async def _chat(self, request: Request) -> Response:
@@ -173,6 +208,8 @@ class OllamaServer(ChatServer):
         if fault == "400" or (overflows and not shifting):
             return self.error(400, TOO_LONG)
         prompt = left_of(context) if overflows else request.tokens
+        if own := self.created.get(_tagged(name)):
+            prompt = own.tokens(request.messages)
         if fault == "cut_prompt":
             prompt = request.tokens // 4
         content, reason = self._content(request, fault)
@@ -217,6 +254,41 @@ class OllamaServer(ChatServer):
         options = request.body.get("options") or {}
         structured = bool(request.body.get("format"))
         return self.words(request, fault, options.get("num_predict", -1), structured, options.get("seed", 0))
+
+
+@dataclass
+class CreatedModel:
+    """A model of `/api/create`: its prompts are made by its Go template, and counted by its file's tokens."""
+
+    template: str
+    system: str | None
+    tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, blob: bytes, body: Json) -> "CreatedModel":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "blob")
+            path.write_bytes(blob)
+            known = {name: own.contents() for name, own in gguf.GGUFReader(path).fields.items()}
+        tokens, types = known["tokenizer.ggml.tokens"], known["tokenizer.ggml.token_type"]
+        merges = [tuple(merge.split(" ")) for merge in known["tokenizer.ggml.merges"]]
+        tokenizer = Tokenizer(models.BPE({token: place for place, token in enumerate(tokens)}, merges))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        special = [
+            AddedToken(token, special=True)
+            for token, kind in zip(tokens, types, strict=True)
+            if kind == gguf.TokenType.CONTROL
+        ]
+        tokenizer.add_special_tokens(special)
+        return cls(body["template"], body.get("system"), tokenizer)
+
+    def tokens(self, messages: list[Json]) -> int:
+        if self.system is not None and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.system}, *messages]
+        turns = [{"Role": one["role"], "Content": one["content"]} for one in messages]
+        system = "\n\n".join(one["content"] for one in messages if one["role"] == "system")
+        prompt = render(self.template, Messages=turns, System=system)
+        return len(self.tokenizer.encode(prompt, add_special_tokens=False).ids)
 
 
 def _tagged(name: str) -> str:

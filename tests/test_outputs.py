@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StageError
+from tasks.export.ollama import OllamaModel
 from tasks.finetune.outputs import (
     ClassifySummary,
     DpoSummary,
@@ -33,6 +34,7 @@ from tasks.pretrain.outputs import PretrainSummary
 from tasks.registry.import_model import ImportSummary
 from tasks.registry.promote.decision import Decision
 from tasks.registry.promotion import Promotion
+from tasks.report.exports import ExportSummary
 from tasks.report.outputs import read_report, write_report
 from tasks.rows.counts import read_counts, write_counts
 from tasks.seeds.outputs import Spread
@@ -89,6 +91,20 @@ SCHEMAS = [
         Spread,
         "seeds.json",
         {"runs": [{}], "done": [1], "headline": None, "scores": [], "differences": [], "losses": None},
+        {},
+    ),
+    (
+        ExportSummary,
+        "export.json",
+        {"format": "gguf", "name": "学", "files": {"a.gguf": {"bytes": 1, "sha256": "d"}}}
+        | {"checks": [{"name": "n", "found": "f"}], "costs": [{"kind": "q8_0"}], "notes": []},
+        {},
+    ),
+    (
+        OllamaModel,
+        "ollama.json",
+        {"file": "a.gguf", "template": "{{ .Content }}", "system": None, "parameters": {"num_ctx": 9}}
+        | {"prompts": [{"messages": [], "tokens": 3}]},
         {},
     ),
     (

@@ -25,6 +25,7 @@ from tasks.config.data import (
     TokenizeConfig,
     source_from_text,
 )
+from tasks.config.exporting import FORMATS, ExportConfig, ExportFormat
 from tasks.config.gates import Gate, GatesConfig
 from tasks.config.judging import (
     PANEL,
@@ -50,6 +51,7 @@ from tasks.config.tuning import (
 )
 
 __all__ = [
+    "FORMATS",
     "LLAMA_SIZES",
     "OUTSIDE_KEY",
     "PANEL",
@@ -64,6 +66,8 @@ __all__ = [
     "Device",
     "DownloadConfig",
     "DpoConfig",
+    "ExportConfig",
+    "ExportFormat",
     "FinetuneConfig",
     "Fraction",
     "Gate",

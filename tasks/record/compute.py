@@ -18,6 +18,7 @@ from typing import Any
 
 from tasks.config import (
     AskConfig,
+    ExportConfig,
     GenerateConfig,
     PredictConfig,
     PreflightConfig,
@@ -43,7 +44,7 @@ def computing(config: StageConfig) -> Any:
         return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig):  # a server of its own answers for other judges
         return config if config.in_process else None
-    computed = PretrainConfig | TuningConfig | GenerateConfig | PredictConfig
+    computed = PretrainConfig | TuningConfig | GenerateConfig | PredictConfig | ExportConfig
     return config if isinstance(config, computed) else None
 
 

@@ -20,6 +20,7 @@ from tasks.registry.promotion import Promotion
 from tasks.report import judged
 from tasks.report.classified import classified, misclassified
 from tasks.report.curves import curves
+from tasks.report.exports import ExportSummary
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
 
@@ -84,6 +85,8 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
         found["seeds"] = Spread.read(inputs["seeds"]).as_json()
+    if "export" in inputs:
+        found["export"] = ExportSummary.read(inputs["export"]).as_json()
     if "promotion" not in inputs:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
     promotion = Promotion.read(inputs["promotion"])

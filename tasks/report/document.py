@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import checked_text, decision_rows
-from tasks.report import classes, cost_section, head, scores, seeds, training, use
+from tasks.report import classes, cost_section, exports, head, scores, seeds, training, use
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.verdict import verdict
 from tasks.show.document import NOT_IN_TERMINAL, TERMINAL_ONLY, Document, Fact, Facts, Section, Text
@@ -40,5 +40,6 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
         decision = [Fact(name, value) for name, value in decision_rows(report["promotion"])]
         in_short = Text(f"{capital(checked_text(report['promotion']))}.", keep=TERMINAL_ONLY)
         yield Section("Promotion", [in_short, Facts(decision, keep=NOT_IN_TERMINAL)])
+    yield from exports.section(report)
     yield from training.sections(report, cost)
     yield from cost_section.sections(cost)

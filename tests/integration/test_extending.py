@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises whoever adds a stage or a kind of judge: how little there is to touch."""
+"""What CONTRIBUTING.md promises whoever adds a stage, a kind of judge or an export: how little to touch."""
 
 import pytest
 
@@ -8,14 +8,19 @@ from flows.dispatch.stage_flows import flow_of
 from flows.profiles.profile import Profile
 from flows.server.pools import deployment_of
 from flows.server.readiness import stages_to_refresh
-from tasks.config import JudgeConfig, StageConfig
+from tasks.config import FORMATS, ExportConfig, ExportFormat, JudgeConfig, StageConfig
 from tasks.config.judge_kinds import KINDS, JudgeKind
 from tasks.errors import UsageError
+from tasks.export.deliver import deliver
+from tasks.export.source import Check, Written
+from tasks.export.stage import export
 from tasks.judge.ask.identities import digests_of
 from tasks.judge.backends import connect
 from tasks.judge.protocol.replies import Identity
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.work import Stage
+from tasks.report.exports import ExportSummary
+from tests.export_models import model_in
 
 # A stage
 
@@ -123,3 +128,39 @@ def test_undeclared_judge_kind_is_refused_with_those_there_are():
         JudgeConfig(scorer="echo:loud")
     with pytest.raises(UsageError):
         stages_to_refresh(["shout"], ["rows"])
+
+
+# A format of exports
+
+
+def write_names(source):
+    """The format: a list of the model's weights."""
+    names = sorted(source.load().state_dict())
+    (source.files / "weights.txt").write_text("\n".join(names))
+    return Written(checks=[Check("Counted", f"{len(names)} weights")])
+
+
+def send(config, output):
+    return f"sent {config.name} with {len(list((output / 'files').iterdir()))} files"
+
+
+@pytest.fixture
+def _naming(monkeypatch):
+    own = ExportFormat(f"{__name__}:write_names", "a list of weights", delivers=f"{__name__}:send")
+    monkeypatch.setitem(FORMATS, "names", own)
+
+
+@pytest.mark.usefixtures("_naming")
+def test_a_declared_format_is_written_carded_and_delivered(tmp_path, stage_run):
+    config = ExportConfig(to="names", name="story", device="cpu")
+    run = stage_run()
+    export(config, run, **model_in(tmp_path / "tuned").folders)
+    summary = ExportSummary.read(run.out)
+    assert (list(summary.files), summary.checks[0]["name"]) == (["weights.txt"], "Counted")
+    assert "## Exported as names" in (run.out / "files" / "README.md").read_text()
+    assert list(deliver(config, run.out)) == ["sent story with 2 files"]
+
+
+def test_a_format_that_is_not_declared_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match="'names' is no format; expected folder, gguf, ollama or adapter"):
+        ExportConfig(to="names")

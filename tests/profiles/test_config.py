@@ -54,6 +54,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "ClassifyConfig")
             for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),
+        *(f"ExportConfig.{name}" for name in ("device", "host", "output", "private", "push")),
         "GenerateConfig.batch_tokens",
         "GenerateConfig.device",
         "PredictConfig.device",

@@ -1,0 +1,65 @@
+"""A model as an ordinary folder of Hugging Face: safetensors, tokenizer with its template, settings."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from tasks.errors import StageError
+from tasks.export.source import Check, ExportSource, Written, without_local_names
+from tasks.models.classifier import load_classifier
+from tasks.models.loading import load_causal
+
+CONFIGURATION = ("config.json", "generation_config.json")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+PROBE = 24  # tokens
+
+
+def write(source: ExportSource) -> Written:
+    """Weights as they are, adapters merged. Raises StageError when the folder gives other logits."""
+    run, files = source.run, source.files
+    run.phase("writing the folder")
+    original = load_classifier(source.folder) if source.summary.classifies else source.load()
+    if source.is_adapter:
+        original.save_pretrained(files)
+    else:
+        for pattern in (*CONFIGURATION, *WEIGHTS):
+            for path in source.folder.glob(pattern):
+                shutil.copyfile(path, files / path.name)
+    source.tokenizer.save_pretrained(files)
+    if not source.summary.classifies:
+        _write_generation_config(source, original, files)
+    without_local_names(files)
+    run.phase("reading the folder back")
+    return Written(checks=[_same_logits(source, original, files)])
+
+
+def _write_generation_config(source: ExportSource, original: PreTrainedModel, files: Path) -> None:
+    """How it is decoded, with every token that ends its responses."""
+    settings = original.generation_config
+    settings.eos_token_id = sorted(source.ends(original))
+    settings.pad_token_id = source.tokenizer.pad_token_id
+    settings.save_pretrained(files)
+
+
+@torch.no_grad()
+def _same_logits(source: ExportSource, original: PreTrainedModel, files: Path) -> Check:
+    if source.summary.classifies:
+        read = AutoModelForSequenceClassification.from_pretrained(
+            files, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    else:
+        read = load_causal(files)
+    ids = probe_ids(original)
+    if not torch.equal(read.eval()(ids).logits, original.eval()(ids).logits):
+        raise StageError(
+            "the exported folder gives other logits than the model. Run again; report it if it stays"
+        )
+    return Check("Read back by Transformers", f"logits of {ids.numel()} tokens are equal to the model's")
+
+
+def probe_ids(model: PreTrainedModel) -> torch.Tensor:
+    """Token ids (1, time), spread over the whole vocabulary, to compare logits on."""
+    size = model.get_input_embeddings().num_embeddings
+    return torch.linspace(0, size - 1, min(PROBE, size)).long()[None]
