@@ -18,6 +18,7 @@ from flows.dispatch.overview import score_metric, show_card, show_datasets, show
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
+from flows.exporting.exporting import export_model
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
@@ -29,6 +30,7 @@ from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
 from tasks.errors import UsageError
+from tasks.export.deliver import require_places
 from tasks.finetune.outputs import Evaluation
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.models import MODELS
@@ -96,6 +98,8 @@ def pipeline(
     again = stages_to_refresh(refresh, loaded.stages())
     if loaded.instructions:
         find_judges(loaded.judge)  # before anything takes time
+    if loaded.export:
+        require_places(loaded.export)
     if len(trainings := trainings_of(loaded)) > 1:
         return run_seeds(pipeline, before_training, loaded, trainings, again, pools)
     (one,) = trainings
@@ -221,6 +225,8 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
         **of_preferred.named("preferred"),
         "promotion": promotion,
     }
+    if profile.export and profile.promote.eligible:  # of several seeds the first alone leaves
+        made["export"] = export(run, profile, made)
     return made | {"report": run.stage("report", profile.report, **made)}, ready.audits
 
 
@@ -264,6 +270,24 @@ def promote(
     }
     champion = champion_inputs(run, profile.promote, inputs, profile.generate, profile.judge, ready.audits)
     return run.stage("promote", profile.promote, **inputs, **champion)
+
+
+def export(run: PipelineRun, profile: Profile, made: Outputs) -> Reference:
+    """The last model that was trained as files; its model card is made from a card without them."""
+    last = next(name for name in ("preferred", "tuned", "classifier", "base") if made[name])
+    under = {"preferred": "tuned", "tuned": "base"}.get(last)
+    promotion = _read(run, made["promotion"], Promotion.read) if made["promotion"] else None
+    inputs = {
+        "model": made[last],
+        "base": made[under] if under else None,
+        "rows": made["rows"] if last in MODELS else None,
+        "responses": made.get(f"{last}_responses"),
+        "scores": made.get(f"{last}_scores"),
+        "report": run.stage("report", profile.report, "report to export", **made),
+    }
+    version = (promotion.name, promotion.version) if promotion else None
+    name = f"{version[0]}-v{version[1]}" if version else profile.name
+    return export_model(run, profile.export, inputs, version, name)[0]
 
 
 def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits) -> dict[str, Any]:

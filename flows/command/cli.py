@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows import VERSION
-from flows.command.chat import commands as chat_commands
-from flows.command.init import commands as init_commands
-from flows.command.judging import commands
-from flows.command.labels import commands as label_commands
+from flows.command import chat, export, init, judging, labels, registry, runs, serve, servers, settings
 from flows.command.options import (
     HELP,
     RUN,
@@ -33,11 +30,6 @@ from flows.command.options import (
     end_unless_completed,
     judge_settings,
 )
-from flows.command.registry import commands as registry_commands
-from flows.command.runs import commands as run_commands
-from flows.command.serve import commands as serve_commands
-from flows.command.servers import commands as server_commands
-from flows.command.settings import commands as settings_commands
 from flows.process.interrupts import STATUS, interrupts
 from flows.server.access import sign_in
 from tasks.errors import StageError, TouchstoneError
@@ -49,15 +41,9 @@ if TYPE_CHECKING:
 
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
-app.add_typer(commands)
-app.add_typer(server_commands)
-app.add_typer(registry_commands)
-app.add_typer(label_commands)
-app.add_typer(settings_commands)
-app.add_typer(init_commands)
-app.add_typer(run_commands)
-app.add_typer(chat_commands)
-app.add_typer(serve_commands)
+SUBJECTS = (judging, servers, registry, labels, settings, init, runs, chat, serve, export)
+for subject in SUBJECTS:
+    app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
 

@@ -22,6 +22,7 @@ from tasks.config import (
     ClassifyConfig,
     DownloadConfig,
     DpoConfig,
+    ExportConfig,
     FinetuneConfig,
     GenerateConfig,
     JudgeConfig,
@@ -109,6 +110,9 @@ class Profile(StageConfig):
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig = JudgeConfig()
     promote: PromoteConfig = PromoteConfig()
+    export: Annotated[
+        ExportConfig | None, Field(description="left out: the model stays in the registry alone")
+    ] = None
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="before")

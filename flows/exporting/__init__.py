@@ -1,0 +1,1 @@
+"""A model as files that other programs read: in a pipeline, or by itself."""
