@@ -19,6 +19,7 @@ from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.exporting.exporting import export_model
+from flows.exporting.sources import CARD
 from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
@@ -283,7 +284,7 @@ def export(run: PipelineRun, profile: Profile, made: Outputs) -> Reference:
         "rows": made["rows"] if last in MODELS else None,
         "responses": made.get(f"{last}_responses"),
         "scores": made.get(f"{last}_scores"),
-        "report": run.stage("report", profile.report, "report to export", **made),
+        "report": run.stage("report", profile.report, CARD, **made),
     }
     version = (promotion.name, promotion.version) if promotion else None
     name = f"{version[0]}-v{version[1]}" if version else profile.name

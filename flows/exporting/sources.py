@@ -7,9 +7,9 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from flows.dispatch.runs import KIND, PIPELINE, SEED, SEEDS, pipeline_run_of, read_output, reference_of
+from flows.dispatch.names import pipeline_run_of, resolve_name
+from flows.dispatch.runs import KIND, PIPELINE, SEED, SEEDS, read_output, reference_of
 from flows.process.console import console
-from tasks.config import REGISTERED
 from tasks.errors import StageError, UsageError
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
@@ -18,11 +18,9 @@ from tasks.registry.lineage import input_of, names_of_inputs
 from tasks.registry.promote.rescoring import SCORES
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import intact, resolve
-from tasks.registry.versions import CHAMPION, registered_models, version_by_alias, versions_of
 
-LATEST = "@latest"
+CARD = "report to export"  # a pipeline's stage: its card before it tells of the export
 MODELS = ("dpo", "finetune", "classify", "base", "pretrain")  # the last that a pipeline trains comes first
-LEAST = 4  # characters of a run's id
 
 
 @dataclass(frozen=True)
@@ -40,41 +38,20 @@ class Exported:
 
 
 def find_exported(tracking: Tracking, text: str) -> Exported:
-    """What is meant by a folder, NAME, NAME@alias, NAME/3, @latest, or a run's id or its beginning.
+    """What is meant by a folder of Hugging Face, or by a name as `resolve_name` reads it.
 
     Raises UsageError for what is not there.
     """
     if Path(text).is_dir() and (Path(text) / "config.json").is_file():
         return Exported(folder=Path(text).absolute())
-    text = text.removeprefix("models:/")
-    names = [model.name for model in registered_models(tracking)]
-    if text in names:
-        text = f"{text}@{CHAMPION}" if version_by_alias(tracking, text, CHAMPION) else _newest(tracking, text)
-    if REGISTERED.fullmatch(f"models:/{text}") and not text.startswith("@"):
-        return _of_version(tracking, f"models:/{text}")
-    if text == LATEST:
-        return _of_run(tracking, pipeline_run_of(tracking, None))
-    if len(text) >= LEAST and all(character in "0123456789abcdef" for character in text):
-        return _of_run(tracking, _run_of(tracking, text))
-    known = f"; registered are {', '.join(names)}" if names else "; no model is registered yet"
-    raise UsageError(
-        f"{text!r} is no model: expected NAME, NAME@champion or NAME/3, a run's id or its beginning, "
-        f"@latest, or a folder with a config.json{known}"
-    )
-
-
-def _newest(tracking: Tracking, name: str) -> str:
-    return f"{name}/{versions_of(tracking, name)[-1].version}"
-
-
-def _run_of(tracking: Tracking, beginning: str) -> Run:
-    found = tracking.client.search_runs(
-        [tracking.experiment_id], f"attributes.run_id LIKE '{beginning}%'", max_results=2
-    )
-    if len(found) != 1:
-        told = "several runs begin" if found else "no run of MLflow begins"
-        raise UsageError(f"{told} with {beginning!r}; `touchstone models` lists what is registered")
-    return pipeline_run_of(tracking, found[0].info.run_id)
+    found = resolve_name(tracking, text)
+    if found.version is not None:
+        return _of_version(tracking, f"models:/{found.version.name}/{found.version.version}")
+    if found.model:
+        raise UsageError(
+            f"{text!r}: a run is exported as the last model that it trained; leave :{found.model} out"
+        )
+    return _of_run(tracking, found.run)
 
 
 def _of_version(tracking: Tracking, uri: str) -> Exported:
@@ -104,11 +81,11 @@ def _scored(tracking: Tracking, scores: Reference) -> dict[str, Reference]:
 
 
 def _card(tracking: Tracking, run_id: str | None) -> dict[str, Reference]:
-    """The report card of the pipeline that a stage's run belongs to, where there is one."""
+    """The report card of the pipeline that a stage's run belongs to, as its own export was given it."""
     if not run_id:
         return {}
-    run = pipeline_run_of(tracking, run_id)
-    made_in = run.data.tags.get(f"{MADE_BY}report")
+    tags = pipeline_run_of(tracking, tracking.client.get_run(run_id)).data.tags
+    made_in = tags.get(MADE_BY + CARD, tags.get(f"{MADE_BY}report"))
     return {"report": reference_of(tracking, made_in)} if made_in else {}
 
 
