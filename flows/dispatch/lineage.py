@@ -8,14 +8,13 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
+from flows.dispatch.overview import MADE_BY, NOTE
 from flows.server.readiness import is_temporary
 from tasks.machine.home import without_password
 from tasks.record.tracking import Tracking, set_tags
 from tasks.show.markdown import escaped
 
 PIPELINE_PAGE = "touchstone.prefect_pipeline_url"
-MADE_BY = "Made by the Prefect flow run"  # begins the part of a description that is a link
-NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 
 
 @cache

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from mlflow.entities import LoggedModelOutput
 
-from flows.dispatch.lineage import MADE_BY, NOTE
 from tasks.record.outputs import read_auxiliary
 from tasks.record.stage import log_dataset, metrics_of
 from tasks.record.tracking import Tracking, mlflow_name, set_tags
@@ -16,6 +15,9 @@ from tasks.registry.versions import version_of
 from tasks.report.outputs import PAGE
 from tasks.show.document import Document
 from tasks.show.markdown import as_summary
+
+NOTE = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
+MADE_BY = "Made by the Prefect flow run"  # begins the part of a description that is a link
 
 USED_FOR = {  # a data set of a pipeline, by the name that the report has for it
     "corpus": "pretraining",

@@ -185,9 +185,9 @@ def _as_json(settings: Any, exclude_defaults: bool = False) -> Any:
         return settings.model_dump(mode="json", exclude_defaults=exclude_defaults)
     if isinstance(settings, Mapping):
         return {name: _as_json(value, exclude_defaults) for name, value in settings.items()}
-    if isinstance(settings, str):
-        return settings
-    return [_as_json(value, exclude_defaults) for value in settings]
+    if isinstance(settings, list | tuple):
+        return [_as_json(value, exclude_defaults) for value in settings]
+    return settings
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def test_a_new_and_an_empty_folder_are_filled(output, tmp_path):
         assert names(tmp_path / name) == FILES.keys()
 
 
-def test_a_folder_with_the_same_files_is_left_and_one_with_others_refused(output, tmp_path):
+def test_folder_of_the_same_files_is_left_and_others_refused(output, tmp_path):
     write_out(output / "files", tmp_path / "new")
     write_out(output / "files", tmp_path / "new")
     (tmp_path / "new" / "mine.txt").write_text("mine")
@@ -92,7 +92,7 @@ def hub(monkeypatch):
         yield server
 
 
-def test_a_push_puts_the_files_into_a_private_repository_of_the_endpoint(hub, output, monkeypatch):
+def test_push_fills_a_private_repository_of_the_endpoint(hub, output, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     config = ExportConfig(push="me/story")
     (told,) = deliver(config, output)
@@ -102,7 +102,7 @@ def test_a_push_puts_the_files_into_a_private_repository_of_the_endpoint(hub, ou
     list(deliver(config, output))  # a second time, into what is there
 
 
-def test_a_push_without_a_token_is_refused_before_anything_is_done(hub, monkeypatch):
+def test_push_without_a_token_is_refused_before_all_else(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: TOKEN)  # one that is stored for the hub itself
     with pytest.raises(UsageError, match="--push needs a token"):
         require_places(ExportConfig(push="me/story"))

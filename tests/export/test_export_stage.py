@@ -45,7 +45,7 @@ def exported(stage_run, made, **settings):
     return run
 
 
-def test_a_folder_is_read_by_transformers_and_has_no_name_of_this_machine(tmp_path, stage_run):
+def test_folder_is_read_by_transformers_and_names_no_machine(tmp_path, stage_run):
     made = model_in(tmp_path / "tuned")
     run = exported(stage_run, made, name="story")
     folder = run.out / FILES
@@ -63,9 +63,7 @@ def test_a_folder_is_read_by_transformers_and_has_no_name_of_this_machine(tmp_pa
     assert summary.files.keys() == {path.name for path in folder.iterdir()} - {"README.md"}
 
 
-def test_each_gguf_file_is_answered_from_and_paired_with_the_original(
-    tmp_path, stage_run, without_llama_cpp, capsys
-):
+def test_each_gguf_file_answers_and_is_paired_with_original(tmp_path, stage_run, without_llama_cpp, capsys):
     made = answered(model_in(tmp_path / "tuned"), tmp_path / "data", stage_run, "phi3")
     run = exported(stage_run, made, to="gguf", quantize=("q8_0", "q4_0"), name="story")
     names = {path.name for path in (run.out / FILES).iterdir()}
@@ -103,7 +101,7 @@ def test_rows_of_one_source_count_together(tmp_path, stage_run, without_llama_cp
 
 
 @pytest.mark.parametrize("template", ["alpaca", "phi3", "chatml", "plain"])
-def test_llama_cpp_cuts_prompts_into_our_tokens_and_answers_as_transformers(tmp_path, stage_run, template):
+def test_llama_cpp_has_our_tokens_and_transformers_answers(tmp_path, stage_run, template):
     pytest.importorskip("xllamacpp")
     run = exported(stage_run, model_in(tmp_path / "tuned", template), to="gguf")
     found = {check["name"]: check["found"] for check in ExportSummary.read(run.out).checks}
@@ -195,7 +193,7 @@ def with_adapters(tmp_path):
     return base, tuned
 
 
-def test_adapters_leave_alone_or_merged_and_not_without_their_base(tmp_path, stage_run, without_llama_cpp):
+def test_adapters_leave_alone_or_merged_but_not_without_base(tmp_path, stage_run, without_llama_cpp):
     base, tuned = with_adapters(tmp_path)
     for to in ("folder", "gguf", "adapter"):
         with pytest.raises(StageError, match="is adapters alone, and it is not known of which model"):

@@ -63,7 +63,7 @@ HELPFUL = (
 
 @pytest.mark.parametrize(("begin", "system"), [("", None), (HELPFUL, "You are helpful.")])
 @pytest.mark.parametrize("messages", CONVERSATIONS)
-def test_a_tokenizers_own_chatml_is_known_with_the_system_message_that_it_fills_in(messages, begin, system):
+def test_tokenizers_own_chatml_is_known_with_system_message(messages, begin, system):
     template = with_own_template(begin + CHATML)
     go = go_template(template)
     assert go.system == system

@@ -29,7 +29,7 @@ def version(finished):
     return tags
 
 
-def test_a_registered_model_leaves_as_a_folder_that_is_found_again(finished, version, tmp_path):
+def test_registered_model_leaves_as_a_folder_found_again(finished, version, tmp_path):
     workplace, ran = finished
     result = workplace("export", MODEL, "--output", str(tmp_path / "first"), "--json")
     assert result.status == 0, result.err
@@ -73,7 +73,7 @@ def test_what_there_is_not_is_one_message(finished):
         assert "Traceback" not in result.err
 
 
-def test_a_profile_exports_its_last_model_and_tells_the_cost_on_its_card(finished, version):
+def test_profile_exports_its_last_model_with_cost_on_its_card(finished, version):
     workplace, _ = finished
     result = workplace("run", "tiny.yaml", *GGUF, "--json")
     assert result.status == 0, result.err
@@ -89,7 +89,7 @@ def test_a_profile_exports_its_last_model_and_tells_the_cost_on_its_card(finishe
     assert "touchstone.export.gguf.q8_0" in version()
 
 
-def test_kept_adapters_leave_alone_and_merged_with_the_base_of_their_lineage(finished, tmp_path):
+def test_kept_adapters_leave_alone_and_merged_with_their_base(finished, tmp_path):
     workplace, _ = finished
     lora = ("--set", "finetune.tune=lora", "--set", "finetune.lora.adapters=kept")
     named = ("--set", "promote.name=touchstone-lora", "--set", "export.to=adapter")

@@ -161,6 +161,6 @@ def test_a_declared_format_is_written_carded_and_delivered(tmp_path, stage_run):
     assert list(deliver(config, run.out)) == ["sent story with 2 files"]
 
 
-def test_a_format_that_is_not_declared_is_refused_with_those_that_are():
+def test_undeclared_format_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match="'names' is no format; expected folder, gguf, ollama or adapter"):
         ExportConfig(to="names")

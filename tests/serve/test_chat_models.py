@@ -118,7 +118,7 @@ def test_a_gguf_file_is_written_once_for_each_kind(tmp_path):
     assert not list(cache.glob("*.part"))
 
 
-def test_a_tokenizer_that_llama_cpp_lacks_is_refused_with_the_reason(tmp_path):
+def test_tokenizer_that_llama_cpp_lacks_is_refused(tmp_path):
     model = tiny_model(tmp_path / "output")
     characters(["abc"]).save_pretrained(model.path)
     with pytest.raises(

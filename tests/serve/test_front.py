@@ -98,7 +98,7 @@ def test_the_prompt_served_is_the_prompt_trained_on(tmp_path, sent, name):
         assert answer.usage.prompt_tokens == len(expected)
 
 
-def test_llama_cpp_alone_takes_words_of_the_user_for_special_tokens(tmp_path):
+def test_llama_cpp_alone_reads_users_words_as_special_tokens(tmp_path):
     """Why the front gives it tokens."""
     model = tiny_model(tmp_path)
     with llama_cpp(gguf_of(model, None, tmp_path / "cache"), "tiny", exact=True) as server:
@@ -127,7 +127,7 @@ def test_a_stream_says_the_same_in_pieces(client):
     )
 
 
-def test_nothing_is_random_unless_asked_for_and_a_seed_repeats_it(client):
+def test_nothing_is_random_unless_asked_and_a_seed_repeats_it(client):
     def answer(**options):
         asking = {"model": "tiny", "messages": asked(ROWS[0]), "max_tokens": 16}
         return client.chat.completions.create(**asking, **options).choices[0].message.content
@@ -173,7 +173,7 @@ def test_what_cannot_be_served_is_told(client, kind, change, words):
         client.chat.completions.create(**request)
 
 
-def test_who_has_no_key_or_comes_from_a_foreign_page_gets_nothing(client):
+def test_foreign_pages_and_requests_without_a_key_get_nothing(client):
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="another-key-of-tests").models.list()
     assert [one.id for one in client.models.list()] == ["tiny"]
