@@ -21,6 +21,10 @@ def _blocks(report: Json, model: Json) -> Iterator[Block]:
     if not is_pretrained_only(report):
         named = f"{report['promotion']['name']}/{report['promotion']['version']}"
         facts.insert(0, Fact("In MLflow's registry", f"models:/{named}"))
+        facts.append(Fact("Talk to it", f"touchstone chat {named}", is_code=True))
+        if not is_classified(report):
+            facts.append(Fact("Serve it", f"touchstone serve {named}", is_code=True))
+        facts.append(Fact("Take it elsewhere", f"touchstone export {named} --to folder", is_code=True))
     yield Facts(facts)
     yield Code(_snippet(report, model), "python", Keep(terminal=0))
 
