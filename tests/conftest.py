@@ -315,7 +315,7 @@ def stage_run(tmp_path):
 @pytest.fixture
 def quick_judges(monkeypatch):
     """Judges that are tried again at once, and are only where a test says."""
-    monkeypatch.setattr("tasks.judge.ask.asking.BASE_DELAY", 0.001)
+    monkeypatch.setattr("tasks.servers.retries.BASE_DELAY", 0.001)
     for name in ("OLLAMA_HOST", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,7 +1,7 @@
 """What a process does that opens files of answers together with others; light to import."""
 
 from tasks.judge.ask.answers import AnswerStore
-from tasks.judge.protocol.replies import Reply
+from tasks.servers.replies import Reply
 
 
 def open_together(paths, barrier, failures):

@@ -11,7 +11,8 @@ from tasks.config import JudgeConfig
 from tasks.errors import StageError
 from tasks.judge.ask.answers import ANEW, OCCASION, AnswerStore, asked_of
 from tasks.judge.ask.identities import digests_of
-from tasks.judge.protocol.replies import Identity, Reply
+from tasks.judge.protocol.replies import Identity
+from tasks.servers.replies import Reply
 from tests.chat_server import Fault
 from tests.judge.judging import OLLAMA, Trial, on, rows_of, serving
 from tests.judge.opening import open_together

@@ -10,9 +10,10 @@ from tasks.config import JudgeConfig
 from tasks.errors import StageError, UsageError
 from tasks.judge.ask.answers import AnswerStore
 from tasks.judge.ask.identities import digests_of
-from tasks.judge.backends.http import Server
 from tasks.judge.protocol.refusals import Refusals
-from tasks.judge.protocol.replies import Identity, Reply
+from tasks.judge.protocol.replies import Identity
+from tasks.servers.http import Server
+from tasks.servers.replies import Reply
 from tests.chat_server import Fault
 from tests.judge.judging import OPENAI, on, row_of, rows_of, serving
 from tests.judges import always_top

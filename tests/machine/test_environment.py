@@ -17,9 +17,9 @@ from flows.process.console import print_result
 from tasks.download.http import _client
 from tasks.errors import UsageError
 from tasks.judge.audit import wording as audit_wording
-from tasks.judge.backends.http import Server
 from tasks.machine import caches, proxies
 from tasks.machine.proxies import go_direct, require_way_to_hub, settle, takes_proxy, through
+from tasks.servers.http import Server
 from tasks.show import markdown, plots, terminal
 from tests.commands import CHECKOUT
 

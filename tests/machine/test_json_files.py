@@ -75,7 +75,7 @@ TEXT_FOR_OTHERS = {
     "tasks/data/reading.py",  # what a user's record holds, as text
     "tasks/distributed/launch.py",  # what a process tells another of ours
     "tasks/generate/sampling.py",  # hashed
-    "tasks/judge/backends/http.py",  # what a server said
+    "tasks/servers/http.py",  # what a server said
     "tasks/judge/backends/local.py",  # what a judge said, as a server would have
     "tasks/rows/formats.py",  # a column's name
     "tasks/rows/imported_responses.py",  # what a user's record holds, as text

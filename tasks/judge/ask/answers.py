@@ -17,10 +17,11 @@ from typing import Any, Self
 
 from tasks.config import AskConfig
 from tasks.errors import StageError
-from tasks.judge.protocol.replies import Identity, Reply
+from tasks.judge.protocol.replies import Identity
 from tasks.machine.locks import holding
 from tasks.record.manifest import canonical_json, digest_of
 from tasks.record.stage import StageRun
+from tasks.servers.replies import Reply
 
 ANSWERS = "answers.db"
 ANEW = "answers-anew.db"  # of monitors

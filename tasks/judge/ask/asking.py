@@ -1,7 +1,6 @@
 """From a question to its verdict: ask, check the answer, ask once more, and else say that it is missing."""
 
 import asyncio
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +13,12 @@ from tasks.judge.ask.adaptive_concurrency import AdaptiveConcurrency
 from tasks.judge.ask.answers import AnswerStore, asked_of
 from tasks.judge.backends import Backend, connect
 from tasks.judge.protocol.refusals import refusal_lines
-from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.replies import Answered, Identity
 from tasks.judge.protocol.scoring_protocols import Question, ScoringProtocol, UnusableError
 from tasks.machine.json_files import Json
 from tasks.record.stage import say_nothing
-
-BASE_DELAY = 1.0  # seconds before the first retry; it doubles with each one
-MAX_DELAY = 30.0
+from tasks.servers.replies import Reply
+from tasks.servers.retries import retry_delay
 
 # Characters that one token stands for on average, at most, over a whole prompt: English comes to 4 or 5 with
 # the largest vocabularies, Chinese and Japanese to under 2. A prompt that was read as fewer tokens was cut.
@@ -33,8 +31,6 @@ WOULD_SAY_ELSE = (
 )
 
 TEMPLATE = 512  # tokens that a chat template adds, at most
-
-_JITTER = random.Random()  # of its own: no seeded stream elsewhere may notice
 
 
 class MissingError(Exception):
@@ -272,11 +268,6 @@ def reasons(verdicts: Iterable[Judgement]) -> list[Json]:
     """Why scores are missing, each reason with its count, the most frequent first."""
     counted = Counter(verdict.missing_because for verdict in verdicts if verdict.missing_because)
     return [{"reason": reason, "count": count} for reason, count in counted.most_common()]
-
-
-def retry_delay(failures: int) -> float:
-    """Seconds to wait after that many failures: doubling, with jitter so that clients spread out."""
-    return min(MAX_DELAY, BASE_DELAY * 2 ** (failures - 1)) * _JITTER.uniform(0.5, 1.5)
 
 
 def check_whole(

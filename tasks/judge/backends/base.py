@@ -6,8 +6,9 @@ from typing import Any, Protocol, Self
 from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.judge.protocol.refusals import Refusals
-from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.replies import Answered, Identity
 from tasks.machine.json_files import Json
+from tasks.servers.replies import Reply
 
 
 class Backend(Protocol):

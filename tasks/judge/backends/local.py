@@ -26,12 +26,13 @@ from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.judge.backends.base import Json
-from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.replies import Answered, Identity
 from tasks.judge.protocol.scoring_protocols import ScoringProtocol
 from tasks.machine.device import pick_device
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import load_causal, load_tokenizer
 from tasks.record.manifest import digest_of, require_unaltered, sha256_of_tree
+from tasks.servers.replies import Reply
 from tasks.tokenize.templates import rendered
 
 BATCH = 8

@@ -12,11 +12,12 @@ from tasks.config import AskConfig
 from tasks.data.reading import Message
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Json
-from tasks.judge.backends.http import QUICK_TIMEOUT, Server, clean, url_of
-from tasks.judge.protocol.replies import Answered, Identity, Reply
+from tasks.judge.protocol.replies import Answered, Identity
 from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError
 from tasks.machine.addresses import WEB
 from tasks.machine.proxies import takes_proxy
+from tasks.servers.http import QUICK_TIMEOUT, Server, clean, url_of
+from tasks.servers.replies import Reply
 
 DEFAULT_PORT = 11434
 FIRST_IN_FLIGHT, MOST_IN_FLIGHT = 4, 64

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tasks.judge.protocol.replies import BY_NAME, Reply
+from tasks.judge.protocol.replies import BY_NAME
 from tasks.machine.json_files import Json
+from tasks.servers.replies import Reply
 
 PARTS = ("max_tokens", "temperature", "seed", "response_format")
 TEMPERATURE = "temperature"

@@ -1,4 +1,4 @@
-"""Requests to a judge's server, with one limit for the whole answer."""
+"""Requests to a server of language models, with one limit for the whole answer."""
 
 import asyncio
 import json
@@ -13,14 +13,14 @@ from typing import Any, Self
 import httpx
 
 from tasks.errors import UsageError
-from tasks.judge.backends.base import Json
-from tasks.judge.protocol.replies import Reply
 from tasks.machine.addresses import parse_address, reached
+from tasks.machine.json_files import Json
 from tasks.machine.proxies import takes_proxy, through
+from tasks.servers.replies import Reply
 
 QUICK_TIMEOUT = 10.0  # seconds to connect, and for answers that need no model
 LONGEST_WAIT = 60.0  # seconds that a server's Retry-After is heeded
-LONGEST_ANSWER = 16 * 2**20  # bytes; a judge writes some hundred
+LONGEST_ANSWER = 16 * 2**20  # bytes; an answer has some thousand
 LONGEST_ERROR = 300  # characters of a server's words
 DECODED = ("content-encoding", "content-length", "transfer-encoding")
 REAL_KEY = 8  # characters; shorter ones are words like "none", which an answer may hold
@@ -32,7 +32,7 @@ def clean(text: str) -> str:
 
 
 class Server:
-    """A judge's server at one address; `secret` is sent as its key and stands in no error."""
+    """A server at one address; `secret` is sent as its key and stands in no error."""
 
     def __init__(self, url: str, timeout: float, secret: str | None = None) -> None:
         """Raises UsageError where the environment's proxy stands before the address and cannot be used."""
