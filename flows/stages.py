@@ -143,7 +143,8 @@ STAGES = {
             GenerateConfig,
             "A model's responses to the test rows",
             runs_in=lambda profile: profile.instructions,
-            pool="gpu",
+            pool="as configured",
+            fingerprints="tasks.servers.served_model:fingerprints",
         ),
         Stage(
             "judge",

@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows import VERSION
-from flows.command import chat, export, init, judging, labels, registry, runs, serve, servers, settings
+from flows.command import (
+    chat,
+    export,
+    generating,
+    init,
+    judging,
+    labels,
+    registry,
+    runs,
+    serve,
+    servers,
+    settings,
+)
 from flows.command.options import (
     HELP,
     RUN,
@@ -41,7 +53,7 @@ if TYPE_CHECKING:
 
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
-SUBJECTS = (judging, servers, registry, labels, settings, init, runs, chat, serve, export)
+SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
 for subject in SUBJECTS:
     app.add_typer(subject.commands)
 

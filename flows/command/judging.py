@@ -65,7 +65,7 @@ def judge(
     from tasks.config import ResponsesConfig
 
     config = _judge_config(judge, pull, despite_audit, set_, _criteria(criteria))
-    source = _source(file)
+    source = source_of(file)
     reading = ResponsesConfig(
         response=response, columns=parse_columns(column), needs_reference=config.needs_reference
     )
@@ -120,7 +120,7 @@ def audit(
     config = AuditConfig.model_validate(
         found.audit_of(judge, "pairwise" if pairwise else "scores").model_dump() | {"sample": sample}
     )
-    source = _source(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
+    source = source_of(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
     from flows.judging.judged import audited, found_outcome
     from tasks.judge.audit.document import documents
@@ -260,7 +260,7 @@ def _criteria(path: Path | None) -> dict[str, Any]:
     return found
 
 
-def _source(text: str) -> "DownloadConfig":
+def source_of(text: str) -> "DownloadConfig":
     """A file, an address, or hf:NAME. Raises UsageError for a file that is not there."""
     from tasks.config import DownloadConfig, source_from_text
     from tasks.download.stage import fingerprints

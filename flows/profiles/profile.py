@@ -180,6 +180,11 @@ class Profile(StageConfig):
                     f"{stage}.template is {template}, finetune.template {self.finetune.template}: "
                     "a model must be asked with the prompt it was trained on"
                 )
+        if self.generate.model is not None:
+            raise ValueError(
+                f"generate.model is {self.generate.model}, and a pipeline asks several models. Leave it out: "
+                "each is asked for by the first digits of its digest, which the message of the stage tells"
+            )
         if (self.tokenize.kind == "gpt2") != (self.vocabulary is not None):
             raise ValueError("vocabulary goes with tokenize.kind=gpt2, and kind=gpt2 needs it")
         criteria = [criterion.name for criterion in self.judge.criteria]

@@ -57,6 +57,15 @@ def one_of(names: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def without_login(address: str | None) -> str | None:
+    """The address. Raises ValueError for one that holds a login: configurations are kept in the clear."""
+    if address and "@" in address:
+        raise ValueError(
+            "an address with a login would be kept in the clear; give the key in the environment"
+        )
+    return address
+
+
 class StageConfig(BaseModel):
     """Base of every stage's configuration: frozen, and a wrong key is an error."""
 

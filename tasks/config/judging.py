@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Fraction, Positive, Seed, StageConfig, one_of
+from tasks.config.base import (
+    OUTSIDE_KEY,
+    Device,
+    Fraction,
+    Positive,
+    Seed,
+    StageConfig,
+    one_of,
+    without_login,
+)
 from tasks.config.criteria import Criterion
 from tasks.config.gates import ChoiceGatesConfig, GatesConfig
 from tasks.config.judge_kinds import KINDS, kind_of
@@ -140,12 +149,7 @@ class AskConfig(StageConfig):
     @field_validator("host", "base_url")
     @classmethod
     def _no_login(cls, value: str | None) -> str | None:
-        """Configurations are kept in the clear."""
-        if value and "@" in value:
-            raise ValueError(
-                "an address with a login would be kept in the clear; give the key in the environment"
-            )
-        return value
+        return without_login(value)
 
     @model_validator(mode="after")
     def _several_are_judges(self) -> Self:

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig
+from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig, without_login
 from tasks.config.tuning import TemplateName
 
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
+OF_SERVERS = ("model", "base_url", "key_variable", "concurrency", "timeout", "attempts")
+OF_THIS_PROCESS = ("repetition_penalty", "precision", "batch_tokens", "device")
 
 
 class GenerateConfig(StageConfig):
@@ -42,6 +44,66 @@ class GenerateConfig(StageConfig):
         OUTSIDE_KEY,
     ] = 32_768
     device: Device = "auto"
+    backend: Annotated[
+        Literal["process", "openai"],
+        Field(description="process: the model is loaded here; openai: a server of OpenAI's protocol has it"),
+    ] = "process"
+    model: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="of backend: openai: the server's name of the model; default: the first 12 digits of "
+            "its digest, which say that it is this one",
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        Field(
+            description="of backend: openai: up to /v1; default: OPENAI_BASE_URL, then "
+            "https://api.openai.com/v1"
+        ),
+        OUTSIDE_KEY,
+    ] = None
+    key_variable: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_]\w*$",
+            description="of backend: openai: the environment variable that holds the server's key",
+        ),
+        OUTSIDE_KEY,
+    ] = "OPENAI_API_KEY"
+    concurrency: Annotated[
+        Positive, Field(description="of backend: openai: requests in flight"), OUTSIDE_KEY
+    ] = 16
+    timeout: Annotated[
+        float,
+        Field(gt=0, description="of backend: openai: seconds for one response, queueing included"),
+        OUTSIDE_KEY,
+    ] = 300.0
+    attempts: Annotated[
+        Positive,
+        Field(description="of backend: openai: tries of a request that was not answered"),
+        OUTSIDE_KEY,
+    ] = 5
+
+    @property
+    def in_process(self) -> bool:
+        return self.backend == "process"
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_login(cls, value: str | None) -> str | None:
+        return without_login(value)
+
+    @model_validator(mode="after")
+    def _goes_with_backend(self) -> Self:
+        fields = type(self).model_fields
+        idle = OF_SERVERS if self.in_process else OF_THIS_PROCESS
+        if wrong := [name for name in idle if getattr(self, name) != fields[name].default]:
+            raise ValueError(f"{', '.join(wrong)}: set, but not used by backend: {self.backend}")
+        if not self.in_process and self.decoding == "beam":
+            raise ValueError("decoding: beam is not in OpenAI's protocol; choose greedy or sample")
+        return self
 
     @model_validator(mode="after")
     def _goes_with_decoding(self) -> Self:

@@ -17,8 +17,12 @@ class GenerateSummary(JsonFile):
     """Responses that the longest length cut."""
     empty: int
     mean_tokens: float
-    reference_perplexity: float
+    reference_perplexity: float | None
+    """None where no row has a reference, or a server has the model: its protocol gives no losses."""
     reference_cut: int
     """References that were too long for the model's context."""
     decoding: Json
     """The settings that chose the tokens."""
+    served: Json | None = None
+    """Of a model that a server has: its `model`, the `digest` of what is known of it, what the `prompts` were
+    sent as."""

@@ -1,4 +1,4 @@
-"""The stage: responses to the test prompts, losses of the references; continued where it was killed."""
+"""The stage: responses to prompts, losses of the references; continued where it was killed."""
 
 import math
 import time
@@ -10,16 +10,17 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.config import GenerateConfig
-from tasks.generate import beams, references
+from tasks.generate import beams, references, served
 from tasks.generate.decoding import Decoder, Prompt, Reader, batches
 from tasks.generate.ends import ends_of
 from tasks.generate.outputs import GenerateSummary
+from tasks.generate.prompted import has_reference, prompted, require_writes
 from tasks.machine.device import pick_device, warn_of_emulation
 from tasks.machine.json_files import as_line, read_whole_lines, write_json, write_lines
 from tasks.models.architectures import longest
 from tasks.models.loading import load_model, use_fused_gelu
 from tasks.record.stage import StageRun
-from tasks.rows import Row, load_split
+from tasks.rows import Row
 from tasks.tokenize.templates import Template, load_template, require_room
 
 Response = dict[str, Any]
@@ -29,15 +30,22 @@ REPORTED_EVERY = 1.0  # seconds
 def generate(
     config: GenerateConfig, run: StageRun, *, model: Path, rows: Path, base: Path | None = None
 ) -> None:
-    """Respond to every row of the test split with `model/model`; write `responses.jsonl`, `summary.json`.
+    """Respond with `model/model` to every row of `rows`; write `responses.jsonl`, `summary.json`.
 
-    `base` holds the model that kept adapters were trained on. A response that the length limit or the
-    context ended is marked `cut`. Beside each response stands the loss of the row's reference. Raises
-    StageError for a prompt that leaves no room in the context or has no tokens.
+    `rows` is the output of a rows stage, of which the test split is meant, or of a responses stage, whose
+    rows need no reference. `base` holds the model that kept adapters were trained on. A response that the
+    length limit or the context ended is marked `cut`. Beside each response stands the loss of the row's
+    reference, where it has one and the model is in this process. Raises StageError for a prompt that leaves
+    no room in the context or has no tokens, and for a classifier.
     """
+    require_writes(model)
+    if not config.in_process:
+        responses, asked = served.responses(config, run, model, prompted(rows))
+        _write(run, config, responses, asked)
+        return
     run.phase("loading the model")
     network, tokenizer = load_model(model / "model", base / "model" if base else None)
-    respond(config, run, network, tokenizer, load_split(rows, "test"))
+    respond(config, run, network, tokenizer, prompted(rows))
 
 
 def respond(
@@ -81,9 +89,10 @@ def _reference_losses(
     """
     path = run.checkpoint / "references.jsonl"
     done = {facts.pop("id"): facts for line in read_whole_lines(path) for facts in line}
+    known = [row for row in test if has_reference(row)]
     waiting = [
         references.reference(row["id"], prompts[row["id"]], template.completion_ids(row["output"]), context)
-        for row in test
+        for row in known
         if row["id"] not in done
     ]
     with path.open("a", encoding="utf-8") as journal:
@@ -100,7 +109,7 @@ def _reference_losses(
             journal.write(as_line(facts))
             journal.flush()
             done |= {one.pop("id"): one for one in facts}
-            run.phase(f"losses of references: {len(done)} of {len(test)}")
+            run.phase(f"losses of references: {len(done)} of {len(known)}")
     return done
 
 
@@ -188,34 +197,47 @@ def _joined(
         "response": template.response(response["ids"]),
         "tokens": len(response["ids"]),
         "cut": response["cut"],
-        **expected[row["id"]],
+        **expected.get(row["id"], {}),
     }
 
 
-def _write(run: StageRun, config: GenerateConfig, responses: list[Response]) -> None:
+def _write(
+    run: StageRun, config: GenerateConfig, responses: list[Response], asked: served.Asked | None = None
+) -> None:
     write_lines(run.out / "responses.jsonl", responses)
-    tokens = sum(response["reference_tokens"] for response in responses)
-    nats = sum(response["reference_loss"] * response["reference_tokens"] for response in responses)
     summary = {
         "rows": len(responses),
         "cut": sum(response["cut"] for response in responses),
         "empty": sum(not response["response"] for response in responses),
         "mean_tokens": sum(response["tokens"] for response in responses) / len(responses),
+        **_of_references([response for response in responses if "reference_loss" in response]),
+    }
+    told = {"served": asked.as_json()} if asked else {}
+    GenerateSummary(**summary, **told, decoding=_decoding(config)).write(run.out)
+    run.log_metrics({name: value for name, value in summary.items() if value is not None})
+    columns = ("instruction", "input", "output", "response", "tokens", "cut", "reference_loss")
+    run.log_table(
+        [{name: response.get(name) for name in columns} for response in responses], "responses.json"
+    )
+
+
+def _of_references(responses: list[Response]) -> dict[str, Any]:
+    """How well the references were expected; None where there is none, or their losses cannot be had."""
+    if not responses:
+        return {"reference_perplexity": None, "reference_cut": 0}
+    tokens = sum(response["reference_tokens"] for response in responses)
+    nats = sum(response["reference_loss"] * response["reference_tokens"] for response in responses)
+    return {
         "reference_perplexity": math.exp(nats / tokens),
         "reference_cut": sum(response["reference_cut"] for response in responses),
     }
-    GenerateSummary(**summary, decoding=_decoding(config)).write(run.out)
-    run.log_metrics(summary)
-    columns = ("instruction", "input", "output", "response", "tokens", "cut", "reference_loss")
-    run.log_table([{name: response[name] for name in columns} for response in responses], "responses.json")
 
 
 def _decoding(config: GenerateConfig) -> dict[str, Any]:
     """The settings that chose the tokens."""
-    used = {
-        "greedy": ("repetition_penalty",),
-        "sample": ("repetition_penalty", "temperature", "top_k", "top_p", "seed"),
-        "beam": ("beams",),
-    }
-    names = ("decoding", *used[config.decoding], "max_new_tokens", "precision")
-    return config.model_dump(include=set(names))
+    drawn = ("temperature", "top_k", "top_p", "seed")
+    used = {"greedy": (), "sample": drawn, "beam": ("beams",)}[config.decoding]
+    own = ("precision",) if config.in_process else ()
+    if config.in_process and config.decoding != "beam":
+        own = ("repetition_penalty", *own)
+    return config.model_dump(include={"decoding", "max_new_tokens", *used, *own})

@@ -42,9 +42,9 @@ def computing(config: StageConfig) -> Any:
     """The settings of what is computed on a device of this machine; None where nothing is."""
     if isinstance(config, PreflightConfig):
         return None if config.rows_only else config.pretrain
-    if isinstance(config, AskConfig):  # a server of its own answers for other judges
+    if isinstance(config, AskConfig | GenerateConfig):  # else a server of its own answers
         return config if config.in_process else None
-    computed = PretrainConfig | TuningConfig | GenerateConfig | PredictConfig | ExportConfig
+    computed = PretrainConfig | TuningConfig | PredictConfig | ExportConfig
     return config if isinstance(config, computed) else None
 
 

@@ -147,8 +147,11 @@ class Template:
 
     def response(self, ids: list[int]) -> str:
         """The text of generated tokens, without special tokens and what closes a turn."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        return text.removesuffix(self._closing_text).strip()
+        return self.without_closing(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def without_closing(self, text: str) -> str:
+        """A generated text without what closes a turn."""
+        return text.strip().removesuffix(self._closing_text).strip()
 
     def export(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         """Have a tokenizer carry this template, so that whoever loads the model asks as it was trained."""
@@ -230,6 +233,17 @@ def load_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
         return Template(name, tokenizer.chat_template, tokenizer)
     begin = "{{- bos_token -}}\n" if begins_texts(tokenizer) else ""
     return Template(name, begin + OURS[name], tokenizer)
+
+
+def own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The name of the template that a tokenizer carries, which is `tokenizer` for one that is not ours.
+
+    None where it carries none. Alpaca has a section for the input, so it matters that it is known as ours.
+    """
+    if not isinstance(tokenizer.chat_template, str):
+        return None
+    ours = (name for name in OURS if load_template(name, tokenizer).chat_template == tokenizer.chat_template)
+    return next(ours, "tokenizer")
 
 
 def require_room(row: int | str, prompt: Sequence[int], context: float) -> None:

@@ -55,8 +55,12 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),
         *(f"ExportConfig.{name}" for name in ("device", "host", "output", "private", "push")),
-        "GenerateConfig.batch_tokens",
-        "GenerateConfig.device",
+        *(
+            f"GenerateConfig.{name}"
+            for name in (
+                *("batch_tokens", "device", "base_url", "key_variable", "concurrency", "timeout", "attempts"),
+            )
+        ),
         "PredictConfig.device",
         *(
             f"{config}.{name}"

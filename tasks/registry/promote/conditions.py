@@ -12,7 +12,10 @@ from tasks.registry.lineage import input_of
 Conditions = dict[str, str]
 
 PREDICTED = "version of the predict stage"  # a condition of a classifier's labels of others' test rows
-OWN = ("template",)  # a setting of responses that belongs to the model: it is asked as it was trained
+OWN = (
+    "template",
+    "model",
+)  # settings of responses that belong to the model: how it is asked, its server's name
 
 
 def conditions_of(tracking: Tracking, scores: Reference, rows: str) -> Conditions:

@@ -1,0 +1,1 @@
+"""Responses of one model to rows of anyone's, outside a pipeline."""
