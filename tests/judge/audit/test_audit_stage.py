@@ -17,6 +17,8 @@ from tasks.judge.audit.wording import failures
 from tasks.judge.score.stage import judge
 from tasks.machine.json_files import read_json, write_lines
 from tasks.record.stage import StageRun
+from tasks.show.html import as_html
+from tasks.show.markdown import as_markdown
 from tasks.show.terminal import show
 from tests import judges
 from tests.chat_server import Fault
@@ -396,3 +398,20 @@ def test_what_the_judges_server_refuses_stands_in_the_audit(audited):
 def test_a_model_that_is_not_there_is_no_verdict(audited):
     with OllamaServer() as server, pytest.raises(StageError, match="nobody"):
         audited(server, scorer="ollama:nobody")()
+
+
+@pytest.mark.parametrize("kind", ["garbage", "no_count", "score_90"])
+@pytest.mark.parametrize("mode", ["scores", "pairwise"])
+def test_a_judge_of_whom_nothing_can_be_read_fails_and_is_told_so(audited, kind, mode):
+    """No score at all: every table, mean and interval is one of nothing."""
+    with OllamaServer(judge=judges.honest, faults=[Fault(kind, times=None)], slots=4) as server:
+        done = audited(server, mode=mode)()
+    assert done.report["verdict"] == "fail"
+    assert failures(done.report).startswith("no answer could be read: ")
+    told = document(done.report)
+    for rendered in (as_html(told), as_markdown(told)):
+        assert "No answer could be read: " in rendered
+        assert "none" in rendered
+    out = io.StringIO()
+    show(told, Console(file=out, width=100))
+    assert "No answer could be read: " in out.getvalue()
