@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.config import PANEL, ReportConfig, parts_of
 from tasks.errors import StageError
+from tasks.generate.outputs import GenerateSummary
 from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
 from tasks.judge.labels.stage import Labels
 from tasks.judge.protocol.responses import RESPONSES
@@ -28,6 +29,8 @@ class ModelAnswers:
     """Who judged, each with its audit; None when only metrics scored."""
     labels: Labels | None = None
     """What people have said of the responses."""
+    served: str | None = None
+    """The server's name of the model, where a server gave the responses."""
 
     def entry(self, scorer: str) -> ScoreEntry | None:
         return self.summary.entry(scorer)
@@ -60,7 +63,10 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
         ],
         "differences": list(_differences(models)),
         "categories": _categories(models),
-        "responses": [{"model": model} | own.summary.responses for model, own in models.items()],
+        "responses": [
+            {"model": model} | own.summary.responses | ({"served": own.served} if own.served else {})
+            for model, own in models.items()
+        ],
         "samples": {
             "seed": config.seed,
             "of": len(models[last].lines),
@@ -95,7 +101,13 @@ def _answers(responses: Path, scores: Path, labels: Path | None) -> ModelAnswers
         summary=ScoreSummary.read(scores),
         judges=Judges.find(scores),
         labels=Labels.read(labels) if labels else None,
+        served=_served(responses),
     )
+
+
+def _served(responses: Path) -> str | None:
+    made = GenerateSummary.find(responses)  # imported responses have none
+    return made.served["model"] if made and made.served else None
 
 
 def _check_comparable(models: Models) -> None:

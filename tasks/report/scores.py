@@ -213,6 +213,8 @@ def _responses(report: Json, rows: Sequence[Json]) -> Iterator[Block]:
     columns = model_columns(f"of {report['samples']['of']:,} test rows", models)
     yield Table(columns, cells, empty="nothing was measured", keep=NOT_IN_TERMINAL)
     yield Text(SHARES, "muted", PAGE_ONLY)
+    for served in words.served_texts(report):
+        yield Text(served, "muted")
     for entry in report["responses"]:
         yield Text(f"{entry['model']} responses: {words.responses_text(entry)}", "muted", TERMINAL_ONLY)
     yield Group("Samples", list(_samples(report, rows, models)))

@@ -15,6 +15,7 @@ from tasks.data.reading import Record, RowError, short, stop, text_field
 from tasks.errors import StageError
 from tasks.machine.json_files import write_lines
 from tasks.rows.canonical import Row
+from tasks.rows.conversations import messages_of
 from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 
@@ -79,16 +80,33 @@ def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Itera
         raise StageError(f"{file.name} holds {layout.kind} rows; what is judged are answers to instructions.")
     for where, record in records_of(file, reading, stop):
         texts = {name: _as_text(value) for name, value in record.items()}
+        asked = {name: value for name, value in texts.items() if name != response}
+        is_open = not config.needs_reference and _answer_lacking(where, asked, layout)
         try:
-            row = layout.row((where, {name: value for name, value in texts.items() if name != response}))
+            row = layout.row((where, asked))
         except RowError as error:
             raise StageError(
                 f"{error}. Every row needs a question and its right answer: take others out, or name the "
                 "columns with --column, for example --column output=answer"
             ) from error
         answer = _answer((where, texts), response)
-        kept = {name: row[name] for name in KEPT if name in row}
+        kept = {name: row[name] for name in KEPT if name in row} | ({"output": ""} if is_open else {})
         yield kept | {"prompt": "", "response": answer}
+
+
+def _answer_lacking(where: str, asked: dict[str, Any], layout: Layout) -> bool:
+    """Whether a chat ends with the user's turn, as questions do; a text then stands for the answer."""
+    if layout.format != "chat":
+        return False
+    column = layout.columns["messages"]
+    try:
+        turns = messages_of(where, column, asked.get(column))
+    except RowError:
+        return False  # which the reading of the row tells
+    if turns[-1]["role"] != "user":
+        return False
+    asked[column] = [*turns, {"role": "assistant", "content": STAND_IN}]
+    return True
 
 
 def _has_reference(name: str, columns: list[str], reading: RowsConfig, sample: Sequence[Values]) -> bool:

@@ -191,3 +191,19 @@ def test_right_answers_are_read_though_none_is_needed(read):
 def test_a_file_without_questions_is_told(read):
     with pytest.raises(StageError, match="holds no questions; its columns beside the responses are note"):
         read(lines({"note": "x", "response": "y"}), needs_reference=False)
+
+
+def test_a_chat_that_ends_with_the_user_is_a_question(read):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    asked = {"messages": [*turns, {"role": "user", "content": "Who are you?"}]}
+    answered = {"messages": turns}
+    first, second = read(lines(asked, answered), needs_reference=False, needs_response=False)
+    assert (first["instruction"], first["output"]) == ("Who are you?", "")
+    assert first["messages"] == turns
+    assert (second["instruction"], second["output"]) == ("Hi", "Hello")
+
+
+def test_where_right_answers_are_needed_such_a_chat_is_refused(read):
+    asked = {"messages": [{"role": "user", "content": "Who are you?"}]}
+    with pytest.raises(StageError, match="the last turn is of the user"):
+        read(lines(asked), needs_response=False)

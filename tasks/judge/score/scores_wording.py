@@ -215,6 +215,16 @@ def response_rows(report: Json) -> list[Json]:
     return [{"name": name, "cells": cells} for name, cells in rows if any(value for value, _ in cells)]
 
 
+def served_texts(report: Json) -> list[str]:
+    """Of each model that a server had, what of its responses is not known."""
+    return [
+        f"The {entry['model']} model's responses are those of a server's model {visible(entry['served'])}: "
+        "OpenAI's protocol gives no losses, so its perplexity of the references is not known."
+        for entry in report["responses"]
+        if "served" in entry
+    ]
+
+
 def has_perplexity(report: Json) -> bool:
     """Whether the models' perplexity of the references is known."""
     return any(PERPLEXITY in entry for entry in report["responses"])
