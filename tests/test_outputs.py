@@ -175,7 +175,7 @@ SCHEMAS = [
         "summary.json",
         {"rows": 2, "cut": 0, "empty": 1, "mean_tokens": 2.5, "reference_perplexity": 3.0}
         | {"reference_cut": 0, "decoding": {"decoding": "greedy"}},
-        {},
+        {"served": None},
     ),
 ]
 
