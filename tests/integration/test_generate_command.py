@@ -49,7 +49,7 @@ def test_rows_are_responded_to_by_a_registered_model(finished):
         ("folder.csv", "it is a folder"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_refused_before_anything(tmp_path, name, message):
+def test_place_that_cannot_be_written_is_refused_first(tmp_path, name, message):
     (tmp_path / "there.csv").touch()
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError, match=message):

@@ -402,7 +402,7 @@ def test_a_model_that_is_not_there_is_no_verdict(audited):
 
 @pytest.mark.parametrize("kind", ["garbage", "no_count", "score_90"])
 @pytest.mark.parametrize("mode", ["scores", "pairwise"])
-def test_a_judge_of_whom_nothing_can_be_read_fails_and_is_told_so(audited, kind, mode):
+def test_judge_of_whom_nothing_can_be_read_fails_and_says_so(audited, kind, mode):
     """No score at all: every table, mean and interval is one of nothing."""
     with OllamaServer(judge=judges.honest, faults=[Fault(kind, times=None)], slots=4) as server:
         done = audited(server, mode=mode)()
