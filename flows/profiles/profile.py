@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from flows.profiles.faults import explain
+from flows.profiles.overrides import apply
 from flows.profiles.yaml_settings import read_override, read_yaml
 from flows.stages import STAGES
 from tasks.config import (
@@ -283,7 +284,7 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     if "base" not in raw and any(value and ".".join(at) in ("base", "base.model") for at, value in settings):
         replaced = [stage for stage in PRETRAINING if raw.pop(stage, None)]
     for at, value in settings:
-        _apply(raw, at, value)
+        apply(raw, at, value)
         _spell_out(raw, Path.cwd())
     if overrides:
         raw.pop("takes", None)  # it is of the file as it stands
@@ -310,7 +311,7 @@ def load_settings(
     """
     whole: dict[str, Any] = {stage: raw}
     for override in overrides:
-        _apply(whole, *read_override(override, {stage: model}))
+        apply(whole, *read_override(override, {stage: model}))
     if others := [name for name in whole if name != stage]:
         raise UsageError(
             f"--set {others[0]}: this command has the settings of {stage} alone: {stage}.a=value"
@@ -375,30 +376,3 @@ def _spell_out(raw: dict[str, Any], folder: Path) -> None:
         settings = raw.get(stage)
         if isinstance(settings, dict) and str(settings.get(setting)).startswith(("./", "../")):
             settings[setting] = str(folder / settings[setting])
-
-
-def _apply(raw: dict[str, Any], at: list[str], value: Any) -> None:
-    name = ".".join(at)
-    *parents, last = at
-    target: Any = raw
-    for parent in parents:
-        if isinstance(target, list):
-            target = _item(target, parent, name)
-        elif isinstance(target.get(parent), dict | list):
-            target = target[parent]
-        else:
-            target[parent] = {}
-            target = target[parent]
-    if isinstance(target, list):
-        _item(target, last, name)
-        target[int(last)] = value
-    else:
-        target[last] = value
-
-
-def _item(items: list[Any], index: str, name: str) -> Any:
-    if not index.isdecimal() or int(index) >= len(items):
-        raise UsageError(
-            f"--set {name}: {index!r} is not a position in a list of {len(items)} (counted from 0)"
-        )
-    return items[int(index)]

@@ -43,6 +43,8 @@ class _Asked(_Strict):
     max_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, description="of llama.cpp and vLLM: 0 draws from all")] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1, description="of the same")] | None = None
     seed: int | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -52,7 +54,8 @@ class _Asked(_Strict):
 
     def sampling(self) -> Json:
         """As a request to the engine has it."""
-        names = ("max_tokens", "top_p", "seed", "stop", "frequency_penalty", "presence_penalty")
+        names = ("max_tokens", "top_p", "top_k", "min_p", "seed", "stop")
+        names += ("frequency_penalty", "presence_penalty")
         said = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return said | {"temperature": self.temperature or 0.0, "stream": self.stream}
 

@@ -137,6 +137,7 @@ def test_nothing_is_random_unless_asked_and_a_seed_repeats_it(client):
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) > 1
     assert answer(temperature=2, seed=1, top_p=1e-6) == answer()
+    assert answer(temperature=2, seed=1, extra_body={"top_k": 1, "min_p": 0}) == answer()
 
 
 def test_an_answer_ends_with_a_stop_or_with_the_context(client):
