@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tasks.batches.labelled import Labelled, Text
+from tasks.models.classifier import classifier_output
 from tasks.statistics.bounded import mean_interval
 from tasks.statistics.comparing import paired_test
 from tasks.statistics.intervals import Sources
@@ -69,8 +70,8 @@ def predict(
 
 def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     """(texts, labels) of a batch as `Labelled.collate` makes it."""
-    inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
-    return model(**inputs, use_cache=False).logits
+    inputs = {name: tensor.to(model.device) for name, tensor in batch.items() if name != "labels"}
+    return classifier_output(model, inputs).logits
 
 
 def measured(

@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from transformers.pytorch_utils import Conv1D
 
 from tasks.config import TuningConfig
 from tasks.errors import StageError
+from tasks.models.encoders import require_writer
 from tasks.models.loading import load_causal, merged, retired_names
 
 
 def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> PreTrainedModel:
     """The causal model in `folder` as it is trained: in float32, or for QLoRA in 4 bits.
 
-    Raises StageError for 4 bits without a GPU or without bitsandbytes.
+    Raises StageError for 4 bits without a GPU or without bitsandbytes, and for an encoder.
     """
+    require_writer(folder)
     if config.lora.quantize == "none":
         return load_causal(folder)
     if device.type != "cuda" or find_spec("bitsandbytes") is None:
@@ -39,9 +42,14 @@ def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> Pr
 
 
 def add_lora(
-    config: TuningConfig, model: PreTrainedModel, task: TaskType = TaskType.CAUSAL_LM
+    config: TuningConfig,
+    model: PreTrainedModel,
+    task: TaskType = TaskType.CAUSAL_LM,
+    trained_whole: Sequence[str] = (),
 ) -> PreTrainedModel | PeftModel:
     """The model with adapters if `config` asks for them, their weights drawn by its seed.
+
+    Modules named in `trained_whole` get none: all of their weights are trained.
 
     Raises StageError when no layer of the model has a name that is to be adapted.
     """
@@ -55,6 +63,7 @@ def add_lora(
         r=config.lora.rank,
         lora_alpha=config.lora.alpha,
         lora_dropout=config.lora.dropout,
+        modules_to_save=list(trained_whole) or None,
         target_modules=list(config.lora.targets) or "all-linear",
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type=task,

@@ -16,6 +16,7 @@ from tasks.data.token_files import TokenFiles
 from tasks.errors import StageError
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.causal import CausalModel, mask_between, positions_within, summed_loss
+from tasks.models.encoders import is_encoder, longest_read
 from tasks.models.gpt import GPT
 from tasks.models.llama import Llama
 from tasks.record.manifest import require_unaltered
@@ -100,6 +101,8 @@ def longest(model: PreTrainedModel) -> float:
 
 
 def _longest(shape: PreTrainedConfig) -> float:
+    if is_encoder(shape):
+        return longest_read(shape)
     return getattr(shape, "max_position_embeddings", None) or math.inf
 
 

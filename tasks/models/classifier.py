@@ -1,11 +1,16 @@
-"""A causal model with a head of as many outputs as there are labels, and which of its weights are trained."""
+"""A base model with a head of as many outputs as there are labels, and which of its weights are trained.
 
-from collections.abc import Sequence
+The base is a causal model, whose head reads the last token, or an encoder as BERT, whose head may have layers
+of its own and reads the first.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel, TaskType
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -13,16 +18,21 @@ from tasks.config import ClassifyConfig
 from tasks.data.token_files import id_count
 from tasks.errors import StageError
 from tasks.models.adapters import add_lora
+from tasks.models.encoders import is_encoder
 from tasks.models.optimizers import decoder_blocks
+
+POOLER = "pooler"  # of an encoder's backbone: a layer on the first token, which classification alone needs
 
 
 def new_classifier(
     folder: Path, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> PreTrainedModel:
-    """The causal model in `folder` in float32, its head replaced by one whose weights `seed` draws.
+    """The model in `folder` in float32, its head replaced by one whose weights `seed` draws.
 
     The head starts with weights of 1/width, at which any backbone's first guess is about even: with the
-    usual 0.02 GPT-2's hidden states, hundreds long, begin at three times the loss of guessing.
+    usual 0.02 GPT-2's hidden states, hundreds long, begin at three times the loss of guessing. What an
+    encoder's head has before its last layer is kept where the folder has it, and else drawn as its
+    configuration says.
 
     Raises StageError when the architecture has no classifier, when anything but the head is not in the
     folder, and for a tokenizer of another model.
@@ -47,15 +57,20 @@ def new_classifier(
         raise StageError(f"the base cannot be made a classifier: {reason}") from error
     finally:
         logging.set_verbosity(verbosity)
-    name, head = head_of(model)
+    heads = heads_of(model)
     drawn = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    lacking = sorted(key for key in drawn if not key.startswith(f"{name}."))
-    unused = sorted(key for key in found["unexpected_keys"] if key.startswith(f"{model.base_model_prefix}."))
+    lacking = sorted(key for key in drawn if not key.startswith(tuple(f"{name}." for name in heads)))
+    backbone = f"{model.base_model_prefix}."
+    unused = sorted(
+        key
+        for key in found["unexpected_keys"]
+        if key.startswith(backbone) and not key.startswith(f"{backbone}{POOLER}.")
+    )
     if lacking or unused:
         raise StageError(
             f"the base's weights are not those of {type(model).__name__}: {(lacking + unused)[0]} is "
-            f"{'missing' if lacking else 'unknown to it'}; only the head may be new. Give a causal model "
-            "that was saved by Transformers"
+            f"{'missing' if lacking else 'unknown to it'}; only the head may be new. Give a causal model or "
+            "an encoder that was saved by Transformers"
         )
     known = model.get_input_embeddings().num_embeddings
     if (ids := id_count(tokenizer)) > known:
@@ -64,43 +79,67 @@ def new_classifier(
             "with its own tokenizer"
         )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter.normal_(std=1 / parameter.shape[-1], generator=generator)
+    _draw(model, heads, drawn, len(labels), torch.Generator().manual_seed(seed))
     return model
 
 
-def head_of(model: PreTrainedModel) -> tuple[str, nn.Module]:
-    """The name and module of the classifier's head: what the model has beside its backbone.
+@torch.no_grad()
+def _draw(
+    model: PreTrainedModel, heads: Sequence[str], drawn: set[str], labels: int, generator: torch.Generator
+) -> None:
+    """Draw the head's last layer, and those before it that the folder does not have. Biases start at 0."""
+    layers = [
+        (f"{name}.{inner}".rstrip("."), layer)
+        for name in heads
+        for inner, layer in model.get_submodule(name).named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    last = next(layer for _, layer in reversed(layers) if layer.out_features == labels)
+    for name, layer in layers:
+        if layer is last or f"{name}.weight" in drawn:
+            std = 1 / layer.in_features if layer is last else model.config.get_text_config().initializer_range
+            layer.weight.normal_(std=std, generator=generator)
+            if layer.bias is not None:
+                layer.bias.zero_()
 
-    Raises StageError when that is not one module.
+
+def heads_of(model: PreTrainedModel) -> tuple[str, ...]:
+    """The names of the modules that make the classifier's head, in the order in which they are called.
+
+    They are what the model has beside its backbone, and an encoder's pooler, which stands within it. Raises
+    StageError when there is none, and when a causal model has several.
     """
-    beside = [(name, module) for name, module in model.named_children() if module is not model.base_model]
-    if len(beside) != 1:
-        names = ", ".join(name for name, _ in beside) or "nothing"
+    beside = [
+        name
+        for name, module in model.named_children()
+        if module is not model.base_model and any(True for _ in module.parameters())
+    ]
+    if not beside or (len(beside) > 1 and not is_encoder(model.config)):
         raise StageError(
-            f"{type(model).__name__} has {names} beside its backbone; expected one head. Choose another base"
+            f"{type(model).__name__} has {', '.join(beside) or 'nothing'} beside its backbone; expected one "
+            "head. Choose another base"
         )
-    return beside[0]
+    pooler = getattr(model.base_model, POOLER, None)
+    return (*([f"{model.base_model_prefix}.{POOLER}"] if pooler is not None else ()), *beside)
 
 
-def last_parts(model: PreTrainedModel) -> tuple[str, str, str]:
-    """The names of the last block, of the final norm behind the blocks, and of the head.
+def last_parts(model: PreTrainedModel) -> tuple[str, ...]:
+    """The names of the last block, of the final norm behind the blocks, and of what makes the head.
 
-    Raises StageError when there is no such norm.
+    The blocks of most encoders end with a norm, so that there is none behind them. Raises StageError when a
+    causal model has no such norm.
     """
     blocks, members = decoder_blocks(model)
     parent, _, own = blocks.rpartition(".")
     siblings = list(model.get_submodule(parent).named_children())
     behind = siblings[[name for name, _ in siblings].index(own) + 1 :]
     norms = [name for name, module in behind if "norm" in type(module).__name__.casefold()]
-    if len(norms) != 1:
+    if len(norms) != 1 and not (is_encoder(model.config) and not norms):
         raise StageError(
             f"{type(model).__name__} has {', '.join(norms) or 'no norm'} behind its blocks; expected one "
             "final norm. Set classify.tune to full or lora"
         )
-    return f"{blocks}.{len(members) - 1}", f"{parent}.{norms[0]}", head_of(model)[0]
+    return (f"{blocks}.{len(members) - 1}", *(f"{parent}.{norm}" for norm in norms), *heads_of(model))
 
 
 def with_trained_weights(config: ClassifyConfig, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
@@ -112,7 +151,15 @@ def with_trained_weights(config: ClassifyConfig, model: PreTrainedModel) -> PreT
         model.requires_grad_(False)
         for part in last_parts(model):
             model.get_submodule(part).requires_grad_(True)
-    return add_lora(config, model, TaskType.SEQ_CLS)
+    if config.tune == "lora":
+        whole = [name.rpartition(".")[2] for name in heads_of(model)]
+        return add_lora(config, model, TaskType.SEQ_CLS, whole)
+    return model
+
+
+def classifier_output(model: PreTrainedModel | PeftModel, batch: Mapping[str, Tensor]) -> Any:
+    """What the model gives of a batch; a causal one is asked for no cache, of which encoders know nothing."""
+    return model(**batch) if is_encoder(model.config) else model(**batch, use_cache=False)
 
 
 def load_classifier(folder: Path) -> PreTrainedModel:

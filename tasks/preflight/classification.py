@@ -17,7 +17,8 @@ from tasks.batches.evaluation import logits_of
 from tasks.batches.labelled import Labelled, Text
 from tasks.config import ClassifyConfig
 from tasks.data.token_files import Split
-from tasks.models.classifier import head_of, last_parts
+from tasks.models.classifier import classifier_output, heads_of, last_parts
+from tasks.models.encoders import is_encoder
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
 from tasks.preflight.example import decoded
@@ -52,7 +53,7 @@ def preflight_classification(
     width = model.config.get_text_config().hidden_size
     checks = [
         Check("only the intended weights are trained", lambda: only_intended(config, model)),
-        Check("read at the last token", lambda: reads_last_token(model, data, texts)),
+        Check(_reading(model), lambda: reads_text_alone(model, data, texts)),
         Check("initial loss", lambda: initial_loss(model, data, texts, loss)),
         Check(
             "learns one batch",
@@ -169,8 +170,9 @@ def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> CheckResult
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
     every = {key for key, _ in model.named_parameters()}
     if config.tune == "lora":
-        head = f".{head_of(model.get_base_model())[0]}.modules_to_save."
-        intended, expected = {key for key in every if ".lora_" in key or head in key}, "adapters and head"
+        heads = [f".{name}.modules_to_save." for name in heads_of(model.get_base_model())]
+        intended = {key for key in every if ".lora_" in key or any(head in key for head in heads)}
+        expected = "adapters and head"
     elif config.tune == "last-block":
         parts = last_parts(model)
         intended = {key for key in every if key.startswith(tuple(f"{part}." for part in parts))}
@@ -188,14 +190,21 @@ def only_intended(config: ClassifyConfig, model: PreTrainedModel) -> CheckResult
     return CheckResult(name, "failed", f"{found}; {some(lacking)} is frozen", expected, lacking[0])
 
 
-def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) -> CheckResult:
+def _reading(model: PreTrainedModel) -> str:
+    """The name of the check of where a text is read: an encoder reads all of it from both sides."""
+    return "read whole, without padding" if is_encoder(model.config) else "read at the last token"
+
+
+def reads_text_alone(model: PreTrainedModel, data: Labelled, texts: list[Text]) -> CheckResult:
     """Each text's logits are those that it has alone, whatever stands beside it and behind it (PITFALLS 16).
 
     In a batch, with more padding, with noise for what padding is embedded as, and among other texts they
-    stay; with another last token they move.
+    stay; with another last token they move, and those of an encoder with other tokens behind the first.
     """
-    name = "read at the last token"
+    name, encodes = _reading(model), is_encoder(model.config)
     expected = "logits as of the text alone; another last token moves them"
+    if encodes:
+        expected = "logits as of the text alone; another text moves them"
     with still(model):
         alone = torch.cat([_logits(model, data, [text]) for text in texts])
         limit = UNEQUAL * alone.abs().max().item()
@@ -213,9 +222,12 @@ def reads_last_token(model: PreTrainedModel, data: Labelled, texts: list[Text]) 
                 found = f"logits differ by {moved[place]:.2g} {how}"
                 return CheckResult(name, "failed", found, expected, _place(data, place))
         vocabulary = model.get_input_embeddings().num_embeddings
-        moved = (_logits(model, data, [_other_end(text, data, vocabulary) for text in texts]) - alone).abs()
+        kept = [1 if encodes else len(text.input_ids) - 1 for text in texts]
+        changed = [_other_end(*each, data, vocabulary) for each in zip(texts, kept, strict=True)]
+        moved = (_logits(model, data, changed) - alone).abs()
     if (unmoved := moved.amax(dim=1) <= limit).any():
-        found = "another last token does not move the logits: it is not read"
+        other = "another text" if encodes else "another last token"
+        found = f"{other} does not move the logits: it is not read"
         return CheckResult(name, "failed", found, expected, _place(data, int(unmoved.int().argmax())))
     lengths = [len(text.input_ids) for text in texts]
     found = f"{len(texts)} texts of {min(lengths)} to {max(lengths)} tokens"
@@ -226,12 +238,12 @@ def _place(data: Labelled, place: int) -> str:
     return f"train row {data.rows['train'][place]['id']}"
 
 
-def _other_end(text: Text, data: Labelled, vocabulary: int) -> Text:
-    """The text with another last token, which is no padding."""
-    last = (text.input_ids[-1] + 1) % vocabulary
-    if last == data.tokenizer.pad_token_id:
-        last = (last + 1) % vocabulary
-    return Text([*text.input_ids[:-1], last], text.label, text.lost)
+def _other_end(text: Text, kept: int, data: Labelled, vocabulary: int) -> Text:
+    """The text with other tokens behind the first `kept`, none of which is padding."""
+    padding = data.tokenizer.pad_token_id
+    end = [(token + 1) % vocabulary for token in text.input_ids[kept:]]
+    end = [(token + 1) % vocabulary if token == padding else token for token in end]
+    return Text([*text.input_ids[:kept], *end], text.label, text.lost)
 
 
 def _logits(
@@ -270,4 +282,4 @@ def initial_loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss
 def _loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> Tensor:
     batch = {name: tensor.to(model.device) for name, tensor in data.collate(texts).items()}
     labels = batch.pop("labels")
-    return loss(model(**batch, use_cache=False), labels)
+    return loss(classifier_output(model, batch), labels)

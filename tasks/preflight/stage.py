@@ -15,6 +15,7 @@ from tasks.data.token_files import Split, load_tokens, pretrained_on
 from tasks.errors import StageError
 from tasks.machine.device import pick_device
 from tasks.models.architectures import build_model, context_of
+from tasks.models.encoders import require_writer
 from tasks.models.loading import load_tokenizer
 from tasks.preflight import require
 from tasks.preflight.classification import preflight_texts
@@ -60,6 +61,9 @@ def _check(
         tokenizer = load_tokenizer(words)
         report += preflight_pretraining(model, tokenizer, files, config.pretrain, device, run.phase)
     read, context = pretrained_on(tokens), _context(config, base)
+    if base and config.finetune:
+        with _told_of("finetune"):
+            require_writer(words)
     for found in _rows_checked(config, run, words, rows, context, read) if rows else ():
         report += found
     return report

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
 from tasks.config import BaseConfig
 from tasks.data.token_files import id_count
@@ -16,6 +16,8 @@ from tasks.download.commits import ask_commit
 from tasks.errors import StageError
 from tasks.machine.json_files import JsonFile
 from tasks.machine.proxies import require_way_to_hub
+from tasks.models.classifier import POOLER
+from tasks.models.encoders import encoder_kind
 from tasks.models.loading import ADAPTER, load_model, load_tokenizer
 from tasks.models.summary import SUMMARY, ModelSummary
 from tasks.record.manifest import require_unaltered
@@ -55,8 +57,9 @@ def base(config: BaseConfig, run: StageRun) -> None:
     """Write `model/`, weights as they are and the tokenizer with a padding token, and `summary.json`.
 
     The mirror is looked in first. A registered model's summary says which version it was. Raises StageError
-    for a model that cannot be had or loaded, that has no safetensors, no end token, or fewer embeddings than
-    its tokenizer has tokens, and for a registered one that is a classifier.
+    for a model that cannot be had or loaded, that has no safetensors, or fewer embeddings than its tokenizer
+    has tokens, for a causal model without an end token, an encoder without a padding token, and a registered
+    model that is a classifier.
     """
     if config.is_registered:
         folder, origin = _from_registry(config, run)
@@ -75,10 +78,14 @@ def base(config: BaseConfig, run: StageRun) -> None:
         for path in folder.glob(pattern):
             shutil.copyfile(path, out / path.name)
     run.phase("loading the model, to see that it is whole")
-    vocabulary = _write_tokenizer(config, folder, out)
+    try:
+        encoder = encoder_kind(out)
+    except (OSError, ValueError) as error:
+        raise _unloadable(config, "model", error) from error
+    vocabulary = _write_tokenizer(config, folder, out, encoder)
     if not config.is_registered:
         require_unaltered("base.model", folder, run.fingerprints.get("model"))
-    parameters = _checked(config, out, vocabulary)
+    parameters = _checked(config, out, vocabulary, AutoModel if encoder else AutoModelForCausalLM)
     ImportSummary(**origin, parameters=parameters).write(run.out)
     run.log_metrics({"parameters": parameters})
     run.progress(1, 1, "model", f"{parameters:,} weights")
@@ -142,13 +149,21 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     return Path(folder), commit
 
 
-def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
-    """Save the tokenizer, with its end token as padding where it has none; returns how many ids it has."""
+def _write_tokenizer(config: BaseConfig, folder: Path, out: Path, encoder: str | None) -> int:
+    """Save the tokenizer, with its end token as padding where it has none; returns how many ids it has.
+
+    An encoder needs no end token: it does not write. Its padding is among its own special tokens.
+    """
     try:
         tokenizer = load_tokenizer(folder)
     except (OSError, ValueError) as error:
         raise _unloadable(config, "tokenizer", error) from error
-    if tokenizer.eos_token_id is None:
+    if encoder and tokenizer.pad_token_id is None:
+        raise StageError(
+            f"base.model {config.model!r} is an encoder ({encoder}) whose tokenizer has no padding token, "
+            "and texts of several lengths are read together. Save it with its own tokenizer"
+        )
+    if tokenizer.eos_token_id is None and not encoder:
         raise StageError(f"base.model {config.model!r} has no end token, so it could not learn to stop")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -156,15 +171,19 @@ def _write_tokenizer(config: BaseConfig, folder: Path, out: Path) -> int:
     return id_count(tokenizer)
 
 
-def _checked(config: BaseConfig, folder: Path, vocabulary: int) -> int:
-    """How many weights the model has that was written, once it is known to load whole."""
+def _checked(config: BaseConfig, folder: Path, vocabulary: int, kind: type[AutoModel]) -> int:
+    """How many weights the model has that was written, once it is known to load whole.
+
+    Of an encoder these are its backbone's; whether it has a pooler is as it was trained.
+    """
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = kind.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable(config, "model", error) from error
-    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+    missing = sorted(key for key in found["missing_keys"] if not key.startswith(f"{POOLER}."))
+    if missing:  # transformers would draw them at random
         raise StageError(f"base.model {config.model!r} lacks weights: {missing[0]}. Get an intact copy")
     known = model.get_input_embeddings().num_embeddings
     if vocabulary > known:

@@ -1,16 +1,27 @@
 """Small labelled rows and models for the trials of classification."""
 
+import json
+
 import torch
 from tokenizers import processors
 from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    BertTokenizer,
     BloomConfig,
     BloomForCausalLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaTokenizer,
 )
 
 from tasks.models.gpt import GPT, GPTConfig
@@ -37,6 +48,53 @@ LAST_PARTS = {
     "llama": ("model.layers.1", "model.norm", "score"),
     "qwen2": ("model.layers.1", "model.norm", "score"),
 }
+# As they come: the masked model of each kind, and of BERT the backbone alone, which has a pooler.
+ENCODERS = {
+    "bert": lambda size: BertForMaskedLM(BertConfig(**_encoder_shape(size))),
+    "bert with its pooler": lambda size: BertModel(BertConfig(**_encoder_shape(size))),
+    "distilbert": lambda size: DistilBertForMaskedLM(
+        DistilBertConfig(
+            vocab_size=size,
+            dim=16,
+            hidden_dim=24,
+            n_layers=2,
+            n_heads=2,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.2,
+        )
+    ),
+    "roberta": lambda size: RobertaForMaskedLM(
+        RobertaConfig(
+            **_encoder_shape(size) | {"max_position_embeddings": CONTEXT + 2},
+            pad_token_id=1,
+            type_vocab_size=1,
+        )
+    ),
+}
+ENCODER_HEADS = {
+    "bert": ("bert.pooler", "classifier"),
+    "bert with its pooler": ("bert.pooler", "classifier"),
+    "distilbert": ("pre_classifier", "classifier"),
+    "roberta": ("classifier",),
+}
+LAST_BLOCKS = {
+    "bert": "bert.encoder.layer.1",
+    "bert with its pooler": "bert.encoder.layer.1",
+    "distilbert": "distilbert.transformer.layer.1",
+    "roberta": "roberta.encoder.layer.1",
+}
+
+
+def _encoder_shape(size):
+    return {
+        "vocab_size": size,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.2,  # at this width what 0.02 is at 768
+    }
 
 
 def _shape(size, pad):
@@ -111,5 +169,31 @@ def model_in(folder, family):
         )
     torch.manual_seed(11)
     MODELS[family](len(tokenizer), None).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def wordpieces():
+    """BERT's own tokenizer, whose vocabulary is a few words and every letter: others come in pieces."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?'"]
+    pieces = ["note", *HAM, *SPAM, *letters, *(f"##{letter}" for letter in letters)]
+    every = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]
+    return BertTokenizer(vocab={piece: number for number, piece in enumerate(every)})
+
+
+def byte_pieces():
+    """RoBERTa's own tokenizer: bytes and merges, in which padding is token 1."""
+    trained = json.loads(message_tokenizer().backend_tokenizer.to_str())["model"]
+    pieces = [piece for piece in trained["vocab"] if piece != SPECIAL]
+    every = ["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"]
+    merges = [tuple(merge) for merge in trained["merges"]]
+    return RobertaTokenizer({piece: number for number, piece in enumerate(every)}, merges)
+
+
+def encoder_in(folder, kind):
+    """An encoder as its folder is found in the hub."""
+    tokenizer = byte_pieces() if kind == "roberta" else wordpieces()
+    torch.manual_seed(11)
+    ENCODERS[kind](len(tokenizer)).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     return folder

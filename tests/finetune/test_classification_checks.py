@@ -19,7 +19,7 @@ from tasks.preflight.classification import (
     only_intended,
     preflight_classification,
     preflight_texts,
-    reads_last_token,
+    reads_text_alone,
     shares_alike,
 )
 from tests.finetune.labelled_texts import MODELS, text_rows_in
@@ -78,7 +78,7 @@ def test_sound_classifier_of_every_family_passes_unchanged(made, family, tune):
 
 
 def read(model, data):
-    return reads_last_token(model, data, data.texts["train"][:4])
+    return reads_text_alone(model, data, data.texts["train"][:4])
 
 
 @pytest.mark.parametrize("family", MODELS)
