@@ -47,7 +47,7 @@ STAGES = {
         ),
         Stage(
             "rows",
-            6,
+            7,
             "tasks.rows:rows",
             RowsConfig,
             "Rows to fine-tune on, read and split without leaks",

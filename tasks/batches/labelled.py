@@ -19,11 +19,16 @@ UNKNOWN_TO_MOST = "\U0010ffff"  # no character, and in no vocabulary but those o
 
 @dataclass(frozen=True)
 class Text:
-    """A text's tokens, its label's place among the labels, and how many tokens did not fit."""
+    """A text's tokens, its label's place among the labels, and how many tokens did not fit.
+
+    Two texts that are labelled together are one sequence; `token_types` says which of them each token is of,
+    where the tokenizer tells the model that.
+    """
 
     input_ids: list[int]
     label: int
     lost: int
+    token_types: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -44,19 +49,29 @@ class Labelled:
         return [text for texts in self.texts.values() for text in texts]
 
     def collate(self, texts: Sequence[Text], more: int = 0) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` (texts, longest + more), padded on the right; `labels` (texts,)."""
+        """`input_ids`, `attention_mask` (texts, longest + more), padded on the right; `labels` (texts,).
+
+        With `token_type_ids` where the texts have them, which pairs have.
+        """
         longest = max(len(text.input_ids) for text in texts) + more
         ids = torch.full((len(texts), longest), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
         for place, text in enumerate(texts):
             ids[place, : len(text.input_ids)] = torch.tensor(text.input_ids)
             mask[place, : len(text.input_ids)] = 1
-        labels = torch.tensor([text.label for text in texts])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if any(text.token_types for text in texts):
+            batch["token_type_ids"] = torch.zeros_like(ids)
+            for place, text in enumerate(texts):
+                batch["token_type_ids"][place, : len(text.input_ids)] = torch.tensor(text.token_types)
+        return batch | {"labels": torch.tensor([text.label for text in texts])}
 
 
 def read_labelled(rows: Path) -> dict[str, list[Row]]:
-    """The splits that the rows stage wrote. Raises StageError for a row without a text and a label."""
+    """The splits that the rows stage wrote.
+
+    Raises StageError for a row without a text and a label, and for single texts among pairs.
+    """
     found = {split: load_split(rows, split) for split in SPLITS}
     for split, members in found.items():
         for row in members:
@@ -65,6 +80,14 @@ def read_labelled(rows: Path) -> dict[str, list[Row]]:
                     f"{split} row {row.get('id')} holds {', '.join(row)}; expected a text and its label. "
                     "Read the rows with rows.format=classification"
                 )
+    every = [(split, row) for split, members in found.items() for row in members]
+    pairs = sum("text_pair" in row for _, row in every)
+    if 0 < pairs < len(every):
+        split, single = next((split, row) for split, row in every if "text_pair" not in row)
+        raise StageError(
+            f"{pairs:,} of {len(every):,} rows are pairs of texts, and {split} row {single.get('id')} is a "
+            "single one; expected one kind. Give every row a text_pair, or none"
+        )
     return found
 
 
@@ -138,15 +161,35 @@ def _as_texts(
 ) -> list[Text]:
     if not members:
         return []
-    texts = [str(row["text"]) for row in members]
-    whole = tokenizer(texts, verbose=False)["input_ids"]
-    cut = tokenizer(texts, truncation=True)["input_ids"]
-    for row, own in zip(members, text_ids(tokenizer, texts), strict=True):
-        if not own or not str(row["text"]).strip():
+    for part in ("text", *(["text_pair"] if "text_pair" in members[0] else [])):
+        texts = [str(row[part]) for row in members]
+        for row, text, own in zip(members, texts, text_ids(tokenizer, texts), strict=True):
+            if not own or not text.strip():
+                raise StageError(
+                    f"{split} row {row['id']} has no {part} to classify: found {text!r}. Leave it out"
+                )
+    places = [labels.index(str(row["label"])) for row in members]
+    return tokenized(tokenizer, members, places)
+
+
+def tokenized(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], labels: Sequence[int]) -> list[Text]:
+    """The rows' texts, or pairs of these, in tokens of `classifying_tokenizer`, cut at its longest.
+
+    Raises StageError for pairs that the tokenizer would join without anything between them.
+    """
+    texts, given = [str(row["text"]) for row in rows], {}
+    if "text_pair" in rows[0]:
+        special = [tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True)]
+        if special[1] <= special[0]:
             raise StageError(
-                f"{split} row {row['id']} has no text to classify: found {row['text']!r}. Leave it out"
+                "the rows are pairs of texts, and the base's tokenizer puts no token between the two, so "
+                "that the model could not tell them apart. Name an encoder as base.model, or join the texts"
             )
+        given = {"text_pair": [str(row["text_pair"]) for row in rows]}
+    whole = tokenizer(texts, **given, verbose=False)["input_ids"]
+    cut = tokenizer(texts, **given, truncation=True)
+    types = cut["token_type_ids"] if given and "token_type_ids" in cut else [()] * len(texts)
     return [
-        Text(ids, labels.index(str(row["label"])), len(every) - len(ids))
-        for row, ids, every in zip(members, cut, whole, strict=True)
+        Text(ids, label, len(every) - len(ids), kinds)
+        for ids, label, every, kinds in zip(cut["input_ids"], labels, whole, types, strict=True)
     ]

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tasks.batches.labelled import Labelled
+from tasks.rows import Row
 
 WORDS = r"(?u)\b\w\w+\b"  # scikit-learn's own: words of two characters and more
 SIGNS = r"(?u)\w+|[^\w\s]"  # every word, and every sign on its own: prices and exclamation marks count
@@ -48,9 +49,9 @@ def bag_of_words(data: Labelled) -> Baseline:
 
     Which of two dozen settings is used is decided by the accuracy on the validation rows, and by the loss
     there between equals; without validation rows it is the first. Texts that have no word, such as "!" or an
-    emoji alone, have signs.
+    emoji alone, have signs. Two texts that are labelled together are one.
     """
-    words = {split: [str(row["text"]) for row in rows] for split, rows in data.rows.items()}
+    words = {split: [_words_of(row) for row in rows] for split, rows in data.rows.items()}
     truth = {split: np.array([text.label for text in texts]) for split, texts in data.texts.items()}
     known = [tokens for tokens, pattern in TOKENS.items() if _occurs(pattern, words["train"])]
     settings = list(product(WEIGHTINGS, known, GRAMS, STRENGTHS))
@@ -66,6 +67,10 @@ def bag_of_words(data: Labelled) -> Baseline:
         f"logistic regression on {weighting} of {tokens}{grams}, C = {strength:g} ({how})",
         fitted[chosen].predict(words["test"]).tolist(),
     )
+
+
+def _words_of(row: Row) -> str:
+    return "\n".join(str(row[part]) for part in ("text", "text_pair") if part in row)
 
 
 def _occurs(pattern: str, texts: list[str]) -> bool:

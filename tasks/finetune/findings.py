@@ -69,6 +69,7 @@ def _predictions(data: Labelled, test: Predictions, baselines: Sequence[Baseline
         {
             "id": row["id"],
             "text": row["text"],
+            **({"text_pair": row["text_pair"]} if "text_pair" in row else {}),
             "label": row["label"],
             "predicted": data.labels[predicted],
             "probability": probability,

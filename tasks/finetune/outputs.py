@@ -101,6 +101,8 @@ class Prediction(TypedDict):
 
     id: int
     text: str
+    text_pair: NotRequired[str]
+    """The second of two texts that are labelled together."""
     label: str
     predicted: str
     probability: float

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.batches.evaluation import predict as predicted
-from tasks.batches.labelled import Labelled, Text
+from tasks.batches.labelled import Labelled, tokenized
 from tasks.config import PredictConfig
 from tasks.errors import StageError
 from tasks.finetune.findings import write_scores
@@ -34,8 +34,7 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
             f"test row {strange.get('id')} holds {', '.join(strange)}; expected a text and its label"
         )
     places = {label: place for place, label in enumerate(labels)}
-    ids = tokenizer([str(row["text"]) for row in test], truncation=True)["input_ids"]
-    texts = [Text(own, places.get(str(row["label"]), UNKNOWN), 0) for own, row in zip(ids, test, strict=True)]
+    texts = tokenized(tokenizer, test, [places.get(str(row["label"]), UNKNOWN) for row in test])
     length = tokenizer.model_max_length
     data = Labelled(labels, {"test": test}, {"test": texts}, tokenizer, config.batch_size, length)
     found = predicted(network, data, texts)
@@ -43,6 +42,7 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
         {
             "id": row["id"],
             "text": row["text"],
+            **({"text_pair": row["text_pair"]} if "text_pair" in row else {}),
             "label": row["label"],
             "predicted": labels[place],
             "probability": probability,

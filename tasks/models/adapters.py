@@ -14,7 +14,6 @@ from transformers.pytorch_utils import Conv1D
 
 from tasks.config import TuningConfig
 from tasks.errors import StageError
-from tasks.models.encoders import require_writer
 from tasks.models.loading import load_causal, merged, retired_names
 
 
@@ -23,7 +22,6 @@ def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> Pr
 
     Raises StageError for 4 bits without a GPU or without bitsandbytes, and for an encoder.
     """
-    require_writer(folder)
     if config.lora.quantize == "none":
         return load_causal(folder)
     if device.type != "cuda" or find_spec("bitsandbytes") is None:

@@ -71,6 +71,13 @@ def _pretrained(config: PretrainConfig) -> PreTrainedModel:
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
+    if is_encoder(model.config):
+        kind = model.config.model_type
+        raise StageError(
+            f"pretrain.model {config.model!r} is an encoder ({kind}), whose tokens see those after them: it "
+            "cannot learn to predict the next one. Name a causal model, or the encoder as "
+            "base.model of a profile with labelled rows"
+        )
     if config.document_mask:
         require_positions(model, "Set pretrain.document_mask=false")
     known = model.get_input_embeddings().num_embeddings

@@ -29,15 +29,14 @@ def encoder_kind(folder: Path) -> str | None:
 
 
 def require_writer(folder: Path) -> None:
-    """Raise StageError for an encoder where a model is trained to write.
+    """Raise StageError for an encoder where a model is to write.
 
     Transformers would load it as a causal model all the same, and each token would see those after it.
     """
     if (folder / "config.json").is_file() and (kind := encoder_kind(folder)):  # adapters alone have none
         raise StageError(
-            f"the base is an encoder ({kind}), which reads a text from both sides and cannot be trained to "
-            "write. Name a causal model as base.model, or give labelled rows: an encoder is a base for "
-            "classify"
+            f"the model is an encoder ({kind}), which reads a text from both sides and cannot write. Name a "
+            "causal model, or give labelled rows: an encoder is a base for classify"
         )
 
 

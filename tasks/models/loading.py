@@ -12,6 +12,7 @@ from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from tasks.errors import StageError
+from tasks.models.encoders import require_writer
 
 ADAPTER = "adapter_config.json"
 
@@ -58,7 +59,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_causal(folder: Path | str, **options: object) -> PreTrainedModel:
-    """A causal model in float32 on the CPU; `options` go to `from_pretrained`."""
+    """A causal model in float32 on the CPU; `options` go to `from_pretrained`.
+
+    Raises StageError for an encoder.
+    """
+    require_writer(Path(folder))
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
     )

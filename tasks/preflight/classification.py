@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from tasks.batches.evaluation import logits_of
 from tasks.batches.labelled import Labelled, Text
 from tasks.config import ClassifyConfig
 from tasks.data.token_files import Split
+from tasks.models.architectures import longest
 from tasks.models.classifier import classifier_output, heads_of, last_parts
 from tasks.models.encoders import is_encoder
 from tasks.preflight.checks import Check, run_checks
@@ -29,7 +31,7 @@ from tasks.record.stage import say_nothing
 
 CLASSIFICATION = "classification"
 READ = 512  # tokens of the texts that the model is checked on
-MORE = 5  # padding added beyond the longest text
+MORE = 5  # padding added beyond the longest text, at most: the model may have no position for it
 ALLOWED = 0.5  # nats that the first loss may be off guessing: far beyond what a head of 1/width costs
 UNLIKE = 0.1  # of a label's share, between a split and the training split, is worth a remark
 
@@ -156,8 +158,9 @@ def cut_texts(data: Labelled) -> CheckResult:
     """How many texts were cut, and how much of them is lost."""
     every = data.every_text
     lost, total = sum(t.lost for t in every), sum(len(t.input_ids) + t.lost for t in every)
-    cut = sum(t.lost > 0 for t in every)
-    found = f"{cut:,} of {len(every):,} texts, {lost:,} of {total:,} tokens, all of them at the end"
+    cut, pairs = sum(t.lost > 0 for t in every), "text_pair" in data.rows["train"][0]
+    where = "of the longer text of each pair" if pairs else "all of them at the end"
+    found = f"{cut:,} of {len(every):,} texts, {lost:,} of {total:,} tokens, {where}"
     return CheckResult("cut by the context", "info", found, f"texts of at most {data.max_length} tokens")
 
 
@@ -205,14 +208,15 @@ def reads_text_alone(model: PreTrainedModel, data: Labelled, texts: list[Text]) 
     expected = "logits as of the text alone; another last token moves them"
     if encodes:
         expected = "logits as of the text alone; another text moves them"
+    more = int(min(MORE, longest(model) - max(len(text.input_ids) for text in texts)))
     with still(model):
         alone = torch.cat([_logits(model, data, [text]) for text in texts])
         limit = UNEQUAL * alone.abs().max().item()
         others = [texts[0], *reversed(texts[1:])]
         together = {
             "in a batch": _logits(model, data, texts),
-            f"with {MORE} tokens more of padding": _logits(model, data, texts, MORE),
-            "with noise for padding": _logits(model, data, texts, MORE, noise=True),
+            f"with {more} tokens more of padding": _logits(model, data, texts, more),
+            "with noise for padding": _logits(model, data, texts, more, noise=True),
             "among other texts": torch.cat([_logits(model, data, [text, *others])[:1] for text in texts]),
         }
         for how, logits in together.items():
@@ -243,7 +247,7 @@ def _other_end(text: Text, kept: int, data: Labelled, vocabulary: int) -> Text:
     padding = data.tokenizer.pad_token_id
     end = [(token + 1) % vocabulary for token in text.input_ids[kept:]]
     end = [(token + 1) % vocabulary if token == padding else token for token in end]
-    return Text([*text.input_ids[:kept], *end], text.label, text.lost)
+    return replace(text, input_ids=[*text.input_ids[:kept], *end])
 
 
 def _logits(

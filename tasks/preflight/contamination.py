@@ -68,6 +68,8 @@ def corpus_holds_no_tested_row(
 def _parts(row: Row) -> Iterator[tuple[str, str]]:
     if "label" in row:
         yield "text", row["text"]
+        if "text_pair" in row:
+            yield "text_pair", row["text_pair"]
         return
     yield "prompt", "\n".join(filter(None, (row["instruction"], row["input"])))
     yield "answer", next(row[field] for field in ("output", "chosen") if field in row)

@@ -1,7 +1,7 @@
 """Registering a model: logged so that whoever loads it asks as it was trained, and gets what it gives here.
 
-A causal model continues a prompt. A classifier takes texts, a column of that name, and gives the label of
-each with its probability.
+A causal model continues a prompt. A classifier takes texts, a column of that name (and `text_pair` where it
+was trained on pairs), and gives the label of each with its probability.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,6 @@ from tasks.registry.versions import create_if_missing
 from tasks.rows import load_split
 from tasks.tokenize.templates import load_template
 
-TEXT_TO_LABEL = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "text")]),
-    outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
-)
 LICENSE = """Touchstone trained this model from {origin}.
 
 It states no licence for the model. Those of what the model was trained from, and of the data that it was
@@ -96,7 +92,8 @@ def _log_causal(name: str, model: Path, template: str, rows: Path, base: Path | 
 def _log_classifier(run: StageRun, name: str, model: Path, labels: Sequence[str]) -> ModelInfo:
     """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
     predictions = read_predictions(model)[:1]
-    texts = pd.DataFrame({"text": [row["text"] for row in predictions]})
+    names = [name for name in ("text", "text_pair") if name in predictions[0]]
+    texts = pd.DataFrame({name: [row[name] for row in predictions] for name in names})
     network, tokenizer = load_classifier(model / "model"), load_tokenizer(model / "model")
     network.name_or_path = name
     components = {"model": network, "tokenizer": tokenizer}
@@ -104,7 +101,7 @@ def _log_classifier(run: StageRun, name: str, model: Path, labels: Sequence[str]
         components,
         name="model",
         task="text-classification",
-        signature=TEXT_TO_LABEL,
+        signature=_to_label(names),
         input_example=texts,
         model_config={"truncation": True},
         pip_requirements=_requirements(),
@@ -115,6 +112,13 @@ def _log_classifier(run: StageRun, name: str, model: Path, labels: Sequence[str]
     for row, answer in zip(predictions, given, strict=True):
         _require_same(row, answer)
     return info
+
+
+def _to_label(columns: Sequence[str]) -> ModelSignature:
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, name) for name in columns]),
+        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
+    )
 
 
 def _require_same(row: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -208,6 +208,7 @@ def _examples(report: Json, rows: Sequence[Json]) -> Iterator[Text | Excerpts | 
                 "label": row["label"],
                 "predicted": Cell(row["predicted"], percent(row["probability"]), tone="worse"),
                 "text": row["text"],
+                **({"second text": row["text_pair"]} if "text_pair" in row else {}),
             }
             for row in rows[:MOST_ROWS]
         ]
@@ -218,11 +219,12 @@ def _examples(report: Json, rows: Sequence[Json]) -> Iterator[Text | Excerpts | 
 
 def _example(row: Json) -> Excerpt:
     is_right = row["predicted"] == row["label"]
+    second = [Quote("second text", row["text_pair"])] if "text_pair" in row else []
     facts = [Fact("label", row["label"]), Fact("classifier", row["predicted"], percent(row["probability"]))]
     facts += [Fact(name, said) for name, said in row["baselines"].items()]
     return Excerpt(
         f"Row {row['id']}",
-        [Quote("text", row["text"])],
+        [Quote("text", row["text"]), *second],
         facts=facts,
         score="right" if is_right else "misclassified",
         tone="" if is_right else "worse",

@@ -37,7 +37,8 @@ def misclassified(folder: Path) -> list[Json]:
 
 
 def _example(line: Prediction, baselines: list[str]) -> Json:
-    return {name: line[name] for name in ("id", "text", "label", "predicted", "probability")} | {
+    names = ("id", "text", "text_pair", "label", "predicted", "probability")
+    return {name: line[name] for name in names if name in line} | {
         "baselines": {name: line[name] for name in baselines}
     }
 

@@ -40,7 +40,9 @@ def _snippet(report: Json, model: Json) -> str:
     uri = _quoted(f"models:/{promotion['name']}/{promotion['version']}")
     head = f"import mlflow\n\nmlflow.set_tracking_uri({_quoted(model['tracking'])})\n"
     if is_classified(report):
-        return f'{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{{"text": "You have won!"}}])'
+        paired = any("text_pair" in row for row in report["examples"]["rows"])
+        texts = '"text": "You have won!"' + ', "text_pair": "The prize is yours."' * paired
+        return f"{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{{{texts}}}])"
     asked = _quoted(_example(report))
     return (
         f"{head}respond = mlflow.transformers.load_model({uri})\n"

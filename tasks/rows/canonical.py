@@ -5,7 +5,7 @@ Each row has an `id`, from 0 in the order of the files, may have a `category`, a
     completion       instruction, input (may be empty), output; the turns before those in `messages`
     plain text       a completion whose instruction and input are empty, with `plain`: true
     preference       a completion with chosen and rejected
-    classification   text, label
+    classification   text, label; of two texts that are labelled together the second is text_pair
 """
 
 import re
@@ -48,7 +48,7 @@ def learned_rows(folder: Path) -> list[Row]:
 
 def text_of(row: Row) -> str:
     if "label" in row:
-        return row["text"]
+        return "\n".join(_prompt_parts(row))
     turns = [message["content"] for message in row.get("messages", ())]
     return "\n".join(filter(None, [*turns, row["instruction"], row["input"], row["output"]]))
 
@@ -56,7 +56,8 @@ def text_of(row: Row) -> str:
 def prompt_of(row: Row) -> tuple[str, ...]:
     """What makes two rows ask the same: the parts of their prompt, whatever their case and spacing.
 
-    Of a labelled or a plain text that is the whole text, also when the plain text was opened for the test.
+    Of a labelled or a plain text that is the whole text, also when the plain text was opened for the test;
+    of two that are labelled together these two, in their order.
     """
     return tuple(" ".join(folded(part).split()) for part in _prompt_parts(row))
 
@@ -68,13 +69,13 @@ def prompt_groups(rows: Sequence[Row]) -> list[int]:
     labelled = any("label" in row for row in rows)
     join_rewordings(groups, prompts, [_answer(row) for row in rows], labelled)
     if labelled:
-        join_contained(groups, [row["text"] for row in rows], [row["label"] for row in rows])
+        join_contained(groups, [text_of(row) for row in rows], [row["label"] for row in rows])
     return groups.smallest().tolist()
 
 
 def _prompt_parts(row: Row) -> tuple[str, ...]:
     if "label" in row:
-        return (row["text"],)
+        return (row["text"], row["text_pair"]) if "text_pair" in row else (row["text"],)
     if row.get("plain"):
         return (row["instruction"] + row["output"],)
     if messages := row.get("messages"):

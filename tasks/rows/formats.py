@@ -120,7 +120,8 @@ def _answered(fields: Fields, name: str) -> list[Message]:
 
 
 def _classification(fields: Fields) -> Row:
-    return {"text": fields.text("text"), "label": _label(fields)}
+    pair = {"text_pair": fields.text("text_pair")} if "text_pair" in fields.columns else {}
+    return {"text": fields.text("text"), **pair, "label": _label(fields)}
 
 
 def _label(fields: Fields) -> str:
@@ -193,9 +194,10 @@ FORMATS = {
         "classification",
         _classification,
         {
-            "text": ("sentence", "message", "sms", "review", "content"),
+            "text": (*"sentence message sms review content".split(), *"sentence1 premise question1".split()),
             "label": ("class", "target", "category", "sentiment"),
         },
+        {"text_pair": ("sentence2", "hypothesis", "question2")},
     ),
     "text": Format("completion", _text, {"text": ()}),
 }

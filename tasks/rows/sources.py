@@ -75,7 +75,8 @@ def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
     What the system says belongs to no conversation in particular.
     """
     said, words = hashlib.blake2b(digest_size=16), 0
-    asked = "\n".join(filter(None, (row.get("instruction", row.get("text", "")), row.get("input", ""))))
+    parts = (row.get("instruction", row.get("text", "")), row.get("input", row.get("text_pair", "")))
+    asked = "\n".join(filter(None, parts))
     answer = next(row[field] for field in ("output", "chosen", "label") if field in row)
     last = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     for turn in [*row.get("messages", ()), *last]:
@@ -89,10 +90,13 @@ def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
 
 
 def _passages(row: Row) -> Iterator[bytes]:
-    """Digests of what a source gives to each of its rows: the whole input, and how each part begins."""
-    for part in ("instruction", "input", "text"):
+    """Digests of what a source gives to each of its rows: the whole input, and how each part begins.
+
+    Each of two texts that are labelled together may be a source's, as a premise that has several hypotheses.
+    """
+    for part in ("instruction", "input", "text", "text_pair"):
         words = words_of(row.get(part, ""))
-        if part == "input" and len(words) >= SHARED_WORDS:
+        if (part == "input" or "text_pair" in row) and len(words) >= SHARED_WORDS:
             yield words_digest((part, *words))
         if len(words) > PREFIX_WORDS:
             yield words_digest(("beginning", *words[:PREFIX_WORDS]))

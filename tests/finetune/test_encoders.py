@@ -1,23 +1,36 @@
 """Classification with BERT, DistilBERT and RoBERTa: imported, checked, trained and read as they are."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, BertConfig, BertLMHeadModel
+from transformers import (
+    AlbertConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+    DebertaV2Config,
+    ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
+)
 
 from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.config import BaseConfig, ClassifyConfig, FinetuneConfig, PreflightConfig
+from tasks.config import BaseConfig, ClassifyConfig, FinetuneConfig, PreflightConfig, PretrainConfig
 from tasks.errors import StageError
 from tasks.finetune import classification
 from tasks.finetune.classification import classify, mean_loss
 from tasks.finetune.sft import finetune
-from tasks.models.architectures import context_of, longest
-from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
+from tasks.models.architectures import build_model, context_of, longest
+from tasks.models.classifier import heads_of, load_classifier, new_classifier, with_trained_weights
+from tasks.models.loading import load_model
 from tasks.preflight.classification import preflight_classification
 from tasks.preflight.stage import preflight
 from tasks.registry.import_model import base as import_base
+from tasks.rows import load_split, write_rows
 from tests.finetune.labelled_texts import (
     CONTEXT,
     ENCODER_HEADS,
@@ -117,6 +130,49 @@ def test_a_sound_encoder_passes_every_check(encoders, rows, kind, tune):
         whole = {name for name in trained if ".modules_to_save." in name}
         assert all(any(f".{head}.modules_to_save." in name for name in whole) for head in ENCODER_HEADS[kind])
         assert not any(".lora_" in name and ".modules_to_save." in name for name in trained)
+
+
+SHAPE = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "initializer_range": 0.2,
+}
+OTHERS = {  # with what is their own: shared blocks, a head of several layers, positions behind the padding's
+    "albert": (AlbertConfig, {"embedding_size": 16}, CONTEXT, ("albert.pooler", "classifier")),
+    "electra": (ElectraConfig, {"embedding_size": 16}, CONTEXT, ("classifier",)),
+    "deberta-v2": (DebertaV2Config, {}, CONTEXT, ("pooler", "classifier")),
+    "modernbert": (ModernBertConfig, {"cls_token_id": 2, "sep_token_id": 3}, CONTEXT, ("head", "classifier")),
+    "mpnet": (MPNetConfig, {}, CONTEXT + 2, ("classifier",)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_encoders_pass_every_check(rows, tmp_path, kind):
+    shape, own, positions, heads = OTHERS[kind]
+    tokenizer = wordpieces()
+    torch.manual_seed(11)
+    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    config = shape(vocab_size=len(tokenizer), max_position_embeddings=positions, **special | SHAPE | own)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    run = stage_run_in(tmp_path / "run")
+    import_base(BaseConfig(model=str(tmp_path / "model")), run)
+    model, data = made(CONFIG, run.out, rows)
+    assert (heads_of(model), longest(model)) == (heads, CONTEXT)
+    assert preflight_classification(CONFIG, model, data, mean_loss).failed == []
+
+
+@pytest.mark.parametrize("kind", ["gpt2", *ENCODERS])
+def test_texts_as_long_as_the_context_can_be_checked(families, encoders, rows, tmp_path, kind):
+    """No padding is added then: there are no positions for it."""
+    for split in ("train", "validation", "test"):
+        found = [row | {"text": f"{row['text']} " * 5} for row in load_split(rows, split)]
+        write_rows(tmp_path / f"{split}.jsonl", found)
+    model, data = made(CONFIG, (families | encoders)[kind], tmp_path)
+    assert max(len(text.input_ids) for text in data.texts["train"][:2]) == CONTEXT
+    assert preflight_classification(CONFIG, model, data, mean_loss).failed == []
 
 
 def test_an_encoder_that_reads_its_padding_is_caught(encoders, rows):
@@ -224,9 +280,19 @@ def test_bert_as_a_decoder_is_a_causal_model(tmp_path):
 
 def test_an_encoder_cannot_be_trained_to_write(encoders, rows, tmp_path):
     """Transformers would make it a causal model whose tokens see those after them (pitfall 12)."""
-    expected = r"the base is an encoder \(bert\).* cannot be trained to write\. Name a causal model"
+    expected = r"the model is an encoder \(bert\).* cannot write\. Name a causal model"
     with pytest.raises(StageError, match=expected):
         finetune(FinetuneConfig(device="cpu"), stage_run_in(tmp_path), base=encoders["bert"], rows=rows)
     config = PreflightConfig(finetune=FinetuneConfig(), rows_only=True)
     with pytest.raises(StageError, match=f"finetune: {expected}"):
         preflight(config, stage_run_in(tmp_path / "checks"), base=encoders["bert"], rows=rows)
+    with pytest.raises(StageError, match=expected):
+        load_model(encoders["bert"] / "model")
+
+
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_an_encoder_cannot_be_pretrained_to_write(encoders, weights):
+    config = PretrainConfig(model=str(encoders["bert"] / "model"), weights=weights, context=16)
+    tokens = SimpleNamespace(vocab_size=20, end_token=0)
+    with pytest.raises(StageError, match=r"is an encoder \(bert\), whose tokens see those after them"):
+        build_model(config, tokens)

@@ -261,7 +261,7 @@ def test_columns_that_no_format_has_are_listed_with_what_to_do():
             "a b",
             {"columns": {"text": "a", "label": "b", "system": "b"}},
             "rows.columns maps 'system', which is no column of the format classification, which a.csv is in; "
-            "expected text, label, category.",
+            "expected text, label, text_pair, category.",
         ),
     ],
 )

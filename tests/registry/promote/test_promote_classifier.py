@@ -15,7 +15,7 @@ from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
 from tasks.record.work import Stage, Work
 from tasks.rows import load_split, write_rows
-from tests.finetune.labelled_texts import SPECIAL, gpt_in, message_tokenizer, text_rows_in
+from tests.finetune.labelled_texts import SPECIAL, encoder_in, gpt_in, message_tokenizer, text_rows_in
 from tests.registry.promote.promoting import Chained
 
 PROMOTE = Stage(
@@ -74,6 +74,18 @@ def make_base(_config, run):
     gpt_in(run.out, message_tokenizer())
 
 
+def make_encoder(_config, run):
+    encoder_in(run.out, "bert")
+
+
+def make_pairs(_config, run):
+    """A second text for each, that is as tricky, and longer than fits."""
+    make_rows(_config, run)
+    for split in ("train", "validation", "test"):
+        found = load_split(run.out, split)
+        write_rows(run.out / f"{split}.jsonl", [row | {"text_pair": row["text"][::-1]} for row in found])
+
+
 def make_changed(_config, run, *, model):
     """A classify output that says another test prediction than its model gives."""
     for name in ("summary.json", "scores.json", "scores.jsonl"):
@@ -88,16 +100,26 @@ def make_changed(_config, run, *, model):
 
 @pytest.fixture
 def inputs(tracking):
+    return inputs_of(tracking, "rows", "base")
+
+
+def inputs_of(tracking, *names):
     rows, base = (
-        execute(tracking, Work(Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), Made()))
-        for name in ("rows", "base")
+        execute(tracking, Work(Stage(f"made-{name}", 1, f"{__name__}:make_{name}"), Made())) for name in names
     )
     model = execute(tracking, Work(CLASSIFY, CONFIG, {"base": base, "rows": rows}))
     return {"model": model, "rows": rows, "scores": model, "base": base}
 
 
-def test_champion_gives_the_labels_and_probabilities_evaluated(tracking, inputs):
+@pytest.fixture
+def encoder_inputs(tracking):
+    return inputs_of(tracking, "rows", "encoder")
+
+
+@pytest.mark.parametrize("made", ["inputs", "encoder_inputs"])
+def test_champion_gives_the_labels_and_probabilities_evaluated(tracking, request, made):
     """Pitfall 16 beyond the stage, and what looks like a special token, is overlong, or is Python."""
+    inputs = request.getfixturevalue(made)
     config = PromoteConfig(name=next(NAMES))
     promotion = read_json(
         fetch(tracking, execute(tracking, Work(PROMOTE, config, inputs))) / OUTPUT / "promotion.json"
@@ -115,6 +137,19 @@ def test_champion_gives_the_labels_and_probabilities_evaluated(tracking, inputs)
         (answer,) = champion.predict({"text": row["text"]}).to_dict("records")
         assert answer["label"] == row["predicted"]
         assert answer["score"] == pytest.approx(row["probability"], abs=1e-5)
+
+
+def test_champion_of_pairs_takes_both_texts(tracking):
+    config, inputs = PromoteConfig(name=next(NAMES)), inputs_of(tracking, "pairs", "encoder")
+    execute(tracking, Work(PROMOTE, config, inputs))
+    expected = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")
+    champion = mlflow.pyfunc.load_model(f"models:/{config.name}@champion")
+    pairs = [{name: row[name] for name in ("text", "text_pair")} for row in expected]
+    for given in (pd.DataFrame(pairs), pairs):
+        answers = champion.predict(given)
+        assert answers["label"].tolist() == [row["predicted"] for row in expected]
+        assert answers["score"].tolist() == pytest.approx([row["probability"] for row in expected], abs=1e-5)
+    assert [column.name for column in champion.metadata.signature.inputs] == ["text", "text_pair"]
 
 
 def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs):
