@@ -191,6 +191,15 @@ def test_named_sizes_of_smollm2_are_its_own():
     assert set(LLAMA_SIZES) >= {"135M", "360M"}
 
 
+def test_real_weights_give_the_logits_of_transformers(smollm2_folder):
+    ids = torch.tensor([[504, 3575, 282, 4649, 314, 7042, 30, 216, 34, 99, 1203, 77]])
+    with torch.no_grad():
+        ours = Llama.load(smollm2_folder).eval()(ids)
+        theirs = AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32).eval()(ids).logits
+    assert torch.allclose(ours, theirs, atol=1e-3)
+    assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
+
+
 # As a pipeline trains it
 
 LLAMA = PretrainConfig(
