@@ -111,5 +111,5 @@ def _note_on(
         "files": {file: own["sha256"] for file, own in summary["files"].items()},
     }
     tag = f"touchstone.export.{config.to}{f'.{kinds}' if kinds else ''}"
-    tracking.client.set_model_version_tag(name, str(number), tag, json.dumps(noted))
+    tracking.client.set_model_version_tag(name, str(number), tag, json.dumps(noted, allow_nan=False))
     set_tags(tracking.client, reference.run_id, {"touchstone.export.version": f"{name}/{number}"})

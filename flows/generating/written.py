@@ -53,4 +53,8 @@ def _write_csv(path: Path, responses: Sequence[Json]) -> None:
 
 
 def _cell(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value
+    return (
+        json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if isinstance(value, list | dict | bool)
+        else value
+    )

@@ -53,7 +53,7 @@ def go_template(template: Template) -> GoTemplate:
 
 def _text(text: str) -> str:
     """An action that gives a text: the strings of JSON are strings of Go."""
-    return "{{ " + json.dumps(text, ensure_ascii=False) + " }}"
+    return "{{ " + json.dumps(text, ensure_ascii=False, allow_nan=False) + " }}"
 
 
 IF_ANSWER, ELSE, END = '{{- if eq .Role "assistant" }}', "{{ else }}", "{{- end }}"

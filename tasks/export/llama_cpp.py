@@ -52,7 +52,7 @@ def ask(path: Path, questions: Questions) -> Answers:
     """Raises StageError when llama.cpp cannot read the file, or ends before it has answered."""
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "questions.json"), Path(folder, "answers.json")
-        asked.write_text(json.dumps(asdict(questions)), encoding="utf-8")
+        asked.write_text(json.dumps(asdict(questions), allow_nan=False), encoding="utf-8")
         command = [sys.executable, "-m", __name__, str(path), str(asked), str(answered)]
         try:
             ended = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
@@ -109,7 +109,7 @@ def main(path: str, asked: str, answered: str) -> None:
             prompts=[continued(ids) for ids in questions.prompts],
             version=version("xllamacpp"),
         )
-    Path(answered).write_text(json.dumps(asdict(answers)), encoding="utf-8")
+    Path(answered).write_text(json.dumps(asdict(answers), allow_nan=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

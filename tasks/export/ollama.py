@@ -81,7 +81,7 @@ def modelfile(model: OllamaModel) -> str:
         lines.append(f'SYSTEM """{model.system}"""')
     for name, value in model.parameters.items():
         for each in value if isinstance(value, list) else [value]:
-            lines.append(f"PARAMETER {name} {json.dumps(each, ensure_ascii=False)}")
+            lines.append(f"PARAMETER {name} {json.dumps(each, ensure_ascii=False, allow_nan=False)}")
     return "\n".join(lines) + "\n"
 
 

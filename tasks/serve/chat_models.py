@@ -52,7 +52,9 @@ class ChatSettings(BaseModel):
 
     def told(self) -> str:
         """All of them, as they are set."""
-        return ", ".join(f"{name}={json.dumps(value)}" for name, value in self.model_dump().items())
+        return ", ".join(
+            f"{name}={json.dumps(value, allow_nan=False)}" for name, value in self.model_dump().items()
+        )
 
     def generation(self) -> GenerateConfig:
         """The same, as the generate stage is told."""

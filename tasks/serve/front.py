@@ -249,7 +249,7 @@ async def _pieces(answer: httpx.Response, asked: ChatAsked | CompletionAsked | N
 
 
 def _event(value: Json) -> str:
-    return f"{DATA}{json.dumps(value, ensure_ascii=False)}\n\n"
+    return f"{DATA}{json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
 
 
 async def _unless_left(request: Request, work: Awaitable[Json]) -> Json:

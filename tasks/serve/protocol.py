@@ -17,8 +17,12 @@ class ProtocolError(Exception):
     """A request that is answered with an error, in OpenAI's form."""
 
     def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(status, message, code, param)
+        self.message = message
         self.status, self.code, self.param = status, code, param
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def body(self) -> Json:

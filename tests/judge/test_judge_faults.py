@@ -9,8 +9,8 @@ import pytest
 
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.ask.asking import MissingError, check_whole, fewest_tokens
-from tasks.judge.backends import http
 from tasks.judge.protocol.scoring_protocols import PLAIN, UnusableError
+from tasks.servers import http
 from tests.chat_server import CONTENTS, Fault, json_response
 from tests.http_server import FaultyServer, Reply
 from tests.judge.judging import (

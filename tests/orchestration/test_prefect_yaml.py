@@ -189,9 +189,11 @@ def test_our_file_has_the_pipeline_all_stages_and_schedules():
 def test_training_and_generation_share_the_pool_of_one_at_a_time():
     file = load_deployments(OURS)
     pools = {f"{spec.flow.name}/{spec.name}": spec.work_pool.name for spec in file.deployments}
-    for stage in ("pretrain", "finetune", "dpo", "classify", "generate"):
+    for stage in ("pretrain", "finetune", "dpo", "classify"):
         assert pools[f"{stage}/stage-{stage}-gpu"] == "gpu-pool"
         assert f"{stage}/stage-{stage}-cpu" not in pools
+    assert pools["generate/stage-generate-gpu"] == "gpu-pool"
+    assert pools["generate/stage-generate-cpu"] == "cpu-pool"  # where a server responds
     workers = {pool.name: pool.worker_limit for pool in file.definitions.pools}
     assert workers == {"cpu-pool": 4, "gpu-pool": 1}
     limits = {pool.name: pool.concurrency_limit for pool in file.definitions.pools}
