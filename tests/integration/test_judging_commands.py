@@ -152,7 +152,7 @@ def test_an_audit_says_pass_or_fail(workplace, served):
     sampled = workplace("audit", "--sample", "8", OLLAMA_HOST=good.address)
     assert sampled.status == 0, sampled.err
     assert "passed with warnings: its scores count" in sampled.out  # 8 rows show too little to pass
-    assert "AUC against injection" in sampled.out
+    assert "injection" in sampled.out
 
 
 @pytest.mark.slow

@@ -387,6 +387,7 @@ def test_interruption_ends_with_130_and_leaves_nothing_running(make_workplace, e
 def test_two_at_once_do_the_work_once(make_workplace):
     """One in this process, begun once the other has opened the store."""
     workplace = make_workplace("two")
+    (workplace.mlruns / "mlflow.db").unlink()
     process = workplace.start("run", "tiny.yaml", "--json")
     deadline = time.monotonic() + 120
     while not (workplace.mlruns / "mlflow.db").exists():
@@ -409,6 +410,7 @@ def test_tracking_server_gets_files_and_gives_them_back(make_workplace, finished
     _, embedded = finished
     address, _ = shared.mlflow()
     workplace = make_workplace("remote")
+    (workplace.mlruns / "mlflow.db").unlink()
     first = workplace("run", "tiny.yaml", "--json", MLFLOW_TRACKING_URI=address)
     assert first.status == 0, first.err
     assert digests(first)["finetune"] == digests(embedded)["finetune"]

@@ -1,10 +1,13 @@
 """The circle closes: a model that is served here judges what another that is served here has said."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
 from tasks.serve.front import Engine, Front
+from tests.commands import COMMAND
 from tests.real_models import SMOLLM2
 from tests.serve.test_front import reached, served
 from tests.serve.tiny import tiny_model
@@ -27,26 +30,30 @@ def responses(tmp_path):
     return path
 
 
-def judged(touchstone, responses, judge):
-    """What `touchstone judge` tells of a judge that has to fail its audit."""
-    arguments = ["--judge", f"openai:{judge}", "--despite-audit", "--json"]
-    status, out, err = touchstone("judge", str(responses), *arguments)
-    assert status in (0, 3), err
-    scores = {entry["scorer"]: entry for entry in json.loads(out)["scores"]}
+def judged(responses, judge, address):
+    """What `touchstone judge` tells of a judge that has to fail its audit; in a process of its own.
+
+    A command that ends without a server of Prefect leaves the environment as it had set it.
+    """
+    arguments = [str(responses), "--judge", f"openai:{judge}", "--despite-audit", "--json"]
+    own = {"TOUCHSTONE_HOME": str(responses.parent), "OPENAI_BASE_URL": str(address)}
+    done = subprocess.run(
+        [COMMAND, "judge", *arguments], env=os.environ | own, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 3), done.stderr
+    scores = {entry["scorer"]: entry for entry in json.loads(done.stdout)["scores"]}
     assert scores[f"openai:{judge}"]["rows"] == len(QUESTIONS)
 
 
-def test_a_model_made_here_judges(touchstone, tmp_path, responses, monkeypatch):
+def test_a_model_made_here_judges(tmp_path, responses):
     """Its weights are random, so it must fail; that its answers are JSON is llama.cpp's doing."""
     judge = tiny_model(tmp_path / "judge", "chatml", context=8192, name="judge")
     with served(judge, tmp_path / "cache") as client:
-        monkeypatch.setenv("OPENAI_BASE_URL", str(client.base_url))
-        judged(touchstone, responses, "judge")
+        judged(responses, "judge", client.base_url)
 
 
-def test_a_real_model_judges(touchstone, responses, monkeypatch, llama_server):
+def test_a_real_model_judges(responses, llama_server):
     """Some minutes on two cores: thirty-six answers of a model that is too weak to be a judge."""
     front = Front(SMOLLM2, Engine(llama_server.address, llama_server.headers))
     with reached(front) as client:
-        monkeypatch.setenv("OPENAI_BASE_URL", str(client.base_url))
-        judged(touchstone, responses, SMOLLM2)
+        judged(responses, SMOLLM2, client.base_url)

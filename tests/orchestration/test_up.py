@@ -288,4 +288,4 @@ def test_ctrl_c_takes_everything_down_and_leaves_no_run_running(site):
     assert stop(site.processes[0], signal.SIGINT) == 0, (site.folder / "up.log").read_text()
     in_mlflow, in_prefect = site.left_of(run)
     assert in_mlflow["only"] == in_mlflow["pretrain"] == "KILLED"
-    assert in_prefect["only"] == in_prefect["pretrain"] == "CANCELLED"
+    assert in_prefect["only"] == in_prefect["only: pretrain"] == "CANCELLED"
