@@ -6,10 +6,8 @@ import subprocess
 
 import pytest
 
-from tasks.serve.front import Engine, Front
 from tests.commands import COMMAND
-from tests.real_models import SMOLLM2
-from tests.serve.test_front import reached, served
+from tests.serve.test_front import served
 from tests.serve.tiny import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -50,10 +48,3 @@ def test_a_model_made_here_judges(tmp_path, responses):
     judge = tiny_model(tmp_path / "judge", "chatml", context=8192, name="judge")
     with served(judge, tmp_path / "cache") as client:
         judged(responses, "judge", client.base_url)
-
-
-def test_a_real_model_judges(responses, llama_server):
-    """Some minutes on two cores: thirty-six answers of a model that is too weak to be a judge."""
-    front = Front(SMOLLM2, Engine(llama_server.address, llama_server.headers))
-    with reached(front) as client:
-        judged(responses, SMOLLM2, client.base_url)
