@@ -7,6 +7,7 @@ continued from a checkpoint has no texts from before.
 import json
 from datetime import UTC, datetime
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from tasks.config import ReportConfig
@@ -37,13 +38,17 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
 
     `settings` are those of each training, `model` says where the last of them left its weights.
     """
-    own = _environment(run.tracking, run.run_id) if run.tracking and run.run_id else {}
+    client = run.tracking.client if run.tracking else None
+    card = client.get_run(run.run_id) if client and run.run_id else None
+    own = _environment(card) if card else {}
+    made = {name: client.get_run(one.run_id) for name, one in run.references.items()} if client else {}
+    order = sorted(made, key=lambda name: made[name].info.start_time) or run.references
     stages = []
-    for name, reference in _in_order(run).items():
+    for name in order:
+        reference = run.references[name]
         entry = {"output": name} | reference.model_dump(exclude={"uri"})
         entry |= {"seconds": None, "tokens_per_second": None, "parent": None, "elsewhere": {}}
-        if run.tracking:
-            recorded = run.tracking.client.get_run(reference.run_id)
+        if recorded := made.get(name):
             metrics = metrics_of(recorded)
             entry |= {
                 "seconds": metrics.get("seconds"),
@@ -51,19 +56,16 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
                 "parent": _whole(run.tracking, recorded.data.tags.get("mlflow.parentRunId")),
                 "elsewhere": {
                     fact: value
-                    for fact, value in _environment(run.tracking, reference.run_id).items()
+                    for fact, value in _environment(recorded).items()
                     if own.get(fact, value) != value
                 },
             }
         stages.append(entry)
-    parent = None
-    if run.tracking and run.run_id:
-        tags = run.tracking.client.get_run(run.run_id).data.tags
-        parent = _whole(run.tracking, tags.get("mlflow.parentRunId"))
+    parent = _whole(run.tracking, card.data.tags.get("mlflow.parentRunId")) if card else None
     base = run.references.get("base") if is_pretrained(inputs) else None
     beside: Json = {"speed": json.loads(read_auxiliary(base, SPEED)) if base else None}
     beside |= {"settings": _settings(run, inputs), "model": _model(run), "environment": own}
-    beside |= {"date": _date(run), "mlflow_url": _mlflow_url(run.tracking, parent)}
+    beside |= {"date": _date(card) if card else None, "mlflow_url": _mlflow_url(run.tracking, parent)}
     if "promotion" not in inputs:
         beside["texts"] = _texts(config, base, inputs)
     return beside | {
@@ -72,17 +74,6 @@ def cost_of(config: ReportConfig, run: StageRun, inputs: Inputs) -> Json:
         "parent": parent,
         "lineage": {name.removeprefix(PREFIX): value for name, value in run.lineage.items() if value},
     }
-
-
-def _in_order(run: StageRun) -> dict[str, Reference]:
-    """The records behind the inputs in the order in which they were made."""
-    if run.tracking is None:
-        return dict(run.references)
-    client = run.tracking.client
-    started = {
-        name: client.get_run(reference.run_id).info.start_time for name, reference in run.references.items()
-    }
-    return {name: run.references[name] for name in sorted(started, key=started.__getitem__)}
 
 
 def _settings(run: StageRun, inputs: Inputs) -> Json:
@@ -113,11 +104,9 @@ def _model(run: StageRun) -> Json | None:
     return {"folder": f"{own or uri}/{OUTPUT}/model", "tracking": tracking}
 
 
-def _date(run: StageRun) -> str | None:
+def _date(card: Run) -> str:
     """When the card was made, in UTC."""
-    if not (run.tracking and run.run_id):
-        return None
-    started = run.tracking.client.get_run(run.run_id).info.start_time / 1000  # milliseconds
+    started = card.info.start_time / 1000  # milliseconds
     return datetime.fromtimestamp(started, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -141,8 +130,8 @@ def _whole(tracking: Tracking, pipeline: str | None) -> str | None:
         return pipeline
 
 
-def _environment(tracking: Tracking, run_id: str) -> Json:
-    return json.loads(tracking.client.get_run(run_id).data.tags.get(ENVIRONMENT, "{}"))
+def _environment(run: Run) -> Json:
+    return json.loads(run.data.tags.get(ENVIRONMENT, "{}"))
 
 
 def _texts(config: ReportConfig, base: Reference | None, inputs: Inputs) -> Json:
