@@ -34,9 +34,10 @@ CATEGORIES = 8  # in the terminal
 SAMPLES = 3  # in the terminal
 MOST_ROWS = 500  # on the page
 WIDEST = 300  # characters of a text in the table of all rows
-SHARES = (
-    "Shares with Wilson, means with bootstrap 95% intervals. The perplexity is what each model makes of the "
-    "reference completions, over all of their tokens: the lower, the less they surprise it."
+SHARES = "Shares with Wilson, means with bootstrap 95% intervals."
+PERPLEXITY = (
+    " The perplexity is what each model makes of the reference completions, over all of their tokens: the "
+    "lower, the less they surprise it."
 )
 LABELS = (
     "People graded some responses from 0 to 5, 20 points a grade, without seeing the scores. The mean of all "
@@ -212,7 +213,7 @@ def _responses(report: Json, rows: Sequence[Json]) -> Iterator[Block]:
     ]
     columns = model_columns(f"of {report['samples']['of']:,} test rows", models)
     yield Table(columns, cells, empty="nothing was measured", keep=NOT_IN_TERMINAL)
-    yield Text(SHARES, "muted", PAGE_ONLY)
+    yield Text(SHARES + PERPLEXITY * words.has_perplexity(report), "muted", PAGE_ONLY)
     for served in words.served_texts(report):
         yield Text(served, "muted")
     for entry in report["responses"]:

@@ -195,3 +195,8 @@ def test_card_tells_where_the_model_is_and_how_to_load_it(outputs, tmp_path):
     assert load in card.markdown
     assert load in Page(card.html).text
     assert str(tmp_path) not in card.html
+
+
+def test_perplexity_is_explained_only_where_it_is_known(outputs, tmp_path):
+    assert "The perplexity is what" not in Card(outputs, tmp_path / "1").html
+    assert "The perplexity is what" in Card(outputs, tmp_path / "2", folders=outputs.with_preferences()).html
