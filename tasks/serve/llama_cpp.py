@@ -31,6 +31,7 @@ FORMS = {  # of single values, in `struct`'s words
     GGUFValueType.INT64: "<q",
     GGUFValueType.FLOAT64: "<d",
 }
+CONNECTIONS = 64  # at once; a further one waits until an idle one is closed, which takes seconds
 QUIET = -1  # of llama.cpp's verbosity: it writes nothing to standard error
 
 
@@ -73,6 +74,7 @@ def llama_cpp(
     params.n_parallel = parallel
     params.n_ctx = room * parallel  # the whole is shared out
     params.cpuparams.n_threads = threads()
+    params.n_threads_http = CONNECTIONS  # by default four more than it answers at once
     params.port = 0  # one that is free
     params.hostnames = ["127.0.0.1"]
     params.api_keys = [key := secrets.token_urlsafe(32)]

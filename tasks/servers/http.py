@@ -43,7 +43,7 @@ class Server:
         self._certificates = httpx.create_ssl_context() if url.startswith("https") else False
         # A client for each connection: one that holds many looks through all of them at every request.
         self._clients: list[httpx.AsyncClient] = []
-        self._unused_stages: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,14 +80,14 @@ class Server:
 
     async def _through_one(self, method: str, path: str, body: Json | None) -> httpx.Response:
         """Send a request through the connection that was used last and is idle, or through a new one."""
-        if not self._unused_stages:
-            self._unused_stages.append(self._connect())
-        client = self._unused_stages.pop()
+        if not self._idle:
+            self._idle.append(self._connect())
+        client = self._idle.pop()
         try:
             async with client.stream(method, path, json=body) as response:
                 return await _whole(response)
         finally:
-            self._unused_stages.append(client)
+            self._idle.append(client)
 
     def _connect(self) -> httpx.AsyncClient:
         client = httpx.AsyncClient(

@@ -1,5 +1,9 @@
 """The real llama.cpp is started on loopback, closed to web pages and to whoever lacks its key."""
 
+import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
 import httpx
 import pytest
 from transformers import AutoConfig, AutoTokenizer
@@ -26,6 +30,20 @@ def test_the_real_model_answers(llama_server):
 def test_nobody_gets_in_without_the_key(llama_server):
     answer = httpx.post(f"{llama_server.address}/v1/completions", json={"prompt": "a"})
     assert answer.status_code == 401
+
+
+def test_idle_connections_keep_nobody_waiting(smollm2_gguf):
+    """By default six are read at once, and others wait until one of these has been idle for five seconds."""
+    with llama_cpp(smollm2_gguf, SMOLLM2, context=64) as server, ExitStack() as opened:
+        place = urlsplit(server.address)
+        request = f"GET /v1/models HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {server.key}\r\n\r\n"
+        connections = [
+            opened.enter_context(socket.create_connection((place.hostname, place.port), timeout=4))
+            for _ in range(20)
+        ]
+        for connection in connections:
+            connection.sendall(request.encode())
+        assert all(connection.recv(15) == b"HTTP/1.1 200 OK" for connection in connections)
 
 
 def test_pages_of_other_sites_are_allowed_nothing(llama_server):
