@@ -44,14 +44,26 @@ def lineage() -> dict[str, str]:
 
     The page of the pipeline is named where a server stays up that has one.
     """
-    page = None if is_temporary() else flow_run.ui_url
-    pipeline = {PIPELINE_PAGE: page.replace(str(flow_run.id), str(flow_run.root_flow_run_id))} if page else {}
+    page, root = None if is_temporary() else flow_run.ui_url, _pipeline_run_id()
+    pipeline = {PIPELINE_PAGE: page.replace(str(flow_run.id), root)} if page else {}
     return pipeline | {
         "touchstone.git_commit": code_commit(),
         "touchstone.prefect_flow_run_id": str(flow_run.id),
         "touchstone.prefect_flow_run": str(flow_run.name),
-        "touchstone.prefect_pipeline_run_id": str(flow_run.root_flow_run_id),
+        "touchstone.prefect_pipeline_run_id": root,
     }
+
+
+def _pipeline_run_id() -> str:
+    """The flow run that the present one is below, or itself."""
+    parent = flow_run.parent_flow_run_id
+    return _root_of(parent) if parent else str(flow_run.id)
+
+
+@cache
+def _root_of(_parent: str) -> str:
+    """The same for all stages of a pipeline, for each of which the server would be asked three times."""
+    return str(flow_run.root_flow_run_id)
 
 
 def link_to_mlflow(tracking: Tracking, run_id: str) -> None:
