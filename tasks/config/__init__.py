@@ -36,6 +36,7 @@ from tasks.config.judging import (
     LabelsConfig,
     ResponsesConfig,
 )
+from tasks.config.makers import MAKERS, Maker
 from tasks.config.pools import Pools
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
@@ -53,6 +54,7 @@ from tasks.config.tuning import (
 __all__ = [
     "FORMATS",
     "LLAMA_SIZES",
+    "MAKERS",
     "OUTSIDE_KEY",
     "PANEL",
     "REGISTERED",
@@ -76,6 +78,7 @@ __all__ = [
     "JudgeConfig",
     "LabelsConfig",
     "LoraConfig",
+    "Maker",
     "Malformed",
     "Pools",
     "Positive",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.base import OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
+from tasks.config.makers import MAKERS
 
 
 def _known_encoding(name: str) -> str:
@@ -48,18 +49,18 @@ class Source(StageConfig):
     split: Annotated[str, Field(description="of the dataset")] = "train"
     revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
     made: Annotated[
-        Literal["python-reference", "skills"] | None,
+        Literal[*MAKERS] | None,
         Field(
-            description="data that needs no network. python-reference: the language reference that every "
-            "CPython ships; skills: instructions whose answers can be computed"
+            description="data that needs no network. "
+            + "; ".join(f"{name}: {maker.description}" for name, maker in MAKERS.items())
         ),
     ] = None
     rows: Annotated[
         Positive | None,
         Field(description="of the dataset: how many rows are read, from the first on; null: all"),
     ] = None
-    seed: Annotated[Seed, Field(description="for made: skills, which rows are drawn")] = 123
-    count: Annotated[int, Field(gt=0, description="for made: skills, how many rows are made")] = 1000
+    seed: Annotated[Seed, Field(description="of made data: which rows are drawn")] = 123
+    count: Annotated[int, Field(gt=0, description="of made data: how many rows are made")] = 1000
     sha256: Annotated[
         str | None,
         Field(pattern="^[0-9a-f]{64}$", description="what the file must have; another file is refused"),

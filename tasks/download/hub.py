@@ -1,13 +1,13 @@
 """Rows that become a JSON Lines file: made on this machine, or those of a Hugging Face data set."""
 
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from tasks.config import Source
+from tasks.config import MAKERS, Source
 from tasks.errors import StageError, UsageError
 from tasks.machine.proxies import require_way_to_hub
 
@@ -38,42 +38,10 @@ def _json_date(value: Any) -> str:
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
 
 
-def made_rows(source: Source) -> list[dict[str, str]]:
-    return _python_reference() if source.made == "python-reference" else _skills(source)
-
-
-def _python_reference() -> list[dict[str, str]]:
-    """The Python language reference, by topic: real English that every CPython ships.
-
-    Its paragraphs are wrapped and indented for a terminal; each becomes one line again, or a model would
-    learn little but line ends and spaces. Many topics stand whole within another: those are left out, or
-    what is held out would have been trained on.
-    """
-    from pydoc_data.topics import topics
-
-    texts = [_unwrapped(topics[name]) for name in sorted(topics)]
-    words = [" ".join(["", *re.findall(r"[^\W_]+", text), ""]) for text in texts]
-    return [
-        {"text": text}
-        for index, text in enumerate(texts)
-        if not any(
-            words[index] in other and (words[index] != other or earlier < index)
-            for earlier, other in enumerate(words)
-            if earlier != index
-        )
-    ]
-
-
-def _unwrapped(text: str) -> str:
-    paragraphs = re.split(r"\n\s*\n", text.strip())
-    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-def _skills(source: Source) -> list[dict[str, str]]:
-    from tasks.download.synthetic import make_rows
-
+def made_rows(source: Source) -> Sequence[Mapping[str, Any]]:
+    """The rows of the maker that the source names. Raises StageError when it has not so many."""
     try:
-        return make_rows(source.count, source.seed)
+        return resolve_name(MAKERS[source.made].entry)(source.count, source.seed)
     except ValueError as error:
         raise StageError(f"{source.name}: {error}. Ask for fewer rows with count.") from error
 

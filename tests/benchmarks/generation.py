@@ -27,9 +27,9 @@ import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from tasks.config import GenerateConfig
-from tasks.download.synthetic import make_rows
 from tasks.generate.decoding import Decoder, Prompt, batches, fused
 from tasks.machine.device import pick_device
+from tasks.makers.skills import make_rows
 from tasks.tokenize.stage import load_gpt2, train_bpe
 from tasks.tokenize.templates import load_template
 from tests.benchmarks.precision import fastest

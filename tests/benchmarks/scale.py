@@ -24,9 +24,9 @@ from tasks.batches.blocks import batch_at
 from tasks.batches.tuning import sft_data
 from tasks.config import FinetuneConfig
 from tasks.data.token_files import Split
-from tasks.download.synthetic import make_rows
 from tasks.judge.score.summary import category_means
 from tasks.machine.digests import sha256_of
+from tasks.makers.skills import make_rows
 from tasks.preflight.labels import check_labels
 from tasks.rows import write_rows
 from tasks.statistics.bounded import bounded_interval

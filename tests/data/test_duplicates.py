@@ -22,7 +22,7 @@ from tasks.data.duplicates import (
     near_duplicates,
     words_of,
 )
-from tasks.download.synthetic import make_rows
+from tasks.makers.skills import make_rows
 from tasks.rows import prompt_of
 
 STORY = (

@@ -17,13 +17,15 @@ import zipfile
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path, PurePosixPath
+from pkgutil import resolve_name
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.config import DownloadConfig
+from tasks.config import MAKERS, DownloadConfig
 from tasks.download import http
+from tasks.download.hub import json_lines
 from tasks.download.stage import download, fingerprints
 from tasks.errors import StageError, UsageError
 from tasks.machine import disk, unzip
@@ -889,9 +891,9 @@ def test_python_reference_is_stable_and_matches_its_fingerprint(tmp_path):
 
 
 def test_skills_are_written_as_they_are_made(run, monkeypatch):
-    skills = types.ModuleType("tasks.download.synthetic")
+    skills = types.ModuleType("tasks.makers.skills")
     skills.make_rows = lambda count, seed: [{"instruction": f"{count} ü", "output": str(seed)}] * 2
-    monkeypatch.setitem(sys.modules, "tasks.download.synthetic", skills)
+    monkeypatch.setitem(sys.modules, "tasks.makers.skills", skills)
     download(config({"made": "skills", "count": 5, "seed": 7}), run)
     expected = '{"instruction": "5 ü", "output": "7"}\n' * 2
     assert (run.out / "skills.jsonl").read_text(encoding="utf-8") == expected
@@ -901,8 +903,15 @@ def test_more_skills_than_there_are_is_an_error_and_no_traceback(run, monkeypatc
     def none_left(count, seed):
         raise ValueError("only 3 distinct rows")
 
-    monkeypatch.setitem(sys.modules, "tasks.download.synthetic", types.SimpleNamespace(make_rows=none_left))
+    monkeypatch.setitem(sys.modules, "tasks.makers.skills", types.SimpleNamespace(make_rows=none_left))
     assert "only 3 distinct rows" in failure(config({"made": "skills"}), run)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_maker_makes_the_same_rows_of_the_same_seed(name):
+    make = resolve_name(MAKERS[name].entry)
+    assert make(12, 5) == make(12, 5)
+    assert b"".join(json_lines(make(12, 5), name))
 
 
 # Hugging Face
@@ -1015,7 +1024,7 @@ def test_local_folder_is_not_taken_for_a_dataset_of_its_name(run, tmp_path, monk
 ASK_THE_HUB = """
 import sys
 from pathlib import Path
-from tasks.config import DownloadConfig
+from tasks.config import MAKERS, DownloadConfig
 from tasks.download.stage import download
 from tasks.errors import StageError
 from tasks.record.stage import StageRun
@@ -1110,7 +1119,7 @@ def test_dataset_is_decided_by_configuration_or_the_mirrors_file(tmp_path):
 def test_made_rows_are_a_miss_for_another_generator(monkeypatch):
     before = fingerprints(config({"made": "skills", "count": 20}))
     assert before == fingerprints(config({"made": "skills", "count": 20}))
-    monkeypatch.setattr("tasks.download.synthetic.NAMES", ["Quentin"])
+    monkeypatch.setattr("tasks.makers.skills.NAMES", ["Quentin"])
     assert fingerprints(config({"made": "skills", "count": 20})) != before
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from tasks.data.duplicates import words_of
-from tasks.download import synthetic
-from tasks.download.synthetic import FAMILIES, make_rows
 from tasks.errors import StageError
+from tasks.makers import skills
+from tasks.makers.skills import FAMILIES, make_rows
 
 FIRST = [
     {
@@ -101,7 +101,7 @@ def test_the_categories_stay_balanced_when_one_family_runs_dry():
 
 
 def test_impossible_rows_are_an_error_not_a_shorter_list(monkeypatch):
-    monkeypatch.setattr(synthetic, "FAMILIES", {"kind": FAMILIES["kind"]})
+    monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
     with pytest.raises(ValueError, match=r"the skills have only 7\d\d distinct rows; 800 were asked for"):
         make_rows(800, seed=1)
 
@@ -110,7 +110,7 @@ def test_a_source_that_asks_for_too_many_rows_is_told_so(monkeypatch, stage_run)
     from tasks.config import DownloadConfig
     from tasks.download.stage import download
 
-    monkeypatch.setattr(synthetic, "FAMILIES", {"kind": FAMILIES["kind"]})
+    monkeypatch.setattr(skills, "FAMILIES", {"kind": FAMILIES["kind"]})
     config = DownloadConfig(sources=[{"made": "skills", "count": 800}])
     with pytest.raises(StageError, match=r"skills\.jsonl: the skills have only 7\d\d .* Ask for fewer"):
         download(config, stage_run())
@@ -118,7 +118,7 @@ def test_a_source_that_asks_for_too_many_rows_is_told_so(monkeypatch, stage_run)
 
 def test_rows_that_reword_each_other_would_not_be_returned(monkeypatch):
     """Two families of the same kind, whose rows are each new among their own alone."""
-    monkeypatch.setattr(synthetic, "FAMILIES", {"a": FAMILIES["kind"], "b": FAMILIES["kind"]})
+    monkeypatch.setattr(skills, "FAMILIES", {"a": FAMILIES["kind"], "b": FAMILIES["kind"]})
     with pytest.raises(AssertionError, match=r"row .* asks what row .* asks"):
         make_rows(500, seed=1)
 

@@ -5,7 +5,7 @@ import json
 import mlflow.artifacts
 import pytest
 
-from tasks.download.synthetic import make_rows
+from tasks.makers.skills import make_rows
 from tests.chat_server import Fault
 from tests.judges import honest, noisy, obedient
 from tests.ollama_server import OllamaServer

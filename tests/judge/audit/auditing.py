@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tasks.config import AuditConfig
-from tasks.download.synthetic import make_rows
 from tasks.judge.audit.stage import audit
 from tasks.judge.protocol.responses import ResponseRow
 from tasks.machine.json_files import read_json, read_lines, write_lines
+from tasks.makers.skills import make_rows
 from tasks.record.stage import StageRun
 
 SCORER = "ollama:llama3.2"

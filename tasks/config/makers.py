@@ -1,0 +1,22 @@
+"""Rows that are made without a network, declared once: what a source calls them, and what makes them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Maker:
+    """One set of rows."""
+
+    entry: str
+    """`module:function`, imported only when it is asked: called as `function(count, seed)`, it returns that
+    many rows, the same for the same seed, and raises ValueError when there are not so many."""
+    description: str
+
+
+MAKERS: dict[str, Maker] = {
+    "python-reference": Maker(
+        "tasks.makers.python_reference:make_rows",
+        "the language reference that every CPython ships, all of it",
+    ),
+    "skills": Maker("tasks.makers.skills:make_rows", "instructions whose answers can be computed"),
+}
