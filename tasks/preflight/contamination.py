@@ -11,6 +11,7 @@ from tasks.preflight.checks import Check
 from tasks.preflight.ngrams import shares_found
 from tasks.preflight.report import CheckResult
 from tasks.rows import Row
+from tasks.rows.kinds import kind_of
 
 NAME = "corpus holds no tested row"
 GRAM = 8  # tokens, about 6 words in a row
@@ -66,10 +67,8 @@ def corpus_holds_no_tested_row(
 
 
 def _parts(row: Row) -> Iterator[tuple[str, str]]:
-    if "label" in row:
-        yield "text", row["text"]
-        if "text_pair" in row:
-            yield "text_pair", row["text_pair"]
+    if kind := kind_of(row):
+        yield from kind.parts(row).items()
         return
     yield "prompt", "\n".join(filter(None, (row["instruction"], row["input"])))
     yield "answer", next(row[field] for field in ("output", "chosen") if field in row)

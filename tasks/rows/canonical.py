@@ -11,16 +11,16 @@ Each row has an `id`, from 0 in the order of the files, may have a `category`, a
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.data.containment import join_contained
 from tasks.data.duplicates import WORD, Groups, folded, join_near_duplicates
 from tasks.data.rewordings import join_rewordings
 from tasks.machine.json_files import read_lines, write_lines
+from tasks.rows.kinds import kind_of
+from tasks.rows.row_kind import Row
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = "left_out"
-Row = dict[str, Any]
 
 _SPACE = re.compile(r"(?<=\S)\s+(?=\S)")
 
@@ -47,7 +47,7 @@ def learned_rows(folder: Path) -> list[Row]:
 
 
 def text_of(row: Row) -> str:
-    if "label" in row:
+    if kind_of(row):
         return "\n".join(_prompt_parts(row))
     turns = [message["content"] for message in row.get("messages", ())]
     return "\n".join(filter(None, [*turns, row["instruction"], row["input"], row["output"]]))
@@ -66,16 +66,17 @@ def prompt_groups(rows: Sequence[Row]) -> list[int]:
     """For each row the first that asks the same, exactly, nearly or in other words, or by way of others."""
     groups, prompts = Groups(len(rows)), [_prompt_parts(row) for row in rows]
     join_near_duplicates(groups, prompts)
-    labelled = any("label" in row for row in rows)
-    join_rewordings(groups, prompts, [_answer(row) for row in rows], labelled)
+    answers = [answer_of(row) for row in rows]
+    labelled = any(kind.is_labelled for row in rows if (kind := kind_of(row)))
+    join_rewordings(groups, prompts, answers, labelled)
     if labelled:
-        join_contained(groups, [text_of(row) for row in rows], [row["label"] for row in rows])
+        join_contained(groups, [text_of(row) for row in rows], answers)
     return groups.smallest().tolist()
 
 
 def _prompt_parts(row: Row) -> tuple[str, ...]:
-    if "label" in row:
-        return (row["text"], row["text_pair"]) if "text_pair" in row else (row["text"],)
+    if kind := kind_of(row):
+        return tuple(kind.parts(row).values())
     if row.get("plain"):
         return (row["instruction"] + row["output"],)
     if messages := row.get("messages"):
@@ -83,11 +84,13 @@ def _prompt_parts(row: Row) -> tuple[str, ...]:
     return row["instruction"], row["input"]
 
 
-def _answer(row: Row) -> str | None:
+def answer_of(row: Row) -> str | None:
     """What a row's prompt asks for; None for a plain text, which is learned whole."""
     if row.get("plain"):
         return None
-    return next(row[field] for field in ("label", "output", "chosen") if field in row)
+    if kind := kind_of(row):
+        return kind.answer(row)
+    return next(row[field] for field in ("output", "chosen") if field in row)
 
 
 def is_splittable(text: str) -> bool:

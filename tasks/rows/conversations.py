@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from tasks.data.reading import Message, RowError, short, type_of, whole_characters
-from tasks.rows.canonical import Row
+from tasks.rows.row_kind import Row
 
 ROLES = {
     "system": "system",

@@ -14,7 +14,8 @@ import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from tasks.data.duplicates import Groups, words_digest, words_of
-from tasks.rows.canonical import Row
+from tasks.rows.kinds import kind_of
+from tasks.rows.row_kind import Row
 
 RULE = 1  # raised when other rows come to be of one source
 SHARED_WORDS = 20  # that two conversations begin with, or that a passage has
@@ -75,9 +76,12 @@ def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
     What the system says belongs to no conversation in particular.
     """
     said, words = hashlib.blake2b(digest_size=16), 0
-    parts = (row.get("instruction", row.get("text", "")), row.get("input", row.get("text_pair", "")))
+    if kind := kind_of(row):
+        parts, answer = kind.parts(row).values(), kind.answer(row) or ""
+    else:
+        parts = (row["instruction"], row["input"])
+        answer = next(row[field] for field in ("output", "chosen") if field in row)
     asked = "\n".join(filter(None, parts))
-    answer = next(row[field] for field in ("output", "chosen", "label") if field in row)
     last = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     for turn in [*row.get("messages", ()), *last]:
         if turn["role"] == "system":
@@ -94,9 +98,12 @@ def _passages(row: Row) -> Iterator[bytes]:
 
     Each of two texts that are labelled together may be a source's, as a premise that has several hypotheses.
     """
-    for part in ("instruction", "input", "text", "text_pair"):
-        words = words_of(row.get(part, ""))
-        if (part == "input" or "text_pair" in row) and len(words) >= SHARED_WORDS:
+    kind = kind_of(row)
+    parts = kind.parts(row) if kind else {part: row.get(part, "") for part in ("instruction", "input")}
+    shared = ("input",) if kind is None else kind.sources or (parts if len(parts) > 1 else ())
+    for part, text in parts.items():
+        words = words_of(text)
+        if part in shared and len(words) >= SHARED_WORDS:
             yield words_digest((part, *words))
         if len(words) > PREFIX_WORDS:
             yield words_digest(("beginning", *words[:PREFIX_WORDS]))

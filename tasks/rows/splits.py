@@ -10,6 +10,7 @@ from tasks.data.duplicates import Groups
 from tasks.errors import RefusedError, StageError
 from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
 from tasks.rows.groups import Alike
+from tasks.rows.kinds import kind_of
 from tasks.rows.sources import source_groups
 
 Places = list[int]
@@ -48,7 +49,7 @@ def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()
     Raises StageError for labels that are too few or have too few rows, RefusedError when leaks leave no row
     to test on.
     """
-    labels = [row.get("label", "") for row in found]
+    labels = [kind.stratum(row) if (kind := kind_of(row)) else "" for row in found]
     _check_labels(labels, config)
     if own and "train" not in own:
         raise StageError("the files of train hold no row that can be used; rows.splits=drawn draws splits.")

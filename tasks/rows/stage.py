@@ -14,6 +14,8 @@ from tasks.rows.counts import RowCounts, write_counts
 from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
+from tasks.rows.kinds import kind_named
+from tasks.rows.row_kind import RowKind
 from tasks.rows.splits import split_rows
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
@@ -65,9 +67,9 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         "set_aside": len(reading.set_aside),
         "left_out": len(parted.left_out),
     }
-    if reading.kind == "classification":
-        counts["labels"] = _labels(reading.found)
-        counts["split_labels"] = {name: _labels(members) for name, members in parted.splits.items()}
+    if (kind := kind_named(reading.kind)) and (found := _labels(kind, reading.found)):
+        counts["labels"] = found
+        counts["split_labels"] = {name: _labels(kind, members) for name, members in parted.splits.items()}
     write_counts(run.out, counts)
     moved = sum(parted.moved.values())
     run.log_metrics({"rows": counts["read"], **{f"{name}_rows": size for name, size in sizes.items()}})
@@ -76,8 +78,8 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
     run.progress(counts["read"], counts["read"], "rows", f"{moved} leaking rows moved to train")
 
 
-def _labels(members: Iterable[Row]) -> dict[str, int]:
-    return dict(sorted(Counter(row["label"] for row in members).items()))
+def _labels(kind: RowKind, members: Iterable[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(label for row in members for label in kind.labels(row)).items()))
 
 
 def _named(row: Row, source_of: Mapping[int, str]) -> Row:

@@ -1,0 +1,17 @@
+"""The kinds of rows that are classified, and which of them a row is."""
+
+from tasks.rows import labelled_texts
+from tasks.rows.row_kind import Row, RowKind
+
+KINDS: tuple[RowKind, ...] = (labelled_texts.KIND,)
+"""In the order in which a row is looked at: those of a label come last, whose field others may have too."""
+
+
+def kind_of(row: Row) -> RowKind | None:
+    """None for a row that a model learns to write."""
+    return next((kind for kind in KINDS if kind.mark in row), None)
+
+
+def kind_named(name: str) -> RowKind | None:
+    """By what `rows.json` calls it."""
+    return next((kind for kind in KINDS if kind.name == name), None)
