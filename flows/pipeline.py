@@ -30,9 +30,9 @@ from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
+from tasks.classify.outputs import Evaluation
 from tasks.errors import UsageError
 from tasks.export.deliver import require_places
-from tasks.finetune.outputs import Evaluation
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.models import MODELS
 from tasks.record.work import Reference
@@ -331,7 +331,7 @@ def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
         own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], ScoreSummary.read))
         evaluation = _read(run, made["classifier"], Evaluation.read)
         for baseline in evaluation.baselines:
-            points = {name: 100 * share for name, share in baseline["accuracy"].items()}
+            points = {name: 100 * share for name, share in baseline[evaluation.measure].items()}
             found.append(own | {"model": baseline["name"]} | points)
         found.append(own)
     return found

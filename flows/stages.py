@@ -74,7 +74,7 @@ STAGES = {
         Stage(
             "preflight",
             4,
-            "tasks.preflight.stage:preflight",
+            "tasks.preflight.profile.stage:preflight",
             PreflightConfig,
             "The checks before training, without the training",
             runs_in=lambda profile: profile.has_rows,
@@ -121,7 +121,7 @@ STAGES = {
         Stage(
             "classify",
             5,
-            "tasks.finetune.classification:classify",
+            "tasks.classify.stage:classify",
             ClassifyConfig,
             "The base model with a head that gives a text its label",
             runs_in=lambda profile: profile.labelled,
@@ -130,7 +130,7 @@ STAGES = {
         Stage(
             "predict",
             1,
-            "tasks.finetune.predicting:predict",
+            "tasks.classify.predicting:predict",
             PredictConfig,
             "A trained classifier's labels of other test rows",
             runs_in=lambda profile: profile.labelled,

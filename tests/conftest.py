@@ -258,7 +258,7 @@ def processes():
             "pytest",
             "tasks.pretrain.stage",
             "tasks.finetune.sft",
-            "tasks.finetune.classification",
+            "tasks.classify.stage",
             "tasks.generate.stage",
             "tasks.judge.score.stage",
         ]

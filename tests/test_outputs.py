@@ -6,16 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.classify.outputs import ClassifySummary, Evaluation, read_predictions, write_predictions
 from tasks.errors import StageError
 from tasks.export.ollama import OllamaModel
-from tasks.finetune.outputs import (
-    ClassifySummary,
-    DpoSummary,
-    Evaluation,
-    SftSummary,
-    read_predictions,
-    write_predictions,
-)
+from tasks.finetune.outputs import DpoSummary, SftSummary
 from tasks.generate.outputs import GenerateSummary
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.compare.outputs import Comparison
@@ -85,7 +79,7 @@ SCHEMAS = [
         Evaluation,
         "evaluation.json",
         {"labels": ["a", "b"], "positive": None, "splits": {"test": {"rows": 1}}, "baselines": []},
-        {},
+        {"task": "classification", "measure": "accuracy"},
     ),
     (
         Spread,

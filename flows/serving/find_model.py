@@ -81,4 +81,5 @@ def _model(tracking: Tracking, name: str, reference: Reference, under: Reference
         summary.numbers.get("template"),
         summary.labels if summary.classifies else (),
         digest,
+        summary.task,
     )

@@ -1,7 +1,7 @@
 """How well a classifier does on a split, and whether it does better than another way to classify."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from tasks.batches.labelled import Labelled, Text
 from tasks.models.classifier import classifier_output
 from tasks.statistics.bounded import mean_interval
-from tasks.statistics.comparing import paired_test
 from tasks.statistics.intervals import Sources
 
 
@@ -95,18 +94,3 @@ def measured(
         "macro_f1": sum(f1) / len(f1),
         "confusion": confusion_matrix(truth, predicted, labels=places).tolist(),
     }
-
-
-def compared(
-    truth: Sequence[int], ours: Sequence[int], theirs: Sequence[int], sources: Sources = ()
-) -> dict[str, Any]:
-    """What `ours` gains over `theirs` on the same rows: points of accuracy, and whether chance explains it.
-
-    `difference` is paired, with its 95% interval, which holds 0 exactly where `p_value` is above 5%. That is
-    McNemar's exact one (1947): of the rows that one of the two alone gets right, as many would go to each.
-    """
-    own, other = (
-        [100.0 * (one == true) for one, true in zip(labels, truth, strict=True)] for labels in (ours, theirs)
-    )
-    found = asdict(paired_test(own, other, sources))
-    return {"p_value": found.pop("p"), "difference": found}

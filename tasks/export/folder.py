@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
+from tasks.classify.tasks import task_of
 from tasks.errors import StageError
 from tasks.export.source import Check, ExportSource, Written, without_local_names
-from tasks.models.classifier import load_classifier
 from tasks.models.loading import load_causal
 
 CONFIGURATION = ("config.json", "generation_config.json")
@@ -20,7 +20,7 @@ def write(source: ExportSource) -> Written:
     """Weights as they are, adapters merged. Raises StageError when the folder gives other logits."""
     run, files = source.run, source.files
     run.phase("writing the folder")
-    original = load_classifier(source.folder) if source.summary.classifies else source.load()
+    original = _classifier(source, source.folder) if source.summary.classifies else source.load()
     if source.is_adapter:
         original.save_pretrained(files)
     else:
@@ -35,6 +35,10 @@ def write(source: ExportSource) -> Written:
     return Written(checks=[_same_logits(source, original, files)])
 
 
+def _classifier(source: ExportSource, folder: Path) -> PreTrainedModel:
+    return task_of(source.summary.task).load(folder)
+
+
 def _write_generation_config(source: ExportSource, original: PreTrainedModel, files: Path) -> None:
     """How it is decoded, with every token that ends its responses."""
     settings = original.generation_config
@@ -45,12 +49,7 @@ def _write_generation_config(source: ExportSource, original: PreTrainedModel, fi
 
 @torch.no_grad()
 def _same_logits(source: ExportSource, original: PreTrainedModel, files: Path) -> Check:
-    if source.summary.classifies:
-        read = AutoModelForSequenceClassification.from_pretrained(
-            files, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-    else:
-        read = load_causal(files)
+    read = _classifier(source, files) if source.summary.classifies else load_causal(files)
     ids = probe_ids(original)
     if not torch.equal(read.eval()(ids).logits, original.eval()(ids).logits):
         raise StageError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from tasks.classify.tasks import card_of
 from tasks.export.source import ExportSource
 from tasks.judge.score import scores_wording as words
 from tasks.machine.json_files import Json
@@ -37,7 +38,7 @@ from tasks.show.markdown import as_markdown
 from tasks.show.text import capital, plural, short
 
 LEVEL = 0.95
-TASKS = {True: ("text-classification", "Text classification"), False: ("text-generation", "Text generation")}
+WRITES = ("text-generation", "Text generation")
 
 
 def model_card(source: ExportSource, exported: Json) -> str:
@@ -64,15 +65,20 @@ def metadata(source: ExportSource) -> Json:
     if source.base_model:
         found["base_model"] = source.base_model
     found["library_name"] = libraries.get(config.to, "transformers")
-    found["pipeline_tag"] = TASKS[classifies][0]
+    kind, name = _task(source)
+    found["pipeline_tag"] = kind
     found["tags"] = ["touchstone", *(["conversational"] if source.template else []), *config.quantize]
     if results := list(_results(source.card or {}, classifies)):
         found["metrics"] = list(dict.fromkeys(metric["type"] for metric in results))
-        kind, name = TASKS[classifies]
         dataset = {"type": "test-rows", "name": _dataset_name(source.card), "split": "test"}
         result = {"task": {"type": kind, "name": name}, "dataset": dataset, "metrics": results}
         found["model-index"] = [{"name": source.name, "results": [result]}]
     return found
+
+
+def _task(source: ExportSource) -> tuple[str, str]:
+    """As a hub calls it, and as people do."""
+    return card_of({"task": source.summary.task}).hub if source.summary.classifies else WRITES
 
 
 def _dataset_name(card: Json) -> str:
@@ -84,8 +90,9 @@ def _dataset_name(card: Json) -> str:
 def _results(card: Json, classifies: bool) -> Iterator[Json]:
     """A metric with its value and its interval, of the model that is exported: the last one trained."""
     if classifies and is_classified(card):
-        accuracy = card["evaluation"]["splits"]["test"]["accuracy"]
-        yield _metric("accuracy", "Accuracy", accuracy["mean"], accuracy["low"], accuracy["high"])
+        task = card_of(card["evaluation"])
+        found = card["evaluation"]["splits"]["test"][task.measure]
+        yield _metric(task.measure, capital(task.headline), found["mean"], found["low"], found["high"])
         return
     if not is_judged(card):
         return
@@ -150,7 +157,7 @@ def _snippet(source: ExportSource) -> str:
             f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
             'model = PeftModel.from_pretrained(base, "FOLDER")'
         )
-    task = TASKS[source.summary.classifies][0]
+    task, _ = _task(source)
     asked = '[{"role": "user", "content": "What can you do?"}]' if source.template else '"Once upon a time"'
     return f'from transformers import pipeline\n\nrun = pipeline("{task}", "FOLDER")\nrun({asked})'
 
@@ -185,10 +192,14 @@ def _scores(card: Json) -> Iterator[Section]:
         yield Section("Scores", [Text(note), table_of(rows)])
     elif is_classified(card):
         found = card["evaluation"]["splits"]["test"]
-        accuracy = found["accuracy"]
+        task = card_of(card["evaluation"])
+        headline = found[task.measure]
+        others = [
+            f"{title} {found[name]:.3f}" for name, title in task.measures.items() if name != task.measure
+        ]
         text = (
-            f"Accuracy {accuracy['mean']:.3f} (95% interval {accuracy['low']:.3f} to {accuracy['high']:.3f}) "
-            f"on {plural(found['rows'], 'test row')}; macro F1 {found['macro_f1']:.3f}."
+            f"{capital(task.headline)} {headline['mean']:.3f} (95% interval {headline['low']:.3f} to "
+            f"{headline['high']:.3f}) on {plural(found['rows'], 'test row')}; {', '.join(others)}."
         )
         yield Section("Scores", [Text(text)])
 

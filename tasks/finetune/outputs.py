@@ -1,14 +1,10 @@
-"""What fine-tuning leaves beside a model: a summary of each method, and the evaluation of a classifier."""
+"""What fine-tuning leaves beside a model: a summary of each method."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Literal, NotRequired, TypedDict
+from typing import ClassVar, Literal
 
-from tasks.machine.json_files import Json, JsonFile, read_lines, write_lines
+from tasks.machine.json_files import JsonFile
 from tasks.models.summary import SUMMARY
-
-PREDICTIONS = "predictions.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,64 +52,3 @@ class DpoSummary(JsonFile):
     train_loss: float | None
     best_step: int | None
     best_validation_loss: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifySummary(JsonFile):
-    """Of training a classifier."""
-
-    FILE: ClassVar[str] = SUMMARY
-
-    task: Literal["classification"]
-    labels: Sequence[str]
-    """In the order of the classifier's outputs."""
-    tune: str
-    parameters: int
-    trainable_parameters: int
-    supervised_rows: int
-    rows_cut: int
-    steps: int
-    train_loss: float | None
-    best_step: int | None
-    best_validation_loss: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation(JsonFile):
-    """A classifier on every split, and against its baselines on the test rows."""
-
-    FILE: ClassVar[str] = "evaluation.json"
-
-    labels: Sequence[str]
-    positive: str | None
-    splits: Mapping[str, Json]
-    """By split: rows, loss, accuracy with its interval, F1 by label and over labels, confusion."""
-    baselines: Sequence[Json]
-    """Each with its name, its own numbers, the difference to it in points, and the p-value of that."""
-
-    @property
-    def baseline_names(self) -> list[str]:
-        return [baseline["name"] for baseline in self.baselines]
-
-
-class Prediction(TypedDict):
-    """A test row; beside these a baseline's label stands under the baseline's name."""
-
-    id: int
-    text: str
-    text_pair: NotRequired[str]
-    """The second of two texts that are labelled together."""
-    label: str
-    predicted: str
-    probability: float
-    """Of the predicted label, by the classifier."""
-    source: NotRequired[str]
-
-
-def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """A line a test row."""
-    write_lines(folder / PREDICTIONS, predictions)
-
-
-def read_predictions(folder: Path) -> list[Prediction]:
-    return read_lines(folder / PREDICTIONS)

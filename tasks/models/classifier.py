@@ -5,6 +5,7 @@ of its own and reads the first.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,28 @@ from tasks.models.adapters import add_lora
 from tasks.models.encoders import is_encoder
 from tasks.models.optimizers import decoder_blocks
 
+
+@dataclass(frozen=True)
+class Head:
+    """A kind of head that Transformers puts on a backbone."""
+
+    auto: Any
+    """Transformers' class that loads a folder with it."""
+    lora: TaskType
+    """What PEFT calls the task."""
+    problem: str | None = None
+    """How Transformers computes the loss, where the class leaves that open."""
+
+
+LABEL = Head(AutoModelForSequenceClassification, TaskType.SEQ_CLS, "single_label_classification")
+
 POOLER = "pooler"  # of an encoder's backbone: a layer on the first token, which classification alone needs
 
 
 def new_classifier(
-    folder: Path, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, seed: int
+    folder: Path, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, seed: int, head: Head = LABEL
 ) -> PreTrainedModel:
-    """The model in `folder` in float32, its head replaced by one whose weights `seed` draws.
+    """The model in `folder` in float32, its head replaced by one of that kind, whose weights `seed` draws.
 
     The head starts with weights of 1/width, at which any backbone's first guess is about even: with the
     usual 0.02 GPT-2's hidden states, hundreds long, begin at three times the loss of guessing. What an
@@ -40,12 +56,12 @@ def new_classifier(
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a head is missing: that is why we are here
     try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(
+        model, found = head.auto.from_pretrained(
             folder,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={label: place for place, label in enumerate(labels)},
-            problem_type="single_label_classification",
+            problem_type=head.problem,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             dtype=torch.float32,
@@ -142,7 +158,9 @@ def last_parts(model: PreTrainedModel) -> tuple[str, ...]:
     return (f"{blocks}.{len(members) - 1}", *(f"{parent}.{norm}" for norm in norms), *heads_of(model))
 
 
-def with_trained_weights(config: ClassifyConfig, model: PreTrainedModel) -> PreTrainedModel | PeftModel:
+def with_trained_weights(
+    config: ClassifyConfig, model: PreTrainedModel, head: Head = LABEL
+) -> PreTrainedModel | PeftModel:
     """The model with all weights frozen but those that `config` trains, adapters put on if it asks for them.
 
     Raises StageError when those are not found.
@@ -153,7 +171,7 @@ def with_trained_weights(config: ClassifyConfig, model: PreTrainedModel) -> PreT
             model.get_submodule(part).requires_grad_(True)
     if config.tune == "lora":
         whole = [name.rpartition(".")[2] for name in heads_of(model)]
-        return add_lora(config, model, TaskType.SEQ_CLS, whole)
+        return add_lora(config, model, head.lora, whole)
     return model
 
 
@@ -162,8 +180,8 @@ def classifier_output(model: PreTrainedModel | PeftModel, batch: Mapping[str, Te
     return model(**batch) if is_encoder(model.config) else model(**batch, use_cache=False)
 
 
-def load_classifier(folder: Path) -> PreTrainedModel:
+def load_classifier(folder: Path, head: Head = LABEL) -> PreTrainedModel:
     """A classifier that the stage wrote, in float32 on the CPU."""
-    return AutoModelForSequenceClassification.from_pretrained(
+    return head.auto.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )

@@ -13,7 +13,7 @@ from tasks.errors import StageError
 from tasks.machine.json_files import Json, read_json, read_lines, write_lines
 
 SUMMARY, HISTORY = "summary.json", "history.jsonl"
-CLASSIFICATION = "classification"  # the task of a model that gives labels; one that writes names none
+CLASSIFICATION = "classification"  # the task of a model that gives a label; one that writes names none
 
 HistoryEntry = Mapping[str, float]
 """A step or an evaluation: its `step`, and the numbers that were measured there."""
@@ -42,8 +42,13 @@ class ModelSummary:
 
     @property
     def classifies(self) -> bool:
-        """Whether it gives labels instead of text."""
-        return self.numbers.get("task") == CLASSIFICATION
+        """Whether it gives labels, or other answers of a task, instead of text."""
+        return self.task is not None
+
+    @property
+    def task(self) -> str | None:
+        """What a classifier was trained to give (`tasks/classify/tasks.py`); None of a model that writes."""
+        return self.numbers.get("task")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,28 +1,25 @@
 """Registering a model: logged so that whoever loads it asks as it was trained, and gets what it gives here.
 
-A causal model continues a prompt. A classifier takes texts, a column of that name (and `text_pair` where it
-was trained on pairs), and gives the label of each with its probability.
+A causal model continues a prompt. A classifier takes plain texts, and gives plain answers of its task.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import mlflow.transformers
 import pandas as pd
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import infer_signature
 from mlflow.models.model import ModelInfo
-from mlflow.types import ColSpec, DataType, Schema
 
+from tasks.classify.mlflow_models import requirements
+from tasks.classify.outputs import read_predictions
+from tasks.classify.tasks import task_of
 from tasks.compat.mlflow_runs import active, licensed
 from tasks.config import PromoteConfig
 from tasks.errors import StageError
-from tasks.finetune.outputs import read_predictions
-from tasks.models.classifier import load_classifier
-from tasks.models.loading import load_model, load_tokenizer
+from tasks.models.loading import load_model
 from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
 from tasks.registry.usage import model_description
@@ -35,7 +32,6 @@ LICENSE = """Touchstone trained this model from {origin}.
 It states no licence for the model. Those of what the model was trained from, and of the data that it was
 trained on, apply: see the data sets of the run that it comes from.
 """
-ALIKE = 1e-3  # between the probability of a text in a batch and that of the text alone
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def create_version(config: PromoteConfig, run: StageRun, logged: Logged, tags: M
 def _log(run: StageRun, name: str, model: Path, rows: Path, base: Path | None) -> ModelInfo:
     summary = ModelSummary.read(model)
     if summary.classifies:
-        return _log_classifier(run, name, model, summary.labels)
+        return _log_classifier(run, name, model, summary)
     return _log_causal(name, model, summary.template, rows, base)
 
 
@@ -84,57 +80,23 @@ def _log_causal(name: str, model: Path, template: str, rows: Path, base: Path | 
         task="text-generation",
         signature=infer_signature(example, "a response"),
         input_example=example,
-        pip_requirements=_requirements(),
+        pip_requirements=requirements(),
         metadata={"template": template},
     )
 
 
-def _log_classifier(run: StageRun, name: str, model: Path, labels: Sequence[str]) -> ModelInfo:
+def _log_classifier(run: StageRun, name: str, model: Path, summary: ModelSummary) -> ModelInfo:
     """Long texts are cut where the stage cut them: at the length that the tokenizer was saved with."""
-    predictions = read_predictions(model)[:1]
-    names = [name for name in ("text", "text_pair") if name in predictions[0]]
-    texts = pd.DataFrame({name: [row[name] for row in predictions] for name in names})
-    network, tokenizer = load_classifier(model / "model"), load_tokenizer(model / "model")
-    network.name_or_path = name
-    components = {"model": network, "tokenizer": tokenizer}
-    info = mlflow.transformers.log_model(
-        components,
-        name="model",
-        task="text-classification",
-        signature=_to_label(names),
-        input_example=texts,
-        model_config={"truncation": True},
-        pip_requirements=_requirements(),
-        metadata={"labels": list(labels)},
-    )
+    task, predictions = task_of(summary.task), read_predictions(model)[:1]
+    info = task.log(name, model / "model", summary.labels, predictions)
     run.phase("loading it from MLflow, to see that it gives the same")
-    given = mlflow.pyfunc.load_model(info.model_uri).predict(texts).to_dict("records")
-    for row, answer in zip(predictions, given, strict=True):
-        _require_same(row, answer)
-    return info
-
-
-def _to_label(columns: Sequence[str]) -> ModelSignature:
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, name) for name in columns]),
-        outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
-    )
-
-
-def _require_same(row: dict[str, Any], answer: dict[str, Any]) -> None:
-    if row["predicted"] != answer["label"] or abs(row["probability"] - answer["score"]) > ALIKE:
-        found, expected = (
-            f"{label} with {probability:.4f}"
-            for label, probability in (
-                (answer["label"], answer["score"]),
-                (row["predicted"], row["probability"]),
+    inputs = pd.DataFrame([task.inputs(row) for row in predictions])
+    given = mlflow.pyfunc.load_model(info.model_uri).predict(inputs)
+    answers = given.to_dict("records") if isinstance(given, pd.DataFrame) else given
+    for row, answer in zip(predictions, answers, strict=True):
+        if difference := task.difference(row, answer):
+            raise StageError(
+                f"the classifier, logged into MLflow and loaded again, does not give what was evaluated: row "
+                f"{row['id']} is {difference}. Was the model changed since?"
             )
-        )
-        raise StageError(
-            f"the classifier, logged into MLflow and loaded again, does not give what was evaluated: row "
-            f"{row['id']} is {found}, expected {expected}. Was the model changed since?"
-        )
-
-
-def _requirements() -> list[str]:
-    return [f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "transformers")]
+    return info

@@ -8,6 +8,7 @@ the first's.
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.classify.examples import classified, misclassified
 from tasks.config import ReportConfig
 from tasks.data.token_files import read_facts
 from tasks.machine.digests import sha256_of
@@ -18,7 +19,6 @@ from tasks.preflight.report import Report
 from tasks.record.manifest import canonical_json, digest_of, files_under
 from tasks.registry.promotion import Promotion
 from tasks.report import judged
-from tasks.report.classified import classified, misclassified
 from tasks.report.curves import curves
 from tasks.report.exports import ExportSummary
 from tasks.rows.counts import read_counts

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import checked_text, decision_rows
-from tasks.report import classes, cost_section, exports, head, scores, seeds, training, use
+from tasks.report import cost_section, exports, head, scores, seeds, training, use
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.verdict import verdict
 from tasks.show.document import NOT_IN_TERMINAL, TERMINAL_ONLY, Document, Fact, Facts, Section, Text
@@ -35,7 +36,7 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
     if is_judged(report):
         yield from scores.sections(report, rows)
     if is_classified(report):
-        yield from classes.sections(report, rows)
+        yield from card_of(report["evaluation"]).sections(report, rows)
     if not is_pretrained_only(report):
         decision = [Fact(name, value) for name, value in decision_rows(report["promotion"])]
         in_short = Text(f"{capital(checked_text(report['promotion']))}.", keep=TERMINAL_ONLY)

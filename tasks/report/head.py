@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from tasks.classify.tasks import card_of
 from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import in_short
@@ -54,7 +55,7 @@ def alarms(report: Json) -> Iterator[str]:
     if is_judged(report):
         yield from _bad_responses(report["responses"][-1])
     if is_classified(report):
-        yield from _one_label(report["evaluation"])
+        yield from card_of(report["evaluation"]).alarms(report["evaluation"])
     if not is_pretrained_only(report):
         yield from _low_champion(report["promotion"])
 
@@ -73,14 +74,6 @@ def _bad_responses(entry: Mapping) -> Iterator[str]:
         share = entry.get(name)
         if share and share["of"] and share["count"] > MANY * share["of"]:
             yield f"{scores.share_text(share)} responses of the {entry['model']} model {words}."
-
-
-def _one_label(evaluation: Json) -> Iterator[str]:
-    confusion = evaluation["splits"]["test"]["confusion"]
-    predicted = [sum(row[at] for row in confusion) for at in range(len(evaluation["labels"]))]
-    if len(predicted) > 1 and sum(map(bool, predicted)) == 1:
-        label = evaluation["labels"][predicted.index(max(predicted))]
-        yield f"The classifier gives every test text the same label, {label}."
 
 
 def _low_champion(promotion: Json) -> Iterator[str]:
@@ -135,5 +128,6 @@ def _fact_of(training: str, summary: Json, report: Json) -> Fact:
         return Fact("Fine-tuned on", count, note)
     if training == "preference":
         return Fact("Optimized on", f"{summary['pairs']:,} preferences", f"{steps}, beta {summary['beta']:g}")
-    count = f"{report['labelled']['splits']['train']:,} texts"
-    return Fact("Trained to classify on", count, f"{steps}, {len(summary['labels'])} labels")
+    card = card_of(report["evaluation"])
+    count = f"{report['labelled']['splits']['train']:,} {card.thing}s"
+    return Fact("Trained to classify on", count, f"{steps}, {card.size(summary)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
 from tasks.report.hues import SPLITS
 from tasks.show.document import (
@@ -34,7 +35,8 @@ TRAINING_TITLES = {
     "classification": "Classification",
 }
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
-UNITS = {"preference": "nats per pair", "classification": "nats per text"}  # of losses; the others: per token
+TOKEN = "nats per token"
+UNITS = {"preference": "nats per pair"}  # of losses that are not per token
 SHARES = ("accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
 TEXTS = 3  # in the terminal
 SETTINGS = {
@@ -82,7 +84,8 @@ def _training(report: Json, cost: Json) -> Iterator[Block]:
 
 
 def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
-    charts = [_chart(curve) for curve in report["curves"] if curve["training"] == training]
+    unit = _unit(training, report)
+    charts = [_chart(curve, unit) for curve in report["curves"] if curve["training"] == training]
     how, *results = training_lines(training, summary)
     settings = cost["settings"].get(training)
     how = "; ".join(filter(None, (how, settings_text(settings) if settings else "")))
@@ -94,11 +97,16 @@ def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
     return Group(TRAINING_TITLES[training], blocks, is_wide=len(charts) > 1)
 
 
-def _chart(curve: Json) -> Chart:
-    """One quantity of `curves.py`; in the terminal and in Markdown only losses."""
+def _unit(training: str, report: Json) -> str:
+    """Of the training's losses."""
+    return card_of(report["evaluation"]).unit if training == "classification" else UNITS.get(training, TOKEN)
+
+
+def _chart(curve: Json, unit: str) -> Chart:
+    """One quantity of `curves.py`, a loss in this unit; in the terminal and in Markdown only losses."""
     quantity = curve["quantity"].capitalize()
     if curve["quantity"] == "loss":
-        quantity += f", {UNITS.get(curve['training'], 'nats per token')}"
+        quantity += f", {unit}"
     curves = [
         Curve(
             {"train": "training"}.get(line["name"], line["name"]),

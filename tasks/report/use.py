@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
+from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
 from tasks.report.kinds import is_classified, is_pretrained_only
 from tasks.show.document import Block, Code, Fact, Facts, Keep, Section
@@ -40,9 +42,8 @@ def _snippet(report: Json, model: Json) -> str:
     uri = _quoted(f"models:/{promotion['name']}/{promotion['version']}")
     head = f"import mlflow\n\nmlflow.set_tracking_uri({_quoted(model['tracking'])})\n"
     if is_classified(report):
-        paired = any("text_pair" in row for row in report["examples"]["rows"])
-        texts = '"text": "You have won!"' + ', "text_pair": "The prize is yours."' * paired
-        return f"{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{{{texts}}}])"
+        inputs = card_of(report["evaluation"]).inputs(report["examples"]["rows"])
+        return f"{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{_quoted(inputs)}])"
     asked = _quoted(_example(report))
     return (
         f"{head}respond = mlflow.transformers.load_model({uri})\n"
@@ -56,6 +57,6 @@ def _example(report: Json) -> str:
     return next((text for text in asked if len(text) <= LONGEST), "What can you do?")
 
 
-def _quoted(text: str) -> str:
+def _quoted(value: Any) -> str:
     """A literal that Python and JSON read alike."""
-    return json.dumps(text, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

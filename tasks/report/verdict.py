@@ -1,10 +1,12 @@
 """The card in one line, whatever it is about."""
 
+from tasks.classify import card as classes
+from tasks.classify.tasks import card_of
 from tasks.judge.labels import labels_wording as labelling
 from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
-from tasks.report import classes, seeds
 from tasks.report import judges as judging
+from tasks.report import seeds
 from tasks.report.kinds import is_classified, is_judged
 from tasks.report.training import perplexity_text
 from tasks.show.document import Verdict
@@ -86,25 +88,27 @@ def _lower(words: str) -> str:
 
 def _classified(report: Json) -> Verdict:
     evaluation = report["evaluation"]
-    test, baseline = evaluation["splits"]["test"], classes.strongest(evaluation)
-    accuracy = test["accuracy"]
-    detail = f"test accuracy, 95% interval {classes.accuracy_interval(accuracy)}, {test['rows']:,} texts"
-    detail += f"; {seeds.covers(report)}"
-    theirs = f"{capital(baseline['name'])}: {percent(baseline['accuracy']['mean'])}"
-    more = f"{theirs}; the difference is {classes.comparison_detail(baseline)}"
+    card, test, baseline = card_of(evaluation), evaluation["splits"]["test"], classes.strongest(evaluation)
+    found = test[card.measure]
+    detail = f"test {card.headline}, 95% interval {classes.headline_interval(found)}, {test['rows']:,} "
+    detail += f"{card.thing}s; {seeds.covers(report)}"
+    theirs = f"{capital(baseline['name'])}: {percent(baseline[card.measure]['mean'])}"
+    more = f"{theirs}; the difference {card.of_scores}is {classes.comparison_detail(baseline, card.test)}"
     sentence = classes.comparison(baseline)
-    return Verdict(classes.verdict_on(baseline), sentence, percent(accuracy["mean"]), detail, more)
+    return Verdict(classes.verdict_on(baseline), sentence, percent(found["mean"]), detail, more)
 
 
 def _classified_over_seeds(report: Json) -> Verdict:
-    """The mean accuracy of the seeds, against the baseline that was strongest beside the first."""
-    baseline = classes.strongest(report["evaluation"])
+    """The mean score of the seeds, against the baseline that was strongest beside the first."""
+    evaluation = report["evaluation"]
+    card, baseline = card_of(evaluation), classes.strongest(evaluation)
     (own,) = report["seeds"]["scores"]
     found = seeds.difference_of(report, own["model"], baseline["name"])
     kind, name = scores.tone(found), baseline["name"]
-    detail = f"mean test accuracy, 95% interval {percents(own['low'] / 100, own['high'] / 100)}, "
-    detail += f"{own['rows']:,} texts; {seeds.covers(report)}"
-    more = f"{capital(name)}: {percent(baseline['accuracy']['mean'])} beside the first seed; the "
+    detail = f"mean test {card.score or card.headline}, 95% interval "
+    detail += f"{percents(own['low'] / 100, own['high'] / 100)}, "
+    detail += f"{own['rows']:,} {card.thing}s; {seeds.covers(report)}"
+    more = f"{capital(name)}: {percent(baseline[card.measure]['mean'])} beside the first seed; the "
     more += f"difference over the seeds is {signed(found['difference'])} points, "
     more += f"95% interval {scores.difference_interval(found)}; {classes.p_text(found['p'])}"
     return Verdict(kind, classes.comparison_of(kind, name), percent(own["mean"] / 100), detail, more)

@@ -6,9 +6,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from tasks.classify.outputs import Evaluation, read_predictions
+from tasks.classify.tasks import task_of
 from tasks.config import SeedsConfig
 from tasks.errors import StageError
-from tasks.finetune.outputs import Evaluation, read_predictions
 from tasks.judge.score.outputs import ScoreEntry, ScoreSummary, read_score_lines
 from tasks.machine.json_files import Json
 from tasks.models import CLASSIFIER, MODELS
@@ -124,14 +125,16 @@ def _differences(models: Mapping[str, _Model]) -> Iterator[Json]:
 
 
 def _against_baselines(models: Mapping[str, _Model]) -> Iterator[Json]:
-    """A classifier's accuracy minus that of each of its baselines, seed by seed."""
+    """A classifier's scores minus those of each of its baselines, seed by seed."""
     if CLASSIFIER not in models:
         return
     own = models[CLASSIFIER]
     (entry,) = own.summaries[0].scores
     predictions = [read_predictions(folder) for folder in own.folders]
-    for name in Evaluation.read(own.folders[0]).baseline_names:
-        theirs = [[100.0 * (line[name] == line["label"]) for line in lines] for lines in predictions]
+    evaluation = Evaluation.read(own.folders[0])
+    task = task_of(evaluation.task)
+    for name in evaluation.baseline_names:
+        theirs = [[task.score(task.truth(line), line[name]) for line in lines] for lines in predictions]
         found = gain_over_seeds(own.points(entry["scorer"]), theirs, own.sources)
         yield _difference(CLASSIFIER, name, entry, found, len(own.ids))
 

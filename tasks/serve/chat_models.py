@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
 
 import httpx
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.batches.labelled import classifying_tokenizer
+from tasks.classify.tasks import task_of
 from tasks.config import GenerateConfig
 from tasks.errors import StageError, UsageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.machine.device import pick_device
 from tasks.models.architectures import longest
-from tasks.models.classifier import load_classifier
 from tasks.models.loading import use_fused_gelu
 from tasks.rows import Row
 from tasks.serve.llama_cpp import llama_cpp
@@ -193,26 +192,23 @@ class LlamaCppChat:
 
 
 class ClassifierChat:
-    """A classifier: its answer to a text is each label with its probability, whatever was said before."""
+    """A classifier: its answer to a text is what its task gives, whatever was said before."""
 
     remembers = False
 
     def __init__(self, model: LocalModel) -> None:
-        self._network = load_classifier(model.path).eval()
+        self._task = task_of(model.task)
+        self._network = self._task.load(model.path).eval()
         self._tokenizer = classifying_tokenizer(model.path)
-        self.name, self.labels = model.name, model.labels
+        self.name = model.name
         self.context = min(longest(self._network), self._tokenizer.model_max_length or math.inf)
 
     def tokens(self, row: Row) -> list[Token]:
         ids = text_ids(self._tokenizer, [row["instruction"]])[0]
         return [Token(one, self._tokenizer.decode([one])) for one in ids]
 
-    @torch.no_grad()
     def answer(self, row: Row, _settings: ChatSettings) -> Answer:
-        ids = text_ids(self._tokenizer, [row["instruction"]])[0]
-        shares = self._network(input_ids=torch.tensor([ids])).logits[0].softmax(dim=-1).tolist()
-        ordered = sorted(zip(shares, self.labels, strict=True), reverse=True)
-        told = ", ".join(f"{label} {100 * share:.1f}%" for share, label in ordered)
+        told = self._task.answer(self._network, self._tokenizer, row["instruction"])
         return Answer(iter([told]), "stop")
 
 
@@ -220,7 +216,7 @@ def open_chat(model: LocalModel, stack: ExitStack) -> ChatModel:
     """The model, ready to answer until the stack is closed."""
     if model.is_gguf:
         return LlamaCppChat(model, stack)
-    return ClassifierChat(model) if model.labels else TransformersChat(model)
+    return ClassifierChat(model) if model.task else TransformersChat(model)
 
 
 def _messages(row: Row) -> list[dict[str, str]]:

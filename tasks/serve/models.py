@@ -34,6 +34,8 @@ class LocalModel:
     """Of a classifier, in the order of its outputs."""
     digest: str = ""
     """Of its files; computed where nothing is given."""
+    task: str | None = None
+    """What a classifier gives (`tasks/classify/tasks.py`); None of a model that writes."""
 
     @property
     def is_gguf(self) -> bool:
@@ -64,7 +66,7 @@ class LocalModel:
 
     def require_text(self, instead: str) -> None:
         """Raise UsageError for a classifier, with what to use `instead`."""
-        if self.labels:
+        if self.task:
             raise UsageError(
                 f"{self.name} is a classifier: it gives labels ({', '.join(self.labels)}), and writes no "
                 f"text. {instead}"
@@ -95,6 +97,7 @@ def local_model(path: Path, name: str | None = None) -> LocalModel:
         folder.resolve(),
         template_name=summary.numbers.get("template") if summary else None,
         labels=summary.labels if summary and summary.classifies else (),
+        task=summary.task if summary else None,
     )
 
 

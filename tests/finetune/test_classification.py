@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, Trainer
 
 from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.classify import labels
+from tasks.classify import stage as classification
+from tasks.classify.stage import classify
 from tasks.config import ClassifyConfig, LoraConfig
 from tasks.errors import RefusedError, StageError
-from tasks.finetune import classification
-from tasks.finetune.classification import classify
 from tasks.models.architectures import longest
 from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
 from tasks.registry.promote.candidate import read_scores
@@ -337,7 +338,7 @@ def test_the_best_model_is_written_and_not_the_last(base, rows, tmp_path, monkey
         states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return SimpleNamespace(loss=next(scripted), accuracy=0.5)
 
-    monkeypatch.setattr(classification, "predict", remember)
+    monkeypatch.setattr(labels, "predict", remember)
     run = classified(SMALL, base, rows, tmp_path)
     written = weights_in(run)
     same = [all(torch.equal(state[name], written[name]) for name in written) for state in states]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tasks.batches.labelled import Text, classifying_tokenizer, labelled_texts, read_labelled
+from tasks.classify.labels import mean_loss
 from tasks.config import ClassifyConfig
-from tasks.finetune.classification import mean_loss
 from tasks.models.architectures import longest
 from tasks.models.classifier import new_classifier, with_trained_weights
 from tasks.preflight.classification import (

@@ -3,11 +3,21 @@
 import pytest
 import torch
 
-from tasks.batches.evaluation import Predictions, compared, measured
+from tasks.batches.evaluation import Predictions, measured
 from tasks.batches.labelled import Labelled, Text
-from tasks.finetune.baselines import bag_of_words, majority
-from tasks.finetune.findings import comparison_page
-from tasks.finetune.outputs import Evaluation
+from tasks.classify import findings
+from tasks.classify.label_baselines import bag_of_words, majority
+from tasks.classify.labels import TASK
+from tasks.classify.outputs import Evaluation
+from tasks.show.markdown import as_markdown
+
+
+def compared(truth, ours, theirs, sources=()):
+    return findings.compared(TASK, truth, ours, theirs, sources or [None] * len(truth))
+
+
+def comparison_page(evaluation):
+    return as_markdown(findings.comparison_page(evaluation)).replace("\\", "")
 
 
 def labelled(**splits):
@@ -66,9 +76,9 @@ def test_equal_predictions_are_no_difference():
 
 def test_the_majority_is_of_the_training_rows_alone():
     data = labelled(train=[("x", 1), ("y", 1), ("z", 0)], test=[("a", 0), ("b", 0)])
-    assert majority(data).predicted == [1, 1]
+    assert majority(data).predicted == ["spam", "spam"]
     assert majority(data).description == "always spam, the label of 66.7% of the training rows"
-    assert majority(labelled(train=[("x", 1), ("z", 0)], test=[("a", 1)])).predicted == [0]
+    assert majority(labelled(train=[("x", 1), ("z", 0)], test=[("a", 1)])).predicted == ["ham"]
 
 
 SIGNED = [
@@ -82,7 +92,7 @@ def test_the_bag_of_words_is_chosen_on_the_validation_rows():
         train=SIGNED, validation=[("seven .", 0), ("nine !", 1)], test=[("red !", 1), ("blue .", 0)]
     )
     found = bag_of_words(data)
-    assert found.predicted == [1, 0]
+    assert found.predicted == ["spam", "ham"]
     assert "words and signs" in found.description
     assert found.description.endswith("(the best of 24 settings on the validation rows)")
     assert bag_of_words(data) == found
@@ -90,7 +100,7 @@ def test_the_bag_of_words_is_chosen_on_the_validation_rows():
 
 def test_validation_label_not_trained_on_does_not_stop_baseline():
     data = labelled(train=SIGNED, validation=[("seven .", 2), ("nine !", 1)], test=[("red !", 1)])
-    assert bag_of_words(data).predicted == [1]
+    assert bag_of_words(data).predicted == ["spam"]
 
 
 def page(low, high):
@@ -109,9 +119,14 @@ def page(low, high):
 
 
 def test_only_an_interval_above_0_is_called_better():
-    assert "- Better than bag of words (+2.0 points, 95% +1.0 to +3.0): words" in page(1, 3)
-    assert "- Not shown to be better than bag of words (+2.0 points, 95% +0.0 to +4.0)" in page(0, 4)
-    assert "- Worse than bag of words (-2.0 points, 95% -3.0 to -1.0)" in page(-3, -1)
+    for low, high, said, points in (
+        (1, 3, "Better than bag of words: words", "+2.0 points, 95% interval +1.0 to +3.0; exact McNemar"),
+        (0, 4, "Not shown to be better than bag of words: words", "0.0 to +4.0, which holds 0"),
+        (-3, -1, "Worse than bag of words: words", "−2.0 points, 95% interval −3.0 to −1.0"),
+    ):
+        found = page(low, high)
+        assert f"- {said}" in found
+        assert points in found
 
 
 def test_pitfall_41_four_rows_gained_are_not_called_better():
@@ -145,4 +160,4 @@ def test_texts_without_a_two_letter_word_are_told_apart_by_signs(signs, validate
     rows = [(signs[0], 0), (signs[1], 1)] * 4
     found = bag_of_words(labelled(train=rows, validation=rows if validated else [], test=rows))
     assert " of words and signs" in found.description
-    assert found.predicted == [label for _, label in rows]
+    assert found.predicted == [("ham", "spam")[label] for _, label in rows]

@@ -19,16 +19,17 @@ from transformers import (
 )
 
 from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.classify import stage as classification
+from tasks.classify.labels import mean_loss
+from tasks.classify.stage import classify
 from tasks.config import BaseConfig, ClassifyConfig, FinetuneConfig, PreflightConfig, PretrainConfig
 from tasks.errors import StageError
-from tasks.finetune import classification
-from tasks.finetune.classification import classify, mean_loss
 from tasks.finetune.sft import finetune
 from tasks.models.architectures import build_model, context_of, longest
 from tasks.models.classifier import heads_of, load_classifier, new_classifier, with_trained_weights
 from tasks.models.loading import load_model
 from tasks.preflight.classification import preflight_classification
-from tasks.preflight.stage import preflight
+from tasks.preflight.profile.stage import preflight
 from tasks.registry.import_model import base as import_base
 from tasks.rows import load_split, write_rows
 from tests.finetune.labelled_texts import (

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.classify.labels import mean_loss
+from tasks.classify.predicting import predict
+from tasks.classify.stage import classify
 from tasks.config import ClassifyConfig, PredictConfig, RowsConfig
 from tasks.errors import StageError
-from tasks.finetune.classification import classify, mean_loss
-from tasks.finetune.predicting import predict
 from tasks.models.architectures import longest
 from tasks.models.classifier import new_classifier
 from tasks.preflight.classification import cut_texts, preflight_classification

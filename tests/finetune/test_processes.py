@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tasks.classify.stage import classify, learn_labels
 from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig
 from tasks.errors import StageError
 from tasks.finetune import classification, dpo, sft
-from tasks.finetune.classification import classify, learn_labels
 from tasks.finetune.dpo import prefer
 from tasks.finetune.sft import finetune, tune
 from tasks.finetune.sharing import Shares, micro_batches, without_targets

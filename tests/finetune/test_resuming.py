@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 from transformers import Trainer
 
+from tasks.classify.stage import classify
 from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig
 from tasks.errors import StoppedError
-from tasks.finetune.classification import classify
 from tasks.finetune.dpo import dpo
 from tasks.finetune.sft import finetune
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in

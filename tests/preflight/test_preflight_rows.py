@@ -9,7 +9,7 @@ from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig, PreflightCon
 from tasks.data.token_files import END_OFFSET, FACTS, ends_path, token_path
 from tasks.errors import RefusedError, StageError
 from tasks.models.gpt import GPT, GPTConfig
-from tasks.preflight.stage import preflight
+from tasks.preflight.profile.stage import preflight
 from tasks.rows import SPLITS, write_rows
 from tasks.tokenize.stage import characters
 

@@ -511,7 +511,7 @@ def test_a_long_curve_is_thinned_and_says_so(outputs, tmp_path):
 def test_a_chart_has_round_ticks_and_marks_the_kept_model():
     history = [{"step": n, "train_loss": loss} for n, loss in ((1, 7.6), (100, 4.0), (200, 3.0))]
     (losses,) = curves("finetuning", history, 100)
-    found = plot_of(_chart(losses))
+    found = plot_of(_chart(losses, "nats per token"))
     assert [label for _, label in found.y_ticks] == ["0", "2", "4", "6", "8"]
     assert [label for _, label in found.x_ticks] == ["0", "50", "100", "150", "200"]
     assert found.kept == 50.0
@@ -524,7 +524,7 @@ def test_chart_of_margins_goes_below_zero_and_of_shares_to_all():
         {"step": 1, "reward_margin": -0.5, "reward_accuracy": 0.5},
         {"step": 2, "reward_margin": 1.0, "reward_accuracy": 0.75},
     ]
-    charts = [_chart(curve) for curve in curves("preference", history, None)]
+    charts = [_chart(curve, "nats per pair") for curve in curves("preference", history, None)]
     margins, shares = map(plot_of, charts)
     assert [label for _, label in margins.y_ticks] == ["−0.5", "0", "0.5", "1"]
     assert [place for place, _ in margins.y_ticks] == pytest.approx([100, 200 / 3, 100 / 3, 0])

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from tasks.classify.card import comparison, comparison_detail, p_text, strongest
+from tasks.classify.examples import examples
+from tasks.classify.label_card import CARD, _f1
 from tasks.config import ReportConfig
-from tasks.report.classes import _f1, comparison, comparison_detail, p_text, strongest
-from tasks.report.classified import examples
 from tasks.report.scores import score_rows
 from tasks.report.training import data_lines, method_text
 from tasks.report.verdict import verdict
@@ -252,7 +253,7 @@ def test_examples_show_the_misclassified_first(found, count):
         {"id": index, "label": label, "predicted": predicted, "probability": probability}
         for index, (label, predicted, probability) in enumerate(found)
     ]
-    drawn = examples(lines, count)
+    drawn = examples(lines, count, CARD)
     assert len(drawn) == len({line["id"] for line in drawn}) == min(count, len(lines))
     right = [line["label"] == line["predicted"] for line in drawn]
     assert right == sorted(right)

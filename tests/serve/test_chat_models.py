@@ -105,7 +105,7 @@ def test_a_model_is_found_in_what_is_a_model(tmp_path, smollm2_gguf):
     with pytest.raises(UsageError, match="leave out --quantize q8_0"):
         gguf_of(local_model(smollm2_gguf), "q8_0", tmp_path)
     with pytest.raises(UsageError, match=r"a classifier: it gives labels \(ham, spam\)"):
-        LocalModel("spam", tmp_path, labels=("ham", "spam")).require_text("")
+        LocalModel("spam", tmp_path, labels=("ham", "spam"), task="classification").require_text("")
 
 
 def test_a_gguf_file_is_written_once_for_each_kind(tmp_path):
@@ -134,10 +134,10 @@ def test_a_classifier_answers_with_its_labels(opened, monkeypatch, tmp_path):
     torch.manual_seed(0)
     tokenizer = tiny_model(tmp_path).template.tokenizer
     shape = GPT2Config(vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=1, n_head=2)
-    shape.num_labels, shape.pad_token_id = 2, tokenizer.eos_token_id
+    shape.id2label, shape.pad_token_id = {0: "ham", 1: "spam"}, tokenizer.eos_token_id
     GPT2ForSequenceClassification(shape).save_pretrained(tmp_path / "spam")
     tokenizer.save_pretrained(tmp_path / "spam")
-    model = opened(LocalModel("spam", tmp_path / "spam", labels=("ham", "spam")))
+    model = opened(LocalModel("spam", tmp_path / "spam", labels=("ham", "spam"), task="classification"))
     talk = Conversation(model)
     said, ended = words(model.answer(talk.fitting("free cash", ChatSettings()), ChatSettings()))
     assert ended == "stop"

@@ -21,7 +21,7 @@ from tests.registry.promote.promoting import Chained
 PROMOTE = Stage(
     "promote", 1, "tasks.registry.promote.stage:promote", holds="tasks.registry.versions:still_registered"
 )
-CLASSIFY = Stage("classify", 1, "tasks.finetune.classification:classify")
+CLASSIFY = Stage("classify", 1, "tasks.classify.stage:classify")
 CONFIG = ClassifyConfig(tune="full", epochs=4, batch_size=4, learning_rate=5e-3, max_length=24, device="cpu")
 NAMES = (f"test-classifier-{number}" for number in count())
 TRICKY = [  # one after another as long as the longest or longer, with a special token, and Python's literals

@@ -1,8 +1,7 @@
-"""What a classifier has to beat: a majority guess, and the words of the text without their order."""
+"""What labels have to beat: a majority guess, and the words of the text without their order."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from tasks.batches.labelled import Labelled
+from tasks.classify.task import Baseline
 from tasks.rows import Row
 
 WORDS = r"(?u)\b\w\w+\b"  # scikit-learn's own: words of two characters and more
@@ -23,15 +23,6 @@ STEPS = 2000  # of the solver at most
 TINY = 1e-12  # so that no loss is infinite
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """Another way to classify: what it is, and the label it gives each test row, by place."""
-
-    name: str
-    description: str
-    predicted: list[int]
-
-
 def majority(data: Labelled) -> Baseline:
     """The most frequent training label for every text; of equally frequent ones the first by name."""
     counts = Counter(text.label for text in data.texts["train"])
@@ -40,7 +31,7 @@ def majority(data: Labelled) -> Baseline:
     return Baseline(
         "majority",
         f"always {data.labels[label]}, the label of {share:.1%} of the training rows",
-        [label] * len(data.texts["test"]),
+        [data.labels[label]] * len(data.texts["test"]),
     )
 
 
@@ -65,7 +56,7 @@ def bag_of_words(data: Labelled) -> Baseline:
     return Baseline(
         "bag of words",
         f"logistic regression on {weighting} of {tokens}{grams}, C = {strength:g} ({how})",
-        fitted[chosen].predict(words["test"]).tolist(),
+        [data.labels[place] for place in fitted[chosen].predict(words["test"]).tolist()],
     )
 
 

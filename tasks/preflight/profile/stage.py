@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
 from tasks.batches.supervised import tell_cuts
 from tasks.batches.tuning import TuningData, preference_data, sft_data
+from tasks.classify.tasks import task_of
 from tasks.config import PreflightConfig, TuningConfig
 from tasks.data.token_files import Split, load_tokens, pretrained_on
 from tasks.errors import StageError
@@ -17,13 +17,14 @@ from tasks.machine.device import pick_device
 from tasks.models.architectures import build_model, context_of
 from tasks.models.encoders import require_writer
 from tasks.models.loading import load_tokenizer
+from tasks.models.summary import CLASSIFICATION
 from tasks.preflight import require
-from tasks.preflight.classification import preflight_texts
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.record.stage import StageRun
 from tasks.rows import load_groups
+from tasks.rows.kinds import kind_in
 from tasks.tokenize.templates import require_room
 
 
@@ -102,11 +103,12 @@ def _rows_checked(
             yield preflight_rows(pairs, PREFERENCES, run.phase)
     if config.classify:
         with _told_of("classify"):
-            tokenizer, labelled = classifying_tokenizer(words), read_labelled(rows)
-            texts = labelled_texts(config.classify, tokenizer, labelled, context, load_groups(rows))
+            task = task_of(kind_in(rows) or CLASSIFICATION)
+            tokenizer, labelled = task.tokenizer(words), task.read(rows)
+            texts = task.data(config.classify, tokenizer, labelled, context, load_groups(rows))
         tell_cuts(partial(_say, run, "classify"), texts.every_text, texts.max_length, "texts")
         if _refuses(config, config.classify):
-            yield preflight_texts(texts, run.phase, corpus)
+            yield task.preflight_rows(texts, run.phase, corpus)
 
 
 def _refuses(config: PreflightConfig, training: TuningConfig) -> bool:

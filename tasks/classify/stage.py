@@ -1,4 +1,7 @@
-"""Classification: a head on the base model, trained on labelled texts and measured against simpler ways."""
+"""Classification: a head on the base model, trained on labelled rows and measured against simpler ways.
+
+What is asked of a text is said by the kind of the rows (`tasks/classify/tasks.py`).
+"""
 
 from functools import partial
 from pathlib import Path
@@ -7,18 +10,18 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from tasks.batches.evaluation import predict
-from tasks.batches.labelled import Labelled, classifying_tokenizer, labelled_texts, labels_in, read_labelled
+from tasks.batches.labelled import Labelled
 from tasks.batches.supervised import tell_cuts
+from tasks.classify.findings import write_findings
+from tasks.classify.outputs import ClassifySummary
+from tasks.classify.task import ClassifyTask
+from tasks.classify.tasks import task_of
 from tasks.config import ClassifyConfig
 from tasks.data.token_files import pretrained_on
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
-from tasks.finetune.findings import write_findings
-from tasks.finetune.outputs import ClassifySummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
     NAMES,
@@ -31,13 +34,11 @@ from tasks.finetune.training import (
 from tasks.machine.device import pick_device
 from tasks.models.adapters import count_parameters
 from tasks.models.architectures import longest
-from tasks.models.classifier import load_classifier, new_classifier, with_trained_weights
+from tasks.models.classifier import with_trained_weights
 from tasks.models.summary import CLASSIFICATION
-from tasks.preflight.classification import preflight_classification
 from tasks.record.stage import StageRun
 from tasks.rows import load_groups
-
-LOGGED = NAMES | {"eval_accuracy": "validation_accuracy"}
+from tasks.rows.kinds import kind_in
 
 
 def classify(
@@ -66,49 +67,54 @@ def learn_labels(
 ) -> None:
     """As `classify`, as the part of one process."""
     device = pick_device(config.device)
-    tokenizer = classifying_tokenizer(base / "model")
-    found = read_labelled(rows)
+    task = task_of(kind_in(rows) or CLASSIFICATION)
+    tokenizer = task.tokenizer(base / "model")
+    found = task.read(rows)
     run.phase("loading the base model")
-    model = new_classifier(base / "model", labels_in(found), tokenizer, config.seed)
+    model = task.new_model(base / "model", task.labels(found), tokenizer, config.seed)
     run.phase("tokenizing the texts")
-    data = labelled_texts(config, tokenizer, found, longest(model), load_groups(rows))
+    data = task.data(config, tokenizer, found, longest(model), load_groups(rows))
     tell_cuts(run.say, data.every_text, data.max_length, "texts")
-    model = with_trained_weights(config, model)
+    model = with_trained_weights(config, model, task.head)
     counted = count_parameters(model)
-    trainer = make_trainer(config, run, model, data, device)
+    trainer = make_trainer(task, config, run, model, data, device)
     part.require(
         config.preflight,
-        lambda: preflight_classification(
-            config, trainer.model, data, mean_loss, run.phase, pretrained_on(tokens)
-        ),
+        lambda: task.preflight(config, trainer.model, data, run.phase, pretrained_on(tokens)),
     )
     train(trainer, run, config, part)
     if part.is_first:
-        _write(config, run, trainer, data, counted)
+        _write(task, config, run, trainer, data, counted)
     trainer.accelerator.end_training()
 
 
 def _write(
-    config: ClassifyConfig, run: StageRun, trainer: Trainer, data: Labelled, counted: dict[str, int]
+    task: ClassifyTask,
+    config: ClassifyConfig,
+    run: StageRun,
+    trainer: Trainer,
+    data: Labelled,
+    counted: dict[str, int],
 ) -> None:
     run.phase("writing the model")
     _write_model(trainer.model, data, run.out / "model")
     summary = partial(
         ClassifySummary,
-        task=CLASSIFICATION,
+        task=task.name,
         labels=list(data.labels),
         tune=config.tune,
         **counted,
         supervised_rows=len(data.texts["train"]),
         rows_cut=sum(text.lost > 0 for text in data.texts["train"]),
     )
-    history = History.of(trainer, LOGGED)
+    history = History.of(trainer, NAMES | task.logged)
     write_result(run, history, "Classification", trainer.state.global_step, summary)
     run.phase("classifying all rows, and by the baselines")
-    write_findings(run, load_classifier(run.out / "model").to(trainer.args.device), data)
+    write_findings(task, run, task.load(run.out / "model").to(trainer.args.device), data)
 
 
 def make_trainer(
+    task: ClassifyTask,
     config: ClassifyConfig,
     run: StageRun,
     model: PreTrainedModel | PeftModel,
@@ -132,28 +138,23 @@ def make_trainer(
         data_collator=data.collate,
         train_dataset=data.texts["train"],
         eval_dataset=data.texts["validation"] if validated else None,
-        compute_loss_func=mean_loss,
-        callbacks=[Reporting(run, LOGGED)],
+        compute_loss_func=task.loss,
+        callbacks=[Reporting(run, NAMES | task.logged)],
     )
-    trainer.model_accepts_loss_kwargs = False  # mean_loss is told the rows of the step; the model need not be
-    trainer.labelled = data
+    trainer.model_accepts_loss_kwargs = False  # the loss is told the rows of the step; the model need not be
+    trainer.labelled, trainer.task = data, task
     return trainer
-
-
-def mean_loss(output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Cross-entropy in nats, the mean over the rows of the whole optimizer step, of however many batches."""
-    total = F.cross_entropy(output.logits.float(), labels, reduction="sum")
-    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
 class _RowMeanTrainer(Resumable):
     """Evaluates by the mean over rows; the parent's mean of batch means weighs short batches too much."""
 
+    task: ClassifyTask
     labelled: Labelled
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        found = predict(self.model, self.labelled, self.eval_dataset, self.heeding, self._together)
-        return evaluated(self, {"eval_loss": found.loss, "eval_accuracy": found.accuracy})
+        found = self.task.evaluate(self.model, self.labelled, self.heeding, self._together)
+        return evaluated(self, found)
 
     def _together(self, logits: Tensor) -> Tensor:
         """The logits of the texts that any process has classified; zero where this one has none."""

@@ -1,0 +1,1 @@
+"""The checks of a whole profile, as a stage of their own."""
