@@ -52,6 +52,7 @@ class PretrainConfig(StageConfig):
         "documents": "document_mask: false where it was joined, true where it was apart"
     }
 
+    objective: Annotated[Literal["causal"], Field(description="causal: predict the next token")] = "causal"
     architecture: Annotated[
         Architecture, Field(description="gpt2: as of 2019; llama: RMSNorm, rotary positions, gated MLP")
     ] = "gpt2"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
+from tasks.batches.blocks import Batch
 from tasks.config import PretrainConfig
 from tasks.data.token_files import load_tokens
 from tasks.distributed.part import ProcessRole
@@ -26,6 +26,7 @@ from tasks.models.architectures import build_model
 from tasks.models.optimizers import make_optimizers
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.checkpoints import Checkpoints
+from tasks.pretrain.objectives import OBJECTIVES, TrainingBatches
 from tasks.pretrain.processes import Processes
 from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import lr_multiplier
@@ -37,9 +38,6 @@ from tasks.pretrain.speed import (
     pick_precision,
 )
 from tasks.record.stage import StageRun
-from tasks.tokenize.stage import text_ids
-
-SAMPLE_TOKENS = 48
 
 
 @dataclass
@@ -83,8 +81,9 @@ class Trainer:
         self.device = self.processes.device
         self.files = load_tokens(tokens)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
-        self.apart = config.document_mask
-        self.blocks = self._blocks_at(0, 0)
+        self.objective = OBJECTIVES[config.objective](config)
+        self.blocks = self._batches_at(0, 0)
+        self.tokens_per_step = self.objective.tokens_per_step(self.files)
         run.phase("making the model")
         self.plain = build_model(config, self.files, run.fingerprints).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
@@ -92,18 +91,13 @@ class Trainer:
         self.progress = TrainingProgress()
         self.checkpoints = Checkpoints(run.checkpoint)
 
-    def _blocks_at(self, epoch: int, taken: int) -> Blocks:
-        config = self.config
-        return Blocks(self.files.train, config.context, config.seed, self.apart, epoch, taken)
+    def _batches_at(self, epoch: int, taken: int) -> TrainingBatches:
+        return self.objective.batches(self.files, epoch, taken)
 
     @property
     def sequences(self) -> int:
         """Of one optimizer step, over all processes."""
         return self.config.batch_size * self.config.accumulation
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.sequences * self.config.context
 
     def require_checks(self, part: ProcessRole) -> None:
         """Refuse to train what the preflight finds fault with."""
@@ -197,7 +191,7 @@ class Trainer:
 
     def _abandon_step(self, epoch: int, taken: int, random: dict[str, Tensor | None]) -> NoReturn:
         """Go back to where the step began; no weight has changed yet."""
-        self.blocks = self._blocks_at(epoch, taken)
+        self.blocks = self._batches_at(epoch, taken)
         self.processes.set_random_state(random)
         raise StopAsked
 
@@ -237,15 +231,13 @@ class Trainer:
             self._keep_best()  # nothing to choose by: the last is the best
             return
         self.run.phase("evaluating")
-        loss, predicted = self.validation_loss()
+        measured = self.objective.measure(self)
+        loss = measured["validation_loss"]
         self._require_finite("validation", loss)
-        per_byte = loss * predicted / math.log(2) / self.predicted_bytes()
-        self._remember(
-            {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
-        )
+        self._remember(measured)
         if speed := self.clock.tokens_per_second():
             self.run.log_metrics({"tokens_per_second": speed}, self.progress.step)
-        sample = self._sample()
+        sample = self.objective.sample(self)
         if self.processes.is_first:
             with (self.run.auxiliary / "samples.txt").open("a", encoding="utf-8") as file:
                 file.write(f"--- step {self.progress.step}, validation loss {loss:.4f}\n{sample}\n")
@@ -256,13 +248,6 @@ class Trainer:
             self.progress.best_loss = min(loss, self.progress.best_loss)
             self._keep_best()
 
-    def predicted_bytes(self) -> int:
-        """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
-        facts = self.files.facts["validation"]
-        if (size := facts["bytes"] - facts["unpredicted_bytes"]["apart" if self.apart else "joined"]) < 1:
-            raise StageError("the validation split has no text to predict: its documents are one token long")
-        return size
-
     @torch.no_grad()
     def validation_loss(self) -> tuple[float, int]:
         """Mean loss over every predicted token of the split, in nats, and how many those are.
@@ -271,10 +256,7 @@ class Trainer:
         """
         self.model.eval()
         total, predicted = 0.0, 0
-        context = self.config.context
-        rows = evaluation_rows(context, self.files.vocab_size)
-        batches = validation_batches(self.files.validation, context, rows, self.apart)
-        for batch, counts in self.processes.shared_out(batches):
+        for batch, counts in self.processes.shared_out(self.objective.validation_batches(self.files)):
             if any(self.processes.any(self.run.stop.is_set())):
                 raise StopAsked
             # Not the compiled model: the last, shorter block would be compiled for anew.
@@ -286,13 +268,6 @@ class Trainer:
         if not predicted:
             raise StageError("the validation split has no token to predict: its documents are one token long")
         return total / predicted, predicted
-
-    def _sample(self) -> str:
-        (start,) = text_ids(self.tokenizer, [self.config.sample_prompt])
-        ids = torch.tensor([start or [self.files.end_token]], device=self.device)
-        with autocast(self.device, self.precision):
-            continued = self.plain.continue_greedily(ids, SAMPLE_TOKENS)
-        return self.tokenizer.decode(continued[0], skip_special_tokens=True)
 
     # Keeping and continuing
 
@@ -324,7 +299,7 @@ class Trainer:
         self.processes.restore(self.model, self.optimizers, state)
         self.precision = state["precision"]
         self.progress = TrainingProgress(**state["progress"])
-        self.blocks = self._blocks_at(self.progress.epoch, self.progress.taken)
+        self.blocks = self._batches_at(self.progress.epoch, self.progress.taken)
         for entry in self.progress.history:  # the new MLflow run shows the whole curve
             self._log(entry)
         self.run.say(f"resumes at step {self.progress.step} of {self.config.steps}")

@@ -18,9 +18,6 @@ from tasks.show.curves import draw_losses
 if TYPE_CHECKING:
     from tasks.pretrain.loop import Trainer
 
-IN_SUMMARY = ("step", "validation_loss", "perplexity", "bits_per_byte")  # of the best evaluation
-AS_METRICS = ("parameters", "steps", *(f"best_{name}" for name in IN_SUMMARY))
-
 
 def write_result(trainer: "Trainer") -> None:
     """Write the outputs of a training that has ended; in the first process only.
@@ -43,7 +40,8 @@ def write_result(trainer: "Trainer") -> None:
     ).touch()  # an attempt that went on behind the last evaluation has written none
     write_json(run.auxiliary / SPEED, speed)
     told = summary.as_json()
-    metrics = {name: told[name] for name in AS_METRICS if name in told}
+    best_of = [f"best_{name}" for name in ("step", *trainer.objective.MEASURES)]
+    metrics = {name: told[name] for name in ("parameters", "steps", *best_of) if name in told}
     if speed["tokens_per_second"]:
         metrics |= {name: speed[name] for name in ("tokens_per_second", "utilisation")}
     run.log_metrics(metrics)
@@ -67,7 +65,7 @@ def _summary(trainer: "Trainer") -> PretrainSummary:
         tokens=steps * trainer.tokens_per_step,
         stopped_early=steps < trainer.config.steps,
         train_loss=[entry for entry in history if "train_loss" in entry][-1]["train_loss"],
-        **{f"best_{name}": best[name] for name in IN_SUMMARY if best},
+        **{f"best_{name}": best[name] for name in ("step", *trainer.objective.MEASURES) if best},
     )
 
 

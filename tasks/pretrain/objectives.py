@@ -1,0 +1,102 @@
+"""What a model is pretrained to do: what its batches are, how it is measured, and what a sample of it is.
+
+The loop steps whatever batches an objective makes. `OBJECTIVES` has one of each kind; a further one is a
+module and a line there.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+
+from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
+from tasks.config import PretrainConfig
+from tasks.data.token_files import TokenFiles
+from tasks.errors import StageError
+from tasks.machine.device import autocast
+from tasks.tokenize.stage import text_ids
+
+if TYPE_CHECKING:
+    from tasks.pretrain.loop import Trainer
+
+SAMPLE_TOKENS = 48
+
+
+class TrainingBatches(Protocol):
+    """Batches in an order that `epoch` and `taken` determine, so that a training can be continued."""
+
+    epoch: int
+    taken: int
+
+    def batch(self, size: int, share: slice = ...) -> Batch:
+        """The next `size` sequences, of which the `share` is read."""
+
+
+class Objective(Protocol):
+    """What the loop asks of an objective; `trainer` has the model, the tokens and the processes."""
+
+    MEASURES: ClassVar[tuple[str, ...]]
+    """What an evaluation measures, by the names of the history; the lowest `validation_loss` is the best."""
+
+    def __init__(self, config: PretrainConfig) -> None: ...
+
+    def batches(self, files: TokenFiles, epoch: int, taken: int) -> TrainingBatches:
+        """Those of training, from there on. Raises StageError for too little text."""
+
+    def tokens_per_step(self, files: TokenFiles) -> int:
+        """Tokens that an optimizer step reads, over all processes; padding is none."""
+
+    def validation_batches(self, files: TokenFiles) -> Iterator[Batch]:
+        """The whole validation split, the same at every evaluation."""
+
+    def measure(self, trainer: "Trainer") -> dict[str, float]:
+        """The `MEASURES` of the model as it is. Raises StageError when there is nothing to predict."""
+
+    def sample(self, trainer: "Trainer") -> str:
+        """Some text that shows what the model can do."""
+
+
+class CausalObjective:
+    """Predict the next token."""
+
+    MEASURES = ("validation_loss", "perplexity", "bits_per_byte")
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self.config = config
+
+    def batches(self, files: TokenFiles, epoch: int, taken: int) -> Blocks:
+        config = self.config
+        return Blocks(files.train, config.context, config.seed, config.document_mask, epoch, taken)
+
+    def tokens_per_step(self, files: TokenFiles) -> int:  # noqa: ARG002 - blocks are always full
+        return self.config.batch_size * self.config.accumulation * self.config.context
+
+    def validation_batches(self, files: TokenFiles) -> Iterator[Batch]:
+        context = self.config.context
+        rows = evaluation_rows(context, files.vocab_size)
+        return validation_batches(files.validation, context, rows, self.config.document_mask)
+
+    def measure(self, trainer: "Trainer") -> dict[str, float]:
+        loss, predicted = trainer.validation_loss()
+        per_byte = loss * predicted / math.log(2) / self._predicted_bytes(trainer.files)
+        return {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
+
+    def _predicted_bytes(self, files: TokenFiles) -> int:
+        """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
+        facts = files.facts["validation"]
+        unpredicted = facts["unpredicted_bytes"]["apart" if self.config.document_mask else "joined"]
+        if (size := facts["bytes"] - unpredicted) < 1:
+            raise StageError("the validation split has no text to predict: its documents are one token long")
+        return size
+
+    def sample(self, trainer: "Trainer") -> str:
+        (start,) = text_ids(trainer.tokenizer, [self.config.sample_prompt])
+        ids = torch.tensor([start or [trainer.files.end_token]], device=trainer.device)
+        with autocast(trainer.device, trainer.precision):
+            continued = trainer.plain.continue_greedily(ids, SAMPLE_TOKENS)
+        return trainer.tokenizer.decode(continued[0], skip_special_tokens=True)
+
+
+OBJECTIVES: Mapping[str, type[Objective]] = {"causal": CausalObjective}
+"""By what `pretrain.objective` calls them."""
