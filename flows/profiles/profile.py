@@ -133,6 +133,37 @@ class Profile(StageConfig):
             raw["promote"] = (promote or {}) | {"name": str(name).replace("{profile}", str(raw.get("name")))}
         return raw
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mask_what_is_masked(cls, raw: Any) -> Any:
+        """The tokenizer of a masked language model has a mask token."""
+        pretrain = raw.get("pretrain") if isinstance(raw, dict) else None
+        if not isinstance(pretrain, dict) or pretrain.get("objective") != "masked":
+            return raw
+        tokenize = raw.get("tokenize") or {}
+        return raw | {"tokenize": {"mask_token": True} | tokenize} if isinstance(tokenize, dict) else raw
+
+    @model_validator(mode="after")
+    def _require_what_masks_and_fills(self) -> Self:
+        is_masked = self.pretrain.objective == "masked" and not self.base
+        if is_masked and self.instructions:
+            raise ValueError(
+                "pretrain.objective is masked, and instructions need a model that writes: one that fills in "
+                "masked words cannot continue a prompt. Give labelled texts or no rows, or set "
+                "pretrain.objective=causal"
+            )
+        if is_masked and self.export and not self.labelled:
+            raise ValueError(
+                "export: a masked language model alone is not exported; its folder, which the card names, "
+                "loads with AutoModelForMaskedLM. Leave out export, or give labelled texts"
+            )
+        if is_masked != self.tokenize.mask_token and not self.base:
+            raise ValueError(
+                f"tokenize.mask_token is {str(self.tokenize.mask_token).lower()}, and pretrain.objective is "
+                f"{self.pretrain.objective}. Leave tokenize.mask_token out: it follows the objective"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_base_source(self) -> Self:
         if self.corpus and self.base:

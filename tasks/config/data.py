@@ -228,6 +228,13 @@ class TokenizeConfig(StageConfig):
     vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
     revision: Annotated[str | None, Field(description="for hf: commit or tag of the tokenizer")] = None
+    mask_token: Annotated[
+        bool,
+        Field(
+            description="for pretrain.objective=masked, which it follows: a mask token, and one before and "
+            "behind each text; a tokenizer trained here gets them, kind hf must have them"
+        ),
+    ] = False
     training_bytes: Annotated[
         Positive,
         Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
@@ -249,4 +256,13 @@ class TokenizeConfig(StageConfig):
     def _hf_needs_a_name(self) -> Self:
         if (self.kind == "hf") != (self.name is not None):
             raise ValueError("tokenize.name goes with tokenize.kind=hf, and kind=hf needs it")
+        return self
+
+    @model_validator(mode="after")
+    def _has_room_for_a_mask(self) -> Self:
+        if self.mask_token and self.kind == "gpt2":
+            raise ValueError(
+                "GPT-2's vocabulary has no mask token, which a masked language model needs. Set "
+                "tokenize.kind to bpe or char, or to hf with the name of a masked model"
+            )
         return self

@@ -32,7 +32,7 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "1558M": (48, 25, 1600),
 }
 
-Architecture = Literal["gpt2", "llama"]
+Architecture = Literal["gpt2", "llama", "bert"]
 
 # Layers, heads, width, and heads of keys and values: about as many weights as the GPT-2 of that name, then
 # the two smallest of SmolLM2.
@@ -44,23 +44,57 @@ LLAMA_SIZES: dict[str, tuple[int, int, int, int]] = {
     "360M": (32, 15, 960, 5),
 }
 
+# Layers, heads, width: those of the BERTs of these names (Turc et al. 2019), then the two for a CPU.
+BERT_SIZES: dict[str, tuple[int, int, int]] = {
+    "quickstart": (3, 4, 128),
+    "cpu": (4, 4, 128),
+    "tiny": (2, 2, 128),
+    "mini": (4, 4, 256),
+    "small": (4, 8, 512),
+    "medium": (8, 8, 512),
+    "base": (12, 12, 768),
+    "large": (24, 16, 1024),
+}
+
+SIZES_OF: dict[Architecture, Mapping[str, tuple[int, ...]]] = {
+    "gpt2": SIZES,
+    "llama": LLAMA_SIZES,
+    "bert": BERT_SIZES,
+}
+
 
 class PretrainConfig(StageConfig):
-    """A causal language model's shape and its training on a stream of tokens."""
+    """A language model's shape and its training on a stream of tokens."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {
         "documents": "document_mask: false where it was joined, true where it was apart"
     }
 
-    objective: Annotated[Literal["causal"], Field(description="causal: predict the next token")] = "causal"
+    objective: Annotated[
+        Literal["causal", "masked"],
+        Field(
+            description="causal: predict the next token; masked: predict tokens that are masked, from both "
+            "sides, which makes an encoder, a base for classify"
+        ),
+    ] = "causal"
+    mask_rate: Annotated[
+        float, Field(gt=0, lt=1, description="of masked: the share of tokens, or words, to predict")
+    ] = 0.15
+    masking: Annotated[
+        Literal["tokens", "words"], Field(description="of masked: what is drawn to be masked as a whole")
+    ] = "tokens"
     architecture: Annotated[
-        Architecture, Field(description="gpt2: as of 2019; llama: RMSNorm, rotary positions, gated MLP")
+        Architecture,
+        Field(
+            description="gpt2: as of 2019; llama: RMSNorm, rotary positions, gated MLP; bert: of objective "
+            "masked, from Transformers"
+        ),
     ] = "gpt2"
     size: Annotated[
         str,
         Field(
-            description=f"one of {', '.join(SIZES)} for gpt2, of {', '.join(LLAMA_SIZES)} for llama, or "
-            "LAYERSxHEADSxWIDTH"
+            description=f"one of {', '.join(SIZES)} for gpt2, of {', '.join(LLAMA_SIZES)} for llama, of "
+            f"{', '.join(BERT_SIZES)} for bert, or LAYERSxHEADSxWIDTH"
         ),
     ] = "quickstart"
     key_heads: Annotated[
@@ -72,7 +106,10 @@ class PretrainConfig(StageConfig):
     ] = False
     model: Annotated[
         str | None,
-        Field(description="instead of a GPT of that size: any Hugging Face causal model, by name or folder"),
+        Field(
+            description="instead of a GPT of that size: any Hugging Face causal model, by name or folder; of "
+            "objective masked, any masked model"
+        ),
     ] = None
     revision: Annotated[str | None, Field(description="commit or tag of that model")] = None
     weights: Annotated[
@@ -84,7 +121,8 @@ class PretrainConfig(StageConfig):
         bool,
         Field(
             description="true: no document sees another, positions restart, and no document is predicted "
-            "from another; false: a block is plain text, and attention crosses the ends of documents"
+            "from another; false: a block is plain text, and attention crosses the ends of documents. Of "
+            "masked, true: a sequence is of one document, padded"
         ),
     ] = False
     dropout: Annotated[Fraction, Field(description="share of activations set to zero in training")] = 0.0
@@ -132,7 +170,11 @@ class PretrainConfig(StageConfig):
     ] = None
     checkpoint_every: CheckpointEvery = 60.0
     sample_prompt: Annotated[
-        str, Field(description="text that the sample at each evaluation continues; empty: from nothing")
+        str,
+        Field(
+            description="text that the sample at each evaluation continues, or fills where it is masked; "
+            "empty: from nothing, of masked a text of the validation split"
+        ),
     ] = ""
     seed: Seed = 123
     preflight: PreflightMode = "refuse"
@@ -158,6 +200,7 @@ class PretrainConfig(StageConfig):
             raise ValueError("weights: pretrained and revision go with model; set model to a name or folder")
         if self.model is not None and self.dropout:
             raise ValueError("a Hugging Face model has its own dropout, in its configuration; leave it out")
+        self._require_objective()
         self._require_architecture()
         if self.batch_size * self.accumulation < self.processes:
             raise ValueError(
@@ -174,14 +217,39 @@ class PretrainConfig(StageConfig):
             )
         return self
 
+    def _require_objective(self) -> None:
+        """Raise ValueError for settings that another objective has."""
+        if self.objective == "causal":
+            if self.architecture == "bert":
+                raise ValueError(
+                    "architecture: bert reads a text from both sides and cannot predict the next token; set "
+                    "objective: masked"
+                )
+            defaults = type(self).model_fields
+            if any(getattr(self, name) != defaults[name].default for name in ("mask_rate", "masking")):
+                raise ValueError("mask_rate and masking go with objective: masked")
+            return
+        if self.model is None and self.architecture != "bert":
+            raise ValueError(
+                f"objective: masked needs a model that reads from both sides, and {self.architecture} does "
+                "not; set architecture: bert, or name a masked model as model"
+            )
+        if self.context < 8:
+            raise ValueError(
+                f"context {self.context} is too short for objective: masked, which puts a token before and "
+                "behind each sequence; set at least 8"
+            )
+
     def _require_architecture(self) -> None:
         """Raise ValueError for settings that another architecture has."""
-        if self.architecture == "gpt2" and (self.key_heads or self.qk_norm):
+        if self.architecture != "llama" and (self.key_heads or self.qk_norm):
             raise ValueError("key_heads and qk_norm go with architecture: llama")
         if self.architecture == "gpt2":
             return
         if self.model is not None:
             raise ValueError("model brings its own architecture; leave out architecture, or model")
+        if self.architecture == "bert":
+            return
         if self.dropout:
             raise ValueError("a Llama has no dropout; leave it out")
         _, heads, width = self.shape()
@@ -198,7 +266,7 @@ class PretrainConfig(StageConfig):
 
     def shape(self) -> tuple[int, int, int]:
         """Layers, heads and width; raises ValueError for a size that is neither named nor well formed."""
-        sizes = SIZES if self.architecture == "gpt2" else LLAMA_SIZES
+        sizes = SIZES_OF[self.architecture]
         if self.size in sizes:
             return sizes[self.size][:3]
         numbers = self.size.split("x")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tasks.errors import StageError
 from tasks.machine.json_files import Json, read_json, write_json
 
 FACTS = "tokens.json"
@@ -38,6 +39,19 @@ class TokenFiles:
     facts: dict[str, Any]
     train: Split
     validation: Split
+
+    @property
+    def special(self) -> dict[str, Any]:
+        """Ids of a tokenizer for a masked model: `start`, `end`, `mask`, `pad`, and `all` special ones.
+
+        Raises StageError for one without a mask token.
+        """
+        if "special" not in self.facts:
+            raise StageError(
+                "the tokenizer has no mask token, which pretrain.objective=masked needs. Set "
+                "tokenize.mask_token=true"
+            )
+        return self.facts["special"]
 
 
 def id_count(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -9,7 +9,14 @@ from typing import Self
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from tasks.config import PretrainConfig
 from tasks.data.token_files import TokenFiles
@@ -19,6 +26,7 @@ from tasks.models.causal import CausalModel, mask_between, positions_within, sum
 from tasks.models.encoders import is_encoder, longest_read
 from tasks.models.gpt import GPT
 from tasks.models.llama import Llama
+from tasks.models.masked import MaskedModel, masked_shape, new_bert, require_encoder
 from tasks.record.manifest import require_unaltered
 
 ARCHITECTURES: Mapping[str, type[GPT | Llama]] = {"gpt2": GPT, "llama": Llama}
@@ -27,37 +35,50 @@ ARCHITECTURES: Mapping[str, type[GPT | Llama]] = {"gpt2": GPT, "llama": Llama}
 
 def build_model(
     config: PretrainConfig, tokens: TokenFiles, fingerprints: Mapping[str, str] | None = None
-) -> "CausalModel | HuggingFaceCausal":
-    """A model on the CPU in float32, its random weights drawn by `config.seed`.
+) -> "CausalModel | HuggingFaceCausal | MaskedModel":
+    """A model on the CPU in float32, its random weights drawn by `config.seed`, for the objective.
 
     `fingerprints` has the digest of its folder, if it is one, as `model`. Raises StageError when the model
     cannot be loaded, does not know all tokens, has a shorter context, or was altered meanwhile.
     """
     torch.manual_seed(config.seed)
+    masks = config.objective == "masked"
+    if config.model is None and masks:
+        return MaskedModel(new_bert(config, tokens), config.mask_rate)
     if config.model is None:
         return ARCHITECTURES[config.architecture].from_settings(config, tokens.vocab_size, tokens.end_token)
     if not Path(config.model).is_dir():
         require_way_to_hub()
     try:
-        model = _random(config, tokens) if config.weights == "random" else _pretrained(config)
+        auto = AutoModelForMaskedLM if masks else AutoModelForCausalLM
+        shape = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+        if masks:
+            require_encoder(config.model, shape)
+        if config.weights == "random":
+            model = _random(auto, masked_shape(shape, tokens) if masks else _causal_shape(shape, tokens))
+        else:
+            model = _pretrained(config, auto)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StageError(f"pretrain.model {config.model!r} could not be loaded: {reason}") from error
     require_unaltered("pretrain.model", Path(config.model), (fingerprints or {}).get("model"))
     _require_fit(config, model, tokens)
-    return HuggingFaceCausal(model)
+    return MaskedModel(model, config.mask_rate) if masks else HuggingFaceCausal(model)
 
 
-def _random(config: PretrainConfig, tokens: TokenFiles) -> PreTrainedModel:
-    shape = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+def _random(auto: type[_BaseAutoModelClass], shape: PreTrainedConfig) -> PreTrainedModel:
+    return auto.from_config(shape, dtype=torch.float32, trust_remote_code=False)
+
+
+def _causal_shape(shape: PreTrainedConfig, tokens: TokenFiles) -> PreTrainedConfig:
     shape.vocab_size = tokens.vocab_size
     shape.bos_token_id = shape.eos_token_id = tokens.end_token
     shape.pad_token_id = None  # of another tokenizer; the embedding of that id would not be trained
-    return AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
+    return shape
 
 
-def _pretrained(config: PretrainConfig) -> PreTrainedModel:
-    model, found = AutoModelForCausalLM.from_pretrained(
+def _pretrained(config: PretrainConfig, auto: type[_BaseAutoModelClass]) -> PreTrainedModel:
+    model, found = auto.from_pretrained(
         config.model,
         revision=config.revision,
         dtype=torch.float32,
@@ -71,14 +92,14 @@ def _pretrained(config: PretrainConfig) -> PreTrainedModel:
 
 
 def _require_fit(config: PretrainConfig, model: PreTrainedModel, tokens: TokenFiles) -> None:
-    if is_encoder(model.config):
+    if config.objective == "causal" and is_encoder(model.config):
         kind = model.config.model_type
         raise StageError(
             f"pretrain.model {config.model!r} is an encoder ({kind}), whose tokens see those after them: it "
-            "cannot learn to predict the next one. Name a causal model, or the encoder as "
-            "base.model of a profile with labelled rows"
+            "cannot learn to predict the next one. Set pretrain.objective=masked, name a causal model, or "
+            "name the encoder as base.model of a profile with labelled rows"
         )
-    if config.document_mask:
+    if config.document_mask and config.objective == "causal":
         require_positions(model, "Set pretrain.document_mask=false")
     known = model.get_input_embeddings().num_embeddings
     if tokens.vocab_size > known:

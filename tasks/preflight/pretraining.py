@@ -11,12 +11,12 @@ from tasks.config import PretrainConfig
 from tasks.data.token_files import IGNORED, TokenFiles
 from tasks.preflight import stream
 from tasks.preflight.checks import Check, run_checks
+from tasks.preflight.masked import preflight_masked
 from tasks.preflight.model import Weights, causality, loss_checks, packed_equals_separate
-from tasks.preflight.report import CheckResult, Report
+from tasks.preflight.report import PRETRAINING, CheckResult, Report
 from tasks.preflight.splits import documents_apart
 from tasks.record.stage import say_nothing
 
-PRETRAINING = "pretraining"
 PROBED, LEARNED, COUNTED = 256, 512, 64 * 1024  # tokens a check looks at: what two cores do in seconds
 BLOCKS = 32
 
@@ -31,8 +31,12 @@ def preflight_pretraining(
 ) -> Report:
     """Check a model with the signature of `CausalModel`, untrained on `device`, and what it learns from.
 
+    One that is to fill in masked tokens has checks of its own.
+
     Raises StageError for a training split that is shorter than the context.
     """
+    if config.objective == "masked":
+        return preflight_masked(model, tokenizer, tokens, config, device, phase)
     apart = config.document_mask
     split, context = tokens.train, config.context
     first = Blocks(split, context, config.seed, apart).batch(max(1, COUNTED // context))

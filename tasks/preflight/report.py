@@ -11,6 +11,7 @@ from tasks.record.manifest import write_atomically
 
 CheckVerdict = Literal["passed", "failed", "info", "skipped"]
 FILE = "preflight.json"
+PRETRAINING = "pretraining"
 COLUMNS = ("training", "check", "verdict", "found", "expected", "where")
 
 

@@ -81,7 +81,7 @@ class Trainer:
         self.device = self.processes.device
         self.files = load_tokens(tokens)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokens / "tokenizer")
-        self.objective = OBJECTIVES[config.objective](config)
+        self.objective = OBJECTIVES[config.objective](config, self.tokenizer)
         self.blocks = self._batches_at(0, 0)
         self.tokens_per_step = self.objective.tokens_per_step(self.files)
         run.phase("making the model")
@@ -257,8 +257,7 @@ class Trainer:
         self.model.eval()
         total, predicted = 0.0, 0
         for batch, counts in self.processes.shared_out(self.objective.validation_batches(self.files)):
-            if any(self.processes.any(self.run.stop.is_set())):
-                raise StopAsked
+            self.stop_if_asked()
             # Not the compiled model: the last, shorter block would be compiled for anew.
             loss = self._loss_sum(self.model, batch).item()
             if counts:
@@ -268,6 +267,11 @@ class Trainer:
         if not predicted:
             raise StageError("the validation split has no token to predict: its documents are one token long")
         return total / predicted, predicted
+
+    def stop_if_asked(self) -> None:
+        """Raise StopAsked, in every process, when one is asked to stop."""
+        if any(self.processes.any(self.run.stop.is_set())):
+            raise StopAsked
 
     # Keeping and continuing
 

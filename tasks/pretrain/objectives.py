@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
 from tasks.config import PretrainConfig
 from tasks.data.token_files import TokenFiles
 from tasks.errors import StageError
 from tasks.machine.device import autocast
+from tasks.pretrain.masked import MaskedObjective
 from tasks.tokenize.stage import text_ids
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Objective(Protocol):
     MEASURES: ClassVar[tuple[str, ...]]
     """What an evaluation measures, by the names of the history; the lowest `validation_loss` is the best."""
 
-    def __init__(self, config: PretrainConfig) -> None: ...
+    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None: ...
 
     def batches(self, files: TokenFiles, epoch: int, taken: int) -> TrainingBatches:
         """Those of training, from there on. Raises StageError for too little text."""
@@ -62,7 +64,7 @@ class CausalObjective:
 
     MEASURES = ("validation_loss", "perplexity", "bits_per_byte")
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None:  # noqa: ARG002
         self.config = config
 
     def batches(self, files: TokenFiles, epoch: int, taken: int) -> Blocks:
@@ -98,5 +100,5 @@ class CausalObjective:
         return trainer.tokenizer.decode(continued[0], skip_special_tokens=True)
 
 
-OBJECTIVES: Mapping[str, type[Objective]] = {"causal": CausalObjective}
+OBJECTIVES: Mapping[str, type[Objective]] = {"causal": CausalObjective, "masked": MaskedObjective}
 """By what `pretrain.objective` calls them."""

@@ -27,3 +27,9 @@ class PretrainSummary(JsonFile):
     best_validation_loss: float | None = None
     best_perplexity: float | None = None
     best_bits_per_byte: float | None = None
+    objective: str | None = None
+    """Absent where the next token was predicted."""
+    best_masked_accuracy: float | None = None
+    """Share of the masked tokens that were predicted right."""
+    best_pseudo_perplexity: float | None = None
+    """Of some of the validation texts, each token masked in turn; no perplexity of a text."""

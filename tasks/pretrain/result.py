@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from tasks.batches.blocks import batch_at
 from tasks.errors import StageError
 from tasks.machine.json_files import write_json
 from tasks.models.architectures import build_model
@@ -60,6 +58,7 @@ def _summary(trainer: "Trainer") -> PretrainSummary:
     best = min(evaluations, key=lambda entry: entry["validation_loss"]) if evaluations else {}
     return PretrainSummary(
         parameters=trainer.plain.parameter_count(),
+        objective=None if trainer.config.objective == "causal" else trainer.config.objective,
         optimizer=trainer.config.optimizer,
         steps=steps,
         tokens=steps * trainer.tokens_per_step,
@@ -91,8 +90,7 @@ def speed_of(trainer: "Trainer") -> dict[str, Any]:
 @torch.no_grad()
 def _check_saved(trainer: "Trainer", best: nn.Module) -> None:
     """Refuse a checkpoint that does not compute, bit for bit, what the model in memory does."""
-    start = np.zeros(1, dtype=np.int64)
-    inputs = batch_at(trainer.files.train, start, trainer.config.context, apart=False).inputs
+    inputs = trainer.objective.batches(trainer.files, 0, 0).batch(1).inputs
     trained = best.eval()(inputs)
     loaded = type(best).load(trainer.run.out / "model").eval()(inputs)
     if not trained.isfinite().all():

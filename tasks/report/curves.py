@@ -11,6 +11,7 @@ LIMIT = 300  # points of one line
 QUANTITIES = {
     "loss": {"train": "train_loss", "validation": "validation_loss"},
     "accuracy": {"validation": "validation_accuracy"},
+    "masked accuracy": {"validation": "masked_accuracy"},
     "reward margin": {"train": "reward_margin", "validation": "validation_reward_margin"},
     "reward accuracy": {"train": "reward_accuracy", "validation": "validation_reward_accuracy"},
 }

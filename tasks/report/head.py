@@ -10,7 +10,7 @@ from tasks.registry.promote.promotion_wording import in_short
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.training import origin_text, shape_text, trainings
 from tasks.show.document import Badge, Fact, Verdict
-from tasks.show.text import capital, plural, short, size
+from tasks.show.text import capital, percent, plural, short, size
 
 MANY = 0.5  # share of the responses above which something is badly wrong
 LOW = 20.0  # points of 100, below which a champion is worth a warning
@@ -101,8 +101,10 @@ def facts(report: Json, cost: Json) -> Iterator[Fact]:
     if not is_pretrained_only(report):
         standing = "Champion" if report["promotion"]["champion"] else "Candidate"
         yield Fact("Promotion", standing, in_short(report["promotion"]))
-    elif "best_perplexity" in report["pretraining"]:
-        summary = report["pretraining"]
+    elif "best_pseudo_perplexity" in (summary := report["pretraining"]):
+        note = f"pseudo-perplexity {summary['best_pseudo_perplexity']:,.1f}, at step {summary['best_step']:,}"
+        yield Fact("Masked tokens right", percent(summary["best_masked_accuracy"]), note)
+    elif "best_perplexity" in summary:
         note = f"{summary['best_bits_per_byte']:.3f} bits per byte, at step {summary['best_step']:,}"
         yield Fact("Perplexity", f"{summary['best_perplexity']:,.1f}", note)
     if is_pretrained_only(report) and cost["speed"] and cost["speed"]["tokens_per_second"]:

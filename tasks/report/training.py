@@ -37,7 +37,7 @@ TRAINING_TITLES = {
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
 TOKEN = "nats per token"
 UNITS = {"preference": "nats per pair"}  # of losses that are not per token
-SHARES = ("accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
+SHARES = ("accuracy", "masked accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
 TEXTS = 3  # in the terminal
 SETTINGS = {
     "size": "size {}",
@@ -84,7 +84,7 @@ def _training(report: Json, cost: Json) -> Iterator[Block]:
 
 
 def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
-    unit = _unit(training, report)
+    unit = unit_of(training, summary, report)
     charts = [_chart(curve, unit) for curve in report["curves"] if curve["training"] == training]
     how, *results = training_lines(training, summary)
     settings = cost["settings"].get(training)
@@ -97,9 +97,13 @@ def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
     return Group(TRAINING_TITLES[training], blocks, is_wide=len(charts) > 1)
 
 
-def _unit(training: str, report: Json) -> str:
-    """Of the training's losses."""
-    return card_of(report["evaluation"]).unit if training == "classification" else UNITS.get(training, TOKEN)
+def unit_of(training: str, summary: Json, report: Json) -> str:
+    """What the training's losses are measured in."""
+    if training == "classification":
+        return card_of(report["evaluation"]).unit
+    if summary.get("objective") == "masked":
+        return "nats per masked token"
+    return UNITS.get(training, TOKEN)
 
 
 def _chart(curve: Json, unit: str) -> Chart:
@@ -165,7 +169,7 @@ def _texts(report: Json, cost: Json) -> Iterator[Block]:
         )
         for row in cost["texts"]["rows"]
     ]
-    yield Text(f"{texts_text(cost)} The number is the validation loss.", "muted")
+    yield Text(f"{texts_text(cost, report['pretraining'])} The number is the validation loss.", "muted")
     yield Excerpts(rows, is_spread=True, empty="", keep=Keep(terminal=TEXTS))
 
 
@@ -243,8 +247,8 @@ def losses_text(summary: Json) -> str:
     if summary.get("best_validation_loss") is None:
         return text + "; no validation split"
     text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
-    if "best_bits_per_byte" in summary:
-        text += f" ({perplexity_text(summary)})"
+    if measures := measures_text(summary):
+        text += f" ({measures})"
     return text
 
 
@@ -259,10 +263,18 @@ def rewards_text(summary: Json) -> str:
     return "; ".join(parts)
 
 
-def perplexity_text(pretraining: Json) -> str:
-    """`perplexity 7.4, 1.200 bits per byte`, of the kept model."""
-    perplexity, bits = pretraining["best_perplexity"], pretraining["best_bits_per_byte"]
-    return f"perplexity {perplexity:,.1f}, {bits:.3f} bits per byte"
+def measures_text(pretraining: Json) -> str:
+    """`perplexity 7.4, 1.200 bits per byte`, of the kept model; empty where there is no more than a loss.
+
+    Of masked tokens: `41.0% of the masked tokens right, pseudo-perplexity 12.3`, which is no perplexity.
+    """
+    if "best_masked_accuracy" in pretraining:
+        right, pseudo = pretraining["best_masked_accuracy"], pretraining["best_pseudo_perplexity"]
+        return f"{percent(right)} of the masked tokens right, pseudo-perplexity {pseudo:,.1f}"
+    if "best_bits_per_byte" in pretraining:
+        perplexity, bits = pretraining["best_perplexity"], pretraining["best_bits_per_byte"]
+        return f"perplexity {perplexity:,.1f}, {bits:.3f} bits per byte"
+    return ""
 
 
 def speed_text(speed: Json) -> str:
@@ -278,14 +290,18 @@ def speed_text(speed: Json) -> str:
     return text
 
 
-def texts_text(cost: Json) -> str:
+def texts_text(cost: Json, summary: Json) -> str:
     """How many of the texts are shown, and what they are."""
     texts = cost["texts"]
     count, of = len(texts["rows"]), texts["of"]
     if not of:
         return "None: without a validation split there are no evaluations."
-    text = f"{f'All {of}' if count == of else f'{count} of {of}'} texts that the model wrote at evaluations"
-    text += ", by greedy decoding."
+    shown = f"All {of}" if count == of else f"{count} of {of}"
+    if summary.get("objective") == "masked":
+        text = f"{shown} evaluations: a text with its masked tokens numbered, and for each the token that "
+        text += "stood there and the likeliest fillings."
+    else:
+        text = f"{shown} texts that the model wrote at evaluations, by greedy decoding."
     if texts["kept"] < of:
         text += " The training was continued from a checkpoint: earlier ones are not kept."
     return text

@@ -8,7 +8,7 @@ from tasks.machine.json_files import Json
 from tasks.report import judges as judging
 from tasks.report import seeds
 from tasks.report.kinds import is_classified, is_judged
-from tasks.report.training import perplexity_text
+from tasks.report.training import measures_text, unit_of
 from tasks.show.document import Verdict
 from tasks.show.text import capital, percent, percents, signed, whatever_missing
 from tasks.statistics.verdicts import shows
@@ -117,8 +117,9 @@ def _classified_over_seeds(report: Json) -> Verdict:
 def _reached(report: Json) -> Verdict:
     pretraining = report["pretraining"]
     losses = report["seeds"]["losses"] if seeds.is_over_seeds(report) else None
+    unit = unit_of("pretraining", pretraining, report)
     if losses:
-        detail = f"nats per token, the mean of {len(losses['by_seed'])} seeds; 95% interval "
+        detail = f"{unit}, the mean of {len(losses['by_seed'])} seeds; 95% interval "
         detail += f"{losses['low']:.3f} to {losses['high']:.3f} covers training, not the text"
         return Verdict("none", "Best validation loss", f"{losses['mean']:.3f}", detail)
     if pretraining.get("best_validation_loss") is None:
@@ -126,12 +127,12 @@ def _reached(report: Json) -> Verdict:
             "none",
             "Last training loss",
             f"{pretraining['train_loss']:.3f}",
-            f"nats per token, after {pretraining['steps']:,} steps; no validation split",
+            f"{unit}, after {pretraining['steps']:,} steps; no validation split",
         )
     return Verdict(
         "none",
         "Best validation loss",
         f"{pretraining['best_validation_loss']:.3f}",
-        f"nats per token, at step {pretraining['best_step']:,} of {pretraining['steps']:,}: "
-        f"{perplexity_text(pretraining)}",
+        f"{unit}, at step {pretraining['best_step']:,} of {pretraining['steps']:,}: "
+        f"{measures_text(pretraining)}",
     )

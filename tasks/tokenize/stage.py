@@ -47,6 +47,7 @@ from tasks.tokenize.corpus import (
     training_lengths,
 )
 from tasks.tokenize.first_tokens import first_bytes
+from tasks.tokenize.masks import require_mask, special_ids, with_mask
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -107,6 +108,7 @@ def tokenize(
         "end_token": tokenizer.eos_token_id,
         "documents": len(measures.lengths),
         "set_aside": set_aside,
+        **({"special": special_ids(tokenizer)} if config.mask_token else {}),
     }
     long_words: list[TextPart] = []
     done, started, first = 0, time.monotonic(), first_bytes(tokenizer)
@@ -308,14 +310,16 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that `config` describes; `texts` are what a trained one learns from."""
     if config.kind == "bpe":
-        return train_bpe(texts, config.vocab_size)
-    if config.kind == "char":
-        return characters(texts)
-    if config.kind == "hf":
+        made = train_bpe(texts, config.vocab_size - (2 if config.mask_token else 0))
+    elif config.kind == "char":
+        made = characters(texts)
+    elif config.kind == "hf":
         return load_hugging_face(config)
-    if vocabulary is None:
+    elif vocabulary is None:
         raise StageError("tokenize.kind=gpt2 needs vocabulary sources with encoder.json and vocab.bpe")
-    return load_gpt2(vocabulary)
+    else:
+        return load_gpt2(vocabulary)
+    return with_mask(made) if config.mask_token else made
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -383,6 +387,10 @@ def load_hugging_face(config: TokenizeConfig) -> PreTrainedTokenizerBase:
         raise StageError(
             f"tokenizer {config.name!r} could not be loaded: {str(error).splitlines()[0]}"
         ) from error
+    if config.mask_token:
+        require_mask(tokenizer, config.name)
+        if tokenizer.eos_token_id is None:
+            tokenizer.eos_token = tokenizer.sep_token
     if tokenizer.eos_token_id is None:
         raise StageError(f"tokenizer {config.name!r} has no end token, so a model could not learn to stop")
     if tokenizer.pad_token_id is None:
