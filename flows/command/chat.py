@@ -25,11 +25,11 @@ def chat(
     from flows.process.console import console
     from flows.process.interrupts import interrupts
     from flows.serving.chat import Chat, piped
-    from flows.serving.find_model import find_model
+    from flows.serving.local import find_local_model
     from tasks.serve.chat_models import open_chat
 
     person = sys.stdin.isatty() and sys.stdout.isatty()
-    found = [find_model(name) for name in (model, against) if name]
+    found = [find_local_model(name) for name in (model, against) if name]
     with ExitStack() as stack:
         if person:
             console.wait("loading the model")

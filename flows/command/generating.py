@@ -52,9 +52,9 @@ def generate(
     source, columns = source_of(rows), parse_columns(column)
     stages = stages_to_refresh(refresh or (), list(STAGES))
     verbosely(verbose)
-    from flows.generating.inputs import find_model
+    from flows.generating.inputs import find_model_input
 
-    found = find_model(model)
+    found = find_model_input(model)
     if "template" not in config.model_fields_set:
         if found.template is None:
             raise UsageError(

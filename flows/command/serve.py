@@ -48,7 +48,7 @@ def serve(
     from flows.process.console import console, print_result
     from flows.process.interrupts import interrupts
     from flows.serving.engines import EngineOptions, serving
-    from flows.serving.find_model import find_model
+    from flows.serving.local import find_local_model
     from flows.serving.serve import Listener, instructions, key_in, listening, wait
     from tasks.export.gguf_file import KINDS
 
@@ -61,7 +61,7 @@ def serve(
     options = EngineOptions(engine, quantize, parallel, context)
     with place.open() as at:
         console.wait("loading the model")
-        found = find_model(model)
+        found = find_local_model(model)
         found.require_text(f"Its labels: touchstone chat {model}. Served: mlflow models serve")
         with serving(found, options, key) as front, listening(front, place, at) as thread:
             console.close()

@@ -55,8 +55,7 @@ def exporting(
         inputs = found.inputs
         if found.folder:
             inputs = {"model": run.stage("base", BaseConfig(model=str(found.folder)))}
-        named = found.name or (found.folder.name if found.folder else None)
-        _, told = export_model(run, config, inputs, found.version, named)
+        _, told = export_model(run, config, inputs, found.version, found.name)
         return finished(run, {"export": told})
 
 

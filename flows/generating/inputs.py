@@ -1,17 +1,13 @@
-"""The model that is to respond: a registered version, what a run registered, or a folder of Hugging Face."""
+"""The model that is to respond: a registered version, one of a run, or a folder of Hugging Face."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.dispatch.names import resolve_version
-from flows.dispatch.runs import read_output
+from flows.dispatch.find_model import find_model
 from tasks.errors import UsageError
-from tasks.models.summary import ModelSummary
+from tasks.models.folders import require_text
 from tasks.record.tracking import open_tracking
 from tasks.record.work import Reference
-from tasks.registry.resolve import intact, resolve
-
-CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -27,41 +23,26 @@ class ModelInput:
     """Of adapters alone, the model that they were trained on."""
 
 
-def find_model(text: str) -> ModelInput:
-    """The model that a person names. Raises UsageError for none, for a classifier, for adapters alone."""
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return _of_folder(text, folder)
+def find_model_input(text: str) -> ModelInput:
+    """As `find_model`. Raises UsageError for a classifier, and for a GGUF file."""
     tracking = open_tracking()
-    try:
-        version = resolve_version(tracking, text)
-    except UsageError as error:
-        raise UsageError(f"{error}; or a folder with a model, and there is none of this name") from error
-    found = resolve(tracking, f"models:/{version.name}/{version.version}")
-    model = intact(tracking, found.model)
-    summary = read_output(tracking, model, ModelSummary.read)
-    if summary.classifies:
+    found = find_model(tracking, text)
+    files = found.fetched(tracking)
+    if files.is_gguf:
         raise UsageError(
-            f"{found.label} is a classifier: it gives labels ({', '.join(summary.labels)}), and writes no "
-            "text; expected a model that was fine-tuned on instructions"
+            f"{text} is a GGUF file; expected the model that it was written from: a version, a run or "
+            "a folder of Hugging Face"
         )
-    base = intact(tracking, found.under) if found.under else None
-    return ModelInput(found.label, summary.numbers.get("template"), model=model, base=base)
-
-
-def _of_folder(text: str, folder: Path) -> ModelInput:
-    if not (folder / CONFIG).is_file():
-        what = "adapters alone" if (folder / ADAPTER).is_file() else "no model"
-        raise UsageError(
-            f"{text} holds {what}; expected a folder with config.json, safetensors and a tokenizer, or a "
-            "registered model: NAME, NAME@champion or NAME/3"
-        )
+    require_text(found.name, files.task, files.labels, "Expected a model that was fine-tuned on instructions")
+    found.fetched_base(tracking)  # adapters whose model is not known
+    if found.model:
+        return ModelInput(found.name, files.template, model=found.model, base=found.base)
     from tasks.models.loading import load_tokenizer  # imports torch, which takes seconds
     from tasks.tokenize.templates import own_template
 
     try:
-        tokenizer = load_tokenizer(folder)
+        tokenizer = load_tokenizer(files.path)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"the tokenizer in {text} cannot be loaded: {reason}") from error
-    return ModelInput(folder.resolve().name, own_template(tokenizer), folder=folder.resolve())
+    return ModelInput(found.name, files.template or own_template(tokenizer), folder=files.path)

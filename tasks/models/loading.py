@@ -13,8 +13,7 @@ from transformers.utils import logging
 
 from tasks.errors import StageError
 from tasks.models.encoders import require_writer
-
-ADAPTER = "adapter_config.json"
+from tasks.models.folders import ADAPTER
 
 logging.disable_progress_bar()  # the stage reports its own progress
 

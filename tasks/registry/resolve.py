@@ -136,6 +136,6 @@ def intact(tracking: Tracking, reference: Reference) -> Reference:
         if fault(tracking, other) is None:
             return other
     raise StageError(
-        f"the output of {reference.stage} that the registered model was made from cannot be used: {lost}. "
+        f"the output of {reference.stage} that the model is read from cannot be used: {lost}. "
         "Run its profile again to remake it"
     )

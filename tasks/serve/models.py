@@ -11,12 +11,11 @@ from tasks.errors import StageError, UsageError
 from tasks.export.gguf_file import write_gguf
 from tasks.machine.digests import sha256_of
 from tasks.machine.locks import holding
-from tasks.models.loading import ADAPTER, load_model, load_tokenizer
-from tasks.models.summary import ModelSummary
+from tasks.models.folders import GGUF, require_text, whole_files
+from tasks.models.loading import load_model, load_tokenizer
 from tasks.record.manifest import sha256_of_tree
-from tasks.tokenize.templates import OURS, Template, load_template
+from tasks.tokenize.templates import Template, load_template, own_template
 
-GGUF = ".gguf"
 EXACT_UP_TO = 1_000_000_000  # weights that are kept in float32 where nothing is said
 
 
@@ -45,13 +44,7 @@ class LocalModel:
     def template(self) -> Template:
         """What it was trained in, else its tokenizer's own, else the words alone."""
         tokenizer = load_tokenizer(self.path)
-        if self.template_name:
-            return load_template(self.template_name, tokenizer)
-        if not isinstance(tokenizer.chat_template, str):
-            return load_template("plain", tokenizer)
-        ours = (load_template(name, tokenizer) for name in OURS)
-        same = (one for one in ours if one.chat_template == tokenizer.chat_template)
-        return next(same, None) or load_template("tokenizer", tokenizer)
+        return load_template(self.template_name or own_template(tokenizer) or "plain", tokenizer)
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The model in float32 on the CPU, adapters merged, and its tokenizer."""
@@ -66,11 +59,7 @@ class LocalModel:
 
     def require_text(self, instead: str) -> None:
         """Raise UsageError for a classifier, with what to use `instead`."""
-        if self.task:
-            raise UsageError(
-                f"{self.name} is a classifier: it gives labels ({', '.join(self.labels)}), and writes no "
-                f"text. {instead}"
-            )
+        require_text(self.name, self.task, self.labels, instead)
 
 
 def local_model(path: Path, name: str | None = None) -> LocalModel:
@@ -78,26 +67,14 @@ def local_model(path: Path, name: str | None = None) -> LocalModel:
 
     Raises UsageError for another file or folder.
     """
-    if path.suffix == GGUF and path.is_file():
-        return LocalModel(name or path.stem, path.resolve())
-    summary = ModelSummary.find(path)
-    folder = path / "model" if summary else path
-    if not ((folder / "config.json").is_file() or (folder / ADAPTER).is_file()):
-        raise UsageError(
-            f"{path} holds no model: expected a folder with config.json, safetensors and a tokenizer, or a "
-            "file that ends with .gguf"
-        )
-    if (folder / ADAPTER).is_file() and not summary:
-        raise UsageError(
-            f"{path} holds adapters alone, and not the model that they were trained on. Name the run or the "
-            "registered version that they are from"
-        )
+    found = whole_files(path)
+    named = path.stem if found.is_gguf else path.resolve().name
     return LocalModel(
-        name or path.resolve().name,
-        folder.resolve(),
-        template_name=summary.numbers.get("template") if summary else None,
-        labels=summary.labels if summary and summary.classifies else (),
-        task=summary.task if summary else None,
+        name or named,
+        found.path,
+        template_name=found.template,
+        labels=tuple(found.labels),
+        task=found.task,
     )
 
 

@@ -87,17 +87,3 @@ def test_profile_exports_its_last_model_with_cost_on_its_card(finished, version)
     assert "Exported as gguf" in shown
     assert "minus the original" in shown
     assert "touchstone.export.gguf.q8_0" in version()
-
-
-def test_kept_adapters_leave_alone_and_merged_with_their_base(finished, tmp_path):
-    workplace, _ = finished
-    lora = ("--set", "finetune.tune=lora", "--set", "finetune.lora.adapters=kept")
-    named = ("--set", "promote.name=touchstone-lora", "--set", "export.to=adapter")
-    ran = workplace("run", "tiny.yaml", *lora, *named, "--json")
-    assert ran.status == 0, ran.err
-    merged = workplace("export", "touchstone-lora/1", "--output", str(tmp_path / "merged"), "--json")
-    assert merged.status == 0, merged.err
-    AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    alone = workplace("export", "touchstone-lora", "--to", "adapter", "--json")
-    assert alone.cached == {"export": True}, "the pipeline wrote it"
-    assert "adapter_model.safetensors" in alone.json["export"]["files"]

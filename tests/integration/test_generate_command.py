@@ -78,8 +78,8 @@ def test_a_csv_holds_what_json_lines_hold(tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("empty", "holds no model; expected a folder with config.json"),
-        ("adapters", "holds adapters alone; expected a folder"),
+        ("empty", "holds no model: expected a folder with config.json"),
+        ("adapters", "holds adapters alone, and not the model"),
         ("nobody", "or a folder with a model, and there is none of this name"),
     ],
 )

@@ -1,0 +1,24 @@
+"""The model that a person names, as files of this machine that are chatted with and served."""
+
+from flows.dispatch.find_model import find_model
+from tasks.record.tracking import open_tracking
+from tasks.serve.models import LocalModel
+
+
+def find_local_model(text: str) -> LocalModel:
+    """As `find_model`; of adapters alone also the files of the model that they were trained on."""
+    tracking = open_tracking()
+    found = find_model(tracking, text)
+    files, base = found.fetched(tracking), found.fetched_base(tracking)
+    digest = found.model.digest if found.model else ""
+    if base:
+        digest = f"{digest[:16]}{found.base.digest[:16]}"
+    return LocalModel(
+        found.name,
+        files.path,
+        base and base.path,
+        files.template,
+        tuple(files.labels),
+        digest,
+        files.task,
+    )
