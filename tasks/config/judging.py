@@ -1,7 +1,7 @@
 """Configuration of judging: who scores, how it is asked, when it is believed, and what is compared."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,7 +27,8 @@ EXPECTED_JUDGE = one_of(JUDGES)
 EXPECTED = one_of([*JUDGES, *(f"metric:{name}" for name in METRICS)])
 
 
-def _is_scorer(name: str) -> bool:
+def is_scorer(name: str) -> bool:
+    """Whether a name is of a judge or a metric."""
     kind, colon, which = name.partition(":")
     if kind == "metric":
         return which in METRICS
@@ -36,6 +37,13 @@ def _is_scorer(name: str) -> bool:
 
 class AskConfig(StageConfig):
     """Who scores, and how it is asked."""
+
+    SECTION: ClassVar[str] = "judge"
+    """Where its settings stand in a profile, for messages."""
+    ROLE: ClassVar[str] = "the judge"
+    """What messages call who is asked."""
+    REFUSED: ClassVar[str] = "to judge"
+    """What a server does not do that refuses."""
 
     scorer: Annotated[
         str | tuple[str, ...],
@@ -141,7 +149,7 @@ class AskConfig(StageConfig):
     @classmethod
     def _known(cls, value: Any) -> Any:
         for name in (value,) if isinstance(value, str) or not isinstance(value, list | tuple) else value:
-            if not isinstance(name, str) or not _is_scorer(name):
+            if not isinstance(name, str) or not is_scorer(name):
                 quoting = "" if isinstance(value, str) else "; one with a comma in its name goes in quotes"
                 raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}{quoting}")
         return value

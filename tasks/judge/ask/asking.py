@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from tasks.config import AskConfig
 from tasks.data.reading import Message
@@ -14,7 +15,12 @@ from tasks.judge.ask.answers import AnswerStore, asked_of
 from tasks.judge.backends import Backend, connect
 from tasks.judge.protocol.refusals import refusal_lines
 from tasks.judge.protocol.replies import Answered, Identity
-from tasks.judge.protocol.scoring_protocols import Question, ScoringProtocol, UnusableError
+from tasks.judge.protocol.scoring_protocols import (
+    AskingProtocol,
+    Question,
+    ScoringProtocol,
+    UnusableError,
+)
 from tasks.machine.json_files import Json
 from tasks.record.stage import say_nothing
 from tasks.servers.replies import Reply
@@ -31,6 +37,18 @@ WOULD_SAY_ELSE = (
 )
 
 TEMPLATE = 512  # tokens that a chat template adds, at most
+
+
+class Identified(Protocol):
+    """What a model is asked about."""
+
+    @property
+    def id(self) -> int:
+        """Under which its calls are recorded."""
+
+
+Asked = TypeVar("Asked", bound=Identified)
+Answer = TypeVar("Answer")
 
 
 class MissingError(Exception):
@@ -78,6 +96,34 @@ async def ask(
     Raises StageError when there is no such judge, when it is another than was audited, and when it is gone
     for good.
     """
+    return await ask_each(
+        config,
+        scorer,
+        form,
+        questions,
+        answers,
+        Asker.verdict,
+        finished,
+        audited=audited,
+        expected=expected,
+        say=say,
+    )
+
+
+async def ask_each(
+    config: AskConfig,
+    scorer: str,
+    form: AskingProtocol,
+    questions: Sequence[Asked],
+    answers: AnswerStore,
+    answer: Callable[["Asker", Asked], Awaitable[Answer]],
+    finished: Callable[[Answer], None],
+    *,
+    audited: str | None = None,
+    expected: str | None = None,
+    say: Callable[[str], None] = say_nothing,
+) -> tuple[Identity, list[Answer]]:
+    """What `answer` makes of every question with the model's help, in their order; else as `ask`."""
     async with connect(config, scorer, form) as backend:
         identity = await backend.identify()
         if audited is not None and identity.digest != audited:
@@ -92,8 +138,8 @@ async def ask(
             )
         if backend.refusals is not None:
             backend.refusals.words.update(answers.refusals(identity))
-        asker = _Asker(config, backend, identity, form, answers, say)
-        found: dict[int, Judgement] = {}
+        asker = Asker(config, backend, identity, form, answers, say)
+        found: dict[int, Answer] = {}
         waiting = iter(enumerate(questions))
         working = 0
 
@@ -101,7 +147,7 @@ async def ask(
             nonlocal working
             while working <= asker.in_flight.limit and (following := next(waiting, None)):
                 index, question = following
-                found[index] = await asker.verdict(question)
+                found[index] = await answer(asker, question)
                 finished(found[index])
                 employ()
             working -= 1
@@ -122,15 +168,15 @@ async def ask(
         return identity, [found[index] for index in range(len(questions))]
 
 
-class _Asker:
-    """The judge at work."""
+class Asker:
+    """The model at work."""
 
     def __init__(
         self,
         config: AskConfig,
         backend: Backend,
         identity: Identity,
-        form: ScoringProtocol,
+        form: AskingProtocol,
         answers: AnswerStore,
         say: Callable[[str], None],
     ) -> None:
@@ -154,7 +200,7 @@ class _Asker:
         why = ""
         for seed in (self.config.seed, self.config.seed + 1):
             try:
-                given = self.form.read(await self._text(question, messages, seed, calls))
+                given = self.form.read(await self.text(question, messages, seed, calls))
             except UnusableError as error:
                 why = calls[-1]["error"] = str(error)
             except MissingError as error:
@@ -174,7 +220,7 @@ class _Asker:
                 return Judgement(given.points, given.reason, calls=calls, mass=given.mass)
         return Judgement(None, missing_because=f"{why} (twice asked)", calls=calls)
 
-    async def _text(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
+    async def text(self, question: Identified, messages: list[Message], seed: int, calls: list[Json]) -> str:
         """What the model answers, or answered before; the calls for it are added to `calls`.
 
         The first question is asked alone, so that what the server refuses is refused once.
@@ -189,7 +235,9 @@ class _Asker:
                     self._is_known = True
         return await self._answer(question, messages, seed, calls)
 
-    async def _answer(self, question: Question, messages: list[Message], seed: int, calls: list[Json]) -> str:
+    async def _answer(
+        self, question: Identified, messages: list[Message], seed: int, calls: list[Json]
+    ) -> str:
         """Only a whole answer is kept: what a server did wrong may be right the next time."""
         while True:
             request = self.backend.request(messages, seed)
@@ -200,9 +248,9 @@ class _Asker:
             if not self._is_learnt(request, reply):
                 break
         if reply.passing:
-            raise MissingError(f"the judge failed on this row: {reply.error}", server_failed=True)
+            raise MissingError(f"{self.config.ROLE} failed on this row: {reply.error}", server_failed=True)
         if reply.status != 200:
-            raise MissingError(f"the judge refused the prompt: {reply.error}")
+            raise MissingError(f"{self.config.ROLE} refused the prompt: {reply.error}")
         answered = self.backend.answered(reply.body)
         calls[-1] |= {
             "answer": answered.text,
@@ -210,7 +258,7 @@ class _Asker:
             "tokens": answered.tokens,
         }
         self._check_end(answered)
-        check_whole(answered.prompt_tokens, messages, self.backend.context, self._room)
+        check_whole(answered.prompt_tokens, messages, self.backend.context, self._room, self.config.SECTION)
         if kept is None:
             self.answers.add(asked, self.identity.scorer, reply)
         return answered.text
@@ -238,7 +286,7 @@ class _Asker:
         """Tokens that a prompt may have by the server's own word."""
         return None if self.backend.promised is None else self.backend.promised - self.config.max_tokens
 
-    async def _send(self, question: Question, request: Json, seed: int, calls: list[Json]) -> Reply:
+    async def _send(self, question: Identified, request: Json, seed: int, calls: list[Json]) -> Reply:
         """The first reply that is no passing trouble, or the last of several.
 
         Whoever is alive fails on this row alone. Raises StageError when the judge is gone, has no such model
@@ -271,7 +319,11 @@ def reasons(verdicts: Iterable[Judgement]) -> list[Json]:
 
 
 def check_whole(
-    read: int | None, messages: list[Message], context: int | None, room: int | None = None
+    read: int | None,
+    messages: list[Message],
+    context: int | None,
+    room: int | None = None,
+    section: str = AskConfig.SECTION,
 ) -> None:
     """Raises MissingError when the judge did not read the whole prompt, or nothing shows that it did.
 
@@ -291,7 +343,7 @@ def check_whole(
         of = "" if context is None else f" of a context of {context}"
         raise MissingError(
             f"the prompt was cut: the model read {read} tokens{of}, and the prompt has at least "
-            f"{needed:.0f}. Raise judge.context, or the server's own."
+            f"{needed:.0f}. Raise {section}.context, or the server's own."
         )
 
 
@@ -302,10 +354,10 @@ def fewest_tokens(text: str) -> float:
     return (len(distinct) - wide) / NARROW_PER_TOKEN + wide / WIDE_PER_TOKEN
 
 
-def _record(question: Question, request: Json, seed: int, reply: Reply, *, cached: bool) -> Json:
+def _record(question: Identified, request: Json, seed: int, reply: Reply, *, cached: bool) -> Json:
     """One line of `calls.jsonl`: everything that was sent, everything that came back."""
     return {
-        "id": question.row.id,
+        "id": question.id,
         "seed": seed,
         "request": request,
         "status": reply.status,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tasks.config import AskConfig, AuditConfig, CompareConfig, JudgeConfig, on
 from tasks.config.judge_kinds import kind_of
@@ -37,9 +37,17 @@ def digests_of(config: AskConfig, clock: Callable[[], float] = time.time) -> dic
         for criterion, form in _forms(config, scorer).items()
         for kind, reordered in _PROMPTS[: 1 + isinstance(config, AuditConfig)]
     }
-    day = str(int(clock() // min(DAY, DAY * config.max_age_days)))
+    return digests(found, config.max_age_days, clock) | forms
+
+
+def digests(
+    found: Iterable[Identity], max_age_days: float, clock: Callable[[], float] = time.time
+) -> dict[str, str]:
+    """By model its digest, and the day of one that is known by name alone."""
+    found = list(found)
+    day = str(int(clock() // min(DAY, DAY * max_age_days)))
     days = {f"day of {identity.scorer}": day for identity in found if identity.by_name}
-    return {identity.scorer: identity.digest for identity in found} | forms | days
+    return {identity.scorer: identity.digest for identity in found} | days
 
 
 def made_ready(config: AskConfig, progress: PullProgress) -> list[Identity]:

@@ -8,12 +8,12 @@ from pkgutil import resolve_name
 from tasks.config import AskConfig
 from tasks.config.judge_kinds import kind_of
 from tasks.judge.backends.base import Backend
-from tasks.judge.protocol.scoring_protocols import ScoringProtocol
+from tasks.judge.protocol.scoring_protocols import AskingProtocol
 
 __all__ = ["Backend", "connect"]
 
 
-def connect(config: AskConfig, scorer: str, form: ScoringProtocol) -> Backend:
+def connect(config: AskConfig, scorer: str, form: AskingProtocol) -> Backend:
     """The judge behind a scorer's name; use it as `async with`.
 
     Raises UsageError for an address that is none or behind a proxy that cannot be used, StageError for a key

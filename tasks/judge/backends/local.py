@@ -27,7 +27,7 @@ from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
 from tasks.judge.backends.base import Json
 from tasks.judge.protocol.replies import Answered, Identity
-from tasks.judge.protocol.scoring_protocols import ScoringProtocol
+from tasks.judge.protocol.scoring_protocols import AskingProtocol
 from tasks.machine.device import pick_device
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import load_causal, load_tokenizer
@@ -45,7 +45,7 @@ class Local:
 
     promised = refusals = None
 
-    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
+    def __init__(self, config: AskConfig, model: str, form: AskingProtocol) -> None:
         if form.labels is None:
             raise ValueError(f"a local judge chooses between labels, which the form {form.name} has not")
         self.model = model

@@ -13,7 +13,7 @@ from tasks.data.reading import Message
 from tasks.errors import StageError, UnreachableError
 from tasks.judge.backends.base import Json
 from tasks.judge.protocol.replies import Answered, Identity
-from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError
+from tasks.judge.protocol.scoring_protocols import AskingProtocol, UnusableError
 from tasks.machine.addresses import WEB
 from tasks.machine.proxies import takes_proxy
 from tasks.servers.http import QUICK_TIMEOUT, Server, clean, url_of
@@ -47,13 +47,14 @@ class Ollama:
     promised = None  # the model may have been trained with a shorter context than it is asked for
     refusals = None  # options that it does not know are no error to it
 
-    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
+    def __init__(self, config: AskConfig, model: str, form: AskingProtocol) -> None:
         self.model = model
         self.context: int | None = config.context
         self.first_in_flight = config.concurrency or FIRST_IN_FLIGHT
         self.most_in_flight = config.concurrency or MOST_IN_FLIGHT
         self._config = config
         self._form = form
+        self._section, self._refused = config.SECTION, config.REFUSED
         self._server = Server(base_url(config.host), config.timeout)
         self.url = self._server.url
 
@@ -126,7 +127,7 @@ class Ollama:
             "options": {
                 "num_ctx": self._config.context,
                 "num_predict": self._config.max_tokens,
-                "temperature": 0,
+                "temperature": self._form.temperature,
                 "seed": seed,
             },
         }
@@ -142,7 +143,8 @@ class Ollama:
             raise UnusableError("the model gave up in the middle of its answer (done is false)")
         if body.get("done_reason") == "length":
             raise UnusableError(
-                "the answer was cut at its limit; judge.max_tokens or judge.context is too small"
+                f"the answer was cut at its limit; {self._section}.max_tokens or {self._section}.context is "
+                "too small"
             )
         if (reason := body.get("done_reason")) not in ("stop", "", None):  # early servers give none
             raise UnusableError(f"the answer ended for the reason {reason!r} instead of 'stop'")
@@ -166,14 +168,15 @@ class Ollama:
         if reply.status == 404:
             return self._not_pulled()
         return StageError(
-            f"the Ollama server at {self.url} refuses to judge: {reply.error}. "
+            f"the Ollama server at {self.url} refuses {self._refused}: {reply.error}. "
             "Check that it is the right server."
         )
 
     def gone(self, reason: str | None) -> StageError:
         return UnreachableError(
             f"no Ollama server answers at {self.url} ({reason}). Start one with `ollama serve`, or set "
-            "OLLAMA_HOST or judge.host to where one runs. Finished answers are kept; run again to continue."
+            f"OLLAMA_HOST or {self._section}.host to where one runs. Finished answers are kept; run again to "
+            "continue."
         )
 
     def _not_pulled(self) -> StageError:
@@ -190,7 +193,7 @@ class Ollama:
         if reply.status != 200 or not isinstance(value, kind):
             raise StageError(
                 f"what answers at {self.url} is not an Ollama server that can be used: GET {path} gave "
-                f"{reply.error or 'no ' + field}. Set OLLAMA_HOST or judge.host to where one runs."
+                f"{reply.error or 'no ' + field}. Set OLLAMA_HOST or {self._section}.host to where one runs."
             )
         return value
 

@@ -9,7 +9,7 @@ from tasks.errors import StageError
 from tasks.judge.backends.base import Json
 from tasks.judge.protocol.refusals import Refusals
 from tasks.judge.protocol.replies import Answered, Identity
-from tasks.judge.protocol.scoring_protocols import ScoringProtocol, UnusableError
+from tasks.judge.protocol.scoring_protocols import AskingProtocol, UnusableError
 from tasks.servers.http import clean
 from tasks.servers.openai import Endpoint
 from tasks.servers.replies import Reply
@@ -24,12 +24,12 @@ class OpenAI:
 
     context = None  # the server's own
 
-    def __init__(self, config: AskConfig, model: str, form: ScoringProtocol) -> None:
+    def __init__(self, config: AskConfig, model: str, form: AskingProtocol) -> None:
         self.model = model
         self.first_in_flight = self.most_in_flight = config.concurrency or IN_FLIGHT
         self._config = config
         self._form = form
-        self._endpoint = Endpoint("judge", model, config.base_url, config.key_variable, config.timeout)
+        self._endpoint = Endpoint(config.SECTION, model, config.base_url, config.key_variable, config.timeout)
         self.promised: int | None = None
         self.refusals = Refusals()
 
@@ -58,7 +58,7 @@ class OpenAI:
         request = {
             "model": self.model,
             "messages": messages,
-            "temperature": 0,
+            "temperature": self._form.temperature,
             "seed": seed,
             "max_tokens": self._config.max_tokens,
             **format_,
@@ -75,7 +75,9 @@ class OpenAI:
         if not isinstance(message, dict):
             raise UnusableError("the server's answer holds no message")
         if choice.get("finish_reason") == "length":
-            raise UnusableError("the answer was cut at its limit; judge.max_tokens is too small")
+            raise UnusableError(
+                f"the answer was cut at its limit; {self._config.SECTION}.max_tokens is too small"
+            )
         reason = choice.get("finish_reason")
         if reason and str(reason).casefold() not in FINISHED:
             raise UnusableError(f"the answer ended for the reason {reason!r} instead of 'stop'")
@@ -91,7 +93,7 @@ class OpenAI:
         return reply.latency, reply.latency  # the protocol does not tell what waits
 
     def fatal(self, reply: Reply) -> StageError:
-        return self._endpoint.fatal(reply, "to judge")
+        return self._endpoint.fatal(reply, self._config.REFUSED)
 
     def gone(self, reason: str | None) -> StageError:
         return self._endpoint.gone(reason)

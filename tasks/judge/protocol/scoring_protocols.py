@@ -60,20 +60,31 @@ class Question:
     reordered: bool = False
     """Ask with the parts in another order, or with the rule in other words: no score may follow from that."""
 
+    @property
+    def id(self) -> int:
+        return self.row.id
+
 
 @dataclass(frozen=True)
-class ScoringProtocol:
-    """One way of asking, and of reading the answer."""
+class AskingProtocol:
+    """One way of asking a model, and of reading its answer."""
 
     name: str
-    messages: Callable[[Question], list[Message]]
-    read: Callable[[str], ParsedAnswer]
+    messages: Callable[[Any], list[Message]]
+    read: Callable[[str], Any]
     """Raises UnusableError for anything but the answer that was asked for."""
     schema: Mapping[str, Any] | None = None
     """A JSON schema that the answer is held to; Ollama returns keys in alphabetical order, so the reason is
     written before what it leads to."""
     labels: Mapping[str, float] | None = None
     """For models whose next token is looked at instead of an answer: what each label is worth."""
+    temperature: float = 0
+    """At which an answer is drawn; scores are never drawn."""
+
+
+@dataclass(frozen=True)
+class ScoringProtocol(AskingProtocol):
+    """One way of asking a judge a `Question`, and of reading its answer as a `ParsedAnswer`."""
 
     def version(self, reordered: bool = False) -> str:
         """Hash of everything but the row that decides what a judge is asked."""
@@ -138,7 +149,7 @@ def _winner(text: str) -> ParsedAnswer:
 
 def _object(text: str, key: str) -> tuple[str, Any]:
     try:
-        value = json.loads(_bare(text), object_pairs_hook=_without_duplicates)
+        value = json_answer(text)
     except (ValueError, RecursionError) as error:  # a looping model opens a thousand brackets
         raise UnusableError(f"the answer is not the JSON that was asked for: {error}") from error
     if not isinstance(value, dict) or set(value) != {"reason", key} or type(value["reason"]) is not str:
@@ -168,6 +179,14 @@ def _bare(text: str) -> str:
         raise UnusableError("the answer does not come to the end of its thinking")
     fenced = _FENCED.fullmatch(rest)
     return fenced[2] if fenced else rest
+
+
+def json_answer(text: str) -> Any:
+    """The value of an answer in JSON, without the thinking before it and the fence around it.
+
+    Raises UnusableError for thinking that does not end, ValueError or RecursionError for what is no JSON.
+    """
+    return json.loads(_bare(text), object_pairs_hook=_without_duplicates)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
