@@ -199,6 +199,13 @@ class RowsConfig(StageConfig):
         Fraction,
         Field(description="share of the rows that choose the best weights; what is left is the test split"),
     ] = 0.05
+    test_synthetic: Annotated[
+        bool,
+        Field(
+            description="rows that a language model made may be test and validation rows, which the card "
+            "says; else they are trained on alone"
+        ),
+    ] = False
     shuffle: Annotated[
         bool, Field(description="draw the splits at random; false: in the order of the files")
     ] = True

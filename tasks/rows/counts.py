@@ -23,6 +23,9 @@ class RowCounts(TypedDict):
     source: dict[str, int]
     set_aside: int
     left_out: int
+    synthetic: NotRequired[dict[str, int]]
+    """Where a model made some of the rows: how many each split holds, and how many were left out (`left_out`)
+    since they ask what test or validation rows ask, or are of a source of theirs."""
     labels: NotRequired[dict[str, int]]
     """Of rows with labels: how many rows have each, and how many in each split."""
     split_labels: NotRequired[dict[str, dict[str, int]]]

@@ -3,7 +3,8 @@
 The unit of a split is the source, not the row: a test row whose conversation goes on in a training row has
 been read before it is asked. Rows share a source when
 
-- a column that the user names (`rows.group_by`) has the same value in them, or
+- a column that the user names (`rows.group_by`) has the same value in them, or a model made them of one
+  passage, or one of them of the other, or
 - one's conversation is the beginning of the other's, or both begin with the same turns, of 20 words at least
   (a conversation that was expanded turn by turn), or
 - their input is the same text of 20 words at least, or one of the parts of their prompts begins with the same
@@ -16,6 +17,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from tasks.data.duplicates import Groups, words_digest, words_of
 from tasks.rows.kinds import kind_of
 from tasks.rows.row_kind import Row
+from tasks.rows.synthetic import linked_to_originals
 
 RULE = 1  # raised when other rows come to be of one source
 SHARED_WORDS = 20  # that two conversations begin with, or that a passage has
@@ -33,6 +35,7 @@ def source_groups(rows: Sequence[Row]) -> list[int]:
 def join_sources(groups: Groups, rows: Sequence[Row]) -> None:
     """Join in `groups` the places of rows of one source."""
     groups.join(_linked((place, row["source"]) for place, row in enumerate(rows) if "source" in row))
+    groups.join(linked_to_originals(rows))
     groups.join(_conversations(rows))
     most = max(FEW, min(TEMPLATE_ROWS, int(TEMPLATE_SHARE * len(rows))))
     passages = ((place, passage) for place, row in enumerate(rows) for passage in _passages(row))

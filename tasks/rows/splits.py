@@ -12,6 +12,7 @@ from tasks.rows.canonical import SPLITS, Row, prompt_groups, prompt_of
 from tasks.rows.groups import Alike
 from tasks.rows.kinds import kind_of
 from tasks.rows.sources import source_groups
+from tasks.rows.synthetic import is_synthetic
 
 Places = list[int]
 """Rows, by their place among those that were found."""
@@ -31,6 +32,8 @@ class Parted(NamedTuple):
     near: dict[str, int]
     source: dict[str, int]
     alike: Alike
+    leaking: list[Row]
+    """Rows that a model made and that are left out: what they ask is tested."""
 
 
 def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()) -> Parted:
@@ -42,6 +45,9 @@ def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()
     rows that have theirs among themselves only, so that the splits keep their sizes as far as can be. What
     balancing leaves out counts as trained on.
 
+    Rows that a model made go to train, after the others were split, unless `config.test_synthetic`; one of a
+    group that is tested or validated on is left out.
+
     `own` names the split of each row where the data's owner split it. Then test and validation lose what is
     also elsewhere, and get nothing in its place, a validation that is not there is drawn from train, and
     train alone is balanced.
@@ -51,14 +57,23 @@ def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()
     """
     labels = [kind.stratum(row) if (kind := kind_of(row)) else "" for row in found]
     _check_labels(labels, config)
+    only_trained = (
+        set() if config.test_synthetic else {place for place, row in enumerate(found) if is_synthetic(row)}
+    )
+    if len(only_trained) == len(found):
+        raise RefusedError(
+            f"all {len(found)} rows were made by a language model, and no model is tested on those. Give "
+            "rows that people wrote beside them (instructions), or set rows.test_synthetic=true, which the "
+            "card says"
+        )
     if own and "train" not in own:
         raise StageError("the files of train hold no row that can be used; rows.splits=drawn draws splits.")
-    drawn = list(range(len(found)))
+    drawn = [place for place in range(len(found)) if place not in only_trained]
     if config.balance:
         trained = [place for place in drawn if own[place] == "train"] if own else drawn
         kept = set(drawn) - set(trained)
         drawn = sorted(kept.union(_balanced(trained, labels, config.seed)))
-    left_out = sorted(set(range(len(found))) - set(drawn))
+    left_out = sorted(set(range(len(found))) - set(drawn) - only_trained)
     if config.shuffle:
         random.Random(config.seed).shuffle(drawn)
     near_groups, sources = prompt_groups(found), source_groups(found)
@@ -71,16 +86,20 @@ def split_rows(found: Sequence[Row], config: RowsConfig, own: Sequence[str] = ()
     if not own:
         splitting.fill_untested()
     splitting.check_tested(moved["test"])
+    leaking = splitting.train_on(sorted(only_trained))
     splits = {name: [found[place] for place in splitting.splits[name]] for name in SPLITS}
-    alike = Alike(*(_members(found, groups) for groups in (near_groups, sources)))
-    return Parted(splits, [found[place] for place in left_out], moved, near, source, alike)
+    alike = Alike(*(_members(found, groups, leaking) for groups in (near_groups, sources)))
+    out, leaks = ([found[place] for place in places] for places in (left_out, leaking))
+    return Parted(splits, out, moved, near, source, alike, leaks)
 
 
-def _members(found: Sequence[Row], groups: Sequence[int]) -> list[list[int]]:
+def _members(found: Sequence[Row], groups: Sequence[int], without: Places) -> list[list[int]]:
     """The ids of the rows of each group that has more than one."""
     members: dict[int, list[int]] = {}
-    for row, group in zip(found, groups, strict=True):
-        members.setdefault(group, []).append(row["id"])
+    gone = set(without)
+    for place, (row, group) in enumerate(zip(found, groups, strict=True)):
+        if place not in gone:
+            members.setdefault(group, []).append(row["id"])
     return [ids for ids in members.values() if len(ids) > 1]
 
 
@@ -230,6 +249,15 @@ class _Splitting:
         leaving = set(places)
         self.splits[source] = [place for place in self.splits[source] if place not in leaving]
         self.splits[target] = self.splits[target] + places
+
+    def train_on(self, places: Places) -> Places:
+        """Add rows to train, but for those that are near what is tested, which are returned."""
+        tested = {self._group[place] for name in ("validation", "test") for place in self.splits[name]}
+        leaking = [place for place in places if self._group[place] in tested]
+        self.splits["train"] = self.splits["train"] + [
+            place for place in places if self._group[place] not in tested
+        ]
+        return leaking
 
     def check_tested(self, moved: int) -> None:
         """Raises RefusedError when a label, or rows that have none, are not tested."""

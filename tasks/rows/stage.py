@@ -17,6 +17,7 @@ from tasks.rows.groups import write_groups
 from tasks.rows.kinds import kind_named
 from tasks.rows.row_kind import RowKind
 from tasks.rows.splits import split_rows
+from tasks.rows.synthetic import MADE, is_synthetic, lineage_in
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record.stage import StageRun
@@ -25,25 +26,38 @@ PROGRESS_EVERY = 5000  # rows
 SHOWN = 1000  # rows of a table in MLflow
 
 
-def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
-    """Read every file of `source` and write `train.jsonl`, `validation.jsonl`, `test.jsonl`.
+def rows(
+    config: RowsConfig, run: "StageRun", *, source: Path | None = None, synthetic: Path | None = None
+) -> None:
+    """Read every file of `source`, and after them the rows that a model made (`synthetic`).
+
+    Writes `train.jsonl`, `validation.jsonl`, `test.jsonl`.
 
     Splits that the files are already are kept, or drawn (`rows.splits`).
 
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
     duplicates (`near`) and rows whose source stands elsewhere (`source`) among it; `groups.json` says which
     rows ask the same or nearly, or are of one source, which a test row names too (`source`).
+    Rows that a model made are trained on alone, whether a file of `source` holds them or `synthetic`, unless
+    `rows.test_synthetic` says otherwise; those that ask what test or validation rows ask, or are of a source
+    of theirs, are left out.
+
     `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds what balancing left out, none
     of it nearly a row of validation or test.
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
     test on.
     """
-    reading = _Reading(config, run)
-    reading.read(source)
+    reading = _Reading(run)
+    if source:
+        reading.read(source, config)
+    if synthetic:
+        reading.read(synthetic / MADE, RowsConfig())
+    reading.require_rows()
     run.phase(f"looking for near duplicates among {len(reading.found):,} rows")
     parted = split_rows(reading.found, config, reading.own_splits)
     source_of = {row: f"row {ids[0]}" for ids in parted.alike.sources for row in ids}
+    made = {name: sum(map(is_synthetic, members)) for name, members in parted.splits.items()}
     for name, members in parted.splits.items():
         written = [_opened(_named(row, source_of)) for row in members] if name == "test" else members
         write_rows(run.out / f"{name}.jsonl", written)
@@ -67,6 +81,8 @@ def rows(config: RowsConfig, run: "StageRun", *, source: Path) -> None:
         "set_aside": len(reading.set_aside),
         "left_out": len(parted.left_out),
     }
+    if any(map(is_synthetic, reading.found)):
+        counts["synthetic"] = {**made, "left_out": len(parted.leaking)}
     if (kind := kind_named(reading.kind)) and (found := _labels(kind, reading.found)):
         counts["labels"] = found
         counts["split_labels"] = {name: _labels(kind, members) for name, members in parted.splits.items()}
@@ -94,7 +110,7 @@ def _opened(row: Row) -> Row:
 class _Reading:
     """Rows as they are read, and what was noticed about them."""
 
-    def __init__(self, config: RowsConfig, run: "StageRun") -> None:
+    def __init__(self, run: "StageRun") -> None:
         self.found: list[Row] = []
         self.set_aside: list[Row] = []
         self.own_splits: list[str] = []
@@ -102,17 +118,23 @@ class _Reading:
         self.formats: Counter[str] = Counter()
         self.kind = ""
         self._first_file = ""
-        self._config = config
+        self._config = RowsConfig()
         self._run = run
 
-    def read(self, source: Path) -> None:
-        """Raises StageError for what cannot be read, and when more than half of the rows are malformed."""
-        check_columns(self._config)
+    def read(self, source: Path, config: RowsConfig) -> None:
+        """Raises StageError for what cannot be read."""
+        self._config = config
+        check_columns(config)
         with TemporaryDirectory(dir=self._run.checkpoint) as scratch:
             files = data_files(source, self._config, Path(scratch), self._run.say)
             _check_texts(files)
             for file in files:
                 self._read_file(file)
+        if self.own_splits:  # what a model made is no split of the data's owner
+            self.own_splits += ["train"] * (len(self.found) - len(self.own_splits))
+
+    def require_rows(self) -> None:
+        """Once all was read: raise StageError when more rows are malformed than were read, or none was."""
         if len(self.set_aside) > len(self.found) or not self.found:
             count, first = len(self.set_aside), self.set_aside[0]
             raise StageError(
@@ -128,7 +150,7 @@ class _Reading:
             if layout is None:
                 layout = self._layout(file, columns, sample)
             try:
-                row = layout.row(record) | self._source(record)
+                row = layout.row(record) | (lineage_in(record[1]) or self._source(record))
             except RowError as error:
                 self._malformed(error)
                 continue
