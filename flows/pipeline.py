@@ -30,6 +30,7 @@ from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
+from flows.synthesizing.stages import find_models, synthesized
 from tasks.classify.outputs import Evaluation
 from tasks.errors import UsageError
 from tasks.export.deliver import require_places
@@ -97,8 +98,10 @@ def pipeline(
     """
     loaded = _loaded(profile, overrides, mirror).with_commits()
     again = stages_to_refresh(refresh, loaded.stages())
-    if loaded.instructions:
-        find_judges(loaded.judge)  # before anything takes time
+    if loaded.synthesize:
+        find_models(loaded.synthesize)  # before anything takes time
+    if loaded.is_tuned:
+        find_judges(loaded.judge)
     if loaded.export:
         require_places(loaded.export)
     if len(trainings := trainings_of(loaded)) > 1:
@@ -128,6 +131,8 @@ class Prepared:
     corpus: Reference | None = None
     source: Reference | None = None
     """Of the rows."""
+    synthesis: Reference | None = None
+    """Rows that a language model made."""
     rows: Reference | None = None
     base: Reference | None = None
     """A model that is imported."""
@@ -154,12 +159,15 @@ class Judged:
 
 def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     """Every stage before the checks: what training reads, and what it starts from."""
-    corpus = source = rows = base = vocabulary = tokens = None
+    corpus = source = synthesis = rows = base = vocabulary = tokens = None
     if profile.corpus:
         corpus = run.stage("download", profile.corpus, "download corpus")
     if given := profile.instructions or profile.labelled:
         source = run.stage("download", given, "download rows")
-        rows = run.stage("rows", profile.rows, source=source)
+    if profile.synthesize:
+        synthesis = synthesized(run, profile.synthesize, corpus, profile.given, profile.rows.columns)
+    if profile.has_rows:
+        rows = run.stage("rows", profile.rows, source=source, synthetic=synthesis)
     if profile.base:
         base = run.stage("base", with_version(run.tracking, profile.base))
     if profile.vocabulary:
@@ -167,7 +175,7 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     if not profile.base:
         texts = rows if profile.tokenize.include_rows or not corpus else None
         tokens = run.stage("tokenize", profile.tokenize, corpus=corpus, rows=texts, vocabulary=vocabulary)
-    return Prepared(corpus, source, rows, base, tokens)
+    return Prepared(corpus, source, synthesis, rows, base, tokens)
 
 
 def before_training(run: PipelineRun, profile: Profile) -> Prepared:
@@ -179,7 +187,7 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
-    if profile.instructions:
+    if profile.is_tuned:
         return replace(ready, audits=audits(run, profile.judge, ready.rows))
     return ready
 
@@ -194,7 +202,7 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     tuned = preferred = classifier = promotion = None
     of_base = of_tuned = of_preferred = Judged()
 
-    if profile.instructions:
+    if profile.is_tuned:
         tuned = run.stage("finetune", profile.finetune, base=base, rows=ready.rows, tokens=ready.tokens)
         if profile.dpo:
             preferred = run.stage("dpo", profile.dpo, tuned=tuned, rows=ready.rows)
@@ -213,7 +221,8 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
 
     made = {
         "corpus": ready.corpus,
-        "instructions": ready.source if profile.instructions else None,
+        "instructions": (ready.source or ready.synthesis) if profile.is_tuned else None,
+        "synthesis": ready.synthesis,
         "labelled": ready.source if profile.labelled else None,
         "rows": ready.rows,
         "tokens": ready.tokens,

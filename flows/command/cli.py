@@ -26,6 +26,7 @@ from flows.command import (
     serve,
     servers,
     settings,
+    synthesizing,
 )
 from flows.command.options import (
     HELP,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
-for subject in SUBJECTS:
+for subject in (*SUBJECTS, synthesizing):
     app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

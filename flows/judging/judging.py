@@ -33,20 +33,20 @@ Refresh = Annotated[
 ]
 
 
-def find_judges(config: AskConfig) -> None:
+def find_judges(config: AskConfig, label: str = "find judges", what: str = "judges") -> None:
     """See that every judge is there before anything takes time; one that may be pulled is pulled first.
 
     Raises StageError when one is not there.
     """
     if not config.judges:
         return
-    label, started = "find judges", time.monotonic()
+    started = time.monotonic()
     console.begin(label)
     outcome, style = "failed", "red"
     try:
         found = made_ready(config, lambda *progress: console.progress(label, *progress))
         told = ", ".join(f"{identity.scorer} {identity.digest[:12]}" for identity in found)
-        console.progress(label, len(found), len(found), "judges", told)
+        console.progress(label, len(found), len(found), what, told)
         outcome, style = "done", "green"
     finally:
         console.end(label, outcome, time.monotonic() - started, style)

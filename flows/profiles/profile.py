@@ -16,6 +16,7 @@ from pydantic import (
 
 from flows.profiles.faults import explain
 from flows.profiles.overrides import apply
+from flows.profiles.spelling import DOWNLOADS, spell_out
 from flows.profiles.yaml_settings import read_override, read_yaml
 from flows.stages import STAGES
 from tasks.config import (
@@ -35,21 +36,19 @@ from tasks.config import (
     RowsConfig,
     Seeds,
     StageConfig,
+    SynthesizeConfig,
     TokenizeConfig,
-    source_from_text,
 )
 from tasks.errors import UsageError
 from tasks.machine.home import home
 from tasks.record.work import never
 
-DOWNLOADS = ("corpus", "instructions", "labelled", "vocabulary")
 PRETRAINING = (
     "corpus",
     "vocabulary",
     "tokenize",
     "pretrain",
 )  # what a base model that is imported needs not
-NAMES_OR_FOLDERS = (("base", "model"), ("pretrain", "model"), ("tokenize", "name"))  # ./ makes it a folder
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 
 
@@ -94,6 +93,13 @@ class Profile(StageConfig):
     instructions: Annotated[
         DownloadConfig | None, Field(description="rows to fine-tune on: instructions, chats, preferences")
     ] = None
+    synthesize: Annotated[
+        SynthesizeConfig | None,
+        Field(
+            description="rows to fine-tune on that a language model makes, from passages of the corpus or "
+            "from rows; beside those of instructions, or alone"
+        ),
+    ] = None
     labelled: Annotated[
         DownloadConfig | None, Field(description="rows to classify: a text and its label")
     ] = None
@@ -120,7 +126,7 @@ class Profile(StageConfig):
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
         """The model is named after the profile; responses are asked for with the template trained on."""
-        if not isinstance(raw, dict) or not (raw.get("instructions") or raw.get("labelled")):
+        if not isinstance(raw, dict) or not any(map(raw.get, ("instructions", "labelled", "synthesize"))):
             return raw
         raw = dict(raw)
         finetune, promote = raw.get("finetune"), raw.get("promote")
@@ -166,12 +172,22 @@ class Profile(StageConfig):
 
     @model_validator(mode="after")
     def _check_base_source(self) -> Self:
-        if self.corpus and self.base:
+        if self.corpus and self.base and not self.asks_passages:
             raise ValueError(
                 "corpus and base: a model is either pretrained on a corpus or imported; choose one"
             )
-        if self.instructions and self.labelled:
-            raise ValueError("instructions and labelled: choose one; each makes a model of its own")
+        if self.is_tuned and self.labelled:
+            first = "instructions" if self.instructions else "synthesize"
+            raise ValueError(f"{first} and labelled: choose one; each makes a model of its own")
+        if self.asks_passages and not self.corpus:
+            raise ValueError(
+                "synthesize asks about passages of a corpus, and the profile has none; set corpus"
+            )
+        if self.synthesize and self.synthesize.needs_given and not self.given:
+            raise ValueError(
+                f"synthesize.kind: {self.synthesize.kind} needs rows that people wrote; set instructions, or "
+                "synthesize.given"
+            )
         if not (self.corpus or self.base or self.has_rows):
             raise ValueError("a profile needs a corpus, a base model, instructions or labelled texts")
         return self
@@ -198,7 +214,7 @@ class Profile(StageConfig):
             & {"tokenize", "pretrain"},
             "there are no instructions, so no rows, fine-tuning, judging or promotion": not self.has_rows,
             "labelled texts make a classifier, without responses or a judge": self.labelled and wrong,
-            "only labelled texts are classified": self.instructions and "classify" in wrong,
+            "only labelled texts are classified": self.is_tuned and "classify" in wrong,
             "the corpus is the training rows already": self.has_rows and self.tokenize.include_rows,
         }
         return "; ".join(reason for reason, holds in reasons.items() if holds)
@@ -232,8 +248,23 @@ class Profile(StageConfig):
         return self
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether it is fine-tuned on instructions, of people or made by a model."""
+        return bool(self.instructions or self.synthesize)
+
+    @property
     def has_rows(self) -> bool:
-        return bool(self.instructions or self.labelled)
+        return bool(self.is_tuned or self.labelled)
+
+    @property
+    def asks_passages(self) -> bool:
+        """Whether a model is asked about passages of the corpus."""
+        return self.synthesize is not None and self.synthesize.asks_passages
+
+    @property
+    def given(self) -> DownloadConfig | None:
+        """The rows that people wrote, as a synthesis knows them."""
+        return (self.synthesize and self.synthesize.given) or self.instructions
 
     def stages(self) -> list[str]:
         """The stages that run, in their order."""
@@ -246,7 +277,7 @@ class Profile(StageConfig):
         """
         pretrain = self.pretrain
         trainings = {
-            "finetune": self.finetune if self.instructions else None,
+            "finetune": self.finetune if self.is_tuned else None,
             "dpo": self.dpo,
             "classify": self.classify if self.labelled else None,
         }
@@ -264,7 +295,11 @@ class Profile(StageConfig):
 
         running = {*self.stages(), *DOWNLOADS}
         found = {name: getattr(self, name) for name in ON_HUB if name in running}
-        return self.model_copy(update={name: pinned(own) for name, own in found.items() if own})
+        commits = {name: pinned(own) for name, own in found.items() if own}
+        if self.synthesize and self.synthesize.given:
+            given = pinned(self.synthesize.given)
+            commits["synthesize"] = self.synthesize.model_copy(update={"given": given})
+        return self.model_copy(update=commits)
 
     def _unused_stages(self) -> set[str]:
         """The stages' settings that nothing is done with."""
@@ -316,7 +351,7 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
         replaced = [stage for stage in PRETRAINING if raw.pop(stage, None)]
     for at, value in settings:
         apply(raw, at, value)
-        _spell_out(raw, Path.cwd())
+        spell_out(raw, Path.cwd())
     if overrides:
         raw.pop("takes", None)  # it is of the file as it stands
     changed = list(dict.fromkeys(override.partition("=")[0].strip() for override in overrides))
@@ -373,7 +408,7 @@ def _read(path: Path, included_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings in a file and in those that it includes; paths are relative to the file they stand in."""
     raw = read_yaml(path, Profile)
     names = raw.pop("include", [])
-    _spell_out(raw, path.parent)
+    spell_out(raw, path.parent)
     for name in names if isinstance(names, list) else [names]:
         piece = path.parent / str(name)
         if not piece.is_file():
@@ -387,23 +422,3 @@ def _read(path: Path, included_by: tuple[Path, ...] = ()) -> dict[str, Any]:
             raise UsageError(f"{path.name}: {', '.join(twice)}: a duplicate, since {piece.name} has it too")
         raw |= found
     return raw
-
-
-def _spell_out(raw: dict[str, Any], folder: Path) -> None:
-    """Write downloads that are a single string in full, and anchor relative paths to the profile's folder.
-
-    Paths are then right wherever the command is started, and `--set corpus.timeout=5` keeps the path.
-    """
-    for name in DOWNLOADS:
-        if isinstance(raw.get(name), str):
-            raw[name] = {"sources": [source_from_text(raw[name])]}
-        sources = raw[name].get("sources") if isinstance(raw.get(name), dict) else None
-        for source in sources if isinstance(sources, list) else ():
-            if isinstance(source, dict) and source.get("path"):
-                source["path"] = str(folder / str(source["path"]))
-    if isinstance(raw.get("base"), str):
-        raw["base"] = {"model": raw["base"]}
-    for stage, setting in NAMES_OR_FOLDERS:
-        settings = raw.get(stage)
-        if isinstance(settings, dict) and str(settings.get(setting)).startswith(("./", "../")):
-            settings[setting] = str(folder / settings[setting])

@@ -41,6 +41,7 @@ from tasks.config.pools import Pools
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
+from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
 from tasks.config.tuning import (
     ClassifyConfig,
     DpoConfig,
@@ -98,9 +99,12 @@ __all__ = [
     "SeedsConfig",
     "Source",
     "StageConfig",
+    "SynthesisKind",
+    "SynthesizeConfig",
     "TemplateName",
     "TokenizeConfig",
     "TuningConfig",
+    "WriterConfig",
     "on",
     "parts_of",
     "source_from_text",

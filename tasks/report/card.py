@@ -23,6 +23,7 @@ from tasks.report.curves import curves
 from tasks.report.exports import ExportSummary
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
+from tasks.synthesize.outputs import Synthesis
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 FAMILIES = {
@@ -76,6 +77,8 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
             found["curves"] += curves(training, read_history(inputs[name]), summary.best_step)
             if checks := Report.find(inputs[name]):
                 found["checks"] += checks.rows()
+    if "synthesis" in inputs:
+        found["synthesis"] = Synthesis.read(inputs["synthesis"]).as_json()
     for name in ("instructions", "labelled"):
         if name in inputs:
             found[name] = _files(inputs[name]) | read_counts(inputs["rows"])

@@ -10,6 +10,7 @@ from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.verdict import verdict
 from tasks.show.document import NOT_IN_TERMINAL, TERMINAL_ONLY, Document, Fact, Facts, Section, Text
 from tasks.show.text import capital
+from tasks.synthesize.document import card_section
 
 
 def as_document(report: Json, cost: Json, rows: Sequence[Json] = ()) -> Document:
@@ -41,6 +42,8 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
         decision = [Fact(name, value) for name, value in decision_rows(report["promotion"])]
         in_short = Text(f"{capital(checked_text(report['promotion']))}.", keep=TERMINAL_ONLY)
         yield Section("Promotion", [in_short, Facts(decision, keep=NOT_IN_TERMINAL)])
+    if "synthesis" in report:
+        yield card_section(report["synthesis"], report["instructions"].get("synthetic"))
     yield from exports.section(report)
     yield from training.sections(report, cost)
     yield from cost_section.sections(cost)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, RowError, short, type_of
-from tasks.errors import StageError
+from tasks.errors import RefusedError, StageError
 from tasks.rows.canonical import LEFT_OUT, Row, as_continuation, prompt_of, write_rows
 from tasks.rows.counts import RowCounts, write_counts
 from tasks.rows.files import DataFile, data_files, records_of, survey
@@ -17,7 +17,7 @@ from tasks.rows.groups import write_groups
 from tasks.rows.kinds import kind_named
 from tasks.rows.row_kind import RowKind
 from tasks.rows.splits import split_rows
-from tasks.rows.synthetic import MADE, is_synthetic, lineage_in
+from tasks.rows.synthetic import MADE, ROWS, is_synthetic, lineage_in
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record.stage import StageRun
@@ -46,12 +46,17 @@ def rows(
     of it nearly a row of validation or test.
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
-    test on.
+    test on, and when a model made no row that can be used.
     """
     reading = _Reading(run)
     if source:
         reading.read(source, config)
     if synthetic:
+        if not (synthetic / MADE / ROWS).stat().st_size:
+            raise RefusedError(
+                "of the rows that a model made none has passed the filters. The page of the stage synthesize "
+                "shows why; ask another model, or in other words (synthesize.by, synthesize.prompt)"
+            )
         reading.read(synthetic / MADE, RowsConfig())
     reading.require_rows()
     run.phase(f"looking for near duplicates among {len(reading.found):,} rows")

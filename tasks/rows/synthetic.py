@@ -10,7 +10,7 @@ from typing import Any
 from tasks.data.duplicates import words_digest, words_of
 from tasks.rows.canonical import Row
 
-MADE = "rows"  # the folder of a synthesis that holds its rows
+MADE, ROWS = "rows", "rows.jsonl"  # the folder of a synthesis that holds its rows, and the file there
 SYNTHETIC = "synthetic"
 SOURCE = "source"
 KIND, OF = "kind", "of"

@@ -96,13 +96,13 @@ class Corpus:
 
         Raises StageError for a corpus without a document, and for what is malformed.
         """
-        for number, (_, document) in enumerate(self._documents()):
+        for number, (_, document) in enumerate(self.documents()):
             for text in document:
                 yield number, text
 
     def where(self, number: int) -> str:
         """What people call a document: its file, and its row there."""
-        return next(islice(self._documents(), number, None))[0]
+        return next(islice(self.documents(), number, None))[0]
 
     def require_sound(self, documents: int) -> None:
         """Once all was read: raise StageError when more is malformed than was read, or nothing was.
@@ -118,7 +118,8 @@ class Corpus:
             f"{where}: {why}. A corpus is .txt, .md, .json or .jsonl, rows with a 'text'; fix it"
         )
 
-    def _documents(self) -> Iterator[tuple[str, Iterable[str]]]:
+    def documents(self) -> Iterator[tuple[str, Iterable[str]]]:
+        """What people call each document, and its text in pieces. Raises StageError as `pieces` does."""
         files = list(visible_files(self._folder))
         require_visible(self._folder, files, "the corpus holds no file")
         names = {name for _, name in files}

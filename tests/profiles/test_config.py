@@ -70,6 +70,17 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
                 *("anew", "max_age_days"),
             )
         ),
+        *(
+            f"{config}.{name}"
+            for config in ("SynthesizeConfig", "WriterConfig")
+            for name in (
+                *("host", "base_url", "key_variable", "pull", "concurrency", "timeout", "attempts", "device"),
+                "max_age_days",
+            )
+        ),
+        "WriterConfig.anew",
+        "SynthesizeConfig.given",
+        "SynthesizeConfig.prompt",
         "JudgeConfig.audit_rows",
         "JudgeConfig.choice_gates",
         "JudgeConfig.gates",

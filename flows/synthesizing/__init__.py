@@ -1,0 +1,1 @@
+"""Rows that a language model makes: in a pipeline, or by themselves."""
