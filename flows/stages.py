@@ -20,6 +20,7 @@ from tasks.config import (
     GenerateConfig,
     JudgeConfig,
     LabelsConfig,
+    LossesConfig,
     PredictConfig,
     PreflightConfig,
     PretrainConfig,
@@ -172,6 +173,7 @@ STAGES = {
             1,
             "tasks.judge.labels.stage:labels",
             LabelsConfig,
+            LossesConfig,
             "People's labels of responses, as they are now",
             fingerprints="tasks.judge.labels.stage:fingerprints",
         ),
@@ -224,6 +226,14 @@ STAGES = {
             "Two models' responses to the same rows, row by row",
             pool="as configured",
             fingerprints="tasks.judge.ask.identities:fingerprints",
+        ),
+        Stage(
+            "losses",
+            1,
+            "tasks.pretrain.losses:losses",
+            LossesConfig,
+            "Two pretrained models' losses on the same text",
+            pool="gpu",
         ),
     )
 }

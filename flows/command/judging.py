@@ -1,6 +1,6 @@
 """The commands about judges: `judge`, `audit`, `compare`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from flows.command.options import (
     Refresh,
     Scorers,
     Verbose,
-    end_unless_completed,
+    end_with_documents,
     judge_settings,
     parse_columns,
 )
@@ -25,9 +25,6 @@ from tasks.errors import UsageError
 
 if TYPE_CHECKING:
     from tasks.config import AuditConfig, DownloadConfig, JudgeConfig
-    from tasks.show.document import Document
-
-    Documents = Callable[[dict[str, Any]], Sequence[Document]]
 
 commands = Commands()
 
@@ -81,7 +78,7 @@ def judge(
         from flows.judging.judging import judging
 
         outcome = run_here(judging, *asked, stages)
-    _end(outcome, lambda told: [document(told)], json_)
+    end_with_documents(outcome, lambda told: [document(told)], json_)
 
 
 @commands.command()
@@ -133,7 +130,7 @@ def audit(
         from flows.judging.judging import auditing
 
         outcome = run_here(auditing, *asked, stages)
-    _end(outcome, documents, json_)
+    end_with_documents(outcome, documents, json_)
 
 
 @commands.command()
@@ -163,7 +160,26 @@ def compare(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare two models' responses to the same rows; positive differences mean that A is better."""
+    """Compare two models' responses to the same rows; positive differences mean that A is better.
+
+    Runs that pretrained and did nothing else are compared by their losses on the same text.
+    """
+    given = {
+        "--judge": judge,
+        "--criteria": criteria,
+        "--pairwise": pairwise,
+        "--only-common": only_common,
+        "--response": response,
+        "--column": column,
+        "--pull": pull,
+        "--despite-audit": despite_audit,
+        "--set": set_,
+    }
+    from flows.command.losses import compare_losses, pretrained_sides
+
+    if sides := pretrained_sides(a, b, [option for option, value in given.items() if value]):
+        compare_losses(*sides, refresh or (), json_, verbose)
+        return
     from flows.profiles.profile import load_settings
     from flows.server.readiness import stages_to_refresh, verbosely
     from tasks.config import CompareConfig, ResponsesConfig
@@ -209,7 +225,7 @@ def compare(
         from flows.judging.judging import comparing
 
         outcome = run_here(comparing, *names, *sides, reading, config, comparison, stages)
-    _end(outcome, lambda told: [document(told)], json_)
+    end_with_documents(outcome, lambda told: [document(told)], json_)
 
 
 def _settings_of_both(recorded: "list[JudgeConfig]") -> dict[str, Any]:
@@ -284,21 +300,3 @@ def _start(config: "JudgeConfig | AuditConfig", verbose: bool) -> None:
     prefect_is_ready()
     load_secrets()
     find_judges(config)
-
-
-def _end(outcome: dict[str, Any], documents: "Documents", json_: bool) -> None:
-    if json_:
-        from flows.process.console import print_json
-
-        print_json(outcome)
-    else:
-        from rich.console import Console
-
-        from tasks.show.terminal import show
-
-        out = Console(highlight=False)
-        for document in documents(outcome):
-            show(document, out)
-        told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
-        out.print(told, style="dim", soft_wrap=True)
-    end_unless_completed(outcome)

@@ -1,13 +1,18 @@
 """What several commands have in common: their options, and how a refusal ends them."""
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tasks.errors import RefusedError, StageError, UsageError
+
+if TYPE_CHECKING:
+    from tasks.show.document import Document
+
+    Documents = Callable[[dict[str, Any]], Sequence[Document]]
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -106,3 +111,22 @@ def end_unless_completed(outcome: dict[str, Any]) -> None:
     if outcome["status"] in statuses:
         console.say(f"error: {outcome['error']}", style="red")
         raise typer.Exit(statuses[outcome["status"]])
+
+
+def end_with_documents(outcome: dict[str, Any], documents: "Documents", json_: bool) -> None:
+    """Print what a command tells: as JSON, or as documents and where the rest is; end as it went."""
+    if json_:
+        from flows.process.console import print_json
+
+        print_json(outcome)
+    else:
+        from rich.console import Console
+
+        from tasks.show.terminal import show
+
+        out = Console(highlight=False)
+        for document in documents(outcome):
+            show(document, out)
+        told = f"MLflow run {outcome['run_id']}: every call, score and page is in its stages"
+        out.print(told, style="dim", soft_wrap=True)
+    end_unless_completed(outcome)

@@ -36,6 +36,7 @@ from tasks.config.judging import (
     LabelsConfig,
     ResponsesConfig,
 )
+from tasks.config.losses import LossesConfig, PretrainedConfig
 from tasks.config.makers import MAKERS, Maker
 from tasks.config.pools import Pools
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
@@ -79,6 +80,7 @@ __all__ = [
     "JudgeConfig",
     "LabelsConfig",
     "LoraConfig",
+    "LossesConfig",
     "Maker",
     "Malformed",
     "Pools",
@@ -87,6 +89,7 @@ __all__ = [
     "PreflightConfig",
     "PreflightMode",
     "PretrainConfig",
+    "PretrainedConfig",
     "PromoteConfig",
     "ReportConfig",
     "ResponsesConfig",

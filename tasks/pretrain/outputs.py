@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tasks.machine.json_files import JsonFile
+from tasks.machine.json_files import Json, JsonFile
 from tasks.models.summary import SUMMARY
 
-SPEED = "speed.json"
-"""Beside the output: another run of the same work has another speed."""
+SPEED, TIMES = "speed.json", "times.json"
+"""Beside the output: another run of the same work has another speed, and takes another time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +33,25 @@ class PretrainSummary(JsonFile):
     """Share of the masked tokens that were predicted right."""
     best_pseudo_perplexity: float | None = None
     """Of some of the validation texts, each token masked in turn; no perplexity of a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossComparison(JsonFile):
+    """Two recipes' losses on the same validation text."""
+
+    FILE: ClassVar[str] = "losses.json"
+
+    tokens: int
+    """Predicted by all."""
+    bytes: int
+    """That these stand for."""
+    parts: int
+    part: str
+    """What the text was cut into for the interval: documents, or stretches."""
+    tokens_per_part: float
+    paired_seeds: bool
+    a: Json
+    b: Json
+    """Of each its shape, and of every seed the loss in nats a token; `curve` is of its evaluations."""
+    difference: Json
+    """B's loss minus A's, in bits a byte, with its intervals; positive: A is better."""

@@ -20,6 +20,7 @@ from tasks.config import (
     AskConfig,
     ExportConfig,
     GenerateConfig,
+    LossesConfig,
     PredictConfig,
     PreflightConfig,
     PretrainConfig,
@@ -44,7 +45,7 @@ def computing(config: StageConfig) -> Any:
         return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig | GenerateConfig):  # else a server of its own answers
         return config if config.in_process else None
-    computed = PretrainConfig | TuningConfig | PredictConfig | ExportConfig
+    computed = PretrainConfig | TuningConfig | PredictConfig | ExportConfig | LossesConfig
     return config if isinstance(config, computed) else None
 
 

@@ -53,14 +53,14 @@ class OverSeeds:
 
 
 @dataclass(frozen=True)
-class _Part:
+class TrainingsPart:
     """What a recipe's trainings add: the standard error of its mean over seeds, and how well it is known."""
 
     error: float
     freedom: int
 
     @classmethod
-    def of(cls, means: np.ndarray) -> "_Part":
+    def of(cls, means: np.ndarray) -> "TrainingsPart":
         seeds = len(means)
         error = float(means.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else 0.0
         return cls(error, max(1, seeds - 1))
@@ -84,7 +84,7 @@ def over_seeds(
     known = _array(scores, places)
     means, own = known.mean(axis=1), _at(sources, places)
     mean, rows_low, rows_high = bounded_interval(known.mean(axis=0), low, high, own)
-    wide = _widened(mean, rows_low, rows_high, [_Part.of(means)], low, high)
+    wide = _widened(mean, rows_low, rows_high, [TrainingsPart.of(means)], low, high)
     return OverSeeds(mean, *wide, rows_low, rows_high, tuple(means.tolist()), _sd(means), None, len(places))
 
 
@@ -185,7 +185,7 @@ def _compared(a: np.ndarray, b: np.ndarray, span: float, sources: Sources, paire
     """Of scores of shape (seeds, rows), as many seeds where those are paired."""
     values = a.mean(axis=0) - b.mean(axis=0)
     drawn = [a - b] if paired_seeds else [a, b]
-    parts = [_Part.of(one.mean(axis=1)) for one in drawn]
+    parts = [TrainingsPart.of(one.mean(axis=1)) for one in drawn]
     mean, rows_low, rows_high = bounded_interval(values, -span, span, sources)
     wide = _widened(mean, rows_low, rows_high, parts, -span, span)
     below, above = (_chance(sign * values, span, sources, parts) for sign in (1, -1))
@@ -205,12 +205,12 @@ def interval_of_seeds(values: Sequence[float]) -> tuple[float, float | None, flo
     mean = float(sample.mean())
     if sample.size == 1:
         return mean, None, None, None
-    half = _Part.of(sample).half_width(TAIL)
+    half = TrainingsPart.of(sample).half_width(TAIL)
     return mean, mean - half, mean + half, float(sample.std(ddof=1))
 
 
 def _widened(
-    mean: float, rows_low: float, rows_high: float, parts: Sequence[_Part], low: float, high: float
+    mean: float, rows_low: float, rows_high: float, parts: Sequence[TrainingsPart], low: float, high: float
 ) -> tuple[float, float]:
     """The ends with the trainings' parts; without any exactly those of the rows."""
     halves = [half for part in parts if (half := part.half_width(TAIL))]
@@ -222,7 +222,7 @@ def _widened(
     )
 
 
-def _chance(values: np.ndarray, span: float, sources: Sources, parts: Sequence[_Part]) -> float:
+def _chance(values: np.ndarray, span: float, sources: Sources, parts: Sequence[TrainingsPart]) -> float:
     """One-sided p-value of values from `-span` to `span`, were their true mean at most 0.
 
     It is the tail of the interval whose lower end is 0: at most 2.5% exactly where that of 95% lies above 0.

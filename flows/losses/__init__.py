@@ -1,0 +1,1 @@
+"""Pretrained models, compared by their losses on the same text."""
