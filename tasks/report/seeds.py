@@ -8,6 +8,15 @@ from tasks.show.text import signed
 
 ONE = "one seed: the interval covers rows, not training"
 SEEDS_OF = "seeds of the stages"
+OVER_ROWS = (
+    "One recipe, trained with several seeds on the same rows and scored on the same test rows. "
+    "Intervals of 95% cover the rows that could have been drawn and the trainings: Student's t on "
+    "the seeds' means, joined with the interval of the rows."
+)
+OVER_TRAININGS = (
+    "One recipe, trained with several seeds on the same text. The interval of 95% is Student's t on the "
+    "seeds' losses."
+)
 PROMOTED = (
     "The first seed was fixed before any was scored, and is the only one that may become champion: the best "
     "of several would be chosen by its luck."
@@ -36,15 +45,12 @@ def explained(report: Json) -> list[str]:
     """How to read the section, a paragraph each."""
     spread = report["seeds"]
     first = spread["done"][0]
-    told = f"Only seed {first} came to its end: {ONE}."
+    told = f"Only seed {first} came to its end{f': {ONE}' if spread['scores'] else ''}."
     if is_over_seeds(report):
-        told = (
-            "One recipe, trained with several seeds on the same rows and scored on the same test rows. "
-            "Intervals of 95% cover the rows that could have been drawn and the trainings: Student's t on "
-            "the seeds' means, joined with the interval of the rows."
-        )
+        told = OVER_ROWS if spread["scores"] else OVER_TRAININGS
     promoted = PROMOTED if "promotion" in report else ""
-    of_one = f"All that follows below is of seed {first}: scores, responses, curves and cost."
+    parts = "scores, responses, curves and cost" if spread["scores"] else "curves, samples and cost"
+    of_one = f"All that follows below is of seed {first}: {parts}."
     return [told, " ".join(filter(None, (promoted, of_one)))]
 
 

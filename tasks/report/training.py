@@ -362,7 +362,8 @@ def corpus_text(corpus: Json) -> str:
     """Documents, the tokens of both splits, and what was not used."""
     text = (
         f"{plural(corpus['documents'], 'document')}, {corpus['train']['tokens']:,} + "
-        f"{corpus['validation']['tokens']:,} tokens (train + validation) of {corpus['vocab_size']:,}"
+        f"{corpus['validation']['tokens']:,} tokens (train + validation), "
+        f"a vocabulary of {corpus['vocab_size']:,}"
     )
     left = corpus["set_aside"]
     return f"{text}; {plural(left, 'document')} malformed or empty and not used" if left else text

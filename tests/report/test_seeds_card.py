@@ -7,6 +7,7 @@ import pytest
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import StageError
 from tasks.record.stage import StageRun
+from tasks.report.training import corpus_text
 from tasks.seeds.stage import seeds
 from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, Page
 
@@ -117,7 +118,12 @@ def test_a_card_of_pretraining_shows_the_loss_of_every_seed(tmp_path):
     card = Card(trainings.outputs[1], tmp_path / "card", folders=folders, references=kept[1])
     for form, text in card.all().items():
         assert "the mean of 2 seeds" in flat(text), form
-        assert "covers training, not the text" in flat(text), form
+        shown = flat(Page(text).text if form == "html" else text)
+        assert "covers training, not the text" in shown, form
+        assert "trained with several seeds on the same text" in shown, form
+        assert "of seed 1: curves, samples and cost" in shown, form
+        assert "test rows" not in shown, form
+    assert corpus_text(card.report["corpus"]).endswith("a vocabulary of 300")
 
 
 def test_a_mean_that_one_seed_lacks_is_no_mean_of_all(tmp_path):
