@@ -173,7 +173,6 @@ STAGES = {
             1,
             "tasks.judge.labels.stage:labels",
             LabelsConfig,
-            LossesConfig,
             "People's labels of responses, as they are now",
             fingerprints="tasks.judge.labels.stage:fingerprints",
         ),
