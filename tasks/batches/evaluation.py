@@ -1,6 +1,6 @@
 """How well a classifier does on a split, and whether it does better than another way to classify."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,6 @@ class Predictions:
         return (self.logits.argmax(dim=1) == self.truth).double().mean().item()
 
 
-@torch.no_grad()
 def predict(
     model: PreTrainedModel,
     data: Labelled,
@@ -55,16 +54,34 @@ def predict(
     The batches are passed through `heeding`, which may raise, or leave some to other processes; `together`
     adds up the logits (texts, labels) of all.
     """
+    logits = together(predicted_logits(model, data, texts, heeding))
+    return Predictions(logits, torch.tensor([text.label for text in texts]))
+
+
+@torch.no_grad()
+def predicted_logits(
+    model: PreTrainedModel,
+    data: Labelled,
+    texts: Sequence[Text],
+    heeding: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tensor:
+    """(texts, labels), as `predict` has them; zero of texts whose batches `heeding` leaves to others."""
     was_training = model.training
     model.eval()
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place].input_ids))
     logits = torch.zeros(len(texts), len(data.labels))
-    for start in heeding(range(0, len(order), data.batch_size)):
-        places = order[start : start + data.batch_size]
-        batch = data.collate([texts[place] for place in places])
-        logits[places] = logits_of(model, batch).float().cpu()
+    for places in batches_by_length(texts, data.batch_size, heeding):
+        logits[places] = logits_of(model, data.collate([texts[place] for place in places])).float().cpu()
     model.train(was_training)
-    return Predictions(together(logits), torch.tensor([text.label for text in texts]))
+    return logits
+
+
+def batches_by_length(
+    texts: Sequence[Text], batch_size: int, heeding: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> Iterator[list[int]]:
+    """Places of texts of about one length, a batch each."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place].input_ids))
+    for start in heeding(range(0, len(order), batch_size)):
+        yield order[start : start + batch_size]
 
 
 def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:

@@ -64,7 +64,12 @@ class Labelled:
             batch["token_type_ids"] = torch.zeros_like(ids)
             for place, text in enumerate(texts):
                 batch["token_type_ids"][place, : len(text.input_ids)] = torch.tensor(text.token_types)
-        return batch | {"labels": torch.tensor([text.label for text in texts])}
+        return batch | {"labels": self.targets(texts, longest)}
+
+    def targets(self, texts: Sequence[Text], longest: int) -> Tensor:
+        """What the loss compares with, for a batch of texts that are padded to `longest`: labels (texts,)."""
+        del longest
+        return torch.tensor([text.label for text in texts])
 
 
 def read_labelled(rows: Path) -> dict[str, list[Row]]:

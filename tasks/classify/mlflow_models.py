@@ -5,15 +5,62 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
+import mlflow.pyfunc
 import mlflow.transformers
 import pandas as pd
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array, Object, Property
 
+from tasks.compat.lean_mlflow import complete_models
 from tasks.machine.json_files import Json
 from tasks.models.classifier import load_classifier
 from tasks.models.loading import load_tokenizer
+
+SERVED = Path(__file__).parent / "served"
+NAMED = {"label": Property("label", DataType.string), "probability": Property("probability", DataType.double)}
+ROWS_OF_LABELS = Schema(
+    [
+        ColSpec(Array(DataType.string), "labels"),
+        ColSpec(Array(Object(list(NAMED.values()))), "probabilities"),
+    ]
+)
+
+ENTITY = [
+    Property("text", DataType.string),
+    Property("type", DataType.string),
+    Property("start", DataType.long),
+    Property("end", DataType.long),
+    Property("probability", DataType.double),
+]
+TAGGED_WORDS = Schema(
+    [
+        ColSpec(Array(Object(ENTITY)), "entities"),
+        ColSpec(Array(DataType.string), "words"),
+        ColSpec(Array(DataType.string), "tags"),
+    ]
+)
+
+
+def log_script(
+    script: str, name: str, folder: Path, inputs: Sequence[Json], outputs: Schema, metadata: Json
+) -> ModelInfo:
+    """A classifier that answers by one of the scripts in `served`, which MLflow keeps beside its files.
+
+    `inputs` are at least one row of plain values, which the signature and the example are made of.
+    """
+    example = pd.DataFrame(list(inputs))
+    complete_models()
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(SERVED / f"{script}.py"),
+        artifacts={"model": str(folder)},
+        signature=ModelSignature(inputs=infer_signature(example).inputs, outputs=outputs),
+        input_example=example,
+        pip_requirements=requirements(),
+        metadata=metadata | {"name": name},
+    )
 
 
 def log_labels(name: str, folder: Path, labels: Sequence[str], inputs: Sequence[Json]) -> ModelInfo:

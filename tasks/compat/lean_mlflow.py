@@ -7,6 +7,7 @@ would stay without what needs pandas: `mlflow.models`, which is read again by wh
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -48,6 +49,19 @@ class _WithoutPandas(Loader):
             if hides:
                 del sys.modules[HIDDEN]
                 sys.modules.pop("mlflow.models", None)
+
+
+def complete_models() -> None:
+    """Give `mlflow.models`, when it was read again, its submodules by name, as the first reading gave them.
+
+    Python binds a submodule in its package only when it is read for the first time, and MLflow looks for
+    `mlflow.models.model` there when it packs a model from a script.
+    """
+    package = import_module("mlflow.models")
+    for name, module in [*sys.modules.items()]:
+        parent, _, own = name.rpartition(".")
+        if parent == package.__name__ and not hasattr(package, own):
+            setattr(package, own, module)
 
 
 def import_mlflow_lean() -> None:

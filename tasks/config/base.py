@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 OUTSIDE_KEY = "outside the key"
+KEYED_IF_SET = "in the key where it is not the default"
+"""Of a setting that came later: a stage that does without it keeps the key that it had."""
 
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
@@ -98,8 +100,10 @@ class StageConfig(BaseModel):
         """The fields that decide the result, as JSON values, nested configurations included."""
         fields = {}
         for name, info in type(self).model_fields.items():
-            if OUTSIDE_KEY not in info.metadata:
-                fields[name] = _json_value(getattr(self, name))
+            value = getattr(self, name)
+            is_left_out = KEYED_IF_SET in info.metadata and value == info.default
+            if OUTSIDE_KEY not in info.metadata and not is_left_out:
+                fields[name] = _json_value(value)
         return fields
 
 

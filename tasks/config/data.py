@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
+from tasks.config.base import KEYED_IF_SET, OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
 from tasks.config.makers import MAKERS
 
 
@@ -138,7 +138,9 @@ def _without_query(address: str) -> str:
 
 Malformed = Literal["stop", "set-aside"]
 
-RowFormat = Literal["alpaca", "prompt-completion", "chat", "preference", "classification", "text"]
+RowFormat = Literal[
+    "alpaca", "prompt-completion", "chat", "preference", "classification", "multi-label", "tokens", "text"
+]
 
 
 class RowsConfig(StageConfig):
@@ -155,15 +157,20 @@ class RowsConfig(StageConfig):
     ] = Field(default_factory=dict)
     files: Annotated[str, Field(min_length=1, description="only files whose path matches this pattern")] = "*"
     file_type: Annotated[
-        Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "text"],
+        Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "conll", "text"],
         Field(description="auto: from the file's ending"),
     ] = "auto"
     encoding: Encoding = ""
     field: JsonField = ""
     header: Annotated[
         tuple[str, ...],
-        Field(description="names of the columns of CSV or TSV files that have no header line"),
+        Field(description="names of the columns of CSV, TSV or CoNLL files, which have no header line"),
     ] = ()
+    separator: Annotated[
+        str,
+        Field(description="of format: multi-label, what stands between labels that are one text"),
+        KEYED_IF_SET,
+    ] = ""
     quoting: Annotated[
         Literal["auto", "quotes", "none"],
         Field(
@@ -210,6 +217,12 @@ class RowsConfig(StageConfig):
         bool, Field(description="draw the splits at random; false: in the order of the files")
     ] = True
     seed: Seed = 123
+
+    @model_validator(mode="after")
+    def _separator_is_of_labels(self) -> Self:
+        if self.separator and self.format != "multi-label":
+            raise ValueError(f"separator goes with format: multi-label; format is {self.format}")
+        return self
 
     @model_validator(mode="after")
     def _leaves_a_test_split(self) -> Self:

@@ -88,8 +88,11 @@ def _labels_of(rows: Any) -> dict[str, list[str]]:
     from datasets import ClassLabel
 
     features = getattr(rows, "features", None) or {}  # a stream may not know them
-    return {name: kind.names for name, kind in features.items() if isinstance(kind, ClassLabel)}
+    inner = {name: getattr(kind, "feature", kind) for name, kind in features.items()}  # of a list
+    return {name: kind.names for name, kind in inner.items() if isinstance(kind, ClassLabel)}
 
 
-def _label(names: list[str], number: int | None) -> str | None:
+def _label(names: list[str], number: Any) -> Any:
+    if isinstance(number, list):
+        return [_label(names, one) for one in number]
     return None if number is None or number < 0 else names[number]  # -1: a test split that hides its labels

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from peft import PeftModel, TaskType
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from tasks.config import ClassifyConfig
@@ -36,6 +41,8 @@ class Head:
 
 
 LABEL = Head(AutoModelForSequenceClassification, TaskType.SEQ_CLS, "single_label_classification")
+LABELS = Head(AutoModelForSequenceClassification, TaskType.SEQ_CLS, "multi_label_classification")
+TAGS = Head(AutoModelForTokenClassification, TaskType.TOKEN_CLS)
 
 POOLER = "pooler"  # of an encoder's backbone: a layer on the first token, which classification alone needs
 

@@ -51,18 +51,33 @@ def preflight_classification(
 
     `corpus` is what the model was pretrained on, where that is known.
     """
-    texts = _first_texts(data)
+    checks = checks_of_model(config, model, data, loss, math.log(len(data.labels)))
+    return _checked(checks, data, phase, corpus)
+
+
+def checks_of_model(
+    config: ClassifyConfig,
+    model: PreTrainedModel,
+    data: Labelled,
+    loss: Loss,
+    guess: float,
+    reading: Check | None = None,
+) -> list[Check]:
+    """The checks of any classifier; `guess` is the loss of a new head, in nats.
+
+    `reading` is that of where a text is read; without it, of a model that gives logits for a whole text.
+    """
+    texts = first_texts(data)
     width = model.config.get_text_config().hidden_size
-    checks = [
+    return [
         Check("only the intended weights are trained", lambda: only_intended(config, model)),
-        Check(_reading(model), lambda: reads_text_alone(model, data, texts)),
-        Check("initial loss", lambda: initial_loss(model, data, texts, loss)),
+        reading or Check(_reading(model), lambda: reads_text_alone(model, data, texts)),
+        Check("initial loss", lambda: initial_loss(model, data, texts, loss, guess)),
         Check(
             "learns one batch",
             lambda: learns(model, lambda: _loss(model, data, texts, loss), width, f"{len(texts)} texts"),
         ),
     ]
-    return _checked(checks, data, phase, corpus)
 
 
 def preflight_texts(
@@ -76,21 +91,40 @@ def _checked(
     checks: Sequence[Check], data: Labelled, phase: Callable[[str], None], corpus: Split | None
 ) -> Report:
     """The report of a model's checks, and of the texts."""
-    of_texts = [
+    own = [
         Check("labels known", lambda: labels_known(data)),
         Check("label shares", lambda: shares_alike(data)),
+    ]
+    row = data.rows["train"][0]
+    return report_of(checks, own, data, phase, corpus, f"label {row['label']}")
+
+
+def report_of(
+    checks: Sequence[Check],
+    own: Sequence[Check],
+    data: Labelled,
+    phase: Callable[[str], None],
+    corpus: Split | None,
+    answer: str,
+    trained: Sequence[bool] = (),
+) -> Report:
+    """The report of a model's checks, of those of a task's `own` rows, and of what holds for all rows.
+
+    `answer` is that of the first training row, which is shown; `trained` says which of its tokens have one.
+    """
+    of_texts = [
         Check("padding is no text", lambda: no_text_holds_padding(data)),
         Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
         check_corpus(corpus, data.tokenizer, data.rows),
         Check("cut by the context", lambda: cut_texts(data)),
     ]
-    results = run_checks([*checks, *of_texts], phase)
+    results = run_checks([*checks, *own, *of_texts], phase)
     row, text = data.rows["train"][0], data.texts["train"][0]
-    example = decoded(data.tokenizer, text.input_ids, [False] * len(text.input_ids))
-    return Report.of(CLASSIFICATION, results, f"train row {row['id']}, label {row['label']}\n{example}")
+    example = decoded(data.tokenizer, text.input_ids, trained or [False] * len(text.input_ids))
+    return Report.of(CLASSIFICATION, results, f"train row {row['id']}, {answer}\n{example}")
 
 
-def _first_texts(data: Labelled) -> list[Text]:
+def first_texts(data: Labelled) -> list[Text]:
     """The first training texts, two at least, of as many labels as they are."""
     chosen: list[Text] = []
     for text in data.texts["train"]:
@@ -273,13 +307,15 @@ def _noise_for_padding(model: PreTrainedModel, mask: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def initial_loss(model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss) -> CheckResult:
-    """The mean loss before any step, against guessing among all labels alike: ln(labels)."""
+def initial_loss(
+    model: PreTrainedModel, data: Labelled, texts: list[Text], loss: Loss, guess: float | None = None
+) -> CheckResult:
+    """The mean loss before any step, against guessing: ln(labels), where all are alike."""
     with still(model):
         found = _loss(model, data, texts, loss).item()
-    guess = math.log(len(data.labels))
-    verdict = "passed" if abs(found - guess) <= ALLOWED else "failed"
-    expected = f"a new head guesses: ln({len(data.labels)}) = {guess:.3f}, at most {ALLOWED} off"
+    outputs = math.log(len(data.labels)) if guess is None else guess
+    verdict = "passed" if abs(found - outputs) <= ALLOWED else "failed"
+    expected = f"a new head guesses: ln({math.exp(outputs):.0f}) = {outputs:.3f}, at most {ALLOWED} off"
     return CheckResult("initial loss", verdict, f"{found:.3f} nats a text", expected)
 
 

@@ -12,6 +12,7 @@ QUANTITIES = {
     "loss": {"train": "train_loss", "validation": "validation_loss"},
     "accuracy": {"validation": "validation_accuracy"},
     "masked accuracy": {"validation": "masked_accuracy"},
+    "F1": {"validation": "validation_f1"},
     "reward margin": {"train": "reward_margin", "validation": "validation_reward_margin"},
     "reward accuracy": {"train": "reward_accuracy", "validation": "validation_reward_accuracy"},
 }

@@ -37,7 +37,7 @@ TRAINING_TITLES = {
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
 TOKEN = "nats per token"
 UNITS = {"preference": "nats per pair"}  # of losses that are not per token
-SHARES = ("accuracy", "masked accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
+SHARES = ("accuracy", "F1", "masked accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
 TEXTS = 3  # in the terminal
 SETTINGS = {
     "size": "size {}",

@@ -19,6 +19,8 @@ class Fields:
     where: str
     values: dict[str, Any]
     columns: Columns
+    separator: str = ""
+    """What stands between several values in one text."""
 
     def text(self, name: str, *, required: bool = True) -> str:
         """Raises RowError when it is not text, or empty though required."""

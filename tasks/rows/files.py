@@ -12,6 +12,7 @@ from tasks.data.reading import OnMalformed, Record, RowError, json_lines, json_l
 from tasks.data.source_files import COMPRESSED, ending_of, require_visible, visible_files
 from tasks.errors import StageError
 from tasks.machine.unzip import unzip
+from tasks.rows.conll import read_conll
 from tasks.rows.file_names import columns_described, is_about_data, split_named
 from tasks.rows.tables import null_for_nan, read_arrow, read_delimited, read_parquet
 
@@ -23,6 +24,8 @@ ENDINGS = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
+    ".conll": "conll",
+    ".conllu": "conll",
     ".txt": "text",
     ".md": "text",
 }
@@ -89,8 +92,10 @@ def data_files(
         for part in _parts_of(file, config)
     ]
     types = {file.type for file in files}
-    if (config.header or config.quoting != "auto") and not types & set(DELIMITERS):
-        raise StageError("rows.header and rows.quoting are for CSV and TSV, and no such file was found.")
+    if config.quoting != "auto" and not types & set(DELIMITERS):
+        raise StageError("rows.quoting is for CSV and TSV, and no such file was found.")
+    if config.header and not types & {*DELIMITERS, "conll"}:
+        raise StageError("rows.header is for CSV, TSV and CoNLL, and no such file was found.")
     if config.field and "json" not in types:
         raise StageError("rows.field is for JSON documents (.json), and no such file was found.")
     return _with_splits(files, config, say)
@@ -187,6 +192,8 @@ def records_of(file: DataFile, config: RowsConfig, malformed: OnMalformed) -> It
         if file.alone:
             return _paragraphs(path, name, encoding)
         return _document(path, name, encoding, malformed)
+    if file.type == "conll":
+        return read_conll(path, name, config.header, malformed, encoding=encoding)
     return read_delimited(
         path, name, DELIMITERS[file.type], config.quoting, config.header, malformed, encoding=encoding
     )

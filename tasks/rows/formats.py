@@ -9,7 +9,7 @@ from typing import Any
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, short
 from tasks.errors import StageError
-from tasks.rows import instruction_formats, labelled_texts
+from tasks.rows import instruction_formats, labelled_texts, multi_label, tagged_words
 from tasks.rows.fields import Columns, Fields, Format
 from tasks.rows.row_kind import Row
 
@@ -19,6 +19,8 @@ FORMATS: dict[str, Format] = {
     "prompt-completion": instruction_formats.PROMPT_COMPLETION,
     "chat": instruction_formats.CHAT,
     "classification": labelled_texts.FORMAT,
+    "multi-label": multi_label.FORMAT,
+    "tokens": tagged_words.FORMAT,
     "text": instruction_formats.TEXT,
 }
 
@@ -41,6 +43,7 @@ class Layout:
 
     format: str
     columns: Columns
+    separator: str = ""
 
     @property
     def kind(self) -> str:
@@ -48,7 +51,7 @@ class Layout:
 
     def row(self, record: Record) -> Row:
         """The record as a row, but for its id. Raises RowError saying what is wrong with it."""
-        fields = Fields(*record, self.columns)
+        fields = Fields(*record, self.columns, self.separator)
         if self.kind == "completion":
             self._require_wanted(fields)
         row = FORMATS[self.format].row(fields)
@@ -114,7 +117,7 @@ def layout_of(
             raise StageError(
                 f"{name}: the format {chosen} needs a column {canonical!r}, and {its_columns}. {advice}"
             )
-    return Layout(chosen, taken)
+    return Layout(chosen, taken, config.separator)
 
 
 def _recognised(

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tasks.machine.json_files import read_lines
-from tasks.rows import labelled_texts
+from tasks.rows import labelled_texts, multi_label, tagged_words
 from tasks.rows.row_kind import Row, RowKind
 
-KINDS: tuple[RowKind, ...] = (labelled_texts.KIND,)
+KINDS: tuple[RowKind, ...] = (tagged_words.KIND, multi_label.KIND, labelled_texts.KIND)
 """In the order in which a row is looked at: those of a label come last, whose field others may have too."""
 
 

@@ -54,4 +54,5 @@ FORMAT = Format(
     _classification,
     {"text": TEXTS["text"], "label": ("class", "target", "category", "sentiment")},
     {"text_pair": TEXTS["text_pair"]},
+    accepts=lambda values: not any(isinstance(one, list) for one in values["label"]),
 )

@@ -181,15 +181,19 @@ def _labels_of(schema: "Schema") -> dict[str, list[str]]:
     """The names of the labels in each column of them, as the `datasets` library keeps them in a schema."""
     noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     features = noted.get("info", {}).get("features", {})
+    kinds = {column: kind for column, kind in features.items() if isinstance(kind, dict)}
+    inner = {column: kind.get("feature", kind) for column, kind in kinds.items()}  # of a list, what it holds
     return {
         column: kind["names"]
-        for column, kind in features.items()
+        for column, kind in inner.items()
         if column in schema.names and isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
     }
 
 
-def _label(names: list[str], number: int | None) -> str | None:
-    """Null for -1, of a test split that hides its labels."""
+def _label(names: list[str], number: Any) -> Any:
+    """A name, or those of a list; null for -1, of a test split that hides its labels."""
+    if isinstance(number, list):
+        return [_label(names, one) for one in number]
     return names[number] if number is not None and 0 <= number < len(names) else None
 
 

@@ -14,6 +14,8 @@ SCORERS = {
     "metric:rouge-l": "ROUGE-L",
     "metric:exact": "exact match",
     "metric:accuracy": "accuracy",
+    "metric:labels-f1": "F1 of labels",
+    "metric:sentence-f1": "F1 of a sentence",
 }
 COMPARES = {
     "metric:chrf": "characters and words in common with the reference",

@@ -1,0 +1,1 @@
+"""Scripts that MLflow keeps beside a model: they import nothing of this package, and answer plain inputs."""
