@@ -18,5 +18,9 @@ MAKERS: dict[str, Maker] = {
         "tasks.makers.python_reference:make_rows",
         "the language reference that every CPython ships, all of it",
     ),
+    "entities": Maker(
+        "tasks.makers.entities:make_rows",
+        "sentences whose persons, places, organisations and dates are tagged",
+    ),
     "skills": Maker("tasks.makers.skills:make_rows", "instructions whose answers can be computed"),
 }
