@@ -20,6 +20,7 @@ from tasks.tokenize.words import Words
 PADDING = -1  # in `Batch.documents`: no token of any document
 REPLACED, RANDOM = 0.8, 0.1  # of the drawn tokens; what is left stays as it is
 MULTIPLE = 8  # sequences are padded to a length of so many tokens, so that there are fewer lengths
+SORTED = 64  # batches among whose sequences those of like length are put together
 VALIDATION = 2**32  # in place of an epoch, of which there are never so many
 
 
@@ -135,6 +136,8 @@ class MaskedSequences:
     apart: bool = False
     epoch: int = 0
     taken: int = 0
+    together: int = 1
+    """How many sequences of about one length follow each other, so that there is little padding."""
     _texts: tuple[np.ndarray, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,7 +160,24 @@ class MaskedSequences:
             starts, lengths = windows(self.split, size, False, offset)
             starts, lengths = starts[lengths == size], lengths[lengths == size]
         order = draw.permutation(len(starts))
+        if self.apart and self.together > 1:
+            order = self._by_length(order, lengths, draw)
         return starts[order], lengths[order]
+
+    def _by_length(self, order: np.ndarray, lengths: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        """The order in runs of sequences of like length, themselves in an order by lot.
+
+        Runs begin where batches do: the first fills the batch that the epoch before left unfinished.
+        """
+        size = self.together * SORTED
+        parts = [order[at : at + size] for at in range(0, len(order), size)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
+        first = -self.epoch * len(order) % self.together
+        runs = np.split(order, range(first, len(order), self.together))
+        inner = draw.permutation(np.arange(1, max(1, len(runs) - 1)))
+        return np.concatenate(
+            [runs[at] for at in (0, *inner.tolist(), *range(max(1, len(runs) - 1), len(runs)))]
+        )
 
     def mean_length(self) -> float:
         """Tokens of a sequence, its start and its end among them."""

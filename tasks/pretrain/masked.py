@@ -41,7 +41,14 @@ class MaskedObjective:
     def batches(self, files: TokenFiles, epoch: int, taken: int) -> MaskedSequences:
         config = self.config
         return MaskedSequences(
-            files.train, self.masking(files), config.context, config.seed, config.document_mask, epoch, taken
+            files.train,
+            self.masking(files),
+            config.context,
+            config.seed,
+            config.document_mask,
+            epoch,
+            taken,
+            config.batch_size,
         )
 
     def tokens_per_step(self, files: TokenFiles) -> int:

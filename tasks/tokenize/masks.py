@@ -9,6 +9,7 @@ from tasks.errors import StageError
 
 START = "<|cls|>"
 MASK = "<|mask|>"
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
 
 def with_mask(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
@@ -24,6 +25,8 @@ def with_mask(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
         pair=f"{START} $A {end} $B:1 {end}:1",
         special_tokens=[(START, tokenizer.cls_token_id), (end, tokenizer.eos_token_id)],
     )
+    # What is saved is what it was made with.
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = INPUTS
     return tokenizer
 
 

@@ -11,7 +11,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from tasks.data.token_files import id_count
 from tasks.errors import StageError
 
-CONTINUES, BEGINS, LETTER, DIGIT, MARK = range(5)
+CONTINUES, BEGINS, LETTER, DIGIT, MARK, SPACE = range(6)
 METASPACE = "▁"
 
 
@@ -25,11 +25,12 @@ class Words:
     def begins(self, tokens: np.ndarray) -> np.ndarray:
         """True where a word begins; both (time,).
 
-        As GPT-2 splits text: at whitespace, and between letters, digits and marks.
+        As GPT-2 splits text: at whitespace, and between letters, digits and marks. A space is of the word
+        behind it.
         """
-        first = self.first[tokens]
+        first, before = self.first[tokens], self.last[tokens[:-1]]
         changes = np.ones(len(tokens), dtype=bool)
-        changes[1:] = first[1:] != self.last[tokens[:-1]]
+        changes[1:] = (first[1:] != before) & (before != SPACE)
         return (first == BEGINS) | ((first != CONTINUES) & changes)
 
 
@@ -54,12 +55,12 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> tuple[str, Callable[[str], tu
     if not tokenizer.is_fast:
         return type(tokenizer).__name__, None
     written = json.loads(tokenizer.backend_tokenizer.to_str())
-    model, splitting = written["model"], json.dumps([written["pre_tokenizer"], written["decoder"]])
+    model, splitting = written["model"], str([written["pre_tokenizer"], written["decoder"]])
     kind = model.get("type") or "no model"
     if kind == "WordPiece":
         prefix = model["continuing_subword_prefix"]
         return kind, lambda token: (CONTINUES if token.startswith(prefix) else BEGINS, LETTER)
-    if '"ByteLevel"' in splitting:
+    if "ByteLevel" in splitting:
         byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
         return kind, lambda token: _kinds_of(_bytes_of(token, byte_of))
     if METASPACE in splitting:
@@ -81,7 +82,7 @@ def _kinds_of(token: bytes) -> tuple[int, int]:
     """Of a token's first and last character; one whose first character began in another token continues."""
     text = token.decode(errors="replace")
     first = CONTINUES if text.startswith("\ufffd") else _kind_of(text[0])
-    return first, _kind_of(text[-1])
+    return first, SPACE if text[-1] == " " else _kind_of(text[-1])
 
 
 def _kind_of(character: str) -> int:
