@@ -144,7 +144,7 @@ class Profile(StageConfig):
     def _mask_what_is_masked(cls, raw: Any) -> Any:
         """The tokenizer of a masked language model has a mask token."""
         pretrain = raw.get("pretrain") if isinstance(raw, dict) else None
-        if not isinstance(pretrain, dict) or pretrain.get("objective") != "masked":
+        if not isinstance(pretrain, dict) or pretrain.get("objective") != "masked" or raw.get("base"):
             return raw
         tokenize = raw.get("tokenize") or {}
         return raw | {"tokenize": {"mask_token": True} | tokenize} if isinstance(tokenize, dict) else raw

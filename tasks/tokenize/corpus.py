@@ -9,13 +9,15 @@ import math
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tasks.config import TokenizeConfig
+from tasks.data.duplicates import Groups, join_near_duplicates
 from tasks.data.reading import (
     JSON_LINES,
     EmptyRowError,
@@ -188,6 +190,14 @@ def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:
             progress(size)
     _, kinds = np.unique(np.array(digests, dtype=np.uint64), return_inverse=True)
     return Measures(np.array(lengths, dtype=np.int64), size, kinds)
+
+
+def with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
+    """With near duplicates of one kind, of which some would be learned and others held out."""
+    texts = ["".join(text for _, text in own) for _, own in groupby(pieces, key=itemgetter(0))]
+    groups = Groups(len(texts))
+    join_near_duplicates(groups, [(text,) for text in texts])
+    return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
 
 
 def training_lengths(measures: Measures, config: TokenizeConfig) -> np.ndarray:

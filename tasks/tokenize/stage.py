@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +19,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.config import TokenizeConfig
-from tasks.data.duplicates import Groups, join_near_duplicates
 from tasks.data.reading import read_text, short
 from tasks.data.token_files import END_OFFSET, ends_path, id_count, token_path, write_facts
 from tasks.errors import StageError
@@ -45,6 +42,7 @@ from tasks.tokenize.corpus import (
     sample,
     split_parts,
     training_lengths,
+    with_near_kinds,
 )
 from tasks.tokenize.first_tokens import first_bytes
 from tasks.tokenize.masks import require_mask, special_ids, with_mask
@@ -91,7 +89,7 @@ def tokenize(
         pieces = partial(enumerate, distinct_texts_of(rows))
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
     if documents and sum(measures.lengths) <= SMALL:
-        measures = _with_near_kinds(measures, pieces())
+        measures = with_near_kinds(measures, pieces())
     set_aside = _tell_set_aside(documents, len(measures.lengths), run) if documents else 0
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
@@ -186,14 +184,6 @@ def _texts_to_learn(
     if rows:
         yield from learnable(texts_of(rows))
     run.phase("training the tokenizer: learning its tokens")
-
-
-def _with_near_kinds(measures: Measures, pieces: Pieces) -> Measures:
-    """With near duplicates of one kind, of which some would be learned and others held out."""
-    texts = ["".join(text for _, text in own) for _, own in groupby(pieces, key=itemgetter(0))]
-    groups = Groups(len(texts))
-    join_near_duplicates(groups, [(text,) for text in texts])
-    return measures._replace(kinds=np.unique(groups.smallest(), return_inverse=True)[1])
 
 
 class SplitWriter:
@@ -310,16 +300,15 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that `config` describes; `texts` are what a trained one learns from."""
     if config.kind == "bpe":
-        made = train_bpe(texts, config.vocab_size - (2 if config.mask_token else 0))
-    elif config.kind == "char":
-        made = characters(texts)
-    elif config.kind == "hf":
+        made = train_bpe(texts, config.vocab_size - 2 * config.mask_token)
+        return with_mask(made) if config.mask_token else made
+    if config.kind == "char":
+        return with_mask(characters(texts)) if config.mask_token else characters(texts)
+    if config.kind == "hf":
         return load_hugging_face(config)
-    elif vocabulary is None:
+    if vocabulary is None:
         raise StageError("tokenize.kind=gpt2 needs vocabulary sources with encoder.json and vocab.bpe")
-    else:
-        return load_gpt2(vocabulary)
-    return with_mask(made) if config.mask_token else made
+    return load_gpt2(vocabulary)
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

@@ -150,7 +150,7 @@ def test_too_little_text_is_refused():
         MaskedSequences(split_of(3), MASKING, 12, 1)
 
 
-def test_batches_of_sequences_of_like_length_hold_every_text_once():
+def test_batches_of_like_length_hold_every_text_once():
     split = split_of(*np.random.default_rng(5).integers(1, 60, 500))
     grouped = MaskedSequences(split, MASKING, 64, 1, apart=True, together=16)
     for _ in range(3):
