@@ -16,7 +16,7 @@ from tasks.distributed.worker import work
 from tasks.models.architectures import build_model
 from tasks.pretrain import loop, processes, speed
 from tasks.pretrain.loop import micro_batches, train
-from tests.pretrain.training import changed, curve, run_checkpoints, same_outputs, trained
+from tests.pretrain.training import changed, curve, run_checkpoints, same_outputs, tokens_of, trained
 from tests.runs import stage_run_in, summary_of, weights_in
 from tests.together import Together, as_rank
 
@@ -183,3 +183,26 @@ def test_what_two_processes_began_one_can_end(documents, tmp_path, together):
     alone = trained(changed(**WITHOUT_DROPOUT), documents, tmp_path, **watched)
     assert steps == [4, 5, 6, 7, 8, 9]
     assert_same_training(alone, trained(changed(**WITHOUT_DROPOUT), documents, tmp_path / "one"))
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_a_masked_model_trains_in_two_processes(tmp_path, together, sharding):
+    """Each masks its own share of a batch as one process would, and measures its share of the evaluation."""
+    texts = [f"the cat number {number} sat on mat {number % 7}" for number in range(60)]
+    tokens = tokens_of(texts, tmp_path, mask_token=True)
+    fields = WITHOUT_DROPOUT | {
+        "objective": "masked",
+        "architecture": "bert",
+        "steps": 4,
+        "sample_prompt": "",
+    }
+    fields |= {"batch_size": 3, "accumulation": 1}
+    one = trained(changed(**fields), tokens, tmp_path / "one")
+    config = changed(**fields, processes=2, sharding=sharding)
+    several, statuses = together(config, tokens, tmp_path / "several")
+    assert statuses == [0, 0]
+    assert_same_training(several, one)
+    for name in ("masked_accuracy", "pseudo_perplexity"):
+        assert curve(several, name) == pytest.approx(curve(one, name), rel=1e-4)
+    samples = [(run.auxiliary / "samples.txt").read_text() for run in (several, one)]
+    assert samples[0] == samples[1]
