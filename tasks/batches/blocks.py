@@ -24,10 +24,9 @@ class Batch:
     documents: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        documents = None if self.documents is None else self.documents.to(device, non_blocking=True)
-        return Batch(
-            self.inputs.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), documents
-        )
+        """On a GPU by way of pinned memory: this process goes on while the copy waits for its turn."""
+        documents = None if self.documents is None else _moved(self.documents, device)
+        return Batch(_moved(self.inputs, device), _moved(self.labels, device), documents)
 
     def supervised(self) -> int:
         """How many labels count."""
@@ -42,6 +41,12 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return tensor
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def batch_at(split: Split, starts: np.ndarray, context: int, apart: bool) -> Batch:

@@ -162,6 +162,14 @@ class PretrainConfig(StageConfig):
         Field(description="torch.compile; auto: where the time it takes comes back"),
         OUTSIDE_KEY,
     ] = "auto"
+    kernels: Annotated[
+        Literal["auto", "plain"],
+        Field(
+            description="auto: on a GPU the loss in chunks, the vocabulary padded while it multiplies, and "
+            "attention by the documents' offsets, where that helps a model from scratch; plain: none of these"
+        ),
+        OUTSIDE_KEY,
+    ] = "auto"
     eval_every: Annotated[
         Positive, Field(description="steps between evaluations; each writes a checkpoint and a sample")
     ] = 100

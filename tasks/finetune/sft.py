@@ -31,7 +31,7 @@ from tasks.finetune.training import (
 from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest, require_positions
-from tasks.models.causal import summed_loss
+from tasks.models.kernels import summed_loss
 from tasks.models.loading import load_tokenizer, use_fused_gelu
 from tasks.preflight.tuning import preflight_finetuning
 from tasks.record.stage import StageRun

@@ -22,9 +22,10 @@ from tasks.config import PretrainConfig
 from tasks.data.token_files import TokenFiles
 from tasks.errors import StageError
 from tasks.machine.proxies import require_way_to_hub
-from tasks.models.causal import CausalModel, mask_between, positions_within, summed_loss
+from tasks.models.causal import CausalModel, mask_between, positions_within
 from tasks.models.encoders import is_encoder, longest_read
 from tasks.models.gpt import GPT
+from tasks.models.kernels import summed_loss
 from tasks.models.llama import Llama
 from tasks.models.masked import MaskedModel, masked_shape, new_bert, require_encoder
 from tasks.record.manifest import require_unaltered

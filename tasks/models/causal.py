@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedConfig
 
-from tasks.data.token_files import IGNORED
+from tasks.models.kernels import PLAIN, Boundaries, Kernels, attend_within, boundaries_of, loss_of
 
 WEIGHTS = "model.safetensors"
 HEAD = "lm_head.weight"
@@ -49,18 +49,20 @@ class Cache:
         return key, value
 
 
+Mask = Tensor | Boundaries | None
+"""True where a query may look at a key; or where documents begin; None is the causal triangle."""
+
+
 class CausalModel(nn.Module):
     """A causal language model: position t sees positions up to t."""
 
     config: Shape
+    kernels: Kernels = PLAIN
 
-    def hidden(
-        self, input_ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def hidden(self, input_ids: Tensor, positions: Tensor, mask: Mask, cache: Cache | None) -> Tensor:
         """The last hidden states (batch, time, width), normalised.
 
-        `positions` are (time) or (batch, time); `mask` is True where a query may look at a key, None is the
-        causal triangle.
+        `positions` are (time) or (batch, time); `mask` goes to `attend`.
         """
         raise NotImplementedError
 
@@ -96,14 +98,18 @@ class CausalModel(nn.Module):
         if start + time > self.config.context:
             raise ValueError(f"{start + time} tokens do not fit the context of {self.config.context}")
         if documents is not None:
-            positions, mask = positions_within(documents), mask_between(documents)
+            positions = positions_within(documents)
+            in_half = torch.is_autocast_enabled(input_ids.device.type)  # which the kernel of `varlen` takes
+            mask = boundaries_of(documents) if self.kernels.varlen and in_half else mask_between(documents)
         else:
             positions = torch.arange(start, start + time, device=input_ids.device)
             mask = None
             if start:  # the causal triangle of scaled_dot_product_attention begins at the first key
                 mask = torch.ones(time, start + time, dtype=torch.bool, device=input_ids.device).tril(start)
-        logits = F.linear(self.hidden(input_ids, positions, mask, cache), self.head)
-        return logits if labels is None else summed_loss(logits, labels)
+        states = self.hidden(input_ids, positions, mask, cache)
+        if labels is None:
+            return F.linear(states, self.head)
+        return loss_of(states, self.head, labels, self.kernels)
 
     @property
     def width(self) -> int:
@@ -171,11 +177,14 @@ def heads_apart(x: Tensor, heads: int) -> Tensor:
     return x.view(batch, time, heads, width // heads).transpose(1, 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, dropout: float = 0.0) -> Tensor:
     """Attention of queries (batch, heads, time, head width), joined to (batch, time, heads x head width).
 
-    Where keys have fewer heads than queries, each of them serves as many queries as it takes.
+    Where keys have fewer heads than queries, each of them serves as many queries as it takes. Within
+    `Boundaries` there is no dropout.
     """
+    if isinstance(mask, Boundaries):
+        return attend_within(query, key, value, mask)
     mixed = F.scaled_dot_product_attention(
         query,
         key,
@@ -187,13 +196,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     )
     batch, heads, time, width = mixed.shape
     return mixed.transpose(1, 2).reshape(batch, time, heads * width)
-
-
-def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats of logits (batch, time, vocabulary) with shifted labels (batch, time), summed."""
-    return F.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
 
 
 def positions_within(documents: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config
 
 from tasks.config import PretrainConfig
-from tasks.models.causal import HEAD, Cache, CausalModel, attend, heads_apart, numbers_of
+from tasks.models.causal import HEAD, Cache, CausalModel, Mask, attend, heads_apart, numbers_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Attention(nn.Module):
         self.c_attn = Projection(config.width, 3 * config.width)
         self.c_proj = Projection(config.width, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask, cache: Cache | None) -> Tensor:
         """`x` (batch, time, width), only the new positions when there is a cache.
 
         `mask` is True where a query may look at a key; None is the causal triangle.
@@ -123,7 +123,7 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.width)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask, cache: Cache | None) -> Tensor:
         x = x + self.attn(self.ln_1(x), mask, cache)
         return x + self.mlp(self.ln_2(x))
 
@@ -153,9 +153,7 @@ class GPT(CausalModel):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
 
-    def hidden(
-        self, input_ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def hidden(self, input_ids: Tensor, positions: Tensor, mask: Mask, cache: Cache | None) -> Tensor:
         """The last hidden states (batch, time, width), as `CausalModel.hidden` says."""
         x = self.transformer["wte"](input_ids) + self.transformer["wpe"](positions)
         x = F.dropout(x, self.config.dropout, self.training)

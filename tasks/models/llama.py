@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, LlamaConfig, PreTrainedConfig, Qwen3Config
 
 from tasks.config import PretrainConfig
-from tasks.models.causal import Cache, CausalModel, attend, heads_apart, numbers_of
+from tasks.models.causal import Cache, CausalModel, Mask, attend, heads_apart, numbers_of
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,7 @@ class Attention(nn.Module):
             self.q_norm, self.k_norm = RMSNorm(width, config.epsilon), RMSNorm(width, config.epsilon)
         self.qk_norm = config.qk_norm
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         """`x` (batch, time, width), only the new positions when there is a cache.
 
         The cache holds keys that are turned already: what turns them depends on their own position alone.
@@ -229,9 +227,7 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.width, config.epsilon)
         self.mlp = MLP(config)
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Mask, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -262,9 +258,7 @@ class Llama(CausalModel):
             elif parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
 
-    def hidden(
-        self, input_ids: Tensor, positions: Tensor, mask: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def hidden(self, input_ids: Tensor, positions: Tensor, mask: Mask, cache: Cache | None) -> Tensor:
         """The last hidden states (batch, time, width), as `CausalModel.hidden` says."""
         x = self.model["embed_tokens"](input_ids)
         cosine, sine = (part.to(x.dtype) for part in self.rotary(positions))

@@ -23,6 +23,7 @@ from tasks.errors import StageError, StoppedError
 from tasks.machine.device import autocast
 from tasks.machine.stopping import Pace
 from tasks.models.architectures import build_model
+from tasks.models.causal import CausalModel
 from tasks.models.optimizers import make_optimizers
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.pretrain.checkpoints import Checkpoints
@@ -31,10 +32,12 @@ from tasks.pretrain.processes import Processes
 from tasks.pretrain.result import write_result
 from tasks.pretrain.schedule import lr_multiplier
 from tasks.pretrain.speed import (
+    READ_EVERY,
     UNTIMED_STEPS,
     Clock,
     attention_kernel,
     pick_compile,
+    pick_kernels,
     pick_precision,
 )
 from tasks.record.stage import StageRun
@@ -51,6 +54,16 @@ class TrainingProgress:
     without_best: int = 0
     """Evaluations since the best one."""
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class UnreadStep:
+    """A step whose numbers are still on the device."""
+
+    step: int
+    loss: Tensor
+    learning_rate: float
+    norm: Tensor
 
 
 class StopAsked(Exception):  # noqa: N818 - nothing is wrong
@@ -88,6 +101,10 @@ class Trainer:
         self.plain = build_model(config, self.files, run.fingerprints).to(self.device)
         self.precision = pick_precision(config, self.device, self.plain.width)
         self.compiled = pick_compile(config, self.device)
+        if isinstance(self.plain, CausalModel):
+            self.plain.kernels = pick_kernels(config, self.device, self.precision, self.plain)
+        self.read_every = READ_EVERY[self.device.type]
+        self.unread: list[UnreadStep] = []
         self.progress = TrainingProgress()
         self.checkpoints = Checkpoints(run.checkpoint)
 
@@ -150,6 +167,7 @@ class Trainer:
         step = self.progress.step
         due = step and (step % self.config.eval_every == 0 or step == self.config.steps)
         if due and not any(_is_evaluation(entry, step) for entry in self.progress.history[-1:]):
+            self._read_steps()
             self._evaluate()
             self._save_checkpoint()
 
@@ -184,10 +202,24 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
-        value = self.processes.sum(total.item())
-        self._require_finite("training", value)
         rate = self.config.learning_rate * share
-        self._remember({"train_loss": value, "learning_rate": rate, "gradient_norm": _number(norm)})
+        self.unread.append(UnreadStep(self.progress.step, total, rate, norm))
+        if self.progress.step % self.read_every == 0:
+            self._read_steps()
+
+    def _read_steps(self) -> None:
+        """Wait for the device to have done the steps so far, and write them into the history.
+
+        A GPU is given the next step while it computes this one: who reads a number of each step waits for it.
+        """
+        unread, self.unread = self.unread, []
+        for one in unread:
+            value = self.processes.sum(one.loss.item())
+            self._require_finite("training", value, one.step)
+            norm = _number(one.norm)
+            self._remember(
+                {"train_loss": value, "learning_rate": one.learning_rate, "gradient_norm": norm}, one.step
+            )
 
     def _abandon_step(self, epoch: int, taken: int, random: dict[str, Tensor | None]) -> NoReturn:
         """Go back to where the step began; no weight has changed yet."""
@@ -201,15 +233,14 @@ class Trainer:
         with autocast(self.device, self.precision), kernel:
             return model(batch.inputs, batch.labels, documents=batch.documents)
 
-    def _require_finite(self, name: str, loss: float) -> None:
+    def _require_finite(self, name: str, loss: float, step: int) -> None:
         if not math.isfinite(loss):
             raise StageError(
-                f"the {name} loss became {loss} at step {self.progress.step}. "
+                f"the {name} loss became {loss} at step {step}. "
                 "Lower pretrain.learning_rate, or raise pretrain.warmup"
             )
 
-    def _remember(self, values: dict[str, float]) -> None:
-        step = self.progress.step
+    def _remember(self, values: dict[str, float], step: int) -> None:
         entry = {"step": step, "tokens": step * self.tokens_per_step, **values}
         self.progress.history.append(entry)
         self._log(entry)
@@ -218,6 +249,8 @@ class Trainer:
         self.run.log_metrics({name: value for name, value in entry.items() if name != "step"}, entry["step"])
 
     def _report(self) -> None:
+        if self.unread:
+            return
         entry = self.progress.history[-1]
         note = f"loss {entry['train_loss']:.3f}"
         if speed := self.clock.tokens_per_second():
@@ -233,8 +266,8 @@ class Trainer:
         self.run.phase("evaluating")
         measured = self.objective.measure(self)
         loss = measured["validation_loss"]
-        self._require_finite("validation", loss)
-        self._remember(measured)
+        self._require_finite("validation", loss, self.progress.step)
+        self._remember(measured, self.progress.step)
         if speed := self.clock.tokens_per_second():
             self.run.log_metrics({"tokens_per_second": speed}, self.progress.step)
         sample = self.objective.sample(self)
@@ -281,6 +314,7 @@ class Trainer:
             self.checkpoints.keep_best(weights)
 
     def _save_checkpoint(self) -> None:
+        self._read_steps()
         self.progress.epoch, self.progress.taken = self.blocks.epoch, self.blocks.taken
         state = {
             **self.processes.state(self.model, self.optimizers),

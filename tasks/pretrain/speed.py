@@ -12,9 +12,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tasks.config import PretrainConfig
 from tasks.errors import StageError
 from tasks.machine.device import multiplies_in_bfloat16, warn_of_emulation
+from tasks.models.causal import CausalModel
+from tasks.models.kernels import PLAIN, Kernels
 
 UNTIMED_STEPS = 5  # the first steps allocate and compile, and would make the speed look worse than it is
 PLAIN_ATTENTION = 128  # the longest context whose attention on a CPU in bfloat16 is faster by plain products
+VOCABULARY_MULTIPLE = 128  # the largest tile of a matrix product in half precision
+READ_EVERY = {"cpu": 1, "cuda": 16}  # steps between two readings of their losses, which wait for the device
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -71,6 +75,24 @@ def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
     if config.compile != "auto":
         return config.compile == "always"
     return device.type == "cuda" and config.steps >= 500 and shutil.which(compiler) is not None
+
+
+def pick_kernels(config: PretrainConfig, device: torch.device, precision: str, model: CausalModel) -> Kernels:
+    """What of a model from scratch is computed in another way than the plain one: on a CPU nothing.
+
+    There the loss in chunks takes up to twice the time (docs/benchmarks.md). It gains where a micro-batch has
+    more tokens than the model is wide, and the vocabulary is larger too: then the logits are the largest of
+    all that is kept. The flash kernel takes half precision, heads of a multiple of 8, and no dropout here.
+    """
+    if config.kernels == "plain" or device.type != "cuda":
+        return PLAIN
+    vocabulary, width = model.head.shape
+    fits = precision == "bfloat16" and not config.dropout and width // config.shape()[1] % 8 == 0
+    return Kernels(
+        chunked_loss=vocabulary > width and config.batch_size * config.context >= width,
+        vocabulary_multiple=VOCABULARY_MULTIPLE,
+        varlen=config.document_mask and fits,
+    )
 
 
 def attention_kernel(device: torch.device, precision: str, context: int) -> AbstractContextManager[None]:

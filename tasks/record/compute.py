@@ -36,6 +36,7 @@ MAJOR_CAPABILITY = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of the CUD
 BFLOAT16_SINCE = 8  # the compute capability that multiplies in it
 LIBRARIES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "numpy")
 HOW = ("compile", "processes", "sharding")  # settings outside the key that may change the last bits
+HOW_ON_GPU = ("kernels",)
 DEVICE, PRODUCTS = "device", "products"
 
 
@@ -115,8 +116,10 @@ def environment(config: StageConfig, fingerprints: Mapping[str, str]) -> str:
     And what a training is told of them: to compile, and to how many processes its steps are shared out.
     """
     own = computing(config)
-    told = {name: str(getattr(own, name)) for name in HOW if hasattr(own, name)}
-    return canonical_json(_environment(fingerprints.get(DEVICE, "cpu")) | told).decode()
+    kind = fingerprints.get(DEVICE, "cpu")
+    names = (*HOW, *HOW_ON_GPU) if kind == "cuda" else HOW
+    told = {name: str(getattr(own, name)) for name in names if hasattr(own, name)}
+    return canonical_json(_environment(kind) | told).decode()
 
 
 def _environment(kind: str) -> dict[str, str]:

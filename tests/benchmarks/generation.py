@@ -27,9 +27,10 @@ import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from tasks.config import GenerateConfig
-from tasks.generate.decoding import Decoder, Prompt, batches, fused
+from tasks.generate.decoding import Decoder, Prompt, batches
 from tasks.machine.device import pick_device
 from tasks.makers.skills import make_rows
+from tasks.models.loading import use_fused_gelu
 from tasks.tokenize.stage import load_gpt2, train_bpe
 from tasks.tokenize.templates import load_template
 from tests.benchmarks.precision import fastest
@@ -72,7 +73,7 @@ def hugging_face(model: GPT2LMHeadModel, prompts: Ids, new: int, size: int = 55)
 
 def ours(model: GPT2LMHeadModel, prompts: Ids, new: int, precision: str) -> int:
     config = GenerateConfig(max_new_tokens=new, precision=precision)
-    decoder = Decoder(fused(model).to(getattr(torch, precision)), config, frozenset({END}))
+    decoder = Decoder(use_fused_gelu(model).to(getattr(torch, precision)), config, frozenset({END}))
     rows = [Prompt(row, ids, new) for row, ids in enumerate(prompts)]
     return sum(
         len(tokens)

@@ -12,9 +12,17 @@ from tasks.data.token_files import load_tokens
 from tasks.errors import StageError
 from tasks.models.architectures import HuggingFaceCausal, build_model
 from tasks.models.gpt import GPT, GPTConfig
+from tasks.models.kernels import PLAIN, Kernels
 from tasks.pretrain import speed
-from tasks.pretrain.speed import UNTIMED_STEPS, Clock, matrix_rate, pick_compile, pick_precision
-from tests.pretrain.training import changed, curve, trained
+from tasks.pretrain.speed import (
+    UNTIMED_STEPS,
+    Clock,
+    matrix_rate,
+    pick_compile,
+    pick_kernels,
+    pick_precision,
+)
+from tests.pretrain.training import changed, curve, history_in, same_outputs, trained
 from tests.runs import weights_in
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -166,3 +174,47 @@ def test_a_compiled_training_has_the_same_losses(documents, tmp_path):
     for name in ("train_loss", "validation_loss", "gradient_norm"):
         assert curve(compiled, name) == pytest.approx(curve(plain, name), rel=1e-4)
     assert weights_in(compiled).keys() == weights_in(plain).keys()
+
+
+def test_kernels_are_picked_for_a_gpu_where_they_help(tokens):
+    files = load_tokens(tokens)
+    wide = changed(size="2x2x32", context=16, batch_size=2, document_mask=True, dropout=0.0)
+    model = build_model(wide, files)
+    assert pick_kernels(wide, CPU, "float32", model) == PLAIN
+    assert pick_kernels(wide, GPU, "bfloat16", model) == Kernels(True, 128, True)
+    assert pick_kernels(wide, GPU, "float32", model) == Kernels(True, 128, False)
+    narrow = changed(size="2x2x32", context=4, batch_size=2, dropout=0.0)  # 8 tokens, 32 wide
+    assert pick_kernels(narrow, GPU, "bfloat16", model) == Kernels(False, 128, False)
+    assert pick_kernels(changed(kernels="plain"), GPU, "bfloat16", model) == PLAIN
+    dropping = changed(size="2x2x32", document_mask=True, dropout=0.1)
+    assert not pick_kernels(dropping, GPU, "bfloat16", model).varlen
+
+
+def test_a_training_by_other_kernels_is_that_of_the_plain_ones(tokens, tmp_path, monkeypatch):
+    plain = trained(changed(document_mask=True), tokens, tmp_path / "plain")
+    monkeypatch.setattr("tasks.pretrain.loop.pick_kernels", lambda *_: Kernels(True, 128))
+    other = trained(changed(document_mask=True), tokens, tmp_path / "other")
+    assert curve(other) == pytest.approx(curve(plain), rel=1e-3)
+    for name, tensor in weights_in(plain).items():
+        assert weights_in(other)[name].shape == tensor.shape
+
+
+def test_steps_that_are_read_together_leave_the_same_history(tokens, tmp_path, monkeypatch):
+    """Evaluations at 2, 4, 6, 8 and 9 read what is unread before they are written themselves."""
+    one = trained(changed(), tokens, tmp_path / "one")
+    monkeypatch.setitem(speed.READ_EVERY, "cpu", 5)
+    together = trained(changed(), tokens, tmp_path / "together")
+    assert same_outputs(one, together)
+    assert [entry["step"] for entry in history_in(together)] == list(range(1, 10))
+
+
+def test_loss_that_is_read_late_is_told_with_its_step(tokens, tmp_path, monkeypatch):
+    monkeypatch.setitem(speed.READ_EVERY, "cpu", 50)
+    monkeypatch.setattr(
+        "tasks.pretrain.loop.Trainer._loss_sum",
+        lambda self, model, batch: (
+            model(batch.inputs, batch.labels) * (float("nan") if self.progress.step == 2 else 1.0)
+        ),
+    )
+    with pytest.raises(StageError, match="training loss became nan at step 3"):
+        trained(changed(eval_every=9), tokens, tmp_path)
