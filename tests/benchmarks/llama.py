@@ -4,9 +4,9 @@
 
 It asserts nothing; the last table is in docs/benchmarks.md. All ways take turns in one process, so that what
 else the machine does meets them alike; ratios are medians over the rounds. Hugging Face's model has our
-weights, and the attention that is fastest here (`sdpa`). A step is forward, loss, backward, clipping and AdamW
-in the precision that this machine multiplies in, 2 sequences of 256 tokens. Responses are greedy, from token
-ids to token ids, by random weights; none ends before its limit.
+weights, and the attention that is fastest here (`sdpa`). A step is forward, loss, backward, clipping and
+AdamW in the precision that this machine multiplies in, 2 sequences of 256 tokens. Responses are greedy, from
+token ids to token ids, by random weights; none ends before its limit.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def step_of(model: nn.Module, tokens: Tensor) -> Callable[[], int]:
 
 def training(size: str) -> Ways:
     tokens = torch.randint(VOCAB, (BATCH, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
-    ours = llama(size)
+    ours = llama(size, LLAMA_SIZES[size][1])  # a key for each query, which makes it as large as the GPT-2
     gpt2 = GPT.from_settings(PretrainConfig(size=size, context=CONTEXT), VOCAB, None)
     print(f"Llama {ours.parameter_count():,} parameters, GPT-2 {gpt2.parameter_count():,}", flush=True)
     models = {
