@@ -9,6 +9,7 @@ every test, and it would take seconds.
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,17 @@ def smollm2_folder(smollm2_gguf) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2_f32_gguf(smollm2_folder) -> Path:
+def smollm2_f32_gguf(smollm2_folder) -> Iterator[Path]:
     """That folder as a GGUF file, which answers as Transformers does.
 
     The package's own does not: llama.cpp multiplies its 4-bit weights with activations of 8 bits.
     """
+    from tasks.machine.kept_files import KeptFiles
     from tasks.serve.models import gguf_of, local_model
 
-    return gguf_of(local_model(smollm2_folder, SMOLLM2), "f32", smollm2_folder.parent)
+    kept = KeptFiles(smollm2_folder.with_name("gguf"))
+    with gguf_of(local_model(smollm2_folder, SMOLLM2), "f32", kept) as path:
+        yield path
 
 
 def _dequantize(file: Path, folder: Path) -> None:

@@ -12,14 +12,16 @@ from typing import Literal
 
 from transformers.utils.import_utils import is_serve_available
 
+from flows.process.console import console
 from flows.server.servers import Process, answers, free_port, logs_folder
 from tasks.errors import StageError, UsageError
 from tasks.machine.addresses import LOOPBACK
 from tasks.machine.home import home
+from tasks.machine.kept_files import KeptFiles
 from tasks.models.architectures import context_of
 from tasks.serve.front import Engine, Front
 from tasks.serve.llama_cpp import PARALLEL, llama_cpp
-from tasks.serve.models import LocalModel, gguf_of
+from tasks.serve.models import LocalModel, gguf_of, whole_folder
 
 LOADED_WITHIN = 900.0  # seconds that a large model may take until it answers
 EngineName = Literal["llamacpp", "transformers", "vllm"]
@@ -58,36 +60,26 @@ def serving(model: LocalModel, options: EngineOptions, key: str | None) -> Itera
     """The front of an engine that has the model, for as long as the body runs."""
     options.reject_unused(model)
     if options.engine == "llamacpp":
-        path = gguf_of(model, options.quantize, gguf_cache())
         parallel = options.parallel or PARALLEL
-        exact = not model.is_gguf and path.stem.endswith("f32")
-        with llama_cpp(path, model.name, context=options.context, parallel=parallel, exact=exact) as server:
-            template = None if model.is_gguf else model.template
-            engine = Engine(server.address, server.headers, LLAMA)
-            yield Front(model.name, engine, template, server.context, key)
+        with gguf_of(model, options.quantize, kept("gguf")) as path:
+            exact = not model.is_gguf and path.stem.endswith("f32")
+            with llama_cpp(
+                path, model.name, context=options.context, parallel=parallel, exact=exact
+            ) as server:
+                template = None if model.is_gguf else model.template
+                engine = Engine(server.address, server.headers, LLAMA)
+                yield Front(model.name, engine, template, server.context, key)
         return
-    folder = whole_folder(model)
-    if options.engine == "vllm":
-        yield from _vllm(model, folder, options, key)
-    else:
-        yield from _transformers(model, folder, key)
+    with whole_folder(model, kept("folders")) as folder:
+        if options.engine == "vllm":
+            yield from _vllm(model, folder, options, key)
+        else:
+            yield from _transformers(model, folder, key)
 
 
-def gguf_cache() -> Path:
-    return home() / "mlruns" / "work" / "shared" / "gguf"
-
-
-def whole_folder(model: LocalModel) -> Path:
-    """A folder that any engine loads: kept adapters are merged once, the template is the tokenizer's."""
-    folder = gguf_cache().with_name("folders") / model.fingerprint()
-    if not folder.is_dir():
-        network, tokenizer = model.load()
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of an attempt that was killed
-        network.save_pretrained(part)
-        model.template.export(tokenizer).save_pretrained(part)
-        part.rename(folder)
-    return folder
+def kept(name: str) -> KeptFiles:
+    """What engines read, written once for a model: its GGUF files, its whole folders."""
+    return KeptFiles(home() / "mlruns" / "work" / "shared" / name, lambda told: console.say(f"  {told}"))
 
 
 def vllm_command(folder: Path, name: str, port: int, options: EngineOptions, context: int) -> list[str]:

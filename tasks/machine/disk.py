@@ -10,11 +10,12 @@ from tasks.errors import StageError, UsageError, causes
 
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 FULL = (errno.ENOSPC, errno.EDQUOT)
-FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, and torch
+FULL_IN_WORDS = (  # of SQLite, the kernel by way of safetensors, torch, and numpy
     "database or disk is full",
     "No space left on device",
     "PytorchStreamWriter failed",
     "iostream error",
+    " requested and ",
 )
 
 
@@ -38,24 +39,32 @@ def not_ours(error: BaseException, root: Path) -> UsageError | None:
 
 @contextmanager
 def writing(name: str, folder: Path) -> Iterator[None]:
-    """Turn the OSError of a body that brings `name` into `folder` into a StageError."""
+    """Turn what a body raises that brings `name` into `folder` into a StageError: OSError, a full disk."""
     try:
         yield
-    except OSError as error:
-        if error.errno in FULL:
+    except StageError:
+        raise
+    except Exception as error:  # libraries have their own for a full disk
+        if _is_of_full_disk(error):
             free = shutil.disk_usage(folder).free
             raise StageError(
                 f"the disk was full while {name} was written to {folder}: {free} bytes are free. "
                 "Make space and run again."
             ) from error
-        raise StageError(f"{name} cannot be brought into {folder}: {error}") from error
+        if isinstance(error, OSError):
+            raise StageError(f"{name} cannot be brought into {folder}: {error}") from error
+        raise
+
+
+def _is_of_full_disk(error: BaseException) -> bool:
+    in_words = isinstance(error, Exception) and any(words in str(error) for words in FULL_IN_WORDS)
+    return in_words or (isinstance(error, OSError) and error.errno in FULL)
 
 
 def explained(error: BaseException, folder: Path) -> BaseException:
     """A StageError about the disk of `folder` when that is what `error` came from, else `error` itself."""
     for cause in causes(error):
-        in_words = isinstance(cause, Exception) and any(words in str(cause) for words in FULL_IN_WORDS)
-        if in_words or (isinstance(cause, OSError) and cause.errno in FULL):
+        if _is_of_full_disk(cause):
             free = shutil.disk_usage(folder).free
             return StageError(
                 f"the disk of {folder} is full: {free} bytes are free. Make space and run again; unfinished "

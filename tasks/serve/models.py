@@ -1,16 +1,19 @@
 """A model on this machine as it is chatted with and served: where its files are, and how it is asked."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.errors import StageError, UsageError
 from tasks.export.gguf_file import write_gguf
 from tasks.machine.digests import sha256_of
-from tasks.machine.locks import holding
+from tasks.machine.kept_files import KeptFiles
 from tasks.models.folders import GGUF, require_text, whole_files
 from tasks.models.loading import load_model, load_tokenizer
 from tasks.record.manifest import sha256_of_tree
@@ -78,34 +81,50 @@ def local_model(path: Path, name: str | None = None) -> LocalModel:
     )
 
 
-def gguf_of(model: LocalModel, kind: str | None, cache: Path) -> Path:
-    """The model as a GGUF file, written once into `cache`; one that is a file already is taken as it is.
+@contextmanager
+def gguf_of(model: LocalModel, kind: str | None, kept: KeptFiles) -> Iterator[Path]:
+    """The model as a GGUF file, written where it is not kept; one that is a file already is taken as it is.
 
     Raises UsageError for a file that is to be of another kind, StageError for a model that GGUF cannot
-    express.
+    express, and for a full disk.
     """
     if model.is_gguf:
         if kind:
             raise UsageError(f"{model.path.name} is a GGUF file already; leave out --quantize {kind}")
-        return model.path
-    stem = model.fingerprint()
-    for known in (kind,) if kind else ("f32", "f16"):
-        if (found := cache / f"{stem}-{known}{GGUF}").exists():
-            return found
-    cache.mkdir(parents=True, exist_ok=True)
-    with holding(cache / f"{stem}.lock"):
+        yield model.path
+        return
+    kind = kind or ("f32" if _weights(model.base or model.path) <= EXACT_UP_TO else "f16")
+
+    def write(path: Path) -> None:
         network, tokenizer = model.load()
-        kind = kind or ("f32" if network.num_parameters() <= EXACT_UP_TO else "f16")
-        path = cache / f"{stem}-{kind}{GGUF}"
-        part = path.with_suffix(".part")
         try:
             template = model.template.chat_template
-            write_gguf(network, tokenizer, part, kind=kind, name=model.name, chat_template=template)
+            write_gguf(network, tokenizer, path, kind=kind, name=model.name, chat_template=template)
         except StageError as error:
-            part.unlink(missing_ok=True)
             raise error.retold(
                 f"{model.name} cannot be served by llama.cpp: {error}, or serve it by Transformers "
                 "(--engine transformers)"
             ) from error
-        part.replace(path)
-    return path
+
+    with kept.using(f"{model.fingerprint()}-{kind}{GGUF}", write) as path:
+        yield path
+
+
+def whole_folder(model: LocalModel, kept: KeptFiles) -> AbstractContextManager[Path]:
+    """A folder that any engine loads: kept adapters are merged, the template is the tokenizer's."""
+
+    def write(path: Path) -> None:
+        network, tokenizer = model.load()
+        network.save_pretrained(path)
+        model.template.export(tokenizer).save_pretrained(path)
+
+    return kept.using(model.fingerprint(), write)
+
+
+def _weights(folder: Path) -> int:
+    """How many there are, by the heads of the files."""
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return count

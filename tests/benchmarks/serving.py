@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from flows.serving.engines import LLAMA
 from flows.serving.serve import Listener, listening
+from tasks.machine.kept_files import KeptFiles
 from tasks.serve.front import Engine, Front
 from tasks.serve.llama_cpp import llama_cpp, threads
 from tasks.serve.models import LocalModel, gguf_of, local_model
@@ -57,8 +58,8 @@ def transformers(model: LocalModel, network: PreTrainedModel, tokenizer: PreTrai
 
 @contextmanager
 def served(model: LocalModel, kind: str, parallel: int, cache: Path) -> Iterator[Way]:
-    path = gguf_of(model, kind, cache)
     with ExitStack() as stack:
+        path = stack.enter_context(gguf_of(model, kind, KeptFiles(cache)))
         options = {"context": 512, "parallel": parallel, "exact": kind == "f32"}
         server = stack.enter_context(llama_cpp(path, "model", **options))
         engine = Engine(server.address, server.headers, {**LLAMA, "ignore_eos": True, "cache_prompt": False})

@@ -8,11 +8,13 @@ from transformers import AutoModelForCausalLM
 from flows.dispatch.find_model import find_model
 from flows.exporting.sources import find_exported
 from flows.generating.inputs import find_model_input
-from flows.serving.engines import EngineOptions, serving, whole_folder
+from flows.serving.engines import EngineOptions, serving
 from flows.serving.local import find_local_model
 from tasks.errors import UsageError
+from tasks.machine.kept_files import KeptFiles
 from tasks.models.folders import find_files
 from tasks.record.tracking import open_tracking
+from tasks.serve.models import whole_folder
 from tests.serve.test_front import reached
 from tests.serve.tiny import tiny_model
 
@@ -106,13 +108,14 @@ def test_a_classifier_is_known_by_its_folder_alone(workplace, tmp_path):
         find_model_input(str(tmp_path))
 
 
-def test_kept_adapters_are_chatted_with_and_served(workplace, kept):
+def test_kept_adapters_are_chatted_with_and_served(workplace, kept, tmp_path):
     with workplace.entered():
         for name in (KEPT, kept[:8], f"{kept[:8]}:fine-tuned"):
             model = find_local_model(name)
             assert (model.path / "adapter_config.json").exists()
             assert model.load()[0].num_parameters() > 0
-        AutoModelForCausalLM.from_pretrained(whole_folder(model))
+        with whole_folder(model, KeptFiles(tmp_path)) as folder:
+            AutoModelForCausalLM.from_pretrained(folder)
         with serving(model, EngineOptions(), None) as front, reached(front) as client:
             asked = [{"role": "user", "content": "Say yes"}]
             assert client.chat.completions.create(model=model.name, messages=asked, max_tokens=2).usage

@@ -1,5 +1,6 @@
 """A chat asks a model as it was trained, and answers as the generate stage does."""
 
+import errno
 from contextlib import ExitStack
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from tasks.config import GenerateConfig
 from tasks.errors import StageError, UsageError
 from tasks.generate.decoding import Decoder, Prompt
+from tasks.machine.kept_files import KeptFiles
 from tasks.serve.chat_models import ChatSettings, open_chat
 from tasks.serve.conversation import Conversation
 from tasks.serve.models import LocalModel, gguf_of, local_model
@@ -102,30 +104,50 @@ def test_a_model_is_found_in_what_is_a_model(tmp_path, smollm2_gguf):
     (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="adapters alone"):
         local_model(tmp_path / "adapters")
-    with pytest.raises(UsageError, match="leave out --quantize q8_0"):
-        gguf_of(local_model(smollm2_gguf), "q8_0", tmp_path)
+    with (
+        pytest.raises(UsageError, match="leave out --quantize q8_0"),
+        gguf_of(local_model(smollm2_gguf), "q8_0", KeptFiles(tmp_path)),
+    ):
+        pass
     with pytest.raises(UsageError, match=r"a classifier: it gives labels \(ham, spam\)"):
         LocalModel("spam", tmp_path, labels=("ham", "spam"), task="classification").require_text("")
 
 
 def test_a_gguf_file_is_written_once_for_each_kind(tmp_path):
-    model, cache = tiny_model(tmp_path / "output"), tmp_path / "cache"
-    first = gguf_of(model, None, cache)
-    written = first.stat().st_mtime_ns
-    assert gguf_of(model, None, cache) == first
-    assert first.stat().st_mtime_ns == written
-    assert gguf_of(model, "q8_0", cache) != first
-    assert not list(cache.glob("*.part"))
+    model, kept = tiny_model(tmp_path / "output"), KeptFiles(tmp_path / "cache")
+    with gguf_of(model, None, kept) as first:
+        written = first.stat().st_mtime_ns
+        with gguf_of(model, None, kept) as again, gguf_of(model, "q8_0", kept) as other:
+            assert again == first != other
+            assert first.stat().st_mtime_ns == written
 
 
 def test_tokenizer_that_llama_cpp_lacks_is_refused(tmp_path):
     model = tiny_model(tmp_path / "output")
     characters(["abc"]).save_pretrained(model.path)
-    with pytest.raises(
-        StageError, match=r"model is WordLevel.* or serve it by Transformers \(--engine trans"
+    kept = KeptFiles(tmp_path / "cache")
+    with (
+        pytest.raises(StageError, match=r"model is WordLevel.* or serve it by Transformers \(--engine trans"),
+        gguf_of(model, None, kept),
     ):
-        gguf_of(model, None, tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("*.part"))
+        pass
+    assert not list(kept.folder.glob("*.part"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError("4096 requested and 100 written")])
+def test_a_full_disk_is_one_message_and_no_file(tmp_path, monkeypatch, error):
+    def write_gguf(*arguments, **_):
+        arguments[2].write_bytes(b"GGUF")
+        raise error
+
+    monkeypatch.setattr("tasks.serve.models.write_gguf", write_gguf)
+    model, kept = tiny_model(tmp_path / "output"), KeptFiles(tmp_path / "cache")
+    with (
+        pytest.raises(StageError, match=r"the disk was full while \S+-f32.gguf was written to .* bytes"),
+        gguf_of(model, None, kept),
+    ):
+        pass
+    assert [path.suffix for path in kept.folder.iterdir()] == [".lock"]
 
 
 def test_a_classifier_answers_with_its_labels(opened, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from flows.serving.engines import LLAMA
 from flows.serving.serve import Listener, listening
+from tasks.machine.kept_files import KeptFiles
 from tasks.serve.front import Engine, Front
 from tasks.serve.llama_cpp import llama_cpp
 from tasks.serve.models import gguf_of
@@ -46,8 +47,10 @@ def reached(front):
 
 @contextmanager
 def served(model, cache, parallel=1, **options):
-    path = gguf_of(model, None, cache)
-    with llama_cpp(path, model.name, parallel=parallel, exact=True) as server:
+    with (
+        gguf_of(model, None, KeptFiles(cache)) as path,
+        llama_cpp(path, model.name, parallel=parallel, exact=True) as server,
+    ):
         engine = Engine(server.address, server.headers, LLAMA)
         front = Front(model.name, engine, model.template, server.context, **options)
         with reached(front) as client:
@@ -101,7 +104,8 @@ def test_the_prompt_served_is_the_prompt_trained_on(tmp_path, sent, name):
 def test_llama_cpp_alone_reads_users_words_as_special_tokens(tmp_path):
     """Why the front gives it tokens."""
     model = tiny_model(tmp_path)
-    with llama_cpp(gguf_of(model, None, tmp_path / "cache"), "tiny", exact=True) as server:
+    kept = KeptFiles(tmp_path / "cache")
+    with gguf_of(model, None, kept) as path, llama_cpp(path, "tiny", exact=True) as server:
         body = {"messages": asked(ROWS[4]), "max_tokens": 1}
         url = f"{server.address}/v1/chat/completions"
         answer = httpx.post(url, json=body, headers=server.headers, timeout=60).json()

@@ -56,7 +56,7 @@ def test_vllm_is_given_the_tokens_of_the_prompt(at_home, monkeypatch):
         answer = client.chat.completions.create(model="tiny", messages=asked)
     assert answer.choices[0].message.content == "Hi"
     command, (path, login, body) = map(json.loads, log.read_text().splitlines())
-    assert command[:2] == ["serve", str(engines.whole_folder(model))]
+    assert command[:2] == ["serve", str(engines.kept("folders").folder / model.fingerprint())]
     told = dict(zip(command[2::2], command[3::2], strict=True))
     assert told.pop("--port").isdecimal()
     assert told == {
