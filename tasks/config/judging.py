@@ -18,6 +18,7 @@ from tasks.config.base import (
 from tasks.config.criteria import Criterion
 from tasks.config.gates import ChoiceGatesConfig, GatesConfig
 from tasks.config.judge_kinds import KINDS, kind_of
+from tasks.config.servers import ServerConfig
 
 PANEL = "panel"  # the scorer's name under which several judges' mean stands
 NO_CRITERION = "and by no criterion"
@@ -35,7 +36,7 @@ def is_scorer(name: str) -> bool:
     return bool(kind in KINDS and colon and which and not re.search(r"\s", which))
 
 
-class AskConfig(StageConfig):
+class AskConfig(ServerConfig):
     """Who scores, and how it is asked."""
 
     SECTION: ClassVar[str] = "judge"
@@ -61,21 +62,6 @@ class AskConfig(StageConfig):
         Field(description="of ollama: judges; default: OLLAMA_HOST, then 127.0.0.1:11434"),
         OUTSIDE_KEY,
     ] = None
-    base_url: Annotated[
-        str | None,
-        Field(
-            description="of openai: judges, up to /v1; default: OPENAI_BASE_URL, then https://api.openai.com/v1"
-        ),
-        OUTSIDE_KEY,
-    ] = None
-    key_variable: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z_]\w*$",
-            description="the environment variable that holds the key of openai: judges",
-        ),
-        OUTSIDE_KEY,
-    ] = "OPENAI_API_KEY"
     pull: Annotated[
         bool, Field(description="let Ollama fetch a model that it does not have"), OUTSIDE_KEY
     ] = False
@@ -97,12 +83,6 @@ class AskConfig(StageConfig):
         ),
         OUTSIDE_KEY,
     ] = None
-    timeout: Annotated[
-        float, Field(gt=0, description="seconds for one answer, queueing included"), OUTSIDE_KEY
-    ] = 300.0
-    attempts: Annotated[
-        Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
-    ] = 5
     anew: Annotated[
         bool,
         Field(
@@ -154,9 +134,9 @@ class AskConfig(StageConfig):
                 raise ValueError(f"{name!r} is no scorer; expected {EXPECTED}{quoting}")
         return value
 
-    @field_validator("host", "base_url")
+    @field_validator("host")
     @classmethod
-    def _no_login(cls, value: str | None) -> str | None:
+    def _host_without_login(cls, value: str | None) -> str | None:
         return without_login(value)
 
     @model_validator(mode="after")

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig, without_login
+from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig
+from tasks.config.servers import ServerConfig
 from tasks.config.tuning import TemplateName
 
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
@@ -12,7 +13,7 @@ OF_SERVERS = ("model", "base_url", "key_variable", "concurrency", "timeout", "at
 OF_THIS_PROCESS = ("repetition_penalty", "precision", "batch_tokens", "device")
 
 
-class GenerateConfig(StageConfig):
+class GenerateConfig(ServerConfig):
     """Responses to the prompts of the test split."""
 
     template: TemplateName = "alpaca"
@@ -56,44 +57,13 @@ class GenerateConfig(StageConfig):
             "its digest, which say that it is this one",
         ),
     ] = None
-    base_url: Annotated[
-        str | None,
-        Field(
-            description="of backend: openai: up to /v1; default: OPENAI_BASE_URL, then "
-            "https://api.openai.com/v1"
-        ),
-        OUTSIDE_KEY,
-    ] = None
-    key_variable: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z_]\w*$",
-            description="of backend: openai: the environment variable that holds the server's key",
-        ),
-        OUTSIDE_KEY,
-    ] = "OPENAI_API_KEY"
     concurrency: Annotated[
         Positive, Field(description="of backend: openai: requests in flight"), OUTSIDE_KEY
     ] = 16
-    timeout: Annotated[
-        float,
-        Field(gt=0, description="of backend: openai: seconds for one response, queueing included"),
-        OUTSIDE_KEY,
-    ] = 300.0
-    attempts: Annotated[
-        Positive,
-        Field(description="of backend: openai: tries of a request that was not answered"),
-        OUTSIDE_KEY,
-    ] = 5
 
     @property
     def in_process(self) -> bool:
         return self.backend == "process"
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_login(cls, value: str | None) -> str | None:
-        return without_login(value)
 
     @model_validator(mode="after")
     def _goes_with_backend(self) -> Self:
