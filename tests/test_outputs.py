@@ -31,6 +31,7 @@ from tasks.registry.promotion import Promotion
 from tasks.report.exports import ExportSummary
 from tasks.report.outputs import read_report, write_report
 from tasks.rows.counts import read_counts, write_counts
+from tasks.rows.responses import has_responses, read_responses, write_responses
 from tasks.seeds.outputs import Spread
 
 COUNTED = {"parameters": 9, "trainable_parameters": 3}
@@ -263,3 +264,13 @@ def test_model_summary_is_read_whichever_stage_made_it(tmp_path, schema, written
             _ = found.template
     if found.classifies:
         assert found.labels == ("a", "b")
+
+
+def test_responses_are_a_row_a_line(tmp_path):
+    rows = [{"id": 0, "response": "学\u2028"}, {"id": 1, "response": ""}]
+    assert not has_responses(tmp_path)
+    write_responses(tmp_path, rows)
+    text = (tmp_path / "responses.jsonl").read_text(encoding="utf-8")
+    assert text == '{"id": 0, "response": "学\u2028"}\n{"id": 1, "response": ""}\n'
+    assert has_responses(tmp_path)
+    assert read_responses(tmp_path) == rows

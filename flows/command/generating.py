@@ -89,14 +89,13 @@ def _made(asked: tuple[Any, ...], stages: list[str]) -> dict[str, Any]:
 
 
 def _read(reference: dict[str, Any]) -> list[dict[str, Any]]:
-    from tasks.judge.protocol.responses import RESPONSES
-    from tasks.machine.json_files import read_lines
     from tasks.record.outputs import OUTPUT, fetch
     from tasks.record.tracking import open_tracking
     from tasks.record.work import Reference
+    from tasks.rows.responses import read_responses
 
     folder = fetch(open_tracking(), Reference.model_validate(reference)) / OUTPUT
-    return read_lines(folder / RESPONSES)
+    return read_responses(folder)
 
 
 def _ordered(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flows.judging.inputs import ComparisonInput
 from tasks.config import CompareConfig, JudgeConfig, ResponsesConfig
 from tasks.judge.compare.outputs import Comparison
 from tasks.judge.compare.pairs import paired
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.work import Reference
 
@@ -50,7 +50,7 @@ def compared(
 
 def _require_pairs(run: Runs, a: Reference, b: Reference, config: CompareConfig) -> None:
     """Raises UsageError when the two are not of the same rows, before a judge is asked about them."""
-    rows = [read_rows(fetch(run.tracking, side) / OUTPUT / RESPONSES) for side in (a, b)]
+    rows = [read_rows(fetch(run.tracking, side) / OUTPUT) for side in (a, b)]
     paired(*rows, only_common=config.only_common)
 
 

@@ -15,7 +15,7 @@ from tasks.judge.labels.corrected import corrected_mean
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.stage import labels_of
 from tasks.judge.labels.store import LabelSet
-from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
+from tasks.judge.protocol.responses import ResponseRow, read_rows
 from tasks.judge.score.outputs import ScoreSummary, read_score_lines
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import Tracking
@@ -66,7 +66,7 @@ class Judged:
 
 def read_target(tracking: Tracking, target: Target, scorer: str | None = None) -> Judged:
     """Raises UsageError when the scorer gave no scores, or none that count."""
-    rows = read_rows(fetch(tracking, target.responses) / OUTPUT / RESPONSES)
+    rows = read_rows(fetch(tracking, target.responses) / OUTPUT)
     folder = fetch(tracking, target.scores) / OUTPUT
     summary = ScoreSummary.read(folder)
     entries = {entry["scorer"]: entry for entry in summary.scores}

@@ -15,13 +15,13 @@ from tasks.generate.outputs import GenerateSummary
 from tasks.generate.stage import respond
 from tasks.judge.score.metrics import METRICS, metric_scores
 from tasks.judge.score.outputs import ScoreSummary, read_score_lines
-from tasks.machine.json_files import Json, read_lines
+from tasks.machine.json_files import Json
 from tasks.record.stage import StageRun
 from tasks.rows import Row
+from tasks.rows.responses import read_responses
 from tasks.statistics.bounded import bounded_interval
 from tasks.statistics.comparing import paired_test
 
-RESPONSES = "responses.jsonl"
 DEFAULT = "metric:chrf"  # where a judge is the headline: it is not asked about every file
 
 
@@ -42,8 +42,8 @@ def cost_of(source: ExportSource, network: PreTrainedModel, file: str, kind: str
     respond(_decoding(source), own, network, source.tokenizer, source.test)
     scorer = scorer_of(source)
     before = read_score_lines(source.scores)
-    earlier = {row["id"]: row for row in read_lines(source.responses / RESPONSES)}
-    answers = read_lines(own.out / RESPONSES)
+    earlier = {row["id"]: row for row in read_responses(source.responses)}
+    answers = read_responses(own.out)
     scores = [metric_scores(row["response"], row["output"]).get(scorer) for row in answers]
     originals = [before[row["id"]].get(scorer) for row in answers]
     sources = _sources(source.test)

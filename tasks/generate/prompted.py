@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from tasks.errors import StageError
-from tasks.machine.json_files import read_lines
 from tasks.models.summary import ModelSummary
 from tasks.rows import Row, load_split
+from tasks.rows.responses import has_responses, read_responses
 
-RESPONSES = "responses.jsonl"  # of a responses stage, which reads rows without splitting them
-NOT_ASKED = ("prompt", "response")  # of its rows, what this stage writes
+NOT_ASKED = ("prompt", "response")  # of rows that were not split, what this stage writes
 
 
 def prompted(rows: Path) -> list[Row]:
     """The rows of an output of a rows stage or of a responses stage."""
-    path = rows / RESPONSES
-    if not path.is_file():
+    if not has_responses(rows):
         return load_split(rows, "test")
-    return [{name: value for name, value in row.items() if name not in NOT_ASKED} for row in read_lines(path)]
+    return [
+        {name: value for name, value in row.items() if name not in NOT_ASKED} for row in read_responses(rows)
+    ]
 
 
 def has_reference(row: Row) -> bool:

@@ -16,11 +16,12 @@ from tasks.generate.ends import ends_of
 from tasks.generate.outputs import GenerateSummary
 from tasks.generate.prompted import has_reference, prompted, require_writes
 from tasks.machine.device import pick_device, warn_of_emulation
-from tasks.machine.json_files import as_line, read_whole_lines, write_json, write_lines
+from tasks.machine.json_files import as_line, read_whole_lines, write_json
 from tasks.models.architectures import longest
 from tasks.models.loading import load_model, use_fused_gelu
 from tasks.record.stage import StageRun
 from tasks.rows import Row
+from tasks.rows.responses import write_responses
 from tasks.tokenize.templates import Template, load_template, require_room
 
 Response = dict[str, Any]
@@ -204,7 +205,7 @@ def _joined(
 def _write(
     run: StageRun, config: GenerateConfig, responses: list[Response], asked: served.Asked | None = None
 ) -> None:
-    write_lines(run.out / "responses.jsonl", responses)
+    write_responses(run.out, responses)
     summary = {
         "rows": len(responses),
         "cut": sum(response["cut"] for response in responses),

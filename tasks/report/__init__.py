@@ -21,17 +21,17 @@ def report(config: ReportConfig, run: "StageRun", **inputs: Path) -> None:
 
     Raises StageError when models were scored on other rows or by another scorer.
     """
-    from tasks.report.card import all_rows, card
+    from tasks.report.card import card
     from tasks.report.cost import cost_of
     from tasks.report.document import as_document
     from tasks.report.outputs import write_cost, write_page, write_report
     from tasks.show.html import as_html
 
     run.phase("drawing the report card")
-    found = card(config, inputs)
+    found, rows = card(config, inputs)
     cost = cost_of(config, run, inputs)
     write_report(run.out, found)
     write_cost(run.auxiliary, cost)
-    write_page(run.auxiliary, as_html(as_document(found, cost, all_rows(config, inputs))))
+    write_page(run.auxiliary, as_html(as_document(found, cost, rows)))
     shown = found.get("samples") or found.get("examples") or cost["texts"]
     run.progress(1, 1, "report", f"{len(shown['rows'])} of {shown['of']} examples shown")

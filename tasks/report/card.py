@@ -61,8 +61,21 @@ Inputs = Mapping[str, Path]
 """The outputs of the stages before, by the names that the flow gives them."""
 
 
-def card(config: ReportConfig, inputs: Inputs) -> Json:
-    """The report as JSON values. Raises StageError when models' scores cannot stand side by side."""
+def card(config: ReportConfig, inputs: Inputs) -> tuple[Json, list[Json]]:
+    """The report as JSON values, and what the page shows of every test row.
+
+    These are the worst answers first, or all misclassified texts.
+
+    Raises StageError when models' scores cannot stand side by side.
+    """
+    models = judged.read_models(inputs)
+    found = _card(config, inputs, models)
+    if models:
+        return found, judged.all_rows(config, models)
+    return found, misclassified(inputs[CLASSIFIER]) if CLASSIFIER in inputs else []
+
+
+def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
     base = ModelSummary.read(inputs["base"])
     model = _model(inputs["base"] / "model" / "config.json") | {"parameters": base.parameters}
     found: Json = {"model": model, "curves": [], "checks": []}
@@ -82,8 +95,8 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
     for name in ("instructions", "labelled"):
         if name in inputs:
             found[name] = _files(inputs[name]) | read_counts(inputs["rows"])
-    if "base_scores" in inputs:
-        found |= judged.judged(config, inputs)
+    if models:
+        found |= judged.judged(config, models)
     if CLASSIFIER in inputs:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
@@ -94,13 +107,6 @@ def card(config: ReportConfig, inputs: Inputs) -> Json:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
     promotion = Promotion.read(inputs["promotion"])
     return {"title": promotion.name} | found | {"promotion": promotion.as_json()}
-
-
-def all_rows(config: ReportConfig, inputs: Inputs) -> list[Json]:
-    """What the page shows of every test row: the worst answers first, or all misclassified texts."""
-    if "base_scores" in inputs:
-        return judged.all_rows(config, inputs)
-    return misclassified(inputs[CLASSIFIER]) if CLASSIFIER in inputs else []
 
 
 def is_pretrained(inputs: Inputs) -> bool:

@@ -10,11 +10,11 @@ from tasks.errors import StageError
 from tasks.generate.outputs import GenerateSummary
 from tasks.judge.labels.corrected import Pairs, corrected_difference, corrected_mean
 from tasks.judge.labels.stage import Labels
-from tasks.judge.protocol.responses import RESPONSES
 from tasks.judge.score.outputs import Judges, ScoreEntry, ScoreSummary, read_score_lines
-from tasks.machine.json_files import Json, read_lines
+from tasks.machine.json_files import Json
 from tasks.models import MODELS
 from tasks.report.samples import lowest_first, worst_first
+from tasks.rows.responses import read_responses
 from tasks.statistics.comparing import paired_test
 
 
@@ -40,10 +40,20 @@ Models = dict[str, ModelAnswers]
 """By the models' names, in the order in which they were trained."""
 
 
-def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
-    """What responses and scores say. Raises StageError when they are of other rows or another scorer."""
-    models = _models(inputs)
-    _check_comparable(models)
+def read_models(inputs: Mapping[str, Path]) -> Models:
+    """Each model's responses and scores. Raises StageError when they are of other rows or another scorer."""
+    models = {
+        model: _answers(*(inputs.get(f"{name}_{part}") for part in ("responses", "scores", "labels")))
+        for name, model in MODELS.items()
+        if f"{name}_scores" in inputs
+    }
+    if models:
+        _check_comparable(models)
+    return models
+
+
+def judged(config: ReportConfig, models: Models) -> Json:
+    """What responses and scores say."""
     last = list(models)[-1]
     headline, judges = models[last].summary.headline, models[last].judges
     # People grade by what the reference says, which scores on criteria are not about.
@@ -77,26 +87,17 @@ def judged(config: ReportConfig, inputs: Mapping[str, Path]) -> Json:
     } | labelled
 
 
-def all_rows(config: ReportConfig, inputs: Mapping[str, Path]) -> list[Json]:
+def all_rows(config: ReportConfig, models: Models) -> list[Json]:
     """Every test row as the samples show it, from the last model's lowest score to its highest."""
-    models = _models(inputs)
     last = models[list(models)[-1]]
     headline = last.summary.headline
     order = lowest_first(_scored_rows(last, headline), config.seed)
     return [_sample(row, models, headline) for row in order]
 
 
-def _models(inputs: Mapping[str, Path]) -> Models:
-    return {
-        model: _answers(*(inputs.get(f"{name}_{part}") for part in ("responses", "scores", "labels")))
-        for name, model in MODELS.items()
-        if f"{name}_scores" in inputs
-    }
-
-
 def _answers(responses: Path, scores: Path, labels: Path | None) -> ModelAnswers:
     return ModelAnswers(
-        responses={row["id"]: row for row in read_lines(responses / RESPONSES)},
+        responses={row["id"]: row for row in read_responses(responses)},
         lines=read_score_lines(scores),
         summary=ScoreSummary.read(scores),
         judges=Judges.find(scores),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import ResponsesConfig, RowsConfig
 from tasks.data.reading import Record, RowError, short, stop, text_field
 from tasks.errors import StageError
-from tasks.machine.json_files import write_lines
 from tasks.rows.canonical import Row
 from tasks.rows.conversations import messages_of
 from tasks.rows.files import DataFile, data_files, records_of, survey
@@ -21,6 +20,7 @@ from tasks.rows.formats import Layout, check_columns, layout_of
 
 if TYPE_CHECKING:  # MLflow imports pandas and pyarrow
     from tasks.record.stage import StageRun
+from tasks.rows.responses import write_responses
 
 RESPONSE_COLUMNS = (
     "model_response",
@@ -54,7 +54,7 @@ def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None
         ]
     if not found:
         raise StageError("there is no row in it")
-    write_lines(run.out / "responses.jsonl", ({"id": place} | row for place, row in enumerate(found)))
+    write_responses(run.out, ({"id": place} | row for place, row in enumerate(found)))
     run.log_metrics({"rows": len(found)})
     run.progress(len(found), len(found), "rows", "")
 

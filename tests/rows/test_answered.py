@@ -24,7 +24,7 @@ def read(tmp_path, stage_run):
             (source / name).write_text(text, encoding="utf-8")
         run = stage_run()
         responses(ResponsesConfig(**config), run, source=source)
-        read_rows(run.out / "responses.jsonl")  # what the judge stage reads
+        read_rows(run.out)  # what the judge stage reads
         assert run.metrics == {"rows": len(read_lines(run.out / "responses.jsonl"))}
         return read_lines(run.out / "responses.jsonl")
 

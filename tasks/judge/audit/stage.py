@@ -14,10 +14,11 @@ from tasks.judge.audit.document import document
 from tasks.judge.audit.gates import verdict_of
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.wording import judge_name
-from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows, turns_of
+from tasks.judge.protocol.responses import ResponseRow, read_rows, turns_of
 from tasks.judge.protocol.scoring_protocols import choice_protocol_of, protocol_of
 from tasks.machine.json_files import read_lines, write_lines
 from tasks.record.stage import StageRun
+from tasks.rows.responses import has_responses
 
 
 def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
@@ -109,8 +110,8 @@ def audit(config: AuditConfig, run: StageRun, *, rows: Path) -> None:
 
 def _rows(folder: Path) -> list[ResponseRow]:
     """Questions with their references, from either kind of output."""
-    if (folder / RESPONSES).is_file():
-        return read_rows(folder / RESPONSES)
+    if has_responses(folder):
+        return read_rows(folder)
     return [
         ResponseRow(
             id=row["id"],

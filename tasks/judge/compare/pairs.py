@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import UsageError
-from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
+from tasks.judge.protocol.responses import ResponseRow, read_rows
 from tasks.judge.score.outputs import ScoreEntry, ScoreSummary, judges_of, read_score_lines
 from tasks.machine.json_files import Json
 
@@ -38,7 +38,7 @@ class Pair:
 
 def read_judged(responses: Path, scores: Path) -> Judged:
     return Judged(
-        rows=read_rows(responses / RESPONSES),
+        rows=read_rows(responses),
         lines=read_score_lines(scores),
         summary=ScoreSummary.read(scores),
         judges=judges_of(scores),

@@ -13,7 +13,7 @@ from tasks.config import LabelsConfig
 from tasks.errors import StageError
 from tasks.judge.labels.scale import points_of
 from tasks.judge.labels.store import snapshot
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.machine.json_files import read_json, write_json
 from tasks.record.manifest import canonical_json, digest_of
 from tasks.record.stage import StageRun
@@ -62,7 +62,7 @@ def labels(config: LabelsConfig, run: StageRun, *, responses: Path) -> None:
     found = snapshot(run.tracking, config.of)
     if found is None or digest_of_labels(found) != run.fingerprints["labels"]:
         raise StageError("labels were given while they were being read. Run again")
-    known = {row.id for row in read_rows(responses / RESPONSES)}
+    known = {row.id for row in read_rows(responses)}
     if strangers := [own["id"] for own in found["labels"] if own["id"] not in known]:
         raise StageError(f"row {strangers[0]} has a label and is none of the responses")
     write_json(run.out / LABELS, found)

@@ -8,13 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from tasks.data.reading import read_records
 from tasks.errors import StageError
+from tasks.rows.responses import RESPONSES
 
 Kind = Literal["ok", "empty", "identical", "echoed", "looping"]
 
 DECIDED: dict[Kind, float] = {"empty": 0.0, "identical": 100.0, "echoed": 0.0, "looping": 0.0}
 """Scores that are decided in code: small judges gave `Input: Input: Input:` 100 of 100."""
-
-RESPONSES = "responses.jsonl"  # one row with its response a line
 
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
 OPTIONAL = {"category": str, "source": str, "tokens": int, "cut": bool, "reference_tokens": int}
@@ -59,11 +58,12 @@ class ResponseRow:
         return [part for part in (self.instruction, self.input) if part.strip()]
 
 
-def read_rows(path: Path) -> list[ResponseRow]:
-    """Read `responses.jsonl`.
+def read_rows(folder: Path) -> list[ResponseRow]:
+    """The responses of an output.
 
     Raises StageError naming the row that is malformed, or when there is none.
     """
+    path = folder / RESPONSES
     if not path.is_file():
         raise StageError(f"{path} is not there; expected one response a line. Generate the responses first.")
     rows: dict[int, ResponseRow] = {}

@@ -20,7 +20,7 @@ from tasks.judge.ask.asking import Judgement, ask, reasons
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.reports import audits_of, is_believed, require_as_audited
 from tasks.judge.protocol.criteria import behind, overall
-from tasks.judge.protocol.responses import DECIDED, RESPONSES, Kind, ResponseRow, has_text, kind_of, read_rows
+from tasks.judge.protocol.responses import DECIDED, Kind, ResponseRow, has_text, kind_of, read_rows
 from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
 from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
@@ -69,7 +69,7 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
 
     Raises StageError for malformed rows, for a judge without an audit, and when it is not there.
     """
-    rows = read_rows(responses / RESPONSES)
+    rows = read_rows(responses)
     run.phase(f"metrics of {len(rows):,} responses")
     measured = [metric_scores(row.response, row.reference) for row in rows]
     scored = Scored(

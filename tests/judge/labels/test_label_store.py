@@ -12,7 +12,7 @@ from tasks.judge.labels import store
 from tasks.judge.labels.review import queue_for_review
 from tasks.judge.labels.stage import labels_fingerprint, labels_of
 from tasks.judge.labels.store import LabelSet, snapshot
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.record.outputs import OUTPUT, fetch
 from tests.judge.labels.labelling import labelled, labels_record, open_set, responses_of, row_of
 
@@ -24,7 +24,7 @@ def responses(tracking):
     """A file of responses that no other test knows, and its rows."""
     start = 1000 * next(numbers)
     reference = responses_of(tracking, [row_of(start + index) for index in range(12)])
-    return reference, read_rows(fetch(tracking, reference) / OUTPUT / RESPONSES)
+    return reference, read_rows(fetch(tracking, reference) / OUTPUT)
 
 
 def read_labels(tracking, reference):

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.judge.labels.review import queue_for_review
 from tasks.judge.labels.stage import Labels
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.tracking import open_tracking
 from tests.judge.labels.labelling import labelled, labels_record, responses_of, row_of
@@ -15,7 +15,7 @@ def test_labels_are_given_changed_queued_and_kept_on_a_server(tmp_path, mlflow_s
     address, _ = mlflow_server
     tracking = open_tracking(tmp_path / "mlruns", address)
     reference = responses_of(tracking, [row_of(index) for index in range(12)])
-    rows = read_rows(fetch(tracking, reference) / OUTPUT / RESPONSES)
+    rows = read_rows(fetch(tracking, reference) / OUTPUT)
     found = labelled(tracking, reference, rows, {0: 4, 1: 5})
     labelled(tracking, reference, rows, {0: 2})
     labelled(tracking, reference, rows, {0: 3}, by="bob")

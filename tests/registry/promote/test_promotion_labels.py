@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
 from tasks.record.work import Stage, Work
@@ -20,7 +20,7 @@ def judged(tracking, promoted):
         responses = made(
             tracking, "responses", [f"{promoted.name} {judged_so_far()} {row}" for row in range(30)]
         )
-        rows = read_rows(fetch(tracking, responses) / OUTPUT / RESPONSES)
+        rows = read_rows(fetch(tracking, responses) / OUTPUT)
         what = Made(what=json.dumps([SCORER, mean_of(scores), scores, None]))
         stage = Stage("made-judged", 1, f"{ROOM}:make_judged")
         inputs = {

@@ -10,7 +10,7 @@ from flows.judging.rescoring import champion_inputs
 from flows.stages import STAGES
 from tasks.config import BaseConfig, GenerateConfig, JudgeConfig, PromoteConfig
 from tasks.errors import StageError
-from tasks.judge.protocol.responses import RESPONSES, read_rows
+from tasks.judge.protocol.responses import read_rows
 from tasks.machine.json_files import read_json
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
@@ -259,7 +259,7 @@ def test_rows_that_the_base_version_was_trained_on_are_left_out(night):
 def label(night, scores, grade):
     """People give twelve of the responses that were scored this grade."""
     responses = responses_of(night.tracking, scores)
-    rows = read_rows(fetch(night.tracking, responses) / OUTPUT / RESPONSES)
+    rows = read_rows(fetch(night.tracking, responses) / OUTPUT)
     labelled(night.tracking, responses, rows, {row.id: grade for row in rows[:12]})
     return labels_record(night.tracking, responses)
 
