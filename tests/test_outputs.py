@@ -33,6 +33,7 @@ from tasks.report.outputs import read_report, write_report
 from tasks.rows.counts import read_counts, write_counts
 from tasks.rows.responses import has_responses, read_responses, write_responses
 from tasks.seeds.outputs import Spread
+from tasks.synthesize.outputs import Synthesis
 
 COUNTED = {"parameters": 9, "trainable_parameters": 3}
 LOSSES = {"steps": 2, "train_loss": 1.5, "best_step": None, "best_validation_loss": None}
@@ -87,6 +88,15 @@ SCHEMAS = [
         "seeds.json",
         {"runs": [{}], "done": [1], "headline": None, "scores": [], "differences": [], "losses": None},
         {},
+    ),
+    (
+        Synthesis,
+        "synthesis.json",
+        {"kind": "questions", "writers": [{"model": "ollama:学"}], "prompt": "questions.txt, version 1"}
+        | {"prompt_digest": "d", "seed": 123, "sources": 2, "documents": 1, "asked": 2, "kept": 1}
+        | {"language": None, "filters": [{"name": "form"}], "reasons": {"form": []}, "samples": [{"id": 0}]}
+        | {"rejected": []},
+        {"judge": None},
     ),
     (
         ExportSummary,

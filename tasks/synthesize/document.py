@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from tasks.machine.json_files import Json
 from tasks.show.document import (
     NOT_IN_TERMINAL,
-    Bar,
-    Bars,
     Block,
     Bullet,
     Bullets,
+    Cell,
     Document,
     Excerpt,
     Excerpts,
@@ -21,8 +20,9 @@ from tasks.show.document import (
     Quote,
     Section,
     Text,
+    table_of,
 )
-from tasks.show.text import percent, plural
+from tasks.show.text import capital, percent, plural
 
 KINDS = {
     "questions": "questions and answers from passages",
@@ -38,7 +38,7 @@ def document(synthesis: Json, seconds: float | None = None) -> Document:
     """Everything that is known of one synthesis; `seconds` are those of the answers that were waited for."""
     return Document(
         kind="synthesis",
-        title=f"{KINDS[synthesis['kind']]}",
+        title=capital(KINDS[synthesis["kind"]]),
         subtitle=in_short(synthesis),
         facts=facts(synthesis, seconds),
         sections=[
@@ -90,19 +90,19 @@ def facts(synthesis: Json, seconds: float | None = None) -> list[Fact]:
 def funnel(synthesis: Json) -> Iterator[Block]:
     """How many rows each filter left, in their order."""
     asked = synthesis["asked"]
-    bars = [Bar("asked for", 1.0, f"{asked:,}")]
-    bars += [
-        Bar(
-            filter_["title"],
-            filter_["left"] / asked,
-            f"{filter_['left']:,} left",
-            f"{filter_['set_aside']:,} set aside" if filter_["set_aside"] else "none set aside",
-        )
-        for filter_ in synthesis["filters"]
+    rows = [{"filter": "asked for", "set aside": "", "left": Cell(f"{asked:,}", shade=1.0)}]
+    rows += [
+        {
+            "filter": one["title"],
+            "set aside": Cell(f"{one['set_aside']:,}", tone="" if one["set_aside"] else "muted"),
+            "left": Cell(f"{one['left']:,}", shade=one["left"] / asked),
+        }
+        for one in synthesis["filters"]
     ]
-    yield Bars(bars)
+    yield table_of(rows)
+    titles = {one["name"]: one["title"] for one in synthesis["filters"]}
     told = [
-        Bullet(f"{name}: {one['reason']} ({one['count']:,} rows)")
+        Bullet(f"{titles[name]}: {one['reason']} ({one['count']:,} rows)")
         for name, reasons in synthesis["reasons"].items()
         for one in reasons
     ]
@@ -136,7 +136,7 @@ def _excerpt(row: Json) -> Excerpt:
         asked.append(Quote("question", row["instruction"]))
     if row["input"] and row["input"] != row.get("passage"):
         asked.append(Quote("input", row["input"]))
-    remarks = [f"{row['filter']}: {row['why']}"] if "filter" in row else []
+    remarks = [row["why"]] if "filter" in row else []
     if "chosen" in row:
         answers = [
             Quote("chosen", row["chosen"], "teal"),
