@@ -130,12 +130,12 @@ def rejected_rows(synthesis: Json) -> Iterator[Block]:
 
 def _excerpt(row: Json) -> Excerpt:
     asked: list[Quote] = []
-    if "passage" in row:
-        asked.append(Quote("passage", row["passage"]))
     if row["instruction"]:
         asked.append(Quote("question", row["instruction"]))
     if row["input"] and row["input"] != row.get("passage"):
         asked.append(Quote("input", row["input"]))
+    if "passage" in row:
+        asked.append(Quote("passage", row["passage"]))
     remarks = [row["why"]] if "filter" in row else []
     if "chosen" in row:
         answers = [

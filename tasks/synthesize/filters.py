@@ -103,7 +103,8 @@ def plain_filters(against: Against) -> dict[str, Filter]:
         if config.verbatim_words:
             filters["verbatim"] = _verbatim(config, against.corpus)
     if config.kind in ("questions", "rewordings"):
-        filters["given"] = _given(against)
+        if against.given:
+            filters["given"] = _given(against)
         filters["near"] = _near(config)
     return filters
 
