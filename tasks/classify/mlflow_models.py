@@ -34,6 +34,9 @@ ENTITY = [
     Property("end", DataType.long),
     Property("probability", DataType.double),
 ]
+TEXT_OR_WORDS = Schema(
+    [ColSpec(DataType.string, "text"), ColSpec(Array(DataType.string), "words", required=False)]
+)
 TAGGED_WORDS = Schema(
     [
         ColSpec(Array(Object(ENTITY)), "entities"),
@@ -44,11 +47,18 @@ TAGGED_WORDS = Schema(
 
 
 def log_script(
-    script: str, name: str, folder: Path, inputs: Sequence[Json], outputs: Schema, metadata: Json
+    script: str,
+    name: str,
+    folder: Path,
+    inputs: Sequence[Json],
+    outputs: Schema,
+    metadata: Json,
+    taken: Schema | None = None,
 ) -> ModelInfo:
     """A classifier that answers by one of the scripts in `served`, which MLflow keeps beside its files.
 
-    `inputs` are at least one row of plain values, which the signature and the example are made of.
+    `inputs` are at least one row of plain values, which are the example, and what is `taken` where that says
+    nothing else.
     """
     example = pd.DataFrame(list(inputs))
     complete_models()
@@ -56,7 +66,7 @@ def log_script(
         name="model",
         python_model=str(SERVED / f"{script}.py"),
         artifacts={"model": str(folder)},
-        signature=ModelSignature(inputs=infer_signature(example).inputs, outputs=outputs),
+        signature=ModelSignature(inputs=taken or infer_signature(example).inputs, outputs=outputs),
         input_example=example,
         pip_requirements=requirements(),
         metadata=metadata | {"name": name},

@@ -17,7 +17,7 @@ from tasks.batches.labelled import Labelled
 from tasks.batches.tagged import TaggedText, TaggedTexts, tagged_texts
 from tasks.classify import tag_card, tag_checks
 from tasks.classify.entities import OUTSIDE, as_bio, counts_of, scheme_of, spans, total
-from tasks.classify.mlflow_models import TAGGED_WORDS, log_script
+from tasks.classify.mlflow_models import TAGGED_WORDS, TEXT_OR_WORDS, log_script
 from tasks.classify.outputs import Prediction
 from tasks.classify.served.entities import tag_words, words_of
 from tasks.classify.task import Baseline, ClassifyTask, Outcome, Phase, Splits
@@ -162,7 +162,9 @@ class Tags(ClassifyTask):
 
     def log(self, name: str, folder: Path, labels: Sequence[str], predictions: list[Prediction]) -> ModelInfo:
         inputs = [self.inputs(row) for row in predictions]
-        return log_script("entities", name, folder, inputs, TAGGED_WORDS, {"tags": list(labels)})
+        return log_script(
+            "entities", name, folder, inputs, TAGGED_WORDS, {"tags": list(labels)}, TEXT_OR_WORDS
+        )
 
     def inputs(self, prediction: Prediction) -> Json:
         return {"text": sentence(prediction), "words": prediction["words"]}

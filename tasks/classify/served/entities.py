@@ -7,6 +7,7 @@ are those in the words joined with spaces.
 import re
 
 import mlflow
+import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from transformers import AutoModelForTokenClassification, AutoTokenizer
@@ -44,7 +45,12 @@ class Entities(PythonModel):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def predict(self, _context, model_input, _params=None):  # noqa: ANN001, ANN201 - MLflow reads hints
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict | None = None,  # noqa: ARG002
+    ) -> list[dict]:
         return [self._answer(row["text"], row.get("words")) for row in model_input.to_dict("records")]
 
     def _answer(self, text: str, given: list[str] | None) -> dict:

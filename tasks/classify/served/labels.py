@@ -1,6 +1,7 @@
 """A classifier of several labels, as MLflow loads it: a text in, its labels and all probabilities out."""
 
 import mlflow
+import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -14,7 +15,12 @@ class Labels(PythonModel):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def predict(self, _context, model_input, _params=None):  # noqa: ANN001, ANN201 - MLflow reads hints
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict | None = None,  # noqa: ARG002
+    ) -> list[dict]:
         names = self.model.config.id2label
         answers = []
         for row in model_input.to_dict("records"):

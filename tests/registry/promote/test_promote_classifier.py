@@ -15,6 +15,7 @@ from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import execute
 from tasks.record.work import Stage, Work
 from tasks.rows import load_split, write_rows
+from tests.classify.tagged_rows import rows_in, several_row, tagged_row
 from tests.finetune.labelled_texts import SPECIAL, encoder_in, gpt_in, message_tokenizer, text_rows_in
 from tests.registry.promote.promoting import Chained
 
@@ -86,6 +87,14 @@ def make_pairs(_config, run):
         write_rows(run.out / f"{split}.jsonl", [row | {"text_pair": row["text"][::-1]} for row in found])
 
 
+def make_tagged(_config, run):
+    rows_in(run.out, tagged_row)
+
+
+def make_several(_config, run):
+    rows_in(run.out, several_row)
+
+
 def make_changed(_config, run, *, model):
     """A classify output that says another test prediction than its model gives."""
     for name in ("summary.json", "scores.json", "scores.jsonl"):
@@ -150,6 +159,27 @@ def test_champion_of_pairs_takes_both_texts(tracking):
         assert answers["label"].tolist() == [row["predicted"] for row in expected]
         assert answers["score"].tolist() == pytest.approx([row["probability"] for row in expected], abs=1e-5)
     assert [column.name for column in champion.metadata.signature.inputs] == ["text", "text_pair"]
+
+
+def test_champion_of_words_gives_entities_of_plain_text(tracking):
+    config, inputs = PromoteConfig(name=next(NAMES), min_score=0), inputs_of(tracking, "tagged", "base")
+    execute(tracking, Work(PROMOTE, config, inputs))
+    champion = mlflow.pyfunc.load_model(f"models:/{config.name}@champion")
+    (answer,) = champion.predict([{"text": "note mother, note"}])
+    assert answer["words"] == ["note", "mother", ",", "note"]
+    assert {one["type"] for one in answer["entities"]} <= {"N", "S"}
+    expected = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")
+    given = [{"text": " ".join(row["words"]), "words": row["words"]} for row in expected]
+    assert [one["tags"] for one in champion.predict(given)] == [row["predicted"] for row in expected]
+
+
+def test_champion_of_several_labels_gives_a_list_of_them(tracking):
+    config, inputs = PromoteConfig(name=next(NAMES), min_score=0), inputs_of(tracking, "several", "base")
+    execute(tracking, Work(PROMOTE, config, inputs))
+    champion = mlflow.pyfunc.load_model(f"models:/{config.name}@champion")
+    expected = read_lines(fetch(tracking, inputs["model"]) / OUTPUT / "predictions.jsonl")
+    answers = champion.predict(pd.DataFrame({"text": [row["text"] for row in expected]}))
+    assert [one["labels"] for one in answers] == [row["predicted"] for row in expected]
 
 
 def test_the_champion_has_a_signature_an_example_and_its_labels(tracking, inputs):
