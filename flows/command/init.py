@@ -75,8 +75,9 @@ def _show(one: "OwnFile") -> None:
     print_result(f"{one.path}: {one.rows:,} {unit}, {size(one.bytes)}: {WORDS[one.kind]}{layout}")
     for number, row in enumerate(one.examples, 1):
         for column, value in row.items():
-            if isinstance(value, str) and value:
-                print_result(f"  {number}. {column}: {one_line(value, 90)}")
+            text = ", ".join(value) if isinstance(value, list) and column != "messages" else value
+            if isinstance(text, str) and text:
+                print_result(f"  {number}. {column}: {one_line(text, 90)}")
 
 
 def _warnings(found: "list[OwnFile]") -> list[str]:

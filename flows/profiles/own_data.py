@@ -20,12 +20,17 @@ from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import layout_of
 
 SHOWN = 3  # rows of each file
-CORPUS, COMPLETIONS, PREFERENCES, LABELLED = "text", "completion", "preference", "classification"
+CORPUS, COMPLETIONS, PREFERENCES = "text", "completion", "preference"
+LABELLED = {  # kinds of rows that are classified
+    "classification": "labelled texts",
+    "multi-label": "texts with several labels",
+    "tokens": "sentences with tagged words",
+}
 WORDS = {
     CORPUS: "text to pretrain on",
     COMPLETIONS: "rows to fine-tune on",
     PREFERENCES: "preference rows",
-    LABELLED: "labelled texts",
+    **LABELLED,
 }
 LEAST_TESTED = 60  # rows of which a test split holds the six that a promotion needs
 
@@ -144,7 +149,7 @@ def profile_of(
     if texts:
         raw["corpus"] = _sources(texts, folder)
     if kind:
-        section = "labelled" if kind == LABELLED else "instructions"
+        section = "labelled" if kind in LABELLED else "instructions"
         raw[section] = _sources([one for one in files if one.kind == kind], folder)
     if kind and columns:
         raw["rows"] = {"columns": dict(columns)}
@@ -153,7 +158,7 @@ def profile_of(
         raw["tokenize"]["include_rows"] = True
     context = _context([one for one in files if one.kind == kind], size)
     raw["pretrain"] = PRETRAIN | {"context": context}
-    if kind == LABELLED:
+    if kind in LABELLED:
         raw["classify"] = {"tune": "full", **TUNE, "max_length": context}
     elif kind:
         raw["finetune"] = {"template": "phi3", **TUNE, "max_length": context}  # few tokens around a row

@@ -101,7 +101,8 @@ class Profile(StageConfig):
         ),
     ] = None
     labelled: Annotated[
-        DownloadConfig | None, Field(description="rows to classify: a text and its label")
+        DownloadConfig | None,
+        Field(description="rows to classify: a text with its label or labels, or words with tags"),
     ] = None
     vocabulary: Annotated[
         DownloadConfig | None, Field(description="encoder.json and vocab.bpe, for tokenize.kind=gpt2")

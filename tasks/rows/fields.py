@@ -1,5 +1,6 @@
 """What the formats of rows are made of: a record's values by name, and what a format needs."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,19 @@ class Fields:
 
     def fault(self, why: str) -> RowError:
         return RowError(self.where, why)
+
+
+def is_list(value: Any) -> bool:
+    """Whether it is a list, or text that is one in JSON."""
+    return isinstance(value, list) or (isinstance(value, str) and isinstance(from_json(value), list))
+
+
+def from_json(text: str) -> Any:
+    """What a text is in JSON, or the text where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Texts, or pairs of texts, with a label."""
 
 from tasks.data.reading import short, type_of, whole_characters
-from tasks.rows.fields import Fields, Format
+from tasks.rows.fields import Fields, Format, is_list
 from tasks.rows.row_kind import Row, RowKind
 
 
@@ -54,5 +54,5 @@ FORMAT = Format(
     _classification,
     {"text": TEXTS["text"], "label": ("class", "target", "category", "sentiment")},
     {"text_pair": TEXTS["text_pair"]},
-    accepts=lambda values: not any(isinstance(one, list) for one in values["label"]),
+    accepts=lambda values: not (values["label"] and all(map(is_list, values["label"]))),
 )

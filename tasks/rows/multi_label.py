@@ -1,10 +1,9 @@
 """Texts, or pairs of texts, with any number of labels."""
 
-import json
 from typing import Any
 
 from tasks.data.reading import short, type_of, whole_characters
-from tasks.rows.fields import Fields, Format
+from tasks.rows.fields import Fields, Format, from_json, is_list
 from tasks.rows.labelled_texts import TEXTS, parts
 from tasks.rows.row_kind import Row, RowKind
 
@@ -22,7 +21,7 @@ def _labels(fields: Fields) -> list[str]:
     if isinstance(value, str) and fields.separator:
         value = [part for part in map(str.strip, value.split(fields.separator)) if part]
     elif isinstance(value, str):
-        value = _parsed(value)
+        value = from_json(value)
     if not isinstance(value, list):
         raise fields.fault(
             f"{column!r} should be a list of labels, found {type_of(fields.value('labels'))}: "
@@ -32,23 +31,12 @@ def _labels(fields: Fields) -> list[str]:
     return [_label(fields, column, one) for one in value]
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _label(fields: Fields, column: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise fields.fault(f"{column!r} should hold labels (text or whole numbers), found {short(value)}")
     return whole_characters(fields.where, f"{column!r}", value.strip())
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) or (isinstance(value, str) and isinstance(_parsed(value), list))
 
 
 KIND = RowKind(
@@ -67,5 +55,5 @@ FORMAT = Format(
         "labels": ("label", "classes", "categories", "topics", "genres", "class", "category"),
     },
     {"text_pair": TEXTS["text_pair"]},
-    accepts=lambda values: bool(values["labels"]) and all(map(_is_list, values["labels"])),
+    accepts=lambda values: bool(values["labels"]) and all(map(is_list, values["labels"])),
 )

@@ -47,7 +47,7 @@ class Entities(PythonModel):
 
     def predict(
         self,
-        context: PythonModelContext,
+        context: PythonModelContext,  # noqa: ARG002
         model_input: pd.DataFrame,
         params: dict | None = None,  # noqa: ARG002
     ) -> list[dict]:

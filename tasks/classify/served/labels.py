@@ -17,7 +17,7 @@ class Labels(PythonModel):
 
     def predict(
         self,
-        context: PythonModelContext,
+        context: PythonModelContext,  # noqa: ARG002
         model_input: pd.DataFrame,
         params: dict | None = None,  # noqa: ARG002
     ) -> list[dict]:
