@@ -139,7 +139,16 @@ def _without_query(address: str) -> str:
 Malformed = Literal["stop", "set-aside"]
 
 RowFormat = Literal[
-    "alpaca", "prompt-completion", "chat", "preference", "classification", "multi-label", "tokens", "text"
+    "alpaca",
+    "prompt-completion",
+    "chat",
+    "preference",
+    "classification",
+    "multi-label",
+    "tokens",
+    "questions",
+    "choices",
+    "text",
 ]
 
 

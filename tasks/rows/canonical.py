@@ -6,6 +6,8 @@ Each row has an `id`, from 0 in the order of the files, may have a `category`, a
     plain text       a completion whose instruction and input are empty, with `plain`: true
     preference       a completion with chosen and rejected
     classification   text, label; of two texts that are labelled together the second is text_pair
+    questions        context, question, answers: their text and answer_start, none where none is right
+    choices          prompt, choices, answer: the place of the right one; maybe the context of the prompt
 """
 
 import re

@@ -14,6 +14,7 @@ from tasks.errors import StageError
 from tasks.machine.unzip import unzip
 from tasks.rows.conll import read_conll
 from tasks.rows.file_names import columns_described, is_about_data, split_named
+from tasks.rows.nested import plain_records
 from tasks.rows.tables import null_for_nan, read_arrow, read_delimited, read_parquet
 
 ENDINGS = {
@@ -177,8 +178,13 @@ def _type_of(name: str, asked: str) -> str:
 def records_of(file: DataFile, config: RowsConfig, malformed: OnMalformed) -> Iterator[Record]:
     """The records of one file. A text file is one record or, when no other is read, one a paragraph.
 
-    Rows that are no records are `malformed`; raises StageError for a file that cannot be read as a whole.
+    Each question of SQuAD's nested JSON is a record. Rows that are no records are `malformed`; raises
+    StageError for a file that cannot be read as a whole.
     """
+    return plain_records(_records_as_they_are(file, config, malformed), malformed)
+
+
+def _records_as_they_are(file: DataFile, config: RowsConfig, malformed: OnMalformed) -> Iterator[Record]:
     path, name, encoding = file.path, file.name, config.encoding
     if file.type == "json":
         return _without_nan(json_list(path, name, malformed, encoding=encoding, field=file.field))

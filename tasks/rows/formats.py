@@ -9,7 +9,14 @@ from typing import Any
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, short
 from tasks.errors import StageError
-from tasks.rows import instruction_formats, labelled_texts, multi_label, tagged_words
+from tasks.rows import (
+    choices,
+    instruction_formats,
+    labelled_texts,
+    multi_label,
+    questions,
+    tagged_words,
+)
 from tasks.rows.fields import Columns, Fields, Format
 from tasks.rows.row_kind import Row
 
@@ -21,6 +28,8 @@ FORMATS: dict[str, Format] = {
     "classification": labelled_texts.FORMAT,
     "multi-label": multi_label.FORMAT,
     "tokens": tagged_words.FORMAT,
+    "questions": questions.FORMAT,
+    "choices": choices.FORMAT,
     "text": instruction_formats.TEXT,
 }
 

@@ -3,10 +3,16 @@
 from pathlib import Path
 
 from tasks.machine.json_files import read_lines
-from tasks.rows import labelled_texts, multi_label, tagged_words
+from tasks.rows import choices, labelled_texts, multi_label, questions, tagged_words
 from tasks.rows.row_kind import Row, RowKind
 
-KINDS: tuple[RowKind, ...] = (tagged_words.KIND, multi_label.KIND, labelled_texts.KIND)
+KINDS: tuple[RowKind, ...] = (
+    questions.KIND,
+    choices.KIND,
+    tagged_words.KIND,
+    multi_label.KIND,
+    labelled_texts.KIND,
+)
 """In the order in which a row is looked at: those of a label come last, whose field others may have too."""
 
 

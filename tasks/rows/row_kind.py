@@ -37,5 +37,8 @@ class RowKind:
     """What every split is to have its share of."""
     is_labelled: bool = False
     """Whether the answer is a label, which many rows share; a text that holds another one then repeats it."""
+    source: str = ""
+    """The part that is a source of its own, however short and of however many rows, as a passage is that is
+    asked about; none where it is empty."""
     sources: tuple[str, ...] = ()
     """Parts that a source gives to several rows whole, as a passage that has several questions."""

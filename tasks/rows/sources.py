@@ -7,6 +7,7 @@ been read before it is asked. Rows share a source when
   passage, or one of them of the other, or
 - one's conversation is the beginning of the other's, or both begin with the same turns, of 20 words at least
   (a conversation that was expanded turn by turn), or
+- they ask about the same passage, as questions whose answer stands in it, or
 - their input is the same text of 20 words at least, or one of the parts of their prompts begins with the same
   32 words. What more than 50 rows or a tenth of all have in common is a template, and no source.
 """
@@ -36,6 +37,8 @@ def join_sources(groups: Groups, rows: Sequence[Row]) -> None:
     """Join in `groups` the places of rows of one source."""
     groups.join(_linked((place, row["source"]) for place, row in enumerate(rows) if "source" in row))
     groups.join(linked_to_originals(rows))
+    kinds = ((place, row, kind_of(row)) for place, row in enumerate(rows))
+    groups.join(_linked((place, row[kind.source]) for place, row, kind in kinds if kind and kind.source))
     groups.join(_conversations(rows))
     most = max(FEW, min(TEMPLATE_ROWS, int(TEMPLATE_SHARE * len(rows))))
     passages = ((place, passage) for place, row in enumerate(rows) for passage in _passages(row))
