@@ -47,6 +47,11 @@ class Card:
     baseline_numbers: ClassVar[tuple[str, ...] | None] = None
     """Those that `evaluation.json` has of a baseline; None: all that are measured."""
 
+    has_labels: ClassVar[bool] = True
+    """Whether the model's outputs are labels that people know by name."""
+    usage: ClassVar[str] = ""
+    """Lines of Python that ask the model in FOLDER, where no pipeline of Transformers does."""
+
     @property
     def measure(self) -> str:
         return next(iter(self.measures))

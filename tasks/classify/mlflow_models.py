@@ -55,10 +55,10 @@ def log_script(
     metadata: Json,
     taken: Schema | None = None,
 ) -> ModelInfo:
-    """A classifier that answers by one of the scripts in `served`, which MLflow keeps beside its files.
+    """A classifier that answers by one of the scripts in `served`, or by one whose whole path is given.
 
-    `inputs` are at least one row of plain values, which are the example, and what is `taken` where that says
-    nothing else.
+    MLflow keeps it beside the model's files. `inputs` are at least one row of plain values, which are the
+    example, and what is `taken` where that says nothing else.
     """
     example = pd.DataFrame(list(inputs))
     complete_models()

@@ -104,7 +104,7 @@ def _write(
         labels=list(data.labels),
         tune=config.tune,
         **counted,
-        supervised_rows=len(data.texts["train"]),
+        supervised_rows=len(data.rows["train"]),
         rows_cut=sum(text.lost > 0 for text in data.texts["train"]),
     )
     history = History.of(trainer, NAMES | task.logged)

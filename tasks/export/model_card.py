@@ -139,7 +139,7 @@ def _model(source: ExportSource, card: Json | None) -> Iterator[Block]:
     facts.append(Fact("Base model", source.base_model or "trained here, or imported from a folder"))
     if source.template:
         facts.append(Fact("Chat template", source.template.name, "in the tokenizer; prompts must follow it"))
-    if source.summary.classifies:
+    if source.summary.classifies and card_of({"task": source.summary.task}).has_labels:
         facts.append(Fact("Labels", ", ".join(source.summary.labels)))
     yield Facts(facts)
 
@@ -157,6 +157,8 @@ def _snippet(source: ExportSource) -> str:
             f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
             'model = PeftModel.from_pretrained(base, "FOLDER")'
         )
+    if source.summary.classifies and (usage := card_of({"task": source.summary.task}).usage):
+        return usage
     task, _ = _task(source)
     asked = '[{"role": "user", "content": "What can you do?"}]' if source.template else '"Once upon a time"'
     return f'from transformers import pipeline\n\nrun = pipeline("{task}", "FOLDER")\nrun({asked})'
@@ -197,9 +199,10 @@ def _scores(card: Json) -> Iterator[Section]:
         others = [
             f"{title} {found[name]:.3f}" for name, title in task.measures.items() if name != task.measure
         ]
+        more = f"; {', '.join(others)}" if others else ""
         text = (
             f"{capital(task.headline)} {headline['mean']:.3f} (95% interval {headline['low']:.3f} to "
-            f"{headline['high']:.3f}) on {plural(found['rows'], 'test row')}; {', '.join(others)}."
+            f"{headline['high']:.3f}) on {plural(found['rows'], 'test row')}{more}."
         )
         yield Section("Scores", [Text(text)])
 

@@ -9,9 +9,11 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GPT2Config,
+    GPT2ForQuestionAnswering,
     GPT2ForSequenceClassification,
 )
 
@@ -171,6 +173,25 @@ def test_a_classifier_leaves_with_its_labels_and_accuracy(tmp_path, stage_run):
     assert torch.equal(read(IDS).logits, original(IDS).logits)
     data = ModelCard.load(run.out / FILES / "README.md").data
     assert data.pipeline_tag == "text-classification"
+
+
+def test_a_model_that_finds_answers_leaves_with_its_use(tmp_path, stage_run):
+    """Transformers 5 has no pipeline for it: the README asks the model itself."""
+    made = model_in(tmp_path / "answers")
+    folder = made["model"] / "model"
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=len(made.tokenizer), n_embd=8, n_layer=1, n_head=2, pad_token_id=0)
+    original = GPT2ForQuestionAnswering(config).eval()
+    original.save_pretrained(folder)
+    summary = {"task": "questions", "labels": ["start", "end"], "parameters": 9}
+    (made["model"] / "summary.json").write_text(json.dumps(summary))
+    run = exported(stage_run, made, name="post")
+    read = AutoModelForQuestionAnswering.from_pretrained(run.out / FILES)
+    assert torch.equal(read(IDS).end_logits, original(IDS).end_logits)
+    card = ModelCard.load(run.out / FILES / "README.md")
+    assert card.data.pipeline_tag == "question-answering"
+    assert "AutoModelForQuestionAnswering.from_pretrained" in card.text
+    assert "pipeline(" not in card.text
 
 
 def with_adapters(tmp_path):
