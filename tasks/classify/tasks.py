@@ -31,6 +31,7 @@ TASKS: dict[str, TaskEntry] = {
     "multi-label": TaskEntry("tasks.classify.multi_label:TASK", "tasks.classify.multi_label_card:CARD"),
     "tokens": TaskEntry("tasks.classify.tags:TASK", "tasks.classify.tag_card:CARD"),
     "questions": TaskEntry("tasks.classify.questions:TASK", "tasks.classify.question_card:CARD"),
+    "choices": TaskEntry("tasks.classify.choices:TASK", "tasks.classify.choice_card:CARD"),
 }
 """By the kind of the rows, which `summary.json` calls the task."""
 
