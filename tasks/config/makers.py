@@ -22,5 +22,6 @@ MAKERS: dict[str, Maker] = {
         "tasks.makers.entities:make_rows",
         "sentences whose persons, places, organisations and dates are tagged",
     ),
+    "questions": Maker("tasks.makers.questions:make_rows", "questions whose answers stand in made passages"),
     "skills": Maker("tasks.makers.skills:make_rows", "instructions whose answers can be computed"),
 }
