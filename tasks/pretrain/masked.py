@@ -130,7 +130,8 @@ class MaskedObjective:
                 f"{trainer.tokenizer.decode([token])!r} {chance:.0%}"
                 for chance, token in zip(best.values.tolist(), best.indices.tolist(), strict=True)
             )
-            lines.append(f"[{number}] {trainer.tokenizer.decode([int(row.original[place])])!r}: {told}")
+            stood = trainer.tokenizer.decode([int(row.original[place])])
+            lines.append(f"[{number}] stands for {stood!r}; filled with {told}")
         return "\n".join(lines)
 
 

@@ -27,24 +27,29 @@ from tasks.synthesize.outputs import Synthesis
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 FAMILIES = {
+    "bert": "BERT",
     "bloom": "BLOOM",
+    "distilbert": "DistilBERT",
+    "electra": "ELECTRA",
     "gpt2": "GPT-2",
     "gpt_neo": "GPT-Neo",
     "gpt_neox": "GPT-NeoX",
     "llama": "Llama",
     "mistral": "Mistral",
+    "modernbert": "ModernBERT",
     "opt": "OPT",
     "phi3": "Phi-3",
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
+    "roberta": "RoBERTa",
     "smollm3": "SmolLM3",
 }
 
 # What the models of Hugging Face call the shape; BLOOM and others have no longest context.
 SHAPE = {
-    "layers": ("n_layer", "num_hidden_layers"),
-    "heads": ("n_head", "num_attention_heads"),
-    "width": ("n_embd", "hidden_size"),
+    "layers": ("n_layer", "num_hidden_layers", "n_layers"),
+    "heads": ("n_head", "num_attention_heads", "n_heads"),
+    "width": ("n_embd", "hidden_size", "dim"),
     "context": ("n_positions", "max_position_embeddings"),
     "vocab_size": ("vocab_size",),
 }

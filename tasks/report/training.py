@@ -43,6 +43,8 @@ SETTINGS = {
     "size": "size {}",
     "context": "context {}",
     "epochs": "{:g} epochs",
+    "mask_rate": "{:.0%} masked",
+    "masking": "by {}",
     "batch_size": "batch {}",
     "accumulation": "accumulation {}",
     "learning_rate": "learning rate {:g}",
@@ -126,7 +128,8 @@ def _chart(curve: Json, unit: str) -> Chart:
 
 def settings_text(settings: Mapping[str, object]) -> str:
     """`batch 16, learning rate 0.001, ...`: the settings that a reader looks for first."""
-    known = {name: settings.get(name) for name in SETTINGS}
+    masked = settings.get("objective") == "masked"
+    known = {name: settings.get(name) for name in SETTINGS if masked or not name.startswith("mask")}
     if settings.get("optimizer") != "muon":
         known.pop("muon_learning_rate")
     if known.get("accumulation") == 1:

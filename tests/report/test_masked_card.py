@@ -2,9 +2,10 @@
 
 import pytest
 
+from tasks.report.training import settings_text
 from tests.card_outputs import Outputs, pretrained, shown
 
-SAMPLE = "the [1] sat\n[1] ' cat': ' dog' 41%, ' cat' 30%, ' cow' 2%"
+SAMPLE = "the [1] sat\n[1] stands for ' cat'; filled with ' dog' 41%, ' cat' 30%, ' cow' 2%"
 MEASURED = {"masked_accuracy": 0.41, "pseudo_perplexity": 12.34}
 
 
@@ -43,6 +44,12 @@ def test_no_perplexity_and_no_decoding_is_spoken_of(card):
         assert "perplexity" not in plain
         assert "bits per byte" not in plain
         assert "greedy" not in plain
+
+
+def test_the_settings_that_mask_are_told():
+    settings = {"objective": "masked", "mask_rate": 0.15, "masking": "words", "batch_size": 4}
+    assert settings_text(settings) == "15% masked, by words, batch 4"
+    assert settings_text(settings | {"objective": "causal"}) == "batch 4"
 
 
 def test_accuracy_of_the_masked_has_a_curve(card):
