@@ -128,10 +128,17 @@ def new_bert(config: PretrainConfig, tokens: TokenFiles) -> PreTrainedModel:
 def masked_shape(shape: PreTrainedConfig, tokens: TokenFiles) -> PreTrainedConfig:
     """The same configuration, in place, with the vocabulary and the special tokens of a tokenizer.
 
-    Raises StageError for a padding that the model has no position for: RoBERTa's kind counts positions from
-    behind the padding's id.
+    Raises StageError for a tokenizer without a mask token, and for a padding that the model has no position
+    for: RoBERTa's kind counts positions from behind the padding's id.
     """
     special = tokens.special
+    positions = getattr(shape, "max_position_embeddings", None)
+    if "roberta" in shape.model_type and positions is not None and special["pad"] + 1 >= positions:
+        raise StageError(
+            f"{shape.model_type} counts positions from behind the padding token, and that of the tokenizer "
+            f"is {special['pad']} of {positions} positions. Use the model's own tokenizer "
+            "(tokenize.kind=hf), or train one (kind=bpe)"
+        )
     shape.vocab_size = tokens.vocab_size
     shape.pad_token_id = special["pad"]
     shape.bos_token_id = shape.cls_token_id = special["start"]

@@ -128,6 +128,16 @@ def test_a_context_longer_than_the_positions_is_refused(sentences, tmp_path):
         build_model(of_folder(tmp_path, context=40), load_tokens(sentences))
 
 
+def test_padding_behind_all_positions_is_refused(sentences, tmp_path):
+    KINDS["roberta"].save_pretrained(tmp_path)
+    files = load_tokens(sentences)
+    files.facts["special"]["pad"] = 39
+    with pytest.raises(
+        StageError, match=r"that of the tokenizer is 39 of 40 positions\. Use the model's own"
+    ):
+        build_model(of_folder(tmp_path), files)
+
+
 def test_head_counts_for_the_share_of_tokens_it_is_applied_to():
     model = BertForMaskedLM(KINDS["bert"])
     whole, share = (MaskedModel(model, part).flops_per_token(8) for part in (1.0, 0.15))
