@@ -21,6 +21,8 @@ from transformers import AutoConfig, LlamaConfig, PreTrainedConfig, Qwen3Config
 from tasks.config import PretrainConfig
 from tasks.models.causal import Cache, CausalModel, Mask, attend, heads_apart, numbers_of
 
+ELSE = "Transformers loads it: name it as base.model, or as pretrain.model"
+
 
 @dataclass(frozen=True)
 class RopeScaling:
@@ -89,10 +91,16 @@ class LlamaShape:
     @classmethod
     def from_hugging_face(cls, config: PreTrainedConfig) -> Self:
         """Raises ValueError for a Llama that this file does not describe."""
+        if config.model_type not in ("llama", "qwen3"):
+            raise ValueError(f"a checkpoint of the kind {config.model_type} is no Llama and no Qwen3; {ELSE}")
         rope = dict(config.rope_parameters)
         kind = rope.get("rope_type", "default")
         if kind not in ("default", "llama3"):
-            raise ValueError(f"rotary positions of the type {kind} are not known here")
+            raise ValueError(
+                f"rotary positions of the type {kind} are not known here, only default and llama3; {ELSE}"
+            )
+        if rope.get("partial_rotary_factor", 1.0) != 1.0 or getattr(config, "use_sliding_window", False):
+            raise ValueError(f"this checkpoint turns part of a head, or sees a window of positions; {ELSE}")
         if config.hidden_act != "silu" or config.attention_bias or getattr(config, "mlp_bias", False):
             raise ValueError("a Llama has SiLU in its MLP and no biases; this checkpoint has others")
         scaling = None

@@ -80,9 +80,10 @@ def pick_compile(config: PretrainConfig, device: torch.device) -> bool:
 def pick_kernels(config: PretrainConfig, device: torch.device, precision: str, model: CausalModel) -> Kernels:
     """What of a model from scratch is computed in another way than the plain one: on a CPU nothing.
 
-    There the loss in chunks takes up to twice the time (docs/benchmarks.md). It gains where a micro-batch has
-    more tokens than the model is wide, and the vocabulary is larger too: then the logits are the largest of
-    all that is kept. The flash kernel takes half precision, heads of a multiple of 8, and no dropout here.
+    There memory is seldom short, and a training keeps the bits that the plain way gives it. The loss in
+    chunks helps where a micro-batch has more tokens than the model is wide, and the vocabulary is larger too:
+    then the logits are the largest of all that is kept. The kernel for documents takes half precision, heads
+    of a multiple of 8, and has no dropout.
     """
     if config.kernels == "plain" or device.type != "cuda":
         return PLAIN

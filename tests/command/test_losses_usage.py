@@ -68,12 +68,12 @@ def test_group_of_seeds_is_one_input_of_as_many_models(store):
 
 
 @pytest.mark.parametrize("label", ["generate base", "finetune", "classify"])
-def test_run_that_goes_on_from_its_base_is_compared_by_responses(store, label):
+def test_run_that_tunes_its_base_is_compared_by_responses(store, label):
     store.pretrained("book", "t", 1, label)
     assert find_pretrained("book") is None
 
 
-def test_file_and_unknown_name_are_left_to_the_comparison_of_responses(store, tmp_path):
+def test_files_and_unknown_names_are_left_to_responses(store, tmp_path):
     (tmp_path / "rows.json").write_text("[]")
     assert find_pretrained(str(tmp_path / "rows.json")) is None
     assert find_pretrained("nothing-of-this-name") is None
@@ -95,7 +95,7 @@ def test_models_of_different_tokens_do_not_compare(store):
         pretrained_sides("one", "other", [])
 
 
-def test_options_about_responses_are_refused_for_pretrained_models(store):
+def test_options_about_responses_are_refused(store):
     store.pretrained("one")
     store.pretrained("other")
     with pytest.raises(UsageError, match="--judge, --pairwise is about responses"):

@@ -72,7 +72,7 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient():
     assert not any(one.grad.abs().sum() for one in model.parameters())
 
 
-def test_the_gradient_is_scaled_by_what_the_loss_is_divided_by():
+def test_gradient_is_scaled_as_the_loss_is_divided():
     model = model_of()
     _, gradients = loss_and_gradients(model, Kernels(True))
     model.zero_grad()

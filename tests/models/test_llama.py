@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen3ForCausalLM
 
 from tasks.config import LLAMA_SIZES, PretrainConfig
 from tasks.models.causal import Cache
@@ -161,7 +161,15 @@ def test_context_is_kept(ids):
     [
         ({"attention_bias": True}, "no biases"),
         ({"hidden_act": "gelu"}, "SiLU"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "of the type yarn"),
+        *(
+            (
+                {"rope_parameters": {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0}},
+                f"of the type {kind}",
+            )
+            for kind in ("linear", "dynamic", "yarn", "longrope")
+        ),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "turns part of a head"),
+        ({"use_sliding_window": True}, "sees a window of positions"),
     ],
 )
 def test_other_kinds_of_llama_are_refused(change, message):
@@ -170,6 +178,12 @@ def test_other_kinds_of_llama_are_refused(change, message):
         setattr(config, name, value)
     with pytest.raises(ValueError, match=message):
         LlamaShape.from_hugging_face(config)
+
+
+def test_checkpoint_of_another_family_is_told_where_to_load_it(tmp_path):
+    MistralConfig(hidden_size=32, num_attention_heads=4).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"kind mistral is no Llama and no Qwen3; Transformers loads it"):
+        Llama.load(tmp_path)
 
 
 @pytest.mark.parametrize("size", ["quickstart", "cpu", "124M"])

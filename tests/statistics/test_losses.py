@@ -36,7 +36,7 @@ def test_long_part_weighs_as_many_tokens_as_it_has():
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_trainings_widen_the_interval_as_a_plain_computation_has_it(paired):
+def test_trainings_widen_the_interval_as_plainly_computed(paired):
     a, b = drawn(3, seeds=3), drawn(4, seeds=3)
     found = difference_of_losses(a, b, EQUAL, paired)
     of_text = found.text_high - found.difference
@@ -48,7 +48,7 @@ def test_trainings_widen_the_interval_as_a_plain_computation_has_it(paired):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.booleans(), st.floats(-3, 3))
-def test_p_value_is_at_most_5_percent_iff_the_interval_excludes_0(seed, seeds, paired, shift):
+def test_p_is_at_most_5_percent_iff_interval_excludes_0(seed, seeds, paired, shift):
     a, b = drawn(seed, seeds), drawn(seed + 1, seeds) + shift
     found = difference_of_losses(a, b, EQUAL, paired)
     if abs(found.p - 0.05) > 1e-9:
