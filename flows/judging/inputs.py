@@ -14,7 +14,7 @@ from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
-from tasks.registry.lineage import input_of
+from tasks.registry.lineage import responses_and_scores
 
 GENERATED, SCORED = "generate ", "judge "  # what the labels of a pipeline's stages begin with
 
@@ -97,14 +97,7 @@ def outputs_of_version(tracking: Tracking, version: ModelVersion) -> tuple[str, 
 
     Raises UsageError for one that was not registered here, or that gives no responses.
     """
-    name = f"{version.name} version {version.version}"
-    if "touchstone.scores" not in version.tags:
-        raise UsageError(f"{name} was not registered by Touchstone: it has no scores")
-    scores = Reference.model_validate_json(version.tags["touchstone.scores"])
-    if scores.stage != "judge":
-        raise UsageError(f"{name} gives no responses: its labels are those of its rows")
-    responses = input_of(tracking, tracking.client.get_run(scores.run_id), "responses")
-    return name, responses, scores
+    return f"{version.name} version {version.version}", *responses_and_scores(tracking, version)
 
 
 def _of_seeds(tracking: Tracking, run: Run, model: str) -> ComparisonInput:

@@ -16,7 +16,7 @@ from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
 from tasks.config import JudgeConfig
 from tasks.judge.score.outputs import ScoreSummary
-from tasks.registry.lineage import responses_and_rows
+from tasks.registry.lineage import champion_and_rows
 from tasks.registry.promote.rescoring import keep_later
 
 
@@ -48,7 +48,7 @@ def rejudging(
     again = stages_to_refresh(refresh, ["audit", "judge"])
     find_judges(config)
     with pipeline_run(f"rejudge {model}", settings, again, "rejudge") as run:
-        version, responses, rows = responses_and_rows(run.tracking, model)
+        version, responses, rows = champion_and_rows(run.tracking, model)
         audited = audits(run, config, rows)
         scores = run.stage("judge", config, responses=responses, **audited)
         refused = refusal(run, audited, config)

@@ -1,12 +1,13 @@
 """Walking back: from a stage's run to the outputs that it was made from."""
 
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tasks.record.stage import reference_to
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
-from tasks.registry.versions import champion_of
+from tasks.registry.versions import SCORES, champion_of
 
 DATASET = "touchstone.dataset."  # begins the tags that name a run's inputs: .<input>.<stage>
 
@@ -36,26 +37,30 @@ def inputs_of(tracking: Tracking, run: Run) -> dict[str, Reference]:
     return {name: input_of(tracking, run, name) for name in sorted(names_of_inputs(run))}
 
 
-def responses_and_rows(tracking: Tracking, model: str) -> tuple[int, Reference, Reference]:
+def responses_and_scores(tracking: Tracking, version: ModelVersion) -> tuple[Reference, Reference]:
+    """Of a version of a registered model, what it was promoted by.
+
+    Raises UsageError for one that was not registered here, or that gives no responses.
+    """
+    name = f"{version.name} version {version.version}"
+    if SCORES not in version.tags:
+        raise UsageError(f"{name} was not registered by Touchstone: it has no scores")
+    scores = Reference.model_validate_json(version.tags[SCORES])
+    if scores.stage != "judge":
+        raise UsageError(f"{name} gives no responses: its labels are those of its rows")
+    return input_of(tracking, tracking.client.get_run(scores.run_id), "responses"), scores
+
+
+def champion_and_rows(tracking: Tracking, model: str) -> tuple[int, Reference, Reference]:
     """The champion's version, its responses, and the rows that they answer.
 
-    Raises StageError when the model has no champion, or its champion is no model that responds.
+    Raises UsageError when the model has no champion, or its champion is no model that responds.
     """
     champion = champion_of(tracking, model)
     if champion is None:
-        raise StageError(
+        raise UsageError(
             f"the registered model {model} has no champion. Run its profile, or promote a version"
         )
-    if "touchstone.scores" not in champion.tags:
-        raise StageError(
-            f"{model} version {champion.version} was not registered by Touchstone: it has no scores"
-        )
-    scores = Reference.model_validate_json(champion.tags["touchstone.scores"])
-    if scores.stage != "judge":
-        raise StageError(
-            f"{model} version {champion.version} gives no responses: it was scored by {scores.stage}"
-        )
-    judged = tracking.client.get_run(scores.run_id)
-    responses = input_of(tracking, judged, "responses")
+    responses, _ = responses_and_scores(tracking, champion)
     answered = tracking.client.get_run(responses.run_id)
     return int(champion.version), responses, input_of(tracking, answered, "rows")

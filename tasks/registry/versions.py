@@ -24,6 +24,7 @@ FILES = "touchstone.files"  # what `registered_files` told of it then, as JSON
 MODEL = "touchstone.model"  # the output that it is, as the JSON of a Reference
 INPUT = "touchstone.sha256."  # before the name of an input: its digest. MLflow's page sorts tags by name
 UNDER = "touchstone.under"  # of adapters alone: the model that they were trained on, likewise
+SCORES = "touchstone.scores"  # of a version: the scores that it was promoted by
 
 DECISION = "touchstone.decision"  # tag of a version: why it is champion or not; the numbers are below it
 PREFLIGHT = f"{DECISION}.preflight"

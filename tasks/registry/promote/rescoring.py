@@ -17,9 +17,8 @@ from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
 from tasks.registry.promote.conditions import conditions_of, unlike
 from tasks.registry.resolve import intact
-from tasks.registry.versions import DECISION, MODEL, UNDER, versions_of
+from tasks.registry.versions import DECISION, MODEL, SCORES, UNDER, versions_of
 
-SCORES = "touchstone.scores"  # tag of a version: the scores that it was promoted by
 LATER = "touchstone.scores.later."  # begins the tags of a version that name later scores: .<key>
 MET = "touchstone.champion_scores"  # tag of a version: the champion's scores that were made for it
 
