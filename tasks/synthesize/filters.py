@@ -8,7 +8,7 @@ from tasks.config import SynthesizeConfig
 from tasks.data.duplicates import Groups, join_near_duplicates, words_of
 from tasks.data.rewordings import join_rewordings
 from tasks.judge.audit.languages import LANGUAGES, Language, common_language, language_of
-from tasks.judge.protocol.responses import has_text
+from tasks.judge.protocol.responses import ResponseRow, has_text, kind_of
 from tasks.machine.json_files import Json
 from tasks.synthesize.prompts import Task
 
@@ -19,7 +19,8 @@ TITLES = {
     "refused": "refused to answer",
     "length": "too short or too long",
     "language": "in another language",
-    "unnamed": "speaks of a passage that is not shown",
+    "repeats": "repeats the question, or itself",
+    "unnamed": "speaks of its passage or its prompt, which are not shown",
     "grounded": "not grounded in its passage",
     "verbatim": "copied from the corpus",
     "given": "asks what a given row asks",
@@ -36,8 +37,10 @@ _REFUSED = re.compile(
     r"|(?:the )?passage (?:does not|doesn['’]t) (?:say|mention|provide|contain|specify|state))",
     re.IGNORECASE,
 )
-_SPEAKS_OF_PASSAGE = re.compile(
-    r"\b(?:this|the|given|above|following|that) (?:passage|text|excerpt|paragraph|extract|document)\b",
+_SPEAKS_OF_PROMPT = re.compile(
+    r"\b(?:this|the|given|above|following|that) "
+    r"(?:passage|text|excerpt|paragraph|extract|document|question)\b"
+    r"|\bjson\b|\bthe answer is:",
     re.IGNORECASE,
 )
 
@@ -93,6 +96,8 @@ def plain_filters(against: Against) -> dict[str, Filter]:
     """The filters that need no model, by their names; the others are in the stage that asks one."""
     config = against.config
     filters: dict[str, Filter] = {"empty": _empty, "refused": _refused, "length": _length(config)}
+    if config.kind != "rewordings":
+        filters["repeats"] = _repeats
     if against.language:
         filters["language"] = _language(against.language)
     if config.asks_passages:
@@ -161,12 +166,25 @@ def _language(expected: Language) -> Filter:
     return found
 
 
+def _repeats(left: Sequence[Candidate]) -> Mapping[int, str]:
+    """By the rules that tell such responses of a model that is scored."""
+    reasons = {}
+    for place, one in enumerate(left):
+        asked = one.row["instruction"], one.row["input"]
+        kind = kind_of(ResponseRow(one.task.id, *asked, "", "", one.answers[0]))
+        if kind in ("echoed", "looping"):
+            reasons[place] = f"the answer is {kind}"
+    return reasons
+
+
 def _unnamed(left: Sequence[Candidate]) -> Mapping[int, str]:
-    return {
-        place: f"it says {match[0]!r}"
-        for place, one in enumerate(left)
-        if (match := _SPEAKS_OF_PASSAGE.search(f"{one.row['instruction']} {one.row['output']}"))
-    }
+    """What the passage itself says may be asked about."""
+    reasons = {}
+    for place, one in enumerate(left):
+        said = _SPEAKS_OF_PROMPT.findall(f"{one.row['instruction']} {one.row['output']}")
+        if strange := [words for words in said if words.lower() not in one.passage.lower()]:
+            reasons[place] = f"it says {strange[0]!r}"
+    return reasons
 
 
 def content_words(text: str, language: Language | None) -> list[str]:

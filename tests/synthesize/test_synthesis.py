@@ -69,6 +69,7 @@ FATES = {
         "Wann ist das Schiff Amber mit den Matrosen aus dem Hafen gesegelt?",
         "Es ist im Frühling mit elf Matrosen aus Lisbon gesegelt, und es war nicht allein.",
     ),
+    "repeats": row("The ship Amber left the harbour", "The ship Amber left the harbour."),
     "unnamed": row("Which ship does this passage name?", "The ship Amber."),
     "grounded": row("What did the ship Amber carry?", "She carried elephants, diamonds and marble statues."),
     "verbatim": row(
