@@ -30,7 +30,8 @@ from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
-from flows.synthesizing.stages import find_models, synthesized
+from flows.synthesizing.models import find_models
+from flows.synthesizing.stages import synthesized
 from tasks.classify.outputs import Evaluation
 from tasks.errors import UsageError
 from tasks.export.deliver import require_places

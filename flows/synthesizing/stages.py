@@ -1,4 +1,7 @@
-"""The stages of a synthesis, for pipelines, for the flow that makes rows alone, and for its command."""
+"""The stages of a synthesis, for pipelines, for the flow that makes rows alone, and for its command.
+
+Prefect, which takes seconds to import, is not needed for it.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,24 +9,9 @@ from typing import Any
 from flows.dispatch.lookup import Runs
 from flows.dispatch.runs import read_output
 from flows.judging.audits import audits
-from flows.judging.judging import find_judges
 from tasks.config import DownloadConfig, ResponsesConfig, SynthesizeConfig
 from tasks.record.work import Reference
 from tasks.synthesize.outputs import Synthesis
-
-
-def find_models(config: SynthesizeConfig) -> None:
-    """See that the models are there before anything takes time; one that may be pulled is pulled first.
-
-    Raises UsageError for a prompt that cannot be used, StageError when a model is not there.
-    """
-    from tasks.synthesize.prompts import prompt_of
-
-    prompt_of(config)
-    for writer in config.writers:
-        find_judges(config.writing(writer), "find models", "models")
-    if judge := config.judging():
-        find_judges(judge)
 
 
 def synthesized(

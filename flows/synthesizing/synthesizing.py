@@ -10,7 +10,8 @@ from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.process.flow_body import flow_body
 from flows.server.sweep import CRASH_HOOKS
-from flows.synthesizing.stages import find_models, made
+from flows.synthesizing.models import find_models
+from flows.synthesizing.stages import made
 from tasks.config import DownloadConfig, SynthesizeConfig
 
 KIND = "synthesize"  # the value of the tag touchstone.kind on such a run
