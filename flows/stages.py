@@ -59,7 +59,7 @@ STAGES = {
         ),
         Stage(
             "rows",
-            7,
+            8,
             "tasks.rows:rows",
             RowsConfig,
             "Rows to fine-tune on, read and split without leaks",
@@ -114,7 +114,7 @@ STAGES = {
         ),
         Stage(
             "finetune",
-            6,
+            7,
             "tasks.finetune.sft:finetune",
             FinetuneConfig,
             "The base model trained on the completions of the rows",

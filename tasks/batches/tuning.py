@@ -13,12 +13,13 @@ from trl import pack_dataset
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from tasks.batches.supervised import Example, supervise
+from tasks.batches.supervised import Example, Turns, supervise
 from tasks.config import DpoConfig, FinetuneConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.models.causal import positions_within
 from tasks.rows import SPLITS, Alike, Row, load_groups, load_split
+from tasks.tokenize.replies import earlier_replies
 from tasks.tokenize.templates import Template, load_template
 
 TRAINED_ON = ("train", "validation")
@@ -46,6 +47,8 @@ class Collated:
     """Split and id, for people."""
     prompt: list[int]
     """What it should begin with."""
+    replies: list[tuple[int, int]]
+    """Where in the prompt stands what is to be learned: what the assistant said earlier."""
     given: list[int]
     """The row's own tokens, without padding."""
     input_ids: list[int]
@@ -54,7 +57,7 @@ class Collated:
     end_token: int
     loss: Loss
     cut: bool
-    """It lost its end, and with it the end token."""
+    """Its last reply lost its end, and with it the end token."""
 
     @property
     def padded(self) -> int:
@@ -77,6 +80,7 @@ class TuningData:
     batch_size: int
     max_length: int
     loss: Loss = "completion"
+    turns: Turns = "last"
     groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
 
@@ -110,7 +114,7 @@ class TuningData:
         if PLACE not in batch:
             masks = batch["attention_mask"].tolist()
             for place, example, *columns in zip(places, examples, ids, labels, masks, strict=True):
-                cut = self.examples[split][place].cut
+                cut = not self.examples[split][place].ends
                 yield self._row(split, place, "", cut, prompts[place], example["input_ids"], *columns)
             return
         for example, tokens, targets, of in zip(examples, ids, labels, batch[PLACE].tolist(), strict=True):
@@ -122,7 +126,7 @@ class TuningData:
                     if owner == place
                 ]
                 columns = [tokens[i] for i in here], [targets[i] for i in here], [1] * len(here)
-                cut = self.examples[split][place].cut
+                cut = not self.examples[split][place].ends
                 yield self._row(split, place, "", cut, prompts[place], given, *columns)
 
     def _prompts(self, split: str, start: int, examples: list[dict[str, Any]]) -> dict[int, list[int]]:
@@ -143,9 +147,13 @@ class TuningData:
         labels: list[int],
         mask: list[int],
     ) -> Collated:
-        name = f"{split} row {self.rows[split][place]['id']}{what}"
-        end = self.tokenizer.eos_token_id
-        return Collated(name, prompt, given, input_ids, labels, mask, end, self.loss, cut)
+        row = self.rows[split][place]
+        name = f"{split} row {row['id']}{what}"
+        earlier = earlier_replies(self.template, row) if self.turns == "all" else []
+        replies = [(each.start, each.stop) for each in earlier if not each.unlearned]
+        whole = len(given) > len(prompt)
+        end = self.tokenizer.eos_token_id if whole else self.template.ids_of(self.template.turn_end)[-1]
+        return Collated(name, prompt, replies, given, input_ids, labels, mask, end, self.loss, cut)
 
 
 def sft_data(
@@ -160,7 +168,7 @@ def sft_data(
     template = load_template(config.template, tokenizer)
     found = _load(rows, "output", "instruction rows")
     examples = {
-        split: [supervise(template, row, max_length, config.loss) for row in found[split]]
+        split: [supervise(template, row, max_length, config.loss, turns=config.turns) for row in found[split]]
         for split in TRAINED_ON
         if found[split]
     }
@@ -178,6 +186,7 @@ def sft_data(
         batch_size=config.batch_size,
         max_length=max_length,
         loss=config.loss,
+        turns=config.turns,
         groups=load_groups(rows),
     )
 
@@ -253,7 +262,7 @@ class PreferenceData(TuningData):
             for number, (place, example) in enumerate(zip(places, examples, strict=True)):
                 given = example["prompt_ids"] + example[f"{name}_ids"]
                 at = half * len(examples) + number
-                cut = self.examples[split][2 * place + half].cut
+                cut = not self.examples[split][2 * place + half].ends
                 columns = ids[at], labels[at], masks[at]
                 yield self._row(split, place, f", {name}", cut, prompts[place], given, *columns)
 

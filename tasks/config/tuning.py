@@ -116,6 +116,13 @@ class FinetuneConfig(TuningConfig):
         Literal["completion", "all"],
         Field(description="completion: the prompt is only read; all: it is learned too"),
     ] = "completion"
+    turns: Annotated[
+        Literal["all", "last"],
+        Field(
+            description="of conversations, with loss: completion; all: whatever the assistant says is "
+            "learned; last: only what it says last, as the test rows ask for"
+        ),
+    ] = "all"
     packing: Annotated[
         bool, Field(description="fill sequences of max_length with whole rows that do not see each other")
     ] = False

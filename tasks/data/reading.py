@@ -12,8 +12,11 @@ from typing import Any, NoReturn
 from tasks.data.source_files import ending_of, plain_blocks
 from tasks.errors import StageError
 
-Message = dict[str, str]
-"""Of a conversation: `role` (system, user, assistant) and `content`."""
+Message = dict[str, Any]
+"""Of a conversation: `role` (system, user, assistant, tool) and `content`, which is text.
+
+Where the assistant calls tools, `tool_calls` in OpenAI's form, whose arguments are an object.
+"""
 
 BLOCK = 2**20  # bytes
 MARKS = (  # byte-order marks; that of UTF-32 begins as that of UTF-16 does
@@ -331,6 +334,12 @@ def whole_characters(where: str, what: str, text: str) -> str:
     if HALF_CHARACTER.search(text):
         raise RowError(where, f"{what} holds half of a character (a lone \\ud800 to \\udfff)")
     return text
+
+
+def spoken(message: Message) -> str:
+    """What a message says as one text, calls of tools with it."""
+    calls = (json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls", ()))
+    return "\n".join(filter(None, (message["content"], *calls)))
 
 
 def type_of(value: Any) -> str:

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
-from tasks.batches.supervised import tell_cuts
+from tasks.batches.supervised import tell_conversations, tell_cuts
 from tasks.batches.tuning import PreferenceData, preference_data
 from tasks.compat.training import AlreadyTokenized
 from tasks.config import DpoConfig
@@ -65,6 +65,7 @@ def prefer(config: DpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, 
     run.phase("tokenizing the pairs")
     data = preference_data(config, tokenizer, rows, longest(model))
     tell_cuts(run.say, data.every_example, data.max_length, "completions")
+    tell_conversations(run.say, data.rows["train"])
     trainer = _trainer(config, run, model, data, device)
     part.require(
         config.preflight,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
-from tasks.batches.supervised import tell_cuts
+from tasks.batches.supervised import tell_cuts, tell_replies
 from tasks.batches.tuning import PLACE, TuningData, sft_data
 from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED, pretrained_on
@@ -71,6 +71,7 @@ def tune(
     run.phase("tokenizing the rows")
     data = sft_data(config, tokenizer, rows, longest(model))
     tell_cuts(run.say, data.every_example, data.max_length, "rows")
+    tell_replies(run.say, data.every_example)
     trainer = _trainer(config, run, add_lora(config, use_fused_gelu(model)), data, device)
     held = _held(data, trainer)
     part.require(

@@ -12,7 +12,7 @@ from tasks.data.token_files import Split
 from tasks.models.architectures import HuggingFaceCausal
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.contamination import check_corpus
-from tasks.preflight.labels import check_labels, cut_by_context
+from tasks.preflight.labels import check_labels, cut_by_context, replies_learned
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import CheckResult, Report
 from tasks.preflight.splits import rows_apart
@@ -66,6 +66,8 @@ def _checked(
         Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
         Check("cut by the context", lambda: cut_by_context(data)),
     ]
+    if any(example.replies > 1 for example in data.every_example):
+        of_rows.append(Check("replies learned", lambda: replies_learned(data)))
     return Report.of(training, run_checks([*checks, *of_rows], phase), examples[0])
 
 

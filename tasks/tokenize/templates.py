@@ -5,7 +5,8 @@ assistant with the tokenizer's end token, whatever that is.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from tasks.data.reading import Message
 from tasks.errors import StageError
@@ -70,6 +72,9 @@ PLAIN = """\
 OURS = {"alpaca": ALPACA, "phi3": PHI3, "chatml": CHATML, "plain": PLAIN}
 NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]  # Unicode keeps them out of any text
 PROBE = "completion"
+CALLS, TOOLS = "calls of tools", "a list of tools"
+USER = {"role": "user"}
+PROMPT_FIELDS = ("messages", "instruction", "input", "asked_by", "tools")
 LONGEST_RENDERING = 5.0  # seconds; a long conversation takes milliseconds
 ANOTHER = "Choose a template of ours, or another model"
 
@@ -92,14 +97,19 @@ class Template:
             asked = {"content": row["instruction"], "input": row.get("input", "")}
         else:
             asked = {"content": "\n".join(filter(None, (row["instruction"], row.get("input"))))}
-        return [*row.get("messages", ()), {"role": "user", **asked}]
+        return [*row.get("messages", ()), {"role": "user"} | row.get("asked_by", {}) | asked]
 
     def prompt(self, row: Mapping[str, Any]) -> str:
-        """The text a response continues. Raises StageError for turns that a tokenizer's template refuses."""
+        """The text a response continues.
+
+        Raises StageError for turns that a tokenizer's template refuses, and for tools that it leaves out.
+        """
         if row.get("plain"):
             return self.tokenizer.bos_token * self._begins + row["instruction"]
+        if tools_of(row):
+            self._require_tools(row)
         try:
-            return self._render(self.messages(row), add_generation_prompt=True)
+            return self.render(self.messages(row), row.get("tools"), add_generation_prompt=True)
         except TemplateError as error:
             raise StageError(
                 f"row {row.get('id')} does not fit the tokenizer's chat template: {error}. Choose another "
@@ -118,12 +128,13 @@ class Template:
         ids: dict[int, list[int]] = {}
         ordinary: dict[int, str] = {}
         for place, row in enumerate(rows):
-            words = [text for message in self.messages(row) for text in message.values()]
             if row.get("plain"):
                 begin = [self.tokenizer.bos_token_id] * self._begins
                 ids[place] = begin + text_ids(self.tokenizer, [row["instruction"]])[0]
-            elif any(self._special.search(text) for text in words):
-                ids[place] = self._ids_with_special(row, words)
+                continue
+            hidden, mark = self.hide_special(row)
+            if mark:
+                ids[place] = self.ids_of(self.prompt(hidden), mark)
             else:
                 ordinary[place] = self.prompt(row)
         if ordinary:
@@ -132,13 +143,25 @@ class Template:
             ids |= zip(ordinary, found, strict=True)
         return [ids[place] for place in range(len(rows))]
 
-    def _ids_with_special(self, row: Mapping[str, Any], words: Sequence[str]) -> list[int]:
-        hidden = next(mark for mark in NONCHARACTERS if not any(mark in text for text in words))
-        text = self.prompt(_hiding(row, self._special, hidden))
+    def hide_special(self, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        """The row with a mark inside whatever looks like a special token, which then is none; and the mark.
+
+        Where nothing does that is the row itself, and no mark.
+        """
+        words = [*_texts((self.messages(row), row.get("tools")))]
+        if not any(self._special.search(text) for text in words):
+            return row, ""
+        mark = next(mark for mark in NONCHARACTERS if not any(mark in text for text in words))
+        return _hiding(row, self._special, mark), mark
+
+    def ids_of(self, text: str, mark: str = "") -> list[int]:
+        """The tokens of a rendered conversation; with a mark, of one in which it hides special tokens."""
+        if not mark:
+            return self._ids(text)
         ids: list[int] = []
         for part in re.split(f"({self._special.pattern})", text):
             own = self._special.fullmatch(part) is not None
-            ids += self._ids(part) if own else text_ids(self.tokenizer, [part.replace(hidden, "")])[0]
+            ids += self._ids(part) if own else text_ids(self.tokenizer, [part.replace(mark, "")])[0]
         return ids
 
     def completion_ids(self, text: str) -> list[int]:
@@ -158,13 +181,57 @@ class Template:
         tokenizer.chat_template = self.chat_template
         return tokenizer
 
-    def _render(self, messages: list[Message], *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> str:
+        """A conversation's text. Raises TemplateError when the template refuses it."""
         return rendered(
             self.tokenizer,
             messages,
+            tools=tools,
             chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
         )
+
+    def _require_tools(self, row: Mapping[str, Any]) -> None:
+        missing = [what for what in tools_of(row) if what not in self._shows]
+        if missing:
+            raise StageError(
+                f"row {row.get('id')} holds {' and '.join(missing)}, which the template {self.name!r} leaves "
+                "out, so they cannot be learned from. Set template: tokenizer with a model whose chat "
+                "template has tools, or leave the row out"
+            )
+
+    @cached_property
+    def _shows(self) -> frozenset[str]:
+        """What of tools the template shows: it is asked with some whose names occur nowhere else."""
+        call = {"name": "called_probe", "arguments": {"key_probe": "value_probe"}}
+        turns = [
+            {"role": "user", "content": "prompt"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"id": "probe1234", "type": "function", "function": call}],
+            },
+            {"role": "tool", "name": "called_probe", "tool_call_id": "probe1234", "content": "result_probe"},
+            {"role": "assistant", "content": "answer"},
+        ]
+        tool = {"name": "tool_probe", "description": "", "parameters": {"type": "object", "properties": {}}}
+        found = set()
+        for messages, tools, what, probes in (
+            (turns, None, CALLS, ("called_probe", "key_probe", "value_probe", "result_probe")),
+            (turns[:1], [{"type": "function", "function": tool}], TOOLS, ("tool_probe",)),
+        ):
+            try:
+                text = self.render(messages, tools)
+            except (TemplateError, StageError):
+                continue
+            found |= {what} if all(probe in text for probe in probes) else set()
+        return frozenset(found)
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -180,13 +247,18 @@ class Template:
         return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)")
 
     @cached_property
-    def _closing(self) -> list[int]:
-        """What the template puts behind a completion, up to the end token."""
+    def turn_end(self) -> str:
+        """What the template puts behind what the assistant says, up to the end token where it has one."""
         turns = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": PROBE}]
-        rest = self._render(turns, add_generation_prompt=False).rpartition(PROBE)[2]
+        rest = self.render(turns).rpartition(PROBE)[2]
+        before, end, _ = rest.partition(self.tokenizer.eos_token)
+        return before + end if end else before.rstrip()
+
+    @cached_property
+    def _closing(self) -> list[int]:
+        """What closes a completion: the end of a turn and, where that lacks it, the end token."""
         end = self.tokenizer.eos_token
-        before, found, _ = rest.partition(end)
-        return self._ids((before if found else before.rstrip()) + end)
+        return self._ids(self.turn_end if self.turn_end.endswith(end) else self.turn_end + end)
 
     @cached_property
     def _closing_text(self) -> str:
@@ -201,9 +273,32 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **
     one does: it does not end, or it reaches for what it must not. A single operation of it that takes long,
     such as a power of huge numbers, is waited for.
     """
+    with _as_written_by_others():
+        return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+
+def marked_replies(
+    template: Template, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+) -> list[tuple[int, int]]:
+    """Where in a conversation's prompt the template's `{% generation %}` marks what the assistant says."""
+    with _as_written_by_others():
+        _, indices = render_jinja_template(
+            conversations=[messages],
+            tools=tools,
+            chat_template=template.chat_template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=True,
+            **template.tokenizer.special_tokens_map,
+        )
+    return [(begin, end) for begin, end in indices[0]]
+
+
+@contextmanager
+def _as_written_by_others() -> Iterator[None]:
+    """What goes wrong in a template within a limit of time, as `rendered` raises it."""
     try:
         with within(LONGEST_RENDERING):
-            return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+            yield
     except SecurityError as error:
         raise StageError(f"the tokenizer's chat template is not used: {error}. {ANOTHER}") from error
     except TemplateError:
@@ -267,12 +362,31 @@ def begins_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
     return begin is not None and with_special[:1] == [begin] and without[:1] != [begin]
 
 
+def tools_of(row: Mapping[str, Any]) -> list[str]:
+    """What of tools a row holds: calls with their results, tools that could be called, or neither."""
+    calls = any(turn["role"] == "tool" for turn in (*row.get("messages", ()), row.get("asked_by", USER)))
+    return [what for what, held in ((CALLS, calls), (TOOLS, row.get("tools"))) if held]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text within lists and objects."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(tuple(value.items()))
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts(each)
+
+
 def _hiding(row: Mapping[str, Any], special: re.Pattern[str], mark: str) -> dict[str, Any]:
     """The row with a mark inside whatever looks like a special token, which then is none."""
 
-    def hide(text: str) -> str:
-        return special.sub(lambda found: found.group()[0] + mark + found.group()[1:], text)
+    def hide(value: Any) -> Any:
+        if isinstance(value, str):
+            return special.sub(lambda found: found.group()[0] + mark + found.group()[1:], value)
+        if isinstance(value, Mapping):
+            return {hide(name): hide(each) for name, each in value.items()}
+        return [hide(each) for each in value] if isinstance(value, Sequence) else value
 
-    hidden = {name: hide(row[name]) for name in ("instruction", "input") if name in row}
-    turns = [{name: hide(text) for name, text in turn.items()} for turn in row.get("messages", ())]
-    return {**row, **hidden, **({"messages": turns} if turns else {})}
+    return {**row, **{name: hide(row[name]) for name in PROMPT_FIELDS if name in row}}

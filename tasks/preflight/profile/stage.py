@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tasks.batches.supervised import tell_cuts
+from tasks.batches.supervised import tell_cuts, tell_replies
 from tasks.batches.tuning import TuningData, preference_data, sft_data
 from tasks.classify.tasks import task_of
 from tasks.config import PreflightConfig, TuningConfig
@@ -93,6 +93,7 @@ def _rows_checked(
             data = sft_data(config.finetune, load_tokenizer(words), rows, context)
             _require_answerable(data, context)
         tell_cuts(partial(_say, run, "finetune"), data.every_example, data.max_length, "rows")
+        tell_replies(partial(_say, run, "finetune"), data.every_example)
         if _refuses(config, config.finetune):
             yield preflight_rows(data, phase=run.phase, corpus=corpus)
     if config.dpo:
