@@ -2,7 +2,9 @@
 
 Each row has an `id`, from 0 in the order of the files, may have a `category`, and is one of these:
 
-    completion       instruction, input (may be empty), output; the turns before those in `messages`
+    completion       instruction, input (may be empty), output; the turns before those in `messages`. Where a
+                     tool's result is the instruction, `asked_by` has the rest of that turn; `tools` are those
+                     that could be called
     plain text       a completion whose instruction and input are empty, with `plain`: true
     preference       a completion with chosen and rejected
     classification   text, label; of two texts that are labelled together the second is text_pair
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from tasks.data.containment import join_contained
 from tasks.data.duplicates import WORD, Groups, folded, join_near_duplicates
+from tasks.data.reading import spoken
 from tasks.data.rewordings import join_rewordings
 from tasks.machine.json_files import read_lines, write_lines
 from tasks.rows.kinds import kind_of
@@ -51,7 +54,7 @@ def learned_rows(folder: Path) -> list[Row]:
 def text_of(row: Row) -> str:
     if kind_of(row):
         return "\n".join(_prompt_parts(row))
-    turns = [message["content"] for message in row.get("messages", ())]
+    turns = map(spoken, row.get("messages", ()))
     return "\n".join(filter(None, [*turns, row["instruction"], row["input"], row["output"]]))
 
 
@@ -82,7 +85,7 @@ def _prompt_parts(row: Row) -> tuple[str, ...]:
     if row.get("plain"):
         return (row["instruction"] + row["output"],)
     if messages := row.get("messages"):
-        return row["instruction"], row["input"], "\n".join(message["content"] for message in messages)
+        return row["instruction"], row["input"], "\n".join(map(spoken, messages))
     return row["instruction"], row["input"]
 
 

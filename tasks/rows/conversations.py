@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.data.reading import Message, RowError, short, type_of, whole_characters
 from tasks.rows.row_kind import Row
+from tasks.rows.tool_calls import calls_of
 
 ROLES = {
     "system": "system",
@@ -18,6 +19,9 @@ ROLES = {
     "bot": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
+    "function_call": "assistant",  # of ShareGPT, which has the call as the turn's text
+    "tool": "tool",
+    "observation": "tool",
 }
 TRANSCRIPT = re.compile(r"\s*\n\n(Human|Assistant): ?")  # Bai et al. 2022 (HH-RLHF)
 
@@ -41,7 +45,7 @@ def messages_of(where: str, column: str, value: Any) -> list[Message]:
         found = f"{type_of(value)}: {short(value)}"
         raise RowError(where, f"{column!r} should be a list of turns, found {found}")
     said = [_message(where, f"turn {number} of {column!r}", turn) for number, turn in enumerate(turns, 1)]
-    if messages := [message for message in said if message["content"].strip()]:
+    if messages := [message for message in said if message["role"] != "system" or message["content"].strip()]:
         return messages
     raise RowError(where, f"{column!r} holds no turn")
 
@@ -52,12 +56,20 @@ def _message(where: str, what: str, turn: Any) -> Message:
     role, content = (_first(turn, *names) for names in (("role", "from"), ("content", "value")))
     if not isinstance(role, str) or role not in ROLES:
         raise RowError(
-            where, f"{what} has the role {short(role)!r}; expected system, user (human) or assistant (gpt)"
+            where,
+            f"{what} has the role {short(role)!r}; expected system, user (human), assistant (gpt) or tool",
         )
-    if turn.get("tool_calls") or turn.get("function_call"):
-        raise RowError(where, f"{what} calls a tool, which cannot be trained on here")
-    text = _content(where, what, content, required=ROLES[role] != "system")
-    return {"role": ROLES[role], "content": text}
+    if role == "function_call":
+        return {"role": "assistant", "content": "", "tool_calls": calls_of(where, what, content)}
+    calls = calls_of(where, what, _first(turn, "tool_calls", "function_call") or [])
+    if calls and ROLES[role] != "assistant":
+        raise RowError(where, f"{what} calls a tool and is of the {ROLES[role]}; only the assistant does")
+    if calls and content is None:
+        return {"role": "assistant", "content": "", "tool_calls": calls}
+    text = _content(where, what, content, required=ROLES[role] in ("user", "assistant") and not calls)
+    message = {"role": ROLES[role], "content": text} | ({"tool_calls": calls} if calls else {})
+    names = ("tool_call_id", "name") if role == "tool" else ()
+    return message | {name: turn[name] for name in names if isinstance(turn.get(name), str)}
 
 
 def _first(turn: dict[str, Any], *names: str) -> Any:
@@ -119,21 +131,37 @@ def as_row(where: str, messages: list[Message]) -> Row:
     """A completion: the last turn is the output, the turn before it the instruction.
 
     Raises RowError unless user and assistant alternate, after at most one system turn, and end with the
-    assistant.
+    assistant; between a call of the assistant and its reply stand the results of tools.
     """
     first = messages[0]["role"] == "system"
-    for number, message in enumerate(messages[first:]):
-        expected = ("user", "assistant")[number % 2]
-        if message["role"] != expected:
+    before: Message = {"role": "assistant"}
+    for number, message in enumerate(messages[first:], first + 1):
+        expected = _who_follows(before)
+        if message["role"] not in expected:
             raise RowError(
                 where,
-                f"turn {number + first + 1} is of the {message['role']}, expected the {expected}: after at "
-                "most one turn of the system, user and assistant must alternate",
+                f"turn {number} is of the {message['role']}, expected the {' or the '.join(expected)}: after "
+                "at most one turn of the system, user and assistant must alternate, and what a tool gives "
+                "follows the assistant's call",
             )
+        before = message
     if messages[-1]["role"] != "assistant":
         raise RowError(
             where, f"the last turn is of the {messages[-1]['role']}; expected the assistant's, to be learned"
         )
     *before, instruction, output = messages
+    if output.get("tool_calls"):
+        raise RowError(
+            where, "the last turn calls a tool; end the conversation with the reply, which is what is tested"
+        )
     row = {"instruction": instruction["content"], "input": "", "output": output["content"]}
-    return row | ({"messages": before} if before else {})
+    asked_by = {name: value for name, value in instruction.items() if name != "content"}
+    tool = {"asked_by": asked_by} if asked_by["role"] == "tool" else {}
+    return row | ({"messages": before} if before else {}) | tool
+
+
+def _who_follows(message: Message) -> tuple[str, ...]:
+    """Of a conversation whose beginning is as if the assistant had said something."""
+    if message["role"] == "assistant":
+        return ("tool",) if message.get("tool_calls") else ("user",)
+    return ("assistant", "tool") if message["role"] == "tool" else ("assistant",)

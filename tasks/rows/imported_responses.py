@@ -31,7 +31,7 @@ RESPONSE_COLUMNS = (
     "model_output",
     "response",
 )
-KEPT = ("instruction", "input", "output", "category", "messages")
+KEPT = ("instruction", "input", "output", "category", "messages", "asked_by", "tools")
 STAND_IN = "-"  # for a right answer that there is not
 REFERENCE_BESIDE = {"predict": "label"}  # where a tool names the right answer as no format of rows does
 

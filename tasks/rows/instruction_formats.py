@@ -5,6 +5,7 @@ from tasks.rows.canonical import is_splittable
 from tasks.rows.conversations import as_row, pairs_of, transcript
 from tasks.rows.fields import Fields, Format
 from tasks.rows.row_kind import Row
+from tasks.rows.tool_calls import tools_of
 
 
 def _before(fields: Fields) -> list[Message]:
@@ -49,7 +50,9 @@ def _prompt_completion(fields: Fields) -> Row:
 
 
 def _chat(fields: Fields) -> Row:
-    return as_row(fields.where, _joined(fields, _before(fields), fields.messages("messages")))
+    row = as_row(fields.where, _joined(fields, _before(fields), fields.messages("messages")))
+    listed = tools_of(fields.where, fields.columns.get("tools", ""), fields.value("tools"))
+    return row | ({"tools": listed} if listed else {})
 
 
 def _preference(fields: Fields) -> Row:
@@ -123,5 +126,5 @@ PROMPT_COMPLETION = Format(
     {"prompt": ASKED, "completion": ("response", "answer")},
     {"input": ("context",), **BEFORE},
 )
-CHAT = Format("completion", _chat, {"messages": TURNS}, {"system": ()})
+CHAT = Format("completion", _chat, {"messages": TURNS}, {"system": (), "tools": ()})
 TEXT = Format("completion", _text, {"text": ()}, level=2)

@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from tasks.data.duplicates import Groups, words_digest, words_of
+from tasks.data.reading import spoken
 from tasks.rows.kinds import kind_of
 from tasks.rows.row_kind import Row
 from tasks.rows.synthetic import linked_to_originals
@@ -88,13 +89,14 @@ def _exchanges(row: Row) -> Iterator[tuple[bytes, int]]:
         parts = (row["instruction"], row["input"])
         answer = next(row[field] for field in ("output", "chosen") if field in row)
     asked = "\n".join(filter(None, parts))
-    last = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    user = {"role": "user"} | row.get("asked_by", {})
+    last = [user | {"content": asked}, {"role": "assistant", "content": answer}]
     for turn in [*row.get("messages", ()), *last]:
         if turn["role"] == "system":
             continue
-        spoken = words_of(turn["content"])
-        words += len(spoken)
-        said.update("\n".join((turn["role"], *spoken, "")).encode())
+        heard = words_of(spoken(turn))
+        words += len(heard)
+        said.update("\n".join((turn["role"], *heard, "")).encode())
         if turn["role"] == "assistant":
             yield said.digest(), words
 

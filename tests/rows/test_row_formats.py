@@ -13,6 +13,17 @@ USER, ANSWER = {"role": "user", "content": "Ask"}, {"role": "assistant", "conten
 SYSTEM = {"role": "system", "content": "Be kind"}
 COMPLETION = {"instruction": "Ask", "input": "", "output": "Answer"}
 PREFERENCE = COMPLETION | {"chosen": "Answer", "rejected": "No"}
+FUNCTION = {"type": "function", "function": {"name": "look", "arguments": {"at": "it"}}}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"} | FUNCTION]}
+RESULT = {"role": "tool", "content": "4", "tool_call_id": "1"}
+TOOLS = [{"type": "function", "function": {"name": "look"}}]
+LOOKED = {
+    "instruction": "4",
+    "input": "",
+    "output": "Answer",
+    "messages": [USER, CALL | {"content": ""}],
+    "asked_by": {"role": "tool", "tool_call_id": "1"},
+}
 LATER = [{"role": "user", "content": "More"}, {"role": "assistant", "content": "Yes"}]
 LONG = {"messages": [USER, ANSWER], "instruction": "More", "input": "", "output": "Yes"}
 
@@ -109,6 +120,29 @@ HH = "\n\nHuman: Ask\n\nAssistant: Answer\n\nHuman: More\n\nAssistant:"
             {"chosen": f"{HH} Yes", "rejected": f"{HH} No"},
             LONG | {"chosen": "Yes", "rejected": "No"},
         ),
+        ({"messages": [USER, CALL, RESULT, ANSWER], "tools": TOOLS}, LOOKED | {"tools": TOOLS}),
+        (
+            {"messages": [USER, CALL, RESULT, ANSWER, *LATER]},
+            LONG | {"messages": [USER, CALL | {"content": ""}, RESULT, ANSWER]},
+        ),
+        (
+            {
+                "conversations": sharegpt(
+                    ("human", "Ask"),
+                    ("function_call", '{"name": "look", "arguments": {"at": "it"}}'),
+                    ("observation", "4"),
+                    ("gpt", "Answer"),
+                ),
+                "tools": '[{"name": "look"}]',
+            },
+            LOOKED
+            | {
+                "messages": [USER, {"role": "assistant", "content": "", "tool_calls": [FUNCTION]}],
+                "asked_by": {"role": "tool"},
+                "tools": TOOLS,
+            },
+        ),
+        ({"messages": [USER, ANSWER], "tools": []}, COMPLETION),
         ({"text": "Hi", "label": "ham"}, {"text": "Hi", "label": "ham"}),
         ({"Category": " ham", "Message": "Hi"}, {"text": "Hi", "label": "ham"}),
         ({"sentence": "Hi", "label": 0, "idx": 4}, {"text": "Hi", "label": "0"}),
@@ -150,9 +184,38 @@ def test_a_record_of_each_format_becomes_one_form(record, expected):
         ({"messages": [SYSTEM, USER, ANSWER, ANSWER]}, "turn 4 is of the assistant, expected the user"),
         ({"messages": [USER, SYSTEM, ANSWER]}, "turn 2 is of the system, expected the assistant"),
         (
-            {"messages": [{"role": "tool", "content": "4"}, ANSWER]},
-            "turn 1 of 'messages' has the role 'tool'; expected system, user (human) or assistant (gpt)",
+            {"messages": [{"role": "critic", "content": "4"}, ANSWER]},
+            "turn 1 of 'messages' has the role 'critic'; expected system, user (human)",
         ),
+        ({"messages": [RESULT, ANSWER]}, "turn 1 is of the tool, expected the user"),
+        ({"messages": [USER, ANSWER, RESULT, ANSWER]}, "turn 3 is of the tool, expected the user"),
+        ({"messages": [USER, CALL, ANSWER]}, "turn 3 is of the assistant, expected the tool"),
+        ({"messages": [USER, CALL]}, "the last turn calls a tool; end the conversation with the reply"),
+        (
+            {"messages": [USER | CALL | {"role": "user"}, ANSWER]},
+            "turn 1 of 'messages' calls a tool and",
+        ),
+        (
+            {"conversations": sharegpt(("human", "Ask"), ("function_call", "look"), ("gpt", "Answer"))},
+            "the call of turn 2 of 'conversations' should be JSON, found text: look",
+        ),
+        (
+            {
+                "messages": [
+                    USER,
+                    CALL | {"tool_calls": [{"name": "look", "arguments": "[1]"}]},
+                    RESULT,
+                    ANSWER,
+                ]
+            },
+            "turn 2 of 'messages' calls 'look' with [1]; expected an object of arguments",
+        ),
+        ({"messages": [USER, ANSWER], "tools": "look"}, "'tools' should be JSON, found text: look"),
+        (
+            {"messages": [USER, ANSWER], "tools": {"name": "look"}},
+            "'tools' should be a list of tools",
+        ),
+        ({"messages": [USER, ANSWER], "tools": [{}]}, "'tools' lists a tool without a name: {}"),
         ({"messages": [{"content": "x"}, ANSWER]}, "turn 1 of 'messages' has the role 'null'"),
         ({"messages": [{"role": ["user"], "content": "x"}, ANSWER]}, "turn 1 of 'messages' has the role"),
         (
@@ -163,7 +226,7 @@ def test_a_record_of_each_format_becomes_one_form(record, expected):
         ({"messages": [USER, ANSWER | {"content": "\ud83d"}]}, "turn 2 of 'messages' holds half of a"),
         (
             {"messages": [USER, ANSWER | {"tool_calls": [{"id": "1"}]}]},
-            "turn 2 of 'messages' calls a tool, which cannot be trained on here",
+            "turn 2 of 'messages' calls a tool without a name",
         ),
         (
             {"messages": [USER | {"content": [{"type": "image_url", "image_url": "x"}]}, ANSWER]},

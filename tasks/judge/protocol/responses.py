@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tasks.data.reading import read_records
+from tasks.data.reading import read_records, spoken
 from tasks.errors import StageError
 from tasks.rows.responses import RESPONSES
 
@@ -17,7 +17,7 @@ DECIDED: dict[Kind, float] = {"empty": 0.0, "identical": 100.0, "echoed": 0.0, "
 
 FIELDS = {"id": int, "instruction": str, "input": str, "output": str, "prompt": str, "response": str}
 OPTIONAL = {"category": str, "source": str, "tokens": int, "cut": bool, "reference_tokens": int}
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 HIGHEST_LOSS = 700.0  # nats per token; the perplexity of more is no number of 64 bits
 
 
@@ -113,7 +113,7 @@ def turns_of(value: dict[str, Any], place: str) -> tuple[Turn, ...]:
                 f"({', '.join(ROLES)}) and a content."
             )
         _check(turn, "content", str, f"{place}: a turn of 'messages'")
-    return tuple(Turn(turn["role"], turn["content"]) for turn in messages)
+    return tuple(Turn(turn["role"], spoken(turn)) for turn in messages)
 
 
 def _loss(value: dict[str, Any], place: str) -> float | None:
