@@ -76,7 +76,7 @@ STAGES = {
         ),
         Stage(
             "tokenize",
-            4,
+            5,
             "tasks.tokenize.stage:tokenize",
             TokenizeConfig,
             "A tokenizer, and the corpus as tokens",

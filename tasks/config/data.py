@@ -248,13 +248,24 @@ class TokenizeConfig(StageConfig):
     encoding: Encoding = ""
     field: JsonField = ""
     kind: Annotated[
-        Literal["bpe", "gpt2", "char", "hf"],
+        Literal["bpe", "gpt2", "char", "word", "hf"],
         Field(
             description="bpe: trained on the corpus; gpt2: from encoder.json and vocab.bpe; "
-            "char: one token a character; hf: any Hugging Face tokenizer by name or folder"
+            "char: one token a character; word: one a word or punctuation mark, rare ones unknown; hf: any "
+            "Hugging Face tokenizer by name or folder"
         ),
     ] = "bpe"
-    vocab_size: Annotated[int, Field(ge=258, description="for bpe: 256 bytes, end, pad, and merges")] = 4096
+    vocab_size: Annotated[
+        int,
+        Field(
+            ge=258,
+            description="for bpe: 256 bytes, end, pad, and merges; for word: end, pad, unknown, and the most "
+            "frequent words",
+        ),
+    ] = 4096
+    min_frequency: Annotated[
+        Positive, Field(description="for word: how often a word occurs in the training split to be known")
+    ] = 1
     name: Annotated[str | None, Field(description="for hf: owner/name or a folder")] = None
     revision: Annotated[str | None, Field(description="for hf: commit or tag of the tokenizer")] = None
     mask_token: Annotated[
@@ -285,6 +296,8 @@ class TokenizeConfig(StageConfig):
     def _hf_needs_a_name(self) -> Self:
         if (self.kind == "hf") != (self.name is not None):
             raise ValueError("tokenize.name goes with tokenize.kind=hf, and kind=hf needs it")
+        if self.min_frequency > 1 and self.kind != "word":
+            raise ValueError("tokenize.min_frequency goes with tokenize.kind=word")
         return self
 
     @model_validator(mode="after")
@@ -292,6 +305,6 @@ class TokenizeConfig(StageConfig):
         if self.mask_token and self.kind == "gpt2":
             raise ValueError(
                 "GPT-2's vocabulary has no mask token, which a masked language model needs. Set "
-                "tokenize.kind to bpe or char, or to hf with the name of a masked model"
+                "tokenize.kind to bpe, char or word, or to hf with the name of a masked model"
             )
         return self

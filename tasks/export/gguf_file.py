@@ -267,6 +267,8 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
         raise _inexpressible("it has no tokenizer.json")
     whole = json.loads(tokenizer.backend_tokenizer.to_str())
     model = whole["model"]
+    if model["type"] == "WordLevel":
+        raise _inexpressible("a token is a whole word or character, and llama.cpp has no such vocabulary")
     if model["type"] != "BPE":
         raise _inexpressible(f"its model is {model['type']}, not byte-level BPE")
     if model.get("byte_fallback") or whole["normalizer"]:

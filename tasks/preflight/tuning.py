@@ -15,6 +15,7 @@ from tasks.preflight.contamination import check_corpus
 from tasks.preflight.labels import check_labels, cut_by_context, replies_learned
 from tasks.preflight.model import causality, loss_checks, packed_equals_separate, still
 from tasks.preflight.report import CheckResult, Report
+from tasks.preflight.roundtrip import text_comes_back
 from tasks.preflight.splits import rows_apart
 from tasks.record.stage import say_nothing
 
@@ -65,6 +66,7 @@ def _checked(
         Check("labels of every row", labels),
         Check("splits share no row", lambda: rows_apart(data.rows, data.groups)),
         Check("cut by the context", lambda: cut_by_context(data)),
+        Check("text comes back", lambda: text_comes_back(data)),
     ]
     if any(example.replies > 1 for example in data.every_example):
         of_rows.append(Check("replies learned", lambda: replies_learned(data)))

@@ -52,6 +52,7 @@ CLOSE = 0.05  # shares that a draw's size and mean length may be off together
 _LETTERS = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣"
 _MARKS = r"!-/:-@\[-`{-~、。，！？；：「」『』（）"
 BETWEEN_WORDS = re.compile(rf"(?<=\S)[ \t\n]|(?<=[{_LETTERS}])[0-9]|(?<=[0-9{_LETTERS}])[{_MARKS}]")
+AT_SPACES = re.compile(r"(?<=\S)\s")
 ANYWHERE = re.compile(r"[\s\S]")
 NOWHERE = re.compile(r"(?!)")
 
@@ -284,20 +285,22 @@ def cut(parts: Iterable[TextPart], where: re.Pattern, size: int) -> Iterator[Tex
             length, last = length + len(held[-1]), text[-1]
 
 
-def learnable(texts: Iterable[str]) -> Iterator[str]:
+def learnable(texts: Iterable[str], where: re.Pattern = BETWEEN_WORDS) -> Iterator[str]:
     """The same texts in blocks as `sample` gives them, without long words."""
     for text in texts:
-        yield from (part.text for part in cut([TextPart("", text, True)], BETWEEN_WORDS, SAMPLE_BLOCK))
+        yield from (part.text for part in cut([TextPart("", text, True)], where, SAMPLE_BLOCK))
 
 
-def sample(parts: Iterable[TextPart], size: int, wanted: int) -> Iterator[str]:
+def sample(
+    parts: Iterable[TextPart], size: int, wanted: int, where: re.Pattern = BETWEEN_WORDS
+) -> Iterator[str]:
     """Texts spread evenly over a corpus of `size` bytes, of `wanted` bytes at most; all of a smaller one.
 
     Raises StageError when not one word is as small as `wanted`.
     """
     wanted = min(wanted, size)
     seen = taken = 0
-    for part in cut(parts, BETWEEN_WORDS, min(SAMPLE_BLOCK, max(1, wanted // 256))):
+    for part in cut(parts, where, min(SAMPLE_BLOCK, max(1, wanted // 256))):
         block = len(part.text.encode())
         seen += block
         if (taken + block) * size <= wanted * seen:

@@ -4,10 +4,9 @@ Whatever the kind, what is saved is a Hugging Face tokenizer folder that `AutoTo
 """
 
 import json
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tasks.config import TokenizeConfig
@@ -28,10 +27,9 @@ from tasks.record.manifest import require_unaltered
 from tasks.record.stage import StageRun
 from tasks.rows import distinct_texts_of, texts_of
 from tasks.tokenize.corpus import (
-    ANYWHERE,
+    AT_SPACES,
     BETWEEN_WORDS,
     LONGEST,
-    NOWHERE,
     Corpus,
     Measures,
     Pieces,
@@ -44,13 +42,10 @@ from tasks.tokenize.corpus import (
     training_lengths,
     with_near_kinds,
 )
+from tasks.tokenize.cuts import cuts
 from tasks.tokenize.first_tokens import first_bytes
 from tasks.tokenize.masks import require_mask, special_ids, with_mask
-
-END = "<|endoftext|>"
-PAD = "<|pad|>"
-UNKNOWN = "<|unk|>"
-EVERY_CHARACTER = r"[\s\S]"
+from tasks.tokenize.word_level import END, PAD, characters, words, wrapped
 
 SET_ASIDE = "set_aside.jsonl"
 SMALL = 2**23  # characters of a corpus whose near duplicates are looked for; of a larger one, equal texts
@@ -112,7 +107,9 @@ def tokenize(
     done, started, first = 0, time.monotonic(), first_bytes(tokenizer)
     with ExitStack() as files:
         splits = {
-            name: files.enter_context(SplitWriter(run.out, name, facts["dtype"], facts["end_token"]))
+            name: files.enter_context(
+                SplitWriter(run.out, name, facts["dtype"], facts["end_token"], tokenizer.unk_token_id)
+            )
             for name in ("train", "validation")
         }
         for batch in encode(tokenizer, parts):
@@ -132,6 +129,10 @@ def tokenize(
             "unpredicted_bytes": split.unpredicted,
         }
         run.log_metrics({f"{name}_tokens": split.tokens})
+        if config.kind == "word" or split.unknown:
+            facts[name]["unknown"] = split.unknown
+            run.log_metrics({f"{name}_unknown_share": split.unknown / max(1, split.tokens - split.documents)})
+    _tell_unknown(splits, run)
     _tell_long_words(long_words, documents, run)
     write_facts(run.out, facts)
 
@@ -153,6 +154,17 @@ def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:
             f"({SET_ASIDE} names all)"
         )
     return len(lines)
+
+
+def _tell_unknown(splits: Mapping[str, "SplitWriter"], run: StageRun) -> None:
+    """Say how many of the texts' tokens stand for what the vocabulary lacks, and can never be written."""
+    shares = [
+        f"{split.unknown / (split.tokens - split.documents):.1%} of {name}"
+        for name, split in splits.items()
+        if split.unknown
+    ]
+    if shares:
+        run.say(f"the vocabulary lacks {' and '.join(shares)}: so many tokens are the unknown one")
 
 
 def _tell_long_words(parts: Sequence[TextPart], corpus: Corpus | None, run: StageRun) -> None:
@@ -178,22 +190,29 @@ def _texts_to_learn(
     run.progress(0, measures.bytes, "bytes", "training the tokenizer")
     if config.kind == "char":
         yield from (text for _, text in pieces())
+    elif config.kind == "word":  # of what is held out none, or its share of unknown words would say little
+        parts = split_parts(pieces(), measures.lengths, training_lengths(measures, config))
+        train = (part for part in parts if part.split == "train")
+        yield from sample(train, measures.bytes, config.training_bytes, AT_SPACES)
     else:
         whole = split_parts(pieces(), measures.lengths, measures.lengths)
         yield from sample(whole, measures.bytes, config.training_bytes)
     if rows:
-        yield from learnable(texts_of(rows))
+        yield from learnable(texts_of(rows), AT_SPACES if config.kind == "word" else BETWEEN_WORDS)
     run.phase("training the tokenizer: learning its tokens")
 
 
 class SplitWriter:
     """Appends a split's tokens to its file, and the offset behind each end token to the file beside it."""
 
-    def __init__(self, folder: Path, split: str, dtype: str, end_token: int) -> None:
+    def __init__(
+        self, folder: Path, split: str, dtype: str, end_token: int, unknown_token: int | None = None
+    ) -> None:
         self._files = [path(folder, split).open("wb") for path in (token_path, ends_path)]
         self._dtype = np.dtype(dtype)
         self._end_token = end_token
-        self.tokens = self.bytes = self.documents = 0
+        self._unknown_token = unknown_token
+        self.tokens = self.bytes = self.documents = self.unknown = 0
         self.begins = True
         """Whether what is added next is the beginning of a document."""
         self.unpredicted: dict[str, int] = {}
@@ -207,6 +226,7 @@ class SplitWriter:
             self.unpredicted["apart"] = self.unpredicted.get("apart", 0) + first
             self.begins = False
         tokens.write(np.array([*ids, self._end_token] if ends else ids, dtype=self._dtype).tobytes())
+        self.unknown += ids.count(self._unknown_token)
         self.tokens += len(ids) + ends
         self.bytes += size
         self.documents += ends
@@ -228,8 +248,8 @@ def encode(
     """Batches of the parts, cut to a size that bounds memory, each with its tokens.
 
     Put together, the tokens of a document are those of its whole text, but where a long word was cut (see
-    `cut`). The tokenizers library encodes the
-    parts of a batch on every core; while the caller writes one batch the next are being encoded.
+    `cut`). The tokenizers library encodes the parts of a batch on every core; while the caller writes one
+    batch the next are being encoded.
     """
     encode_batch = _batch_encoder(tokenizer)
     coming: deque[tuple[list[TextPart], Future]] = deque()
@@ -267,29 +287,6 @@ def _batch_encoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]], 
     return lambda texts: [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def cuts(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
-    """Where a text may be cut so that the tokens of the parts are those of the whole.
-
-    Anywhere for one token a character. For a byte-level BPE with GPT-2's pattern, between its words: a run
-    of one kind (whitespace, letters, digits, marks) is one word. Nowhere
-    when anything else is known of the tokenizer (a normalizer, added tokens that are not special, another
-    pattern), or nothing.
-    """
-    if not tokenizer.is_fast or (backend := tokenizer.backend_tokenizer).pre_tokenizer is None:
-        return NOWHERE
-    added = backend.get_added_tokens_decoder().values()
-    if backend.normalizer is not None or not all(token.special for token in added):
-        return NOWHERE
-    bare = Tokenizer(models.BPE())
-    bare.pre_tokenizer = backend.pre_tokenizer
-    match json.loads(bare.to_str())["pre_tokenizer"]:
-        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
-            return BETWEEN_WORDS
-        case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
-            return ANYWHERE if pattern == EVERY_CHARACTER else NOWHERE
-    return NOWHERE
-
-
 def text_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Tokens of texts as text: nothing is put before or after, and "<|endoftext|>" in one ends nothing."""
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
@@ -303,7 +300,11 @@ def make_tokenizer(
         made = train_bpe(texts, config.vocab_size - 2 * config.mask_token)
         return with_mask(made) if config.mask_token else made
     if config.kind == "char":
-        return with_mask(characters(texts)) if config.mask_token else characters(texts)
+        made = characters(texts)
+        return with_mask(made) if config.mask_token else made
+    if config.kind == "word":
+        made = words(texts, config.vocab_size - 2 * config.mask_token, config.min_frequency)
+        return with_mask(made) if config.mask_token else made
     if config.kind == "hf":
         return load_hugging_face(config)
     if vocabulary is None:
@@ -323,7 +324,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return _wrapped(tokenizer, pad_token=PAD)
+    return wrapped(tokenizer, pad_token=PAD)
 
 
 def load_gpt2(folder: Path) -> PreTrainedTokenizerFast:
@@ -341,7 +342,7 @@ def load_gpt2(folder: Path) -> PreTrainedTokenizerFast:
         raise StageError(f"{encoder.name} and {merges.name} are not GPT-2's: {error}") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return _wrapped(tokenizer, pad_token=END)
+    return wrapped(tokenizer, pad_token=END)
 
 
 def _one_file(folder: Path, name: str) -> Path:
@@ -349,19 +350,6 @@ def _one_file(folder: Path, name: str) -> Path:
     if len(found) != 1:
         raise StageError(f"expected one {name} among the vocabulary sources, found {len(found)}")
     return found[0]
-
-
-def characters(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """One token for each character that occurs; others become the unknown token."""
-    seen = np.zeros(0x110000, dtype=bool)  # a code point; a set of characters would take ten times as long
-    for text in texts:
-        seen[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")] = True
-    alphabet = map(chr, np.flatnonzero(seen))
-    vocab = {token: index for index, token in enumerate([END, PAD, UNKNOWN, *alphabet])}
-    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
-    tokenizer.decoder = decoders.Fuse()
-    return _wrapped(tokenizer, pad_token=PAD, unk_token=UNKNOWN)
 
 
 def load_hugging_face(config: TokenizeConfig) -> PreTrainedTokenizerBase:
@@ -385,13 +373,3 @@ def load_hugging_face(config: TokenizeConfig) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _wrapped(tokenizer: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=END,
-        eos_token=END,
-        clean_up_tokenization_spaces=False,
-        **special,
-    )
