@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from tasks.data.reading import Message
-from tasks.tokenize.templates import Template, marked_replies
+from tasks.tokenize.templates import Template, guarded
 
 GENERATION = re.compile(r"{%-?\s*generation\s*-?%}")
 REWRITTEN = "the chat template writes them differently once other turns follow"
@@ -54,13 +55,29 @@ def _reply(template: Template, text: str, ids: list[int], span: tuple[int, int],
 
 def _marked(template: Template, row: Mapping[str, Any], text: str) -> Iterator[tuple[int, int] | Reply]:
     """By the marks of the template; what it puts behind the end token, such as a line break, is only read."""
-    spans = marked_replies(template, template.messages(row), row.get("tools"))
+    spans = _generation_blocks(template, template.messages(row), row.get("tools"))
     end = template.tokenizer.eos_token
     for begin, stop in spans:
         ended = text.rfind(end, begin, stop)
         yield begin, stop if ended < 0 else ended + len(end)
     replies = sum(turn["role"] == "assistant" for turn in row["messages"])
     yield from [Reply(unlearned=UNMARKED)] * (replies - len(spans))
+
+
+def _generation_blocks(
+    template: Template, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+) -> list[tuple[int, int]]:
+    """Where in a conversation's prompt the template's `{% generation %}` marks what the assistant says."""
+    with guarded():
+        _, indices = render_jinja_template(
+            conversations=[messages],
+            tools=tools,
+            chat_template=template.chat_template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=True,
+            **template.tokenizer.special_tokens_map,
+        )
+    return [(begin, end) for begin, end in indices[0]]
 
 
 def _by_prefix(template: Template, row: Mapping[str, Any], text: str) -> Iterator[tuple[int, int] | Reply]:

@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from tasks.data.reading import Message
 from tasks.errors import StageError
@@ -165,8 +164,16 @@ class Template:
         return ids
 
     def completion_ids(self, text: str) -> list[int]:
-        """The tokens of a completion and of what closes it; the last is the end token."""
-        return text_ids(self.tokenizer, [text])[0] + self._closing
+        """The tokens of a completion and of what closes it; the last is the end token.
+
+        A tokenizer that puts a space before each text, as Llama's does, puts none before a completion: it
+        goes on behind the prompt, as it will when it stands in a conversation.
+        """
+        ids = text_ids(self.tokenizer, [text])[0]
+        if self._spaces and ids:
+            lead, whole = text_ids(self.tokenizer, ["\n", "\n" + text])
+            ids = whole[len(lead) :] if whole[: len(lead)] == lead else ids
+        return ids + self._closing
 
     def response(self, ids: list[int]) -> str:
         """The text of generated tokens, without special tokens and what closes a turn."""
@@ -241,6 +248,12 @@ class Template:
         return begins_texts(self.tokenizer)
 
     @cached_property
+    def _spaces(self) -> bool:
+        """Whether the tokenizer puts a space before a text that begins with none."""
+        first = self.tokenizer.convert_ids_to_tokens(text_ids(self.tokenizer, ["a"])[0][:1])
+        return [token[:1] for token in first] in (["▁"], ["Ġ"])
+
+    @cached_property
     def _special(self) -> re.Pattern[str]:
         added = self.tokenizer.added_tokens_decoder.values()
         tokens = {*self.tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
@@ -273,28 +286,12 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **
     one does: it does not end, or it reaches for what it must not. A single operation of it that takes long,
     such as a power of huge numbers, is waited for.
     """
-    with _as_written_by_others():
+    with guarded():
         return tokenizer.apply_chat_template(messages, tokenize=False, **options)
 
 
-def marked_replies(
-    template: Template, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
-) -> list[tuple[int, int]]:
-    """Where in a conversation's prompt the template's `{% generation %}` marks what the assistant says."""
-    with _as_written_by_others():
-        _, indices = render_jinja_template(
-            conversations=[messages],
-            tools=tools,
-            chat_template=template.chat_template,
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=True,
-            **template.tokenizer.special_tokens_map,
-        )
-    return [(begin, end) for begin, end in indices[0]]
-
-
 @contextmanager
-def _as_written_by_others() -> Iterator[None]:
+def guarded() -> Iterator[None]:
     """What goes wrong in a template within a limit of time, as `rendered` raises it."""
     try:
         with within(LONGEST_RENDERING):
@@ -318,7 +315,10 @@ def load_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Template:
     Raises StageError when it carries none, and for a tokenizer without an end token.
     """
     if tokenizer.eos_token is None:
-        raise StageError("the tokenizer has no end token, so a model could not learn to stop")
+        raise StageError(
+            "the tokenizer has no end token, so a model could not learn to stop. Choose a base model that "
+            "writes text, or name the end token as eos_token in its tokenizer_config.json"
+        )
     if name == "tokenizer":
         if not isinstance(tokenizer.chat_template, str):
             raise StageError(

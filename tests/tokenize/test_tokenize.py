@@ -32,7 +32,6 @@ from tasks.tokenize.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, Tex
 from tasks.tokenize.first_tokens import first_bytes
 from tasks.tokenize.stage import (
     END,
-    EVERY_CHARACTER,
     PAD,
     SplitWriter,
     characters,
@@ -44,6 +43,7 @@ from tasks.tokenize.stage import (
     tokenize,
     train_bpe,
 )
+from tasks.tokenize.word_level import EVERY_CHARACTER
 from tests.commands import CHECKOUT
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
