@@ -148,6 +148,7 @@ RowFormat = Literal[
     "tokens",
     "questions",
     "choices",
+    "source-target",
     "text",
 ]
 
@@ -161,9 +162,14 @@ class RowsConfig(StageConfig):
     columns: Annotated[
         dict[str, str],
         Field(
-            description="what the columns are called in the files: {instruction: question, output: answer}"
+            description="what the columns are called in the files: {instruction: question, output: answer}; "
+            "with dots for what stands deeper: {source: translation.en, target: translation.de}"
         ),
     ] = Field(default_factory=dict)
+    prefix: Annotated[
+        str,
+        Field(description="put before every source of source-target rows: T5's tasks, as 'summarize: '"),
+    ] = ""
     files: Annotated[str, Field(min_length=1, description="only files whose path matches this pattern")] = "*"
     file_type: Annotated[
         Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "conll", "text"],

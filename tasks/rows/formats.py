@@ -15,6 +15,7 @@ from tasks.rows import (
     labelled_texts,
     multi_label,
     questions,
+    source_target,
     tagged_words,
 )
 from tasks.rows.fields import Columns, Fields, Format
@@ -30,6 +31,7 @@ FORMATS: dict[str, Format] = {
     "tokens": tagged_words.FORMAT,
     "questions": questions.FORMAT,
     "choices": choices.FORMAT,
+    "source-target": source_target.FORMAT,
     "text": instruction_formats.TEXT,
 }
 
@@ -37,6 +39,7 @@ FORMATS: dict[str, Format] = {
 UNWANTED = {"label": ("False",), "kto_tag": ("False", "'False'", "'false'")}
 MOST_LABELS = 20
 LONGEST_LABEL = 40  # characters
+PREFIXED = "source-target"
 ASKING = ("prompt", "question", "query", "instruction", "problem", "input")
 NUMBERING = re.compile(r"(.*_)?(id|idx|index|uid|uuid)")
 
@@ -53,6 +56,8 @@ class Layout:
     format: str
     columns: Columns
     separator: str = ""
+    prefix: str = ""
+    """What is put before every source."""
 
     @property
     def kind(self) -> str:
@@ -60,10 +65,15 @@ class Layout:
 
     def row(self, record: Record) -> Row:
         """The record as a row, but for its id. Raises RowError saying what is wrong with it."""
-        fields = Fields(*record, self.columns, self.separator)
+        where, values = record
+        paths = (column for column in self.columns.values() if column not in values and "." in column)
+        deeper = {path: _value_at(values, path) for path in paths}
+        fields = Fields(where, values | deeper, self.columns, self.separator)
         if self.kind == "completion":
             self._require_wanted(fields)
         row = FORMATS[self.format].row(fields)
+        if self.prefix:
+            row["instruction"] = self.prefix + row["instruction"]
         category = fields.text("category", required=False)
         return row | ({"category": category} if category else {})
 
@@ -102,7 +112,7 @@ def layout_of(
     """
     found, mapped = list(columns), config.columns
     its_columns = f"its columns are {', '.join(map(short, found)) or 'none'}"
-    if missing := [column for column in mapped.values() if column not in found]:
+    if missing := [column for column in mapped.values() if not {column, _outer(column)} & {*found}]:
         raise StageError(f"{name} has no column {missing[0]!r}, which rows.columns maps; {its_columns}.")
     # A column that is mapped goes by its new name only.
     seen = {column: column for column in found if column not in mapped.values()} | mapped
@@ -126,7 +136,25 @@ def layout_of(
             raise StageError(
                 f"{name}: the format {chosen} needs a column {canonical!r}, and {its_columns}. {advice}"
             )
-    return Layout(chosen, taken, config.separator)
+    if config.prefix and chosen != PREFIXED:
+        raise StageError(
+            f"rows.prefix is put before the sources of the format {PREFIXED}, and {name} is in the format "
+            f"{chosen}. Leave it out, or set rows.format={PREFIXED} and name its columns with rows.columns"
+        )
+    return Layout(chosen, taken, config.separator, config.prefix)
+
+
+def _outer(path: str) -> str:
+    """The column that holds what a path leads to: `translation` of `translation.en`."""
+    return path.partition(".")[0]
+
+
+def _value_at(values: Mapping[str, Any], path: str) -> Any:
+    """What stands deeper within a column, by its path; None where it leads nowhere."""
+    found: Any = values
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _recognised(
@@ -165,6 +193,13 @@ def _suggestion(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> 
     found = {
         column: [row[column] for row in sample if row.get(column) not in (None, "")] for column in columns
     }
+    for column, values in found.items():
+        if values and all(_is_translation(value) for value in values):
+            one, other = values[0]
+            return (
+                f"If {column!r} holds translations, name their two languages: set rows.columns="
+                f"{{source: {column}.{one}, target: {column}.{other}}}."
+            )
     texts, labels = [], {}
     for column, values in found.items():
         plain = [str(value) for value in values if isinstance(value, str | int)]
@@ -189,6 +224,11 @@ def _suggestion(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> 
             f"{{prompt: {_quoted(prompt)}, completion: {_quoted(completion)}}}."
         )
     return ""
+
+
+def _is_translation(value: Any) -> bool:
+    """Whether a value holds one sentence in two languages, as data sets of translations have them."""
+    return isinstance(value, dict) and len(value) == 2 and all(isinstance(one, str) for one in value.values())
 
 
 def _quoted(column: str) -> str:

@@ -141,7 +141,7 @@ def _layout_without_answers(
 
     Raises StageError where the columns hold no questions.
     """
-    for answer in ("output", "completion"):
+    for answer in ("output", "completion", "target"):
         try:
             with_answers = [values | {answer: STAND_IN} for values in sample]
             return layout_of(name, [*columns, answer], reading, with_answers), answer
@@ -149,7 +149,7 @@ def _layout_without_answers(
             continue
     raise StageError(
         f"{name} holds no questions; its columns beside the responses are {_listed(columns)}. Expected an "
-        "instruction or a prompt; columns are named with --column NAME=COLUMN, for example "
+        "instruction, a prompt or a source; columns are named with --column NAME=COLUMN, for example "
         "--column instruction=task"
     )
 

@@ -127,4 +127,4 @@ PROMPT_COMPLETION = Format(
     {"input": ("context",), **BEFORE},
 )
 CHAT = Format("completion", _chat, {"messages": TURNS}, {"system": (), "tools": ()})
-TEXT = Format("completion", _text, {"text": ()}, level=2)
+TEXT = Format("completion", _text, {"text": ()}, level=3)
