@@ -160,7 +160,7 @@ STAGES = {
         ),
         Stage(
             "judge",
-            7,
+            8,
             "tasks.judge.score.stage:judge",
             JudgeConfig,
             "Scores for responses: metrics, and a judge if asked for",

@@ -22,7 +22,7 @@ from tasks.config.servers import ServerConfig
 
 PANEL = "panel"  # the scorer's name under which several judges' mean stands
 NO_CRITERION = "and by no criterion"
-METRICS = ("chrf", "bleu", "rouge-l", "exact")
+METRICS = ("chrf", "bleu", "rouge-1", "rouge-2", "rouge-l", "exact")
 JUDGES = [f"{kind}:MODEL" for kind in KINDS]
 EXPECTED_JUDGE = one_of(JUDGES)
 EXPECTED = one_of([*JUDGES, *(f"metric:{name}" for name in METRICS)])

@@ -13,7 +13,7 @@ from tasks.config import GenerateConfig
 from tasks.export.source import ExportSource
 from tasks.generate.outputs import GenerateSummary
 from tasks.generate.stage import respond
-from tasks.judge.score.metrics import METRICS, metric_scores
+from tasks.judge.score.metrics import METRICS, SUMMARY_METRICS, metric_scores
 from tasks.judge.score.outputs import ScoreSummary, read_score_lines
 from tasks.machine.json_files import Json
 from tasks.record.stage import StageRun
@@ -43,8 +43,8 @@ def cost_of(source: ExportSource, network: PreTrainedModel, file: str, kind: str
     scorer = scorer_of(source)
     before = read_score_lines(source.scores)
     earlier = {row["id"]: row for row in read_responses(source.responses)}
-    answers = read_responses(own.out)
-    scores = [metric_scores(row["response"], row["output"]).get(scorer) for row in answers]
+    answers, every = read_responses(own.out), METRICS | SUMMARY_METRICS
+    scores = [metric_scores(row["response"], row["output"], every).get(scorer) for row in answers]
     originals = [before[row["id"]].get(scorer) for row in answers]
     sources = _sources(source.test)
     paired = paired_test(scores, originals, sources)
@@ -75,7 +75,7 @@ def cost_of(source: ExportSource, network: PreTrainedModel, file: str, kind: str
 def scorer_of(source: ExportSource) -> str:
     """The metric that files are scored by: the headline of the original where that is one."""
     headline = ScoreSummary.read(source.scores).headline
-    return headline if headline in METRICS else DEFAULT
+    return headline if headline in METRICS | SUMMARY_METRICS else DEFAULT
 
 
 def _decoding(source: ExportSource) -> GenerateConfig:

@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU
 
 from tasks.config import JudgeConfig
 from tasks.errors import StageError
-from tasks.judge.score.metrics import METRICS, metric_scores
+from tasks.judge.score.metrics import METRICS, SUMMARY_METRICS, metric_scores, metrics_beside
 from tasks.judge.score.stage import NOT_BELIEVED
 from tests.chat_server import Fault
 from tests.judge.judging import DIGEST, OLLAMA, Trial, on, row_of, rows_of, serving
@@ -38,11 +38,11 @@ def test_the_metrics_stand_alone_and_are_never_called_a_judge(trial):
     assert sorted(path.name for path in done.run.out.iterdir()) == ["scores.json", "scores.jsonl"]
 
 
-@pytest.mark.parametrize("scorer", METRICS)
+@pytest.mark.parametrize("scorer", METRICS | SUMMARY_METRICS)
 def test_any_metric_can_be_the_headline(trial, scorer):
     done = trial([row_of(0), row_of(1, response=row_of(1)["output"])], scorer=scorer)()
     assert done.summary["headline"] == scorer
-    assert [one["scorer"] for one in done.summary["scores"]] == list(METRICS)
+    assert [one["scorer"] for one in done.summary["scores"]] == list(metrics_beside((scorer,)))
     assert all(line[scorer] is not None for line in done.lines)
 
 

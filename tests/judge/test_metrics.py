@@ -7,12 +7,16 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from tasks.judge.score.metrics import (
     METRICS,
+    SUMMARY_METRICS,
     bleu,
     chrf,
     common_subsequence,
     corpus_bleu,
     exact,
     metric_scores,
+    metrics_beside,
+    rouge_1,
+    rouge_2,
     rouge_l,
     words_of,
 )
@@ -44,6 +48,38 @@ def test_bleu_of_a_short_response_counts_the_n_grams_that_it_has():
 def test_rouge_l_is_lins_example(response, expected):
     """ROUGE (Lin, 2004), section 3.1: S2, S3 and S4 against S1."""
     assert rouge_l(response, "police killed the gunman") == expected
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "expected"),
+    [
+        ("police kill the gunman", "police killed the gunman", (75.0, 33.333333, 75.0)),
+        ("The cat sat on the mat.", "A cat sat down on a mat, the cat.", (66.666667, 30.769231, 53.333333)),
+        ("the the the", "the cat", (40.0, 0.0, 40.0)),
+        ("Don't stop: 3.5 km!", "don't stop at 3.5 km", (92.307692, 72.727273, 92.307692)),
+        ("one", "one", (100.0, 0.0, 100.0)),
+        ("one two", "three four", (0.0, 0.0, 0.0)),
+        (
+            "Adler of Riga: the old mill will be sold on Friday for 42 euros.",
+            "Adler of Riga: the old mill will be sold on Monday for 24 euros.",
+            (85.714286, 69.230769, 85.714286),
+        ),
+    ],
+)
+def test_rouge_is_what_rouge_score_gives(response, reference, expected):
+    """Of rouge-score 0.1.2 without stemming: F1 of rouge1, rouge2 and rougeL."""
+    found = [metric(response, reference) for metric in (rouge_1, rouge_2, rouge_l)]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_rouge_counts_ideographs_where_there_are_no_spaces():
+    assert rouge_1("東京は首都", "首都は東京") == 100.0
+    assert rouge_2("東京は首都", "首都は東京") == 50.0
+
+
+def test_rouge_1_and_2_stand_where_the_headline_is_a_rouge():
+    assert metrics_beside(("metric:chrf",)) == METRICS
+    assert list(metrics_beside(("metric:rouge-l",))) == [*METRICS, *SUMMARY_METRICS]
 
 
 def test_rouge_l_counts_precision_and_recall():

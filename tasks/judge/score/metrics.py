@@ -5,7 +5,8 @@ have made of it.
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
@@ -50,12 +51,36 @@ def rouge_l(response: str, reference: str) -> float:
     return 100.0 * 2 * common_subsequence(ours, theirs) / (len(ours) + len(theirs))
 
 
+def rouge_1(response: str, reference: str) -> float:
+    """ROUGE-1 (Lin, 2004): F1 over the words that the two texts have in common."""
+    return _rouge_n(response, reference, 1)
+
+
+def rouge_2(response: str, reference: str) -> float:
+    """ROUGE-2: as ROUGE-1, over pairs of neighbouring words; 0 where either text has one word."""
+    return _rouge_n(response, reference, 2)
+
+
+def _rouge_n(response: str, reference: str, n: int) -> float:
+    """Words are `words_of`, not stemmed: those of rouge-score in English, and Chinese by its characters."""
+    ours, theirs = (_n_grams(words_of(text), n) for text in (response, reference))
+    common, total = (ours & theirs).total(), ours.total() + theirs.total()
+    return 100.0 * 2 * common / total if common else 0.0
+
+
+def _n_grams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(n)), strict=False))
+
+
 def exact(response: str, reference: str) -> float:
     """Exact match: 100 or 0; only white space around the texts is forgiven."""
     return 100.0 if response.strip() == reference.strip() else 0.0
 
 
-METRICS: dict[str, Callable[[str, str], float]] = {
+Metric = Callable[[str, str], float]
+"""Of a response and its reference."""
+
+METRICS: dict[str, Metric] = {
     "metric:chrf": chrf,
     "metric:bleu": bleu,
     "metric:rouge-l": rouge_l,
@@ -63,16 +88,25 @@ METRICS: dict[str, Callable[[str, str], float]] = {
 }
 """By scorer name, in the order in which they stand in a table."""
 
+SUMMARY_METRICS: dict[str, Metric] = {"metric:rouge-1": rouge_1, "metric:rouge-2": rouge_2}
+"""What summaries are measured by beside ROUGE-L: scored where the headline is a ROUGE."""
 
-def metric_scores(response: str, reference: str) -> dict[str, float]:
+
+def metrics_beside(scorers: Iterable[str]) -> dict[str, Metric]:
+    """Those that are scored where these are the headline's scorers."""
+    of_summaries = any(scorer.startswith("metric:rouge") for scorer in scorers)
+    return METRICS | SUMMARY_METRICS if of_summaries else METRICS
+
+
+def metric_scores(response: str, reference: str, metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
     """What every metric gives a response, by scorer name; nothing where there is no reference."""
     if not has_text(reference):
         return {}
     if not has_text(response):
-        return dict.fromkeys(METRICS, 0.0)
+        return dict.fromkeys(metrics, 0.0)
     if exact(response, reference):
-        return dict.fromkeys(METRICS, 100.0)
-    return {scorer: min(metric(response, reference), 100.0) for scorer, metric in METRICS.items()}
+        return dict.fromkeys(metrics, 100.0)
+    return {scorer: min(metric(response, reference), 100.0) for scorer, metric in metrics.items()}
 
 
 def corpus_bleu(responses: Sequence[str], references: Sequence[str]) -> float:

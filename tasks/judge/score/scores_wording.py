@@ -11,6 +11,8 @@ BLEU = "metric:bleu"
 SCORERS = {
     "metric:chrf": "chrF++",
     BLEU: "BLEU",
+    "metric:rouge-1": "ROUGE-1",
+    "metric:rouge-2": "ROUGE-2",
     "metric:rouge-l": "ROUGE-L",
     "metric:exact": "exact match",
     "metric:accuracy": "accuracy",
@@ -20,6 +22,8 @@ SCORERS = {
 COMPARES = {
     "metric:chrf": "characters and words in common with the reference",
     BLEU: "runs of one to four words in common, mean over the rows",
+    "metric:rouge-1": "words in common",
+    "metric:rouge-2": "pairs of neighbouring words in common",
     "metric:rouge-l": "words in common and in order",
     "metric:exact": "the same text as the reference",
 }
@@ -38,6 +42,7 @@ SHARES = {
 }
 LENGTHS = {"length_tokens": "tokens", "length_words": "words"}
 PERPLEXITY = "reference_perplexity"
+LEGIBLE = 1_000_000  # from there on only the size of a number says something
 
 
 # Scorers and means
@@ -250,7 +255,13 @@ def _length_cell(length: Json | None) -> tuple[str, str]:
 def _perplexity_cell(found: Json | None) -> tuple[str, str]:
     if found is None:
         return "", ""
-    return f"{found['perplexity']:,.2f}", f"{found['low']:,.2f} to {found['high']:,.2f}"
+    perplexity, low, high = (_perplexity(found[name]) for name in ("perplexity", "low", "high"))
+    return perplexity, f"{low} to {high}"
+
+
+def _perplexity(value: float) -> str:
+    """`3.10`, and `8.6e+33` of a model that has learned nothing."""
+    return f"{value:,.2f}" if value < LEGIBLE else f"{value:.1e}"
 
 
 def responses_text(entry: Json) -> str:
@@ -261,7 +272,7 @@ def responses_text(entry: Json) -> str:
     unit = "tokens" if "length_tokens" in entry else "words"
     parts.append(f"{entry[f'length_{unit}']['mean']:,.1f} {unit} on average")
     if PERPLEXITY in entry:
-        parts.append(f"references of perplexity {entry[PERPLEXITY]['perplexity']:,.2f}")
+        parts.append(f"references of perplexity {_perplexity(entry[PERPLEXITY]['perplexity'])}")
     return ", ".join(parts)
 
 

@@ -23,7 +23,7 @@ from tasks.judge.protocol.criteria import behind, overall
 from tasks.judge.protocol.responses import DECIDED, Kind, ResponseRow, has_text, kind_of, read_rows
 from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.judge.score.behaviour import behaviour, behaviour_metrics
-from tasks.judge.score.metrics import METRICS, corpus_bleu, metric_scores, words_of
+from tasks.judge.score.metrics import corpus_bleu, metric_scores, metrics_beside, words_of
 from tasks.judge.score.outputs import Judges, ScoreSummary, write_score_lines
 from tasks.judge.score.panel import agreement, panel_scores
 from tasks.judge.score.summary import category_means, summarise
@@ -71,12 +71,13 @@ def judge(config: JudgeConfig, run: StageRun, *, responses: Path, **audits: Path
     """
     rows = read_rows(responses)
     run.phase(f"metrics of {len(rows):,} responses")
-    measured = [metric_scores(row.response, row.reference) for row in rows]
+    metrics = metrics_beside(config.scorers)
+    measured = [metric_scores(row.response, row.reference, metrics) for row in rows]
     scored = Scored(
         rows,
         kinds=[kind_of(row) for row in rows],
         words=[len(words_of(row.response)) for row in rows],
-        scores={scorer: [own.get(scorer) for own in measured] for scorer in METRICS if any(measured)},
+        scores={scorer: [own.get(scorer) for own in measured] for scorer in metrics if any(measured)},
     )
     if config.judges:
         names = [on(scorer, criterion and criterion.name) for scorer, criterion in config.asked]
@@ -225,7 +226,7 @@ def _summarise(config: JudgeConfig, run: StageRun, scored: Scored) -> None:
     rows = scored.rows
     entries = {}
     for scorer, values in scored.scores.items():
-        judged = scorer not in METRICS
+        judged = not scorer.startswith("metric:")
         entries[scorer] = summarise(
             scorer,
             "judge" if judged else "metric",
