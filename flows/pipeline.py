@@ -170,7 +170,8 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     if profile.has_rows:
         rows = run.stage("rows", profile.rows, source=source, synthetic=synthesis)
     if profile.base:
-        base = run.stage("base", with_version(run.tracking, profile.base))
+        words = rows if profile.base.is_random else None  # which its tokenizer is trained on
+        base = run.stage("base", with_version(run.tracking, profile.base), rows=words)
     if profile.vocabulary:
         vocabulary = run.stage("download", profile.vocabulary, "download vocabulary")
     if not profile.base:

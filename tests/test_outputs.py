@@ -176,13 +176,19 @@ SCHEMAS = [
         ImportSummary,
         "summary.json",
         {"model": "owner/name", "revision": None, "parameters": 9},
-        {"registered": None},
+        {"registered": None, "weights": None},
     ),
     (
         ImportSummary,
         "summary.json",
         {"model": "models:/n/1", "revision": "d", "registered": {"version": "n/1"}, "parameters": 9},
-        {},
+        {"weights": None},
+    ),
+    (
+        ImportSummary,
+        "summary.json",
+        {"model": "t5 of size tiny", "revision": None, "weights": "random", "parameters": 9},
+        {"registered": None},
     ),
     (
         GenerateSummary,

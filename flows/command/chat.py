@@ -30,6 +30,8 @@ def chat(
 
     person = sys.stdin.isatty() and sys.stdout.isatty()
     found = [find_local_model(name) for name in (model, against) if name]
+    for one in found:
+        one.require_causal("chat")
     with ExitStack() as stack:
         if person:
             console.wait("loading the model")

@@ -63,6 +63,7 @@ def serve(
         console.wait("loading the model")
         found = find_local_model(model)
         found.require_text(f"Its labels: touchstone chat {model}. Served: mlflow models serve")
+        found.require_causal("serve")
         with serving(found, options, key) as front, listening(front, place, at) as thread:
             console.close()
             print_result(instructions(front, place, api_key_env))

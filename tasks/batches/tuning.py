@@ -166,7 +166,7 @@ def sft_data(
     """
     max_length = int(min(config.max_length, context))
     template = load_template(config.template, tokenizer)
-    found = _load(rows, "output", "instruction rows")
+    found = load_rows(rows, "output", "instruction rows")
     examples = {
         split: [supervise(template, row, max_length, config.loss, turns=config.turns) for row in found[split]]
         for split in TRAINED_ON
@@ -191,7 +191,7 @@ def sft_data(
     )
 
 
-def _load(folder: Path, field: str, wanted: str) -> dict[str, list[Row]]:
+def load_rows(folder: Path, field: str, wanted: str) -> dict[str, list[Row]]:
     found = {split: load_split(folder, split) for split in SPLITS}
     for split, members in found.items():
         for row in members:
@@ -273,7 +273,7 @@ def preference_data(
     """As `sft_data`, of rows with a chosen and a rejected completion."""
     max_length = int(min(config.max_length, context))
     template = load_template(config.template, tokenizer)
-    found = _load(rows, "rejected", "preference rows, with chosen and rejected")
+    found = load_rows(rows, "rejected", "preference rows, with chosen and rejected")
     examples: dict[str, list[Example]] = {}
     datasets: dict[str, Examples] = {}
     for split in TRAINED_ON:

@@ -19,6 +19,8 @@ class ExportFormat:
     description: str
     classifies: bool = False
     """Whether a classifier can be written in it."""
+    seq2seq: bool = False
+    """Whether an encoder-decoder can be written in it."""
     quantizes: bool = False
     """Whether its weights may be of the kinds of GGUF."""
     delivers: str | None = None
@@ -27,7 +29,10 @@ class ExportFormat:
 
 FORMATS: dict[str, ExportFormat] = {
     "folder": ExportFormat(
-        "tasks.export.folder:write", "a folder of Hugging Face: safetensors and tokenizer", classifies=True
+        "tasks.export.folder:write",
+        "a folder of Hugging Face: safetensors and tokenizer",
+        classifies=True,
+        seq2seq=True,
     ),
     "gguf": ExportFormat("tasks.export.gguf:write", "a file for llama.cpp", quantizes=True),
     "ollama": ExportFormat(
@@ -36,7 +41,9 @@ FORMATS: dict[str, ExportFormat] = {
         quantizes=True,
         delivers="tasks.export.ollama:deliver",
     ),
-    "adapter": ExportFormat("tasks.export.adapter:write", "the LoRA weights alone, as PEFT reads them"),
+    "adapter": ExportFormat(
+        "tasks.export.adapter:write", "the LoRA weights alone, as PEFT reads them", seq2seq=True
+    ),
 }
 
 PLAIN_KINDS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")

@@ -39,7 +39,7 @@ def pinned(config: Pinned) -> Pinned:
 
 def _name_on_hub(config: BaseConfig | PretrainConfig | TokenizeConfig) -> str | None:
     if isinstance(config, BaseConfig):
-        return None if config.is_registered or config.folder else config.model
+        return None if config.is_random or config.is_registered or config.folder else config.model
     name = config.name if isinstance(config, TokenizeConfig) else config.model
     return None if name is None or Path(name).is_dir() else name
 

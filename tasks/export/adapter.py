@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.errors import StageError
-from tasks.export.folder import probe_ids
+from tasks.export.folder import probe_ids, probe_logits
 from tasks.export.source import Check, ExportSource, Written
 from tasks.machine.json_files import read_json, write_json
-from tasks.models.loading import ADAPTER, load_causal, merged
+from tasks.models.loading import ADAPTER, load_writer, merged
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -42,11 +42,11 @@ def write(source: ExportSource) -> Written:
 
 @torch.no_grad()
 def _applied(source: ExportSource, base: object) -> Check:
-    original, plain = source.load(), load_causal(base).eval()
+    original, plain = source.load(), load_writer(base).eval()
     ids = probe_ids(original)
-    before = plain(ids).logits
-    found = merged(plain, source.files)(ids).logits
-    if not torch.equal(found, original(ids).logits):
+    before = probe_logits(plain, ids)
+    found = probe_logits(merged(plain, source.files), ids)
+    if not torch.equal(found, probe_logits(original, ids)):
         raise StageError("the exported adapters give other logits on their base than the model. Run again")
     weights = sum(tensor.numel() for tensor in load_file(source.files / WEIGHTS).values())
     moved = (found - before).abs().max().item()

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from tasks.classify.tasks import task_of
 from tasks.errors import StageError
 from tasks.export.source import Check, ExportSource, Written, without_local_names
-from tasks.models.loading import load_causal
+from tasks.models.kinds import kind_of
+from tasks.models.loading import load_writer
 
 CONFIGURATION = ("config.json", "generation_config.json")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -50,20 +51,23 @@ def _write_generation_config(source: ExportSource, original: PreTrainedModel, fi
 
 @torch.no_grad()
 def _same_logits(source: ExportSource, original: PreTrainedModel, files: Path) -> Check:
-    read = _classifier(source, files) if source.summary.classifies else load_causal(files)
+    read = _classifier(source, files) if source.summary.classifies else load_writer(files)
     ids = probe_ids(original)
-    pairs = zip(_logits(read, ids), _logits(original, ids), strict=True)
-    if not all(torch.equal(own, expected) for own, expected in pairs):
+    if not torch.equal(probe_logits(read, ids), probe_logits(original, ids)):
         raise StageError(
             "the exported folder gives other logits than the model. Run again; report it if it stays"
         )
     return Check("Read back by Transformers", f"logits of {ids.numel()} tokens are equal to the model's")
 
 
-def _logits(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
-    """What a model gives of tokens: of one that finds answers two tensors, of others one."""
-    output = model.eval()(ids)
-    return [output[name] for name in LOGITS if name in output]
+def probe_logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """Logits after the ids: (1, ...), or (2, ...) of a model that finds where an answer begins and ends.
+
+    An encoder-decoder reads the ids as a source and as a target.
+    """
+    beside = {"decoder_input_ids": ids} if kind_of(model.config) == "encoder-decoder" else {}
+    output = model.eval()(ids, **beside)
+    return torch.stack([output[name] for name in LOGITS if name in output])
 
 
 def probe_ids(model: PreTrainedModel) -> torch.Tensor:

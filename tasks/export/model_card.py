@@ -38,7 +38,10 @@ from tasks.show.markdown import as_markdown
 from tasks.show.text import capital, plural, short
 
 LEVEL = 0.95
-WRITES = ("text-generation", "Text generation")
+Task = tuple[str, str]
+"""As a hub calls it, and as people do."""
+GENERATION: Task = ("text-generation", "Text generation")
+SEQ2SEQ: Task = ("text2text-generation", "Text-to-text generation")
 
 
 def model_card(source: ExportSource, exported: Json) -> str:
@@ -74,11 +77,6 @@ def metadata(source: ExportSource) -> Json:
         result = {"task": {"type": kind, "name": name}, "dataset": dataset, "metrics": results}
         found["model-index"] = [{"name": source.name, "results": [result]}]
     return found
-
-
-def _task(source: ExportSource) -> tuple[str, str]:
-    """As a hub calls it, and as people do."""
-    return card_of({"task": source.summary.task}).hub if source.summary.classifies else WRITES
 
 
 def _dataset_name(card: Json) -> str:
@@ -144,6 +142,12 @@ def _model(source: ExportSource, card: Json | None) -> Iterator[Block]:
     yield Facts(facts)
 
 
+def _task(source: ExportSource) -> Task:
+    if source.summary.classifies:
+        return card_of({"task": source.summary.task}).hub
+    return SEQ2SEQ if source.is_seq2seq else GENERATION
+
+
 def _snippet(source: ExportSource) -> str:
     name = source.name
     if source.config.to == "ollama":
@@ -152,13 +156,22 @@ def _snippet(source: ExportSource) -> str:
         return f"llama-cli -m {name}-{source.config.kinds[0]}.gguf -cnv"
     if source.config.to == "adapter":
         base = source.base_model or "BASE"
+        kind = "AutoModelForSeq2SeqLM" if source.is_seq2seq else "AutoModelForCausalLM"
         return (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-            f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+            f"from peft import PeftModel\nfrom transformers import {kind}\n\n"
+            f'base = {kind}.from_pretrained("{base}")\n'
             'model = PeftModel.from_pretrained(base, "FOLDER")'
         )
     if source.summary.classifies and (usage := card_of({"task": source.summary.task}).usage):
         return usage
+    if source.is_seq2seq:
+        return (
+            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n\n"
+            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
+            'model = AutoModelForSeq2SeqLM.from_pretrained("FOLDER")\n'
+            'source = tokenizer("a source", return_tensors="pt")\n'
+            "print(tokenizer.batch_decode(model.generate(**source), skip_special_tokens=True))"
+        )
     task, _ = _task(source)
     asked = '[{"role": "user", "content": "What can you do?"}]' if source.template else '"Once upon a time"'
     return f'from transformers import pipeline\n\nrun = pipeline("{task}", "FOLDER")\nrun({asked})'

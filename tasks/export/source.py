@@ -11,6 +11,7 @@ from tasks.config import ExportConfig
 from tasks.errors import StageError
 from tasks.generate.ends import ends_of
 from tasks.machine.json_files import Json, read_json
+from tasks.models.kinds import is_seq2seq
 from tasks.models.loading import ADAPTER, load_model, load_tokenizer
 from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
@@ -55,6 +56,11 @@ class ExportSource:
     @property
     def is_adapter(self) -> bool:
         return (self.folder / ADAPTER).exists()
+
+    @cached_property
+    def is_seq2seq(self) -> bool:
+        """Whether it is an encoder-decoder, or adapters of one."""
+        return is_seq2seq(self.folder, self.base / "model" if self.base else None)
 
     def require_base(self) -> Path | None:
         """The folder of the model that adapters belong to; None for a whole model.

@@ -45,6 +45,12 @@ def export(
             f"the model is a classifier, which gives labels: it cannot be exported as {config.to}. Export it "
             f"as {able}"
         )
+    if source.is_seq2seq and not config.format.seq2seq:
+        able = ", ".join(name for name, form in FORMATS.items() if form.seq2seq)
+        raise StageError(
+            "the model is an encoder-decoder, which reads a source before it writes: it is not exported as "
+            f"{config.to}, which is for models that continue a text. Export it as {able}"
+        )
     source.require_base()
     require_space(run.out, 2 * source.size, "the export")
     source.files.mkdir()

@@ -35,6 +35,7 @@ from tasks.finetune.training import (
 from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest
+from tasks.models.kinds import require_causal
 from tasks.models.loading import load_tokenizer, retired_names
 from tasks.preflight.tuning import preflight_preferences
 from tasks.record.stage import StageRun
@@ -61,6 +62,7 @@ def prefer(config: DpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, 
     device = pick_device(config.device)
     tokenizer = load_tokenizer(tuned / "model")
     run.phase("loading the fine-tuned model")
+    require_causal(tuned / "model", "dpo")
     model = load_to_tune(config, tuned / "model", device)
     run.phase("tokenizing the pairs")
     data = preference_data(config, tokenizer, rows, longest(model))

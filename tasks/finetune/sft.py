@@ -1,4 +1,7 @@
-"""Supervised fine-tuning (SFT) with TRL, on completions or on everything, resumed where it died."""
+"""Supervised fine-tuning (SFT) with TRL, on completions or on everything, resumed where it died.
+
+An encoder-decoder is trained in seq2seq.py.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -20,6 +23,7 @@ from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.seq2seq import tune_seq2seq
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
     History,
@@ -32,6 +36,7 @@ from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest, require_positions
 from tasks.models.kernels import summed_loss
+from tasks.models.kinds import is_seq2seq
 from tasks.models.loading import load_tokenizer, use_fused_gelu
 from tasks.preflight.tuning import preflight_finetuning
 from tasks.record.stage import StageRun
@@ -62,6 +67,9 @@ def tune(
     tokens: Path | None = None,
 ) -> None:
     """As `finetune`, as the part of one process."""
+    if is_seq2seq(base / "model"):
+        tune_seq2seq(config, run, part, base=base, rows=rows, tokens=tokens)
+        return
     device = pick_device(config.device)
     tokenizer = load_tokenizer(base / "model")
     run.phase("loading the base model")

@@ -103,16 +103,69 @@ class Reader:
         return self(sequence, torch.ones_like(sequence), 1)[:, -1]
 
 
-class Decoder:
-    """Responses of a model, greedy or sampled."""
+class Chooser:
+    """Chooses the next token of every row of a batch, greedily or by chance.
+
+    In float32 a greedy token is that of the row decoded alone.
+    """
 
     def __init__(self, model: PreTrainedModel, config: GenerateConfig, ends: frozenset[int]) -> None:
         """`ends` are the tokens that end a response."""
         self.config, self.ends = config, ends
         self.device = model.device
-        self.read = Reader(model)
         self.read_alone = 0
         """Tokens that were too close to call in the batch."""
+
+    def _seen(self, row: ActiveSequence) -> list[int]:
+        """The row's tokens that a repetition penalty counts."""
+        raise NotImplementedError
+
+    def _logits_alone(self, row: ActiveSequence) -> Tensor:
+        """Logits (1, vocabulary) after the row's last token, read by itself and without a cache."""
+        raise NotImplementedError
+
+    def _is_finished(self, row: ActiveSequence) -> bool:
+        return row.tokens[-1] in self.ends or len(row.tokens) == row.prompt.limit
+
+    def _choose(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
+        """The next token of every row (rows,)."""
+        logits = self._penalized(rows, logits)
+        if self.config.decoding == "sample":
+            tokens = self._drawn(rows, logits)
+        else:
+            tokens = sampling.largest(logits)
+            if self.config.precision == "float32":
+                for place in sampling.ties(logits).tolist():
+                    self.read_alone += 1
+                    row = rows[place]
+                    alone = self._penalized([row], self._logits_alone(row))
+                    tokens[place] = sampling.largest(alone)[0]
+        if not logits.gather(1, tokens[:, None]).isfinite().all():
+            raise StageError(DIVERGED)
+        return tokens
+
+    def _penalized(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
+        if self.config.repetition_penalty == 1:
+            return logits
+        seen = torch.zeros_like(logits, dtype=torch.bool)
+        for place, row in enumerate(rows):  # the row's own tokens: never the padding
+            seen[place, self._seen(row)] = True
+        return sampling.penalized(logits, seen, self.config.repetition_penalty)
+
+    def _drawn(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
+        config = self.config
+        uniforms = torch.tensor([row.random.random() for row in rows], dtype=torch.float64)
+        kept = sampling.warped(logits, config.temperature, config.top_k, config.top_p)
+        return sampling.drawn(kept, uniforms.to(self.device))
+
+
+class Decoder(Chooser):
+    """Responses of a causal model, greedy or sampled."""
+
+    def __init__(self, model: PreTrainedModel, config: GenerateConfig, ends: frozenset[int]) -> None:
+        """`ends` are the tokens that end a response."""
+        super().__init__(model, config, ends)
+        self.read = Reader(model)
         # With a sliding window distances are counted in columns: no padding may lie within a row.
         self._shares_prefix = getattr(model.config.get_text_config(), "sliding_window", None) is None
 
@@ -131,7 +184,7 @@ class Decoder:
             latest = self._choose(rows, logits)
             for row, token in zip(rows, latest.tolist(), strict=True):
                 row.tokens.append(token)
-            finished = [row.tokens[-1] in self.ends or len(row.tokens) == row.prompt.limit for row in rows]
+            finished = [self._is_finished(row) for row in rows]
             yield [(row.prompt, row.tokens) for row, done in zip(rows, finished, strict=True) if done]
             if all(finished):
                 return
@@ -150,7 +203,7 @@ class Decoder:
             latest = self._choose([row], logits)
             row.tokens.append(int(latest[0]))
             yield row.tokens[-1]
-            if row.tokens[-1] in self.ends or len(row.tokens) == prompt.limit:
+            if self._is_finished(row):
                 return
             columns = slice(cache.window.start, cache.window.end + 1)
             logits = self.read(latest[:, None], mask[:, columns], 1, cache)[:, -1]
@@ -195,36 +248,11 @@ class Decoder:
         places = zip(*(prompt.ids[:-1] for prompt in prompts), strict=False)  # up to the shortest
         return [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
 
-    def _choose(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
-        """The next token of every row (rows,)."""
-        logits = self._penalized([row.ids for row in rows], logits)
-        if self.config.decoding == "sample":
-            tokens = self._drawn(rows, logits)
-        else:
-            tokens = sampling.largest(logits)
-            if self.config.precision == "float32":
-                for place in sampling.ties(logits).tolist():
-                    self.read_alone += 1
-                    ids = rows[place].ids
-                    alone = self._penalized([ids], self.read.alone(ids))
-                    tokens[place] = sampling.largest(alone)[0]
-        if not logits.gather(1, tokens[:, None]).isfinite().all():
-            raise StageError(DIVERGED)
-        return tokens
+    def _seen(self, row: ActiveSequence) -> list[int]:
+        return row.ids
 
-    def _penalized(self, rows: Sequence[list[int]], logits: Tensor) -> Tensor:
-        if self.config.repetition_penalty == 1:
-            return logits
-        seen = torch.zeros_like(logits, dtype=torch.bool)
-        for place, ids in enumerate(rows):  # the row's own tokens: never the padding
-            seen[place, ids] = True
-        return sampling.penalized(logits, seen, self.config.repetition_penalty)
-
-    def _drawn(self, rows: Sequence[ActiveSequence], logits: Tensor) -> Tensor:
-        config = self.config
-        uniforms = torch.tensor([row.random.random() for row in rows], dtype=torch.float64)
-        kept = sampling.warped(logits, config.temperature, config.top_k, config.top_p)
-        return sampling.drawn(kept, uniforms.to(self.device))
+    def _logits_alone(self, row: ActiveSequence) -> Tensor:
+        return self.read.alone(row.ids)
 
 
 def slices(lengths: Sequence[int], tokens: int) -> Iterator[slice]:

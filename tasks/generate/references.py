@@ -1,6 +1,6 @@
 """How well a model expects the reference responses: their cross-entropy, given the prompt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +28,13 @@ def reference(row: int | str, prompt: list[int], completion: list[int], context:
     return ReferenceText(row, prompt, completion[: int(room)], room < len(completion))
 
 
+Summed = Callable[[Sequence[ReferenceText]], Tensor]
+"""Of some references, the loss of each in nats, (rows,) in float64."""
+
+
 @torch.no_grad()
 def losses(
-    read: Reader, references: Sequence[ReferenceText], budget: int
+    summed: Summed, references: Sequence[ReferenceText], budget: int
 ) -> Iterator[list[tuple[ReferenceText, float]]]:
     """The summed loss of each reference in nats, some of about one length at a time, within `budget` tokens.
 
@@ -39,16 +43,16 @@ def losses(
     """
     ordered = sorted(references, key=lambda one: len(one.prompt) + len(one.completion))
     lengths = [len(one.prompt) + len(one.completion) for one in ordered]
-    for places in slices(lengths, min(read.slice_tokens, budget)):
+    for places in slices(lengths, budget):
         members = ordered[places]
-        summed = _summed(read, members)
-        if not summed.isfinite().all():
+        found = summed(members)
+        if not found.isfinite().all():
             raise StageError(DIVERGED)
-        yield list(zip(members, summed.tolist(), strict=True))
+        yield list(zip(members, found.tolist(), strict=True))
 
 
-def _summed(read: Reader, references: Sequence[ReferenceText]) -> Tensor:
-    """(rows,) in float64; rows are padded on the right, where nothing sees it."""
+def summed_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> Tensor:
+    """Of a causal model; rows are padded on the right, where nothing sees it."""
     width = max(len(one.prompt) + len(one.completion) for one in references)
     ids = torch.zeros(len(references), width, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)

@@ -10,19 +10,19 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.config import GenerateConfig
-from tasks.generate import beams, references, served
-from tasks.generate.decoding import Decoder, Prompt, Reader, batches
-from tasks.generate.ends import ends_of
+from tasks.generate import references, served
+from tasks.generate.decoding import Prompt, batches
 from tasks.generate.outputs import GenerateSummary
 from tasks.generate.prompted import has_reference, prompted, require_writes
+from tasks.generate.writers import RowDecoder, Writer, writer_of
 from tasks.machine.device import pick_device, warn_of_emulation
 from tasks.machine.json_files import as_line, read_whole_lines, write_json
-from tasks.models.architectures import longest
+from tasks.models.kinds import require_one_stack
 from tasks.models.loading import load_model, use_fused_gelu
 from tasks.record.stage import StageRun
 from tasks.rows import Row
 from tasks.rows.responses import write_responses
-from tasks.tokenize.templates import Template, load_template, require_room
+from tasks.tokenize.templates import Template
 
 Response = dict[str, Any]
 REPORTED_EVERY = 1.0  # seconds
@@ -37,10 +37,12 @@ def generate(
     rows need no reference. `base` holds the model that kept adapters were trained on. A response that the
     length limit or the context ended is marked `cut`. Beside each response stands the loss of the row's
     reference, where it has one and the model is in this process. Raises StageError for a prompt that leaves
-    no room in the context or has no tokens, and for a classifier.
+    no room in the context or has no tokens, and for a classifier. An encoder-decoder reads the prompt as its
+    source, and writes the response beside it.
     """
     require_writes(model)
     if not config.in_process:
+        require_one_stack(model / "model", "generate.backend=openai")
         responses, asked = served.responses(config, run, model, prompted(rows))
         _write(run, config, responses, asked)
         return
@@ -60,28 +62,21 @@ def respond(
     device = pick_device(config.device)
     warn_of_emulation(config.precision, device)
     network = use_fused_gelu(network).to(device).eval()
-    template = load_template(config.template, tokenizer)
-    context = longest(network)
-    prompts = {row["id"]: template.prompt_ids(row) for row in test}
-    for row, ids in prompts.items():
-        require_room(row, ids, context)
-    expected = _reference_losses(config, run, network, template, test, prompts, context)
+    writer = writer_of(network, config.template, tokenizer)
+    prompts = writer.prompts(test)
+    expected = _reference_losses(config, run, writer, test, prompts)
     network.to(getattr(torch, config.precision))
-    waiting = [
-        Prompt(row, ids, int(min(config.max_new_tokens, context - len(ids)))) for row, ids in prompts.items()
-    ]
-    responses = Responses(config, run, network, ends_of(network, tokenizer), waiting).finished()
-    _write(run, config, [_joined(row, template, responses, expected) for row in test])
+    waiting = [Prompt(row, ids, writer.limit(ids, config.max_new_tokens)) for row, ids in prompts.items()]
+    responses = Responses(config, run, writer, waiting).finished()
+    _write(run, config, [_joined(row, writer.template, responses, expected) for row in test])
 
 
 def _reference_losses(
     config: GenerateConfig,
     run: StageRun,
-    network: PreTrainedModel,
-    template: Template,
+    writer: Writer,
     test: Sequence[Row],
     prompts: dict[int, list[int]],
-    context: float,
 ) -> dict[int, dict[str, Any]]:
     """By row: `reference_loss` (nats per token), `reference_tokens`, `reference_cut`.
 
@@ -91,13 +86,10 @@ def _reference_losses(
     path = run.checkpoint / "references.jsonl"
     done = {facts.pop("id"): facts for line in read_whole_lines(path) for facts in line}
     known = [row for row in test if has_reference(row)]
-    waiting = [
-        references.reference(row["id"], prompts[row["id"]], template.completion_ids(row["output"]), context)
-        for row in known
-        if row["id"] not in done
-    ]
+    waiting = [writer.reference(row, prompts[row["id"]]) for row in known if row["id"] not in done]
+    budget = min(writer.slice_tokens, config.batch_tokens)
     with path.open("a", encoding="utf-8") as journal:
-        for batch in references.losses(Reader(network), waiting, config.batch_tokens):
+        for batch in references.losses(writer.summed_losses, waiting, budget):
             facts = [
                 {
                     "id": one.row,
@@ -121,11 +113,10 @@ class Responses:
         self,
         config: GenerateConfig,
         run: StageRun,
-        network: PreTrainedModel,
-        ends: frozenset[int],
+        writer: Writer,
         prompts: Sequence[Prompt],
     ) -> None:
-        self.config, self.run, self.network, self.ends, self.prompts = config, run, network, ends, prompts
+        self.config, self.run, self.writer, self.prompts = config, run, writer, prompts
         self.path = run.checkpoint / "responses.jsonl"
         self.done: dict[int, Response] = {line.pop("id"): line for line in read_whole_lines(self.path)}
         self.rows = self.tokens = 0
@@ -133,14 +124,14 @@ class Responses:
 
     def finished(self) -> dict[int, Response]:
         """By row: `ids`, and whether they were `cut`."""
-        decoder = Decoder(self.network, self.config, self.ends)
+        decoder, ends = self.writer.decoder(self.config), self.writer.ends
         started, reported = time.monotonic(), 0.0
         with self.path.open("a", encoding="utf-8") as journal:
             for batch in self._batches():
                 for finished in self._decoded(decoder, batch):
                     for prompt, ids in finished:
                         if prompt.row not in self.done:
-                            self.done[prompt.row] = {"ids": ids, "cut": ids[-1] not in self.ends}
+                            self.done[prompt.row] = {"ids": ids, "cut": ids[-1] not in ends}
                             journal.write(as_line({"id": prompt.row, **self.done[prompt.row]}))
                     journal.flush()
                     now = time.monotonic()
@@ -164,9 +155,9 @@ class Responses:
             if waiting:
                 yield waiting if independent else batch
 
-    def _decoded(self, decoder: Decoder, batch: list[Prompt]) -> Iterator[list[tuple[Prompt, list[int]]]]:
+    def _decoded(self, decoder: RowDecoder, batch: list[Prompt]) -> Iterator[list[tuple[Prompt, list[int]]]]:
         if self.config.decoding == "beam":
-            decoded = beams.search(self.network, batch, self.config.beams, self.ends)
+            decoded = self.writer.search(batch, self.config.beams)
         else:
             decoded = decoder.decode(batch)
         for finished in decoded:

@@ -14,16 +14,16 @@ from transformers.pytorch_utils import Conv1D
 
 from tasks.config import TuningConfig
 from tasks.errors import StageError
-from tasks.models.loading import load_causal, merged, retired_names
+from tasks.models.loading import load_writer, merged, retired_names
 
 
 def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> PreTrainedModel:
-    """The causal model in `folder` as it is trained: in float32, or for QLoRA in 4 bits.
+    """The model in `folder`, one that writes, as it is trained: in float32, or for QLoRA in 4 bits.
 
     Raises StageError for 4 bits without a GPU or without bitsandbytes, and for an encoder.
     """
     if config.lora.quantize == "none":
-        return load_causal(folder)
+        return load_writer(folder)
     if device.type != "cuda" or find_spec("bitsandbytes") is None:
         lacks = "bitsandbytes" if device.type == "cuda" else "a GPU"
         raise StageError(
@@ -36,7 +36,7 @@ def load_to_tune(config: TuningConfig, folder: Path, device: torch.device) -> Pr
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return load_causal(folder, quantization_config=quantization, device_map={"": device})
+    return load_writer(folder, quantization_config=quantization, device_map={"": device})
 
 
 def add_lora(
@@ -92,7 +92,7 @@ def write_model(
         model.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)  # a form to fill in
         if config.lora.adapters == "merged":
-            whole = merged(load_causal(base), folder)
+            whole = merged(load_writer(base), folder)
             shutil.rmtree(folder)
             whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -26,6 +26,7 @@ from tasks.models.causal import CausalModel, mask_between, positions_within
 from tasks.models.encoders import is_encoder, longest_read
 from tasks.models.gpt import GPT
 from tasks.models.kernels import summed_loss
+from tasks.models.kinds import kind_of, not_causal
 from tasks.models.llama import Llama
 from tasks.models.masked import MaskedModel, masked_shape, new_bert, require_encoder
 from tasks.record.manifest import require_unaltered
@@ -53,6 +54,7 @@ def build_model(
     try:
         auto = AutoModelForMaskedLM if masks else AutoModelForCausalLM
         shape = AutoConfig.from_pretrained(config.model, revision=config.revision, trust_remote_code=False)
+        _require_one_stack(config.model, shape)
         if masks:
             require_encoder(config.model, shape)
         if config.weights == "random":
@@ -65,6 +67,13 @@ def build_model(
     require_unaltered("pretrain.model", Path(config.model), (fingerprints or {}).get("model"))
     _require_fit(config, model, tokens)
     return MaskedModel(model, config.mask_rate) if masks else HuggingFaceCausal(model)
+
+
+def _require_one_stack(name: str, shape: PreTrainedConfig) -> None:
+    """Raise StageError for an encoder-decoder, of which Transformers would load the decoder alone."""
+    if kind_of(shape) == "encoder-decoder":
+        named = f"pretrain.model {name!r} is an encoder-decoder ({shape.model_type})"
+        raise StageError(not_causal(named, "pretraining"))
 
 
 def _random(auto: type[_BaseAutoModelClass], shape: PreTrainedConfig) -> PreTrainedModel:

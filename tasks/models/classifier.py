@@ -25,6 +25,7 @@ from tasks.data.token_files import id_count
 from tasks.errors import StageError
 from tasks.models.adapters import add_lora
 from tasks.models.encoders import is_encoder
+from tasks.models.kinds import require_one_stack
 from tasks.models.optimizers import decoder_blocks
 
 
@@ -60,6 +61,7 @@ def new_classifier(
     Raises StageError when the architecture has no classifier, when anything but the head is not in the
     folder, and for a tokenizer of another model.
     """
+    require_one_stack(folder, "classify")
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a head is missing: that is why we are here
     try:

@@ -1,13 +1,9 @@
 """Encoders, as BERT and its kinds: models that read a text from both sides, and classify but do not write."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-from tasks.errors import StageError
 
 
 def is_encoder(shape: PreTrainedConfig) -> bool:
@@ -17,27 +13,6 @@ def is_encoder(shape: PreTrainedConfig) -> bool:
     """
     is_decoder = getattr(shape, "is_decoder", False) or getattr(shape, "is_encoder_decoder", False)
     return shape.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder
-
-
-def encoder_kind(folder: Path) -> str | None:
-    """What Transformers calls the kind of encoder that is in the folder; None where another model is.
-
-    Raises OSError or ValueError when the configuration cannot be read.
-    """
-    shape = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return shape.model_type if is_encoder(shape) else None
-
-
-def require_writer(folder: Path) -> None:
-    """Raise StageError for an encoder where a model is to write.
-
-    Transformers would load it as a causal model all the same, and each token would see those after it.
-    """
-    if (folder / "config.json").is_file() and (kind := encoder_kind(folder)):  # adapters alone have none
-        raise StageError(
-            f"the model is an encoder ({kind}), which reads a text from both sides and cannot write. Name a "
-            "causal model, or give labelled rows: an encoder is a base for classify"
-        )
 
 
 def longest_read(shape: PreTrainedConfig) -> float:

@@ -1,4 +1,4 @@
-"""Loading causal language models: from a folder of ours or of anyone's, running no code of theirs."""
+"""Loading language models that write: from a folder of ours or of anyone's, running no code of theirs."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,13 +7,19 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.activations import NewGELUActivation
 from transformers.utils import logging
 
 from tasks.errors import StageError
-from tasks.models.encoders import require_writer
 from tasks.models.folders import ADAPTER
+from tasks.models.kinds import is_seq2seq, require_causal, require_writer
 
 logging.disable_progress_bar()  # the stage reports its own progress
 
@@ -38,10 +44,10 @@ def load_model(folder: Path, base: Path | None = None) -> tuple[PreTrainedModel,
     """
     tokenizer = load_tokenizer(folder)
     if not (folder / ADAPTER).exists():
-        return load_causal(folder), tokenizer
+        return load_writer(folder), tokenizer
     if base is None:
         raise StageError(f"{folder} holds adapters alone: the model that they were trained on is needed too")
-    return merged(load_causal(base), folder), tokenizer
+    return merged(load_writer(base), folder), tokenizer
 
 
 def use_fused_gelu(model: PreTrainedModel) -> PreTrainedModel:
@@ -60,10 +66,22 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def load_causal(folder: Path | str, **options: object) -> PreTrainedModel:
     """A causal model in float32 on the CPU; `options` go to `from_pretrained`.
 
-    Raises StageError for an encoder.
+    Raises StageError for an encoder and for an encoder-decoder.
     """
+    require_causal(Path(folder), "this")
+    return _load(AutoModelForCausalLM, folder, **options)
+
+
+def load_writer(folder: Path | str, **options: object) -> PreTrainedModel:
+    """As `load_causal`, of a causal model or an encoder-decoder. Raises StageError for an encoder."""
     require_writer(Path(folder))
-    return AutoModelForCausalLM.from_pretrained(
+    return _load(
+        AutoModelForSeq2SeqLM if is_seq2seq(Path(folder)) else AutoModelForCausalLM, folder, **options
+    )
+
+
+def _load(kind: type, folder: Path | str, **options: object) -> PreTrainedModel:
+    return kind.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
     )
 

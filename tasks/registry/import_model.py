@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT
 from safetensors import SafetensorError
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from tasks.config import BaseConfig
 from tasks.data.token_files import id_count
@@ -17,13 +17,14 @@ from tasks.errors import StageError
 from tasks.machine.json_files import JsonFile
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.classifier import POOLER
-from tasks.models.encoders import encoder_kind
+from tasks.models.kinds import ModelKind, kind_of
 from tasks.models.loading import ADAPTER, load_model, load_tokenizer
 from tasks.models.summary import SUMMARY, ModelSummary
 from tasks.record.manifest import require_unaltered
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import StageRun
 from tasks.record.tracking import set_tags
+from tasks.registry.random_model import write_random_model
 from tasks.registry.resolve import Registered, as_fingerprinted, intact
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -37,6 +38,11 @@ TOKENIZER = (
     "chat_template*",
     "spiece.model",
 )
+LOADERS: dict[ModelKind, type] = {
+    "causal": AutoModelForCausalLM,
+    "encoder": AutoModel,
+    "encoder-decoder": AutoModelForSeq2SeqLM,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +56,27 @@ class ImportSummary(JsonFile):
     """The commit of Hugging Face, or the digest of the registered model; None of a folder."""
     registered: dict[str, str] | None = None
     """The `version` in the registry, and its `preflight`."""
+    weights: str | None = None
+    """`random` of a model that was drawn here and has read nothing."""
     parameters: int
 
 
-def base(config: BaseConfig, run: StageRun) -> None:
+def base(config: BaseConfig, run: StageRun, *, rows: Path | None = None) -> None:
     """Write `model/`, weights as they are and the tokenizer with a padding token, and `summary.json`.
 
     The mirror is looked in first. A registered model's summary says which version it was. Raises StageError
     for a model that cannot be had or loaded, that has no safetensors, or fewer embeddings than its tokenizer
-    has tokens, for a causal model without an end token, an encoder without a padding token, and a registered
-    model that is a classifier.
+    has tokens, for a model that writes and has no end token, an encoder or encoder-decoder without a padding
+    token, and a registered model that is a classifier.
+
+    With random weights nothing is imported (random_model.py): `rows` are what its tokenizer is trained on.
     """
+    if config.is_random:
+        parameters = write_random_model(config, run, rows)
+        named = f"{config.model} of size {config.size}"
+        told = {"model": named, "revision": None, "weights": "random", "parameters": parameters}
+        _write_summary(run, ImportSummary(**told))
+        return
     if config.is_registered:
         folder, origin = _from_registry(config, run)
     else:
@@ -79,16 +95,21 @@ def base(config: BaseConfig, run: StageRun) -> None:
             shutil.copyfile(path, out / path.name)
     run.phase("loading the model, to see that it is whole")
     try:
-        encoder = encoder_kind(out)
+        shape = AutoConfig.from_pretrained(out, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unloadable(config, "model", error) from error
-    vocabulary = _write_tokenizer(config, folder, out, encoder)
+    kind = kind_of(shape)
+    vocabulary = _write_tokenizer(config, folder, out, kind, shape.model_type)
     if not config.is_registered:
         require_unaltered("base.model", folder, run.fingerprints.get("model"))
-    parameters = _checked(config, out, vocabulary, AutoModel if encoder else AutoModelForCausalLM)
-    ImportSummary(**origin, parameters=parameters).write(run.out)
-    run.log_metrics({"parameters": parameters})
-    run.progress(1, 1, "model", f"{parameters:,} weights")
+    parameters = _checked(config, out, vocabulary, kind)
+    _write_summary(run, ImportSummary(**origin, parameters=parameters))
+
+
+def _write_summary(run: StageRun, summary: ImportSummary) -> None:
+    summary.write(run.out)
+    run.log_metrics({"parameters": summary.parameters})
+    run.progress(1, 1, "model", f"{summary.parameters:,} weights")
 
 
 def _from_registry(config: BaseConfig, run: StageRun) -> tuple[Path, dict[str, Any]]:
@@ -149,35 +170,43 @@ def _found(config: BaseConfig, run: StageRun) -> tuple[Path, str | None]:
     return Path(folder), commit
 
 
-def _write_tokenizer(config: BaseConfig, folder: Path, out: Path, encoder: str | None) -> int:
+def _write_tokenizer(config: BaseConfig, folder: Path, out: Path, kind: ModelKind, named: str) -> int:
     """Save the tokenizer, with its end token as padding where it has none; returns how many ids it has.
 
-    An encoder needs no end token: it does not write. Its padding is among its own special tokens.
+    An encoder needs no end token: it does not write. Its padding is among its own special tokens, as is that
+    of an encoder-decoder, whose encoder reads sources of several lengths together. `named` is what
+    Transformers calls the architecture.
     """
     try:
         tokenizer = load_tokenizer(folder)
     except (OSError, ValueError) as error:
         raise _unloadable(config, "tokenizer", error) from error
-    if encoder and tokenizer.pad_token_id is None:
+    if kind != "causal" and tokenizer.pad_token_id is None:
         raise StageError(
-            f"base.model {config.model!r} is an encoder ({encoder}) whose tokenizer has no padding token, "
+            f"base.model {config.model!r} is an {kind} ({named}) whose tokenizer has no padding token, "
             "and texts of several lengths are read together. Save it with its own tokenizer"
         )
-    if tokenizer.eos_token_id is None and not encoder:
+    if tokenizer.eos_token_id is None and kind != "encoder":
         raise StageError(f"base.model {config.model!r} has no end token, so it could not learn to stop")
+    if kind == "encoder-decoder" and hasattr(tokenizer, "src_lang"):
+        raise StageError(
+            f"base.model {config.model!r} ({named}) marks the languages of source and target with tokens of "
+            "their own, which cannot be set here. Name an encoder-decoder without them, as T5, mT5, BART, "
+            "Pegasus or Marian"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(out)
     return id_count(tokenizer)
 
 
-def _checked(config: BaseConfig, folder: Path, vocabulary: int, kind: type[AutoModel]) -> int:
+def _checked(config: BaseConfig, folder: Path, vocabulary: int, kind: ModelKind) -> int:
     """How many weights the model has that was written, once it is known to load whole.
 
     Of an encoder these are its backbone's; whether it has a pooler is as it was trained.
     """
     try:
-        model, found = kind.from_pretrained(
+        model, found = LOADERS[kind].from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -191,7 +220,20 @@ def _checked(config: BaseConfig, folder: Path, vocabulary: int, kind: type[AutoM
             f"base.model {config.model!r} knows {known} tokens, its tokenizer has {vocabulary}: the two "
             "do not belong together"
         )
+    if kind == "encoder-decoder":
+        _require_decoder(config, model)
     return model.num_parameters()
+
+
+def _require_decoder(config: BaseConfig, model: PreTrainedModel) -> None:
+    """Raise StageError where it is not known what a decoder begins with, or it writes no text."""
+    starts = model.config.decoder_start_token_id
+    if starts is None or not hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        lacks = "decoder_start_token_id" if starts is None else "a way to shift labels into decoder inputs"
+        raise StageError(
+            f"base.model {config.model!r} ({type(model).__name__}) has no {lacks}, so that it cannot be "
+            "trained to write a target. Name T5, mT5, BART, Pegasus or another text-to-text model"
+        )
 
 
 def _unloadable(config: BaseConfig, what: str, error: Exception) -> StageError:

@@ -23,5 +23,5 @@ def model_description(name: str) -> str:
         "A model that Touchstone trains and judges. The alias `champion` is on the version to use, "
         f"`candidate` on the newest that may take its place.\n\n{code}\n\n"
         "A model that writes text continues a prompt in the template that it was trained in; each version "
-        f"has one as its input example.\n\n{NEEDS}\n"
+        f"has one as its input example. An encoder-decoder takes a source as it stands.\n\n{NEEDS}\n"
     )

@@ -27,6 +27,7 @@ from tasks.synthesize.outputs import Synthesis
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
 FAMILIES = {
+    "bart": "BART",
     "bert": "BERT",
     "bloom": "BLOOM",
     "distilbert": "DistilBERT",
@@ -35,21 +36,25 @@ FAMILIES = {
     "gpt_neo": "GPT-Neo",
     "gpt_neox": "GPT-NeoX",
     "llama": "Llama",
+    "marian": "Marian",
     "mistral": "Mistral",
     "modernbert": "ModernBERT",
+    "mt5": "mT5",
     "opt": "OPT",
+    "pegasus": "Pegasus",
     "phi3": "Phi-3",
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
     "roberta": "RoBERTa",
     "smollm3": "SmolLM3",
+    "t5": "T5",
 }
 
 # What the models of Hugging Face call the shape; BLOOM and others have no longest context.
 SHAPE = {
-    "layers": ("n_layer", "num_hidden_layers", "n_layers"),
-    "heads": ("n_head", "num_attention_heads", "n_heads"),
-    "width": ("n_embd", "hidden_size", "dim"),
+    "layers": ("n_layer", "num_layers", "encoder_layers", "num_hidden_layers", "n_layers"),
+    "heads": ("n_head", "num_heads", "encoder_attention_heads", "num_attention_heads", "n_heads"),
+    "width": ("n_embd", "hidden_size", "d_model", "dim"),
     "context": ("n_positions", "max_position_embeddings"),
     "vocab_size": ("vocab_size",),
 }
@@ -85,7 +90,8 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
     model = _model(inputs["base"] / "model" / "config.json") | {"parameters": base.parameters}
     found: Json = {"model": model, "curves": [], "checks": []}
     if not is_pretrained(inputs):
-        found["origin"] = {name: base.numbers[name] for name in ("model", "revision")}
+        known = ("model", "revision", "weights")
+        found["origin"] = {name: base.numbers[name] for name in known if name in base.numbers}
     if corpus := _corpus(inputs):
         found["corpus"] = corpus
     for training, name in TRAINING_OUTPUTS.items():
@@ -151,4 +157,5 @@ def _model(path: Path) -> Json:
     """The family and the shape of a Hugging Face checkpoint; None for what its configuration does not say."""
     config = read_json(path)
     shape = {name: next((config[key] for key in keys if key in config), None) for name, keys in SHAPE.items()}
-    return {"family": FAMILIES.get(config["model_type"], config["model_type"])} | shape
+    kind = {"kind": "encoder-decoder"} if config.get("is_encoder_decoder") else {}
+    return {"family": FAMILIES.get(config["model_type"], config["model_type"])} | shape | kind

@@ -95,7 +95,7 @@ def facts(report: Json, cost: Json) -> Iterator[Fact]:
     model = report["model"]
     yield Fact("Model", f"{short(model['parameters'])} parameters", shape_text(model))
     if origin := report.get("origin"):
-        yield Fact("Base model", "Imported", origin_text(origin))
+        yield Fact("Base model", "Random weights" if "weights" in origin else "Imported", origin_text(origin))
     for name, summary in trainings(report).items():
         yield _fact_of(name, summary, report)
     if not is_pretrained_only(report):

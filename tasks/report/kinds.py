@@ -13,6 +13,11 @@ def is_classified(report: Json) -> bool:
     return "evaluation" in report
 
 
+def is_seq2seq(report: Json) -> bool:
+    """Whether the card's model is an encoder-decoder."""
+    return report["model"].get("kind") == "encoder-decoder"
+
+
 def is_pretrained_only(report: Json) -> bool:
     """Whether the pipeline ended after pretraining: no rows, no promotion."""
     return "promotion" not in report

@@ -201,6 +201,8 @@ def trainings(report: Json) -> dict[str, Json]:
 
 def origin_text(origin: Json) -> str:
     """`openai-community/gpt2 at 607a30d783df`: where an imported model is from, and what is open."""
+    if "weights" in origin:
+        return f"{origin['model']}, drawn here: it had read nothing before the rows"
     at = f" at {origin['revision'][:12]}" if origin["revision"] else ""
     return f"{origin['model']}{at}; its training text is not known, and may hold the test rows"
 
@@ -209,7 +211,8 @@ def shape_text(model: Json) -> str:
     """`12 layers, 12 heads, width 768, context 1,024`, as far as the model says."""
     counts = [plural(model[f"{name}s"], name) for name in ("layer", "head") if model[f"{name}s"] is not None]
     sizes = [f"{name} {model[name]:,}" for name in ("width", "context") if model[name] is not None]
-    return ", ".join(counts + sizes)
+    stacks = "encoder and decoder of " if model.get("kind") == "encoder-decoder" else ""
+    return stacks + ", ".join(counts + sizes)
 
 
 def schedule_text(pretraining: Json) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
-from tasks.report.kinds import is_classified, is_pretrained_only
+from tasks.report.kinds import is_classified, is_pretrained_only, is_seq2seq
 from tasks.show.document import Block, Code, Fact, Facts, Keep, Section
 
 LONGEST = 80  # characters of an example
@@ -23,8 +23,12 @@ def _blocks(report: Json, model: Json) -> Iterator[Block]:
     if not is_pretrained_only(report):
         named = f"{report['promotion']['name']}/{report['promotion']['version']}"
         facts.insert(0, Fact("In MLflow's registry", f"models:/{named}"))
-        facts.append(Fact("Talk to it", f"touchstone chat {named}", is_code=True))
-        if not is_classified(report):
+        if is_seq2seq(report):
+            answers = f"touchstone generate {named} ROWS -o FILE"
+            facts.append(Fact("Give it sources", answers, is_code=True))
+        else:
+            facts.append(Fact("Talk to it", f"touchstone chat {named}", is_code=True))
+        if not is_classified(report) and not is_seq2seq(report):
             facts.append(Fact("Serve it", f"touchstone serve {named}", is_code=True))
         facts.append(Fact("Take it elsewhere", f"touchstone export {named} --to folder", is_code=True))
     yield Facts(facts)
@@ -45,6 +49,8 @@ def _snippet(report: Json, model: Json) -> str:
         inputs = card_of(report["evaluation"]).inputs(report["examples"]["rows"])
         return f"{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{_quoted(inputs)}])"
     asked = _quoted(_example(report))
+    if is_seq2seq(report):
+        return f"{head}model = mlflow.pyfunc.load_model({uri})\nmodel.predict([{asked}])"
     return (
         f"{head}respond = mlflow.transformers.load_model({uri})\n"
         f'respond([{{"role": "user", "content": {asked}}}], max_new_tokens=40)'

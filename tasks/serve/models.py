@@ -15,6 +15,7 @@ from tasks.export.gguf_file import write_gguf
 from tasks.machine.digests import sha256_of
 from tasks.machine.kept_files import KeptFiles
 from tasks.models.folders import GGUF, require_text, whole_files
+from tasks.models.kinds import is_seq2seq, not_causal
 from tasks.models.loading import load_model, load_tokenizer
 from tasks.record.manifest import sha256_of_tree
 from tasks.tokenize.templates import Template, load_template, own_template
@@ -63,6 +64,11 @@ class LocalModel:
     def require_text(self, instead: str) -> None:
         """Raise UsageError for a classifier, with what to use `instead`."""
         require_text(self.name, self.task, self.labels, instead)
+
+    def require_causal(self, what: str) -> None:
+        """Raise UsageError for an encoder-decoder, which `what` has no use for: it takes no turns."""
+        if not self.is_gguf and is_seq2seq(self.path, self.base):
+            raise UsageError(not_causal(f"{self.name} is an encoder-decoder", what))
 
 
 def local_model(path: Path, name: str | None = None) -> LocalModel:

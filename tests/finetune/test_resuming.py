@@ -13,6 +13,7 @@ from tasks.errors import StoppedError
 from tasks.finetune.dpo import dpo
 from tasks.finetune.sft import finetune
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in
+from tests.finetune.seq2seq_models import seq2seq_in
 from tests.finetune.tuning import assert_same_outputs, base_in, rows_in, word_tokenizer
 from tests.runs import stage_run_in
 
@@ -42,6 +43,12 @@ def kinds(tmp_path_factory):
     return {
         "sft": partial(finetune, FinetuneConfig(**SMALL | told), base=base, rows=rows),
         "muon": partial(finetune, FinetuneConfig(**SMALL | told, optimizer="muon"), base=base, rows=rows),
+        "seq2seq": partial(
+            finetune,
+            FinetuneConfig(**SMALL | told | {"template": "plain"}),
+            base=seq2seq_in(folder / "seq2seq", "t5", dropout=0.1),
+            rows=rows,
+        ),
         "dpo": partial(dpo, DpoConfig(**SMALL | told), tuned=base, rows=rows),
         "classify": partial(
             classify,
@@ -80,7 +87,13 @@ def attempt(train, folder, stop_at=None):
 
 @pytest.mark.parametrize(
     ("kind", "stops"),
-    [("sft", range(1, STEPS + 1)), ("muon", (3, 6)), ("dpo", (2, 4, 6)), ("classify", (1, 4, 6))],
+    [
+        ("sft", range(1, STEPS + 1)),
+        ("muon", (3, 6)),
+        ("seq2seq", (2, 3, 6)),
+        ("dpo", (2, 4, 6)),
+        ("classify", (1, 4, 6)),
+    ],
 )
 def test_stopped_again_and_again_it_ends_with_the_same_bits(kinds, uninterrupted, tmp_path, kind, stops):
     """Of every other step it is stopped in the evaluation, which comes first when it goes on."""
@@ -94,7 +107,7 @@ def test_stopped_again_and_again_it_ends_with_the_same_bits(kinds, uninterrupted
     assert_same_outputs(run, uninterrupted(kind))
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo", "classify"])
+@pytest.mark.parametrize("kind", ["sft", "seq2seq", "dpo", "classify"])
 def test_stopped_between_micro_batches_it_does_the_step_again(
     kinds, uninterrupted, tmp_path, monkeypatch, kind
 ):

@@ -24,7 +24,7 @@ from transformers import (
 from tasks.config import GenerateConfig
 from tasks.errors import StageError
 from tasks.generate import decoding, sampling
-from tasks.generate.decoding import Decoder, Prompt, Reader, batches, slices
+from tasks.generate.decoding import ActiveSequence, Decoder, Prompt, Reader, batches, slices
 from tasks.models.loading import use_fused_gelu
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -206,7 +206,8 @@ def test_penalty_is_for_tokens_of_the_row_never_for_padding():
     theirs = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(2.0)])(padded, logits)
     assert theirs[:, end].tolist() == [5.0, 2.5]
     decoder = Decoder(build("gpt2"), GenerateConfig(repetition_penalty=2.0), ENDS)
-    assert decoder._penalized(prompts, logits)[:, end].tolist() == [5.0, 5.0]
+    rows = [ActiveSequence(Prompt(row, ids, 1), random.Random(row)) for row, ids in enumerate(prompts)]
+    assert decoder._penalized(rows, logits)[:, end].tolist() == [5.0, 5.0]
 
 
 def test_penalized_responses_do_not_depend_on_the_batch():

@@ -354,13 +354,13 @@ def test_beams_do_not_depend_on_the_batch(model, rows, tmp_path, batch_tokens, m
     alone = responses_in(
         responded(changed(decoding="beam", beams=3, batch_tokens=1), model, rows, tmp_path / "alone")
     )
-    sizes, grown = [], beams._grown
+    sizes, grown = [], beams.grown
 
     def recording(network, prompts, *others):
         sizes.append(len(prompts))
         return grown(network, prompts, *others)
 
-    monkeypatch.setattr(beams, "_grown", recording)
+    monkeypatch.setattr(beams, "grown", recording)
     config = changed(decoding="beam", beams=3, batch_tokens=batch_tokens)
     together = responses_in(responded(config, model, rows, tmp_path / "together"))
     assert together == [

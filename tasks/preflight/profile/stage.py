@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tasks.batches.seq2seq import Seq2SeqData, require_source, seq2seq_data
 from tasks.batches.supervised import tell_cuts, tell_replies
 from tasks.batches.tuning import TuningData, preference_data, sft_data
 from tasks.classify.tasks import task_of
@@ -15,12 +16,13 @@ from tasks.data.token_files import Split, load_tokens, pretrained_on
 from tasks.errors import StageError
 from tasks.machine.device import pick_device
 from tasks.models.architectures import build_model, context_of
-from tasks.models.encoders import require_writer
+from tasks.models.kinds import is_seq2seq, require_one_stack, require_writer
 from tasks.models.loading import load_tokenizer
 from tasks.models.summary import CLASSIFICATION
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
 from tasks.preflight.report import Report
+from tasks.preflight.seq2seq import preflight_pairs
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.record.stage import StageRun
 from tasks.rows import load_groups
@@ -65,6 +67,9 @@ def _check(
     if base and config.finetune:
         with _told_of("finetune"):
             require_writer(words)
+    if base and (other := "dpo" if config.dpo else "classify" if config.classify else None):
+        with _told_of(other):
+            require_one_stack(words, other)
     for found in _rows_checked(config, run, words, rows, context, read) if rows else ():
         report += found
     return report
@@ -88,7 +93,14 @@ def _rows_checked(
 ) -> Iterator[Report]:
     """Of each fine-tuning; `words` is the tokenizer's folder."""
     run.phase("tokenizing the rows")
-    if config.finetune:
+    if config.finetune and is_seq2seq(words):
+        with _told_of("finetune"):
+            sourced = seq2seq_data(config.finetune, load_tokenizer(words), rows, context)
+            _require_read(sourced, context)
+        tell_cuts(partial(_say, run, "finetune"), sourced.every_pair, sourced.max_length, "targets")
+        if _refuses(config, config.finetune):
+            yield preflight_pairs(sourced, run.phase, corpus)
+    elif config.finetune:
         with _told_of("finetune"):
             data = sft_data(config.finetune, load_tokenizer(words), rows, context)
             _require_answerable(data, context)
@@ -121,6 +133,12 @@ def _require_answerable(data: TuningData, context: float) -> None:
     test = data.rows["test"]
     for row, prompt in zip(test, data.template.prompts_ids(test), strict=True):
         require_room(f"{row['id']} of the test split", prompt, context)
+
+
+def _require_read(data: Seq2SeqData, context: float) -> None:
+    test = data.rows["test"]
+    for row, source in zip(test, data.template.sources_ids(test), strict=True):
+        require_source(f"{row['id']} of the test split", source, context)
 
 
 def _say(run: StageRun, training: str, told: str) -> None:
