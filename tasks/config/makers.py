@@ -24,4 +24,7 @@ MAKERS: dict[str, Maker] = {
     ),
     "questions": Maker("tasks.makers.questions:make_rows", "questions whose answers stand in made passages"),
     "skills": Maker("tasks.makers.skills:make_rows", "instructions whose answers can be computed"),
+    "summaries": Maker(
+        "tasks.makers.summaries:make_rows", "short reports, whose summaries follow from what they say"
+    ),
 }
