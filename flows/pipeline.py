@@ -342,7 +342,10 @@ def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
         own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], ScoreSummary.read))
         evaluation = _read(run, made["classifier"], Evaluation.read)
         for baseline in evaluation.baselines:
-            points = {name: 100 * share for name, share in baseline[evaluation.measure].items()}
+            points = {
+                name: 100 * share
+                for name, share in baseline.get("score", baseline[evaluation.measure]).items()
+            }
             found.append(own | {"model": baseline["name"]} | points)
         found.append(own)
     return found

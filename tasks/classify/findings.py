@@ -19,6 +19,7 @@ from tasks.record.stage import StageRun
 from tasks.rows import Row
 from tasks.show.document import Bullet, Bullets, Cell, Document, Section, table_of
 from tasks.show.text import percent
+from tasks.statistics.bounded import mean_interval
 from tasks.statistics.comparing import paired_test
 from tasks.statistics.intervals import Sources
 
@@ -82,8 +83,18 @@ def _against(
         "name": baseline.name,
         "description": baseline.description,
         **{name: numbers[name] for name in kept},
+        **_mean_score(task, truth, baseline, sources),
         **compared(task, truth, test.given, baseline.predicted, sources),
     }
+
+
+def _mean_score(task: ClassifyTask, truth: Sequence[Any], baseline: Baseline, sources: Sources) -> Json:
+    """From 0 to 1, where that is not the headline: it stands beside the classifier's own mean of scores."""
+    if not task.card.score:
+        return {}
+    scores = [task.score(true, one) / 100 for true, one in zip(truth, baseline.predicted, strict=True)]
+    mean, low, high = mean_interval(scores, 0.0, 1.0, sources)
+    return {"score": {"mean": mean, "low": low, "high": high}}
 
 
 def compared(

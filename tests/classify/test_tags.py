@@ -92,6 +92,9 @@ def test_the_numbers_are_those_of_the_predictions(trained):
     assert test["by_type"]["N"]["f1"] == 1
     assert test["f1"]["low"] < test["f1"]["mean"] < test["f1"]["high"]
     assert [one["name"] for one in evaluation["baselines"]] == ["majority tag", "most frequent tag"]
+    given = [row["majority tag"] for row in predictions]
+    mean = sum(TASK.score(row["tags"], one) for row, one in zip(predictions, given, strict=True)) / len(given)
+    assert evaluation["baselines"][0]["score"]["mean"] == pytest.approx(mean / 100)
     scores = [row["metric:sentence-f1"] for row in read_lines(trained.out / "scores.jsonl")]
     assert scores == [TASK.score(row["tags"], row["predicted"]) for row in predictions]
 
