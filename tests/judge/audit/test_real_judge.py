@@ -1,4 +1,4 @@
-"""Models that are served here as judges: a tiny one every day, and a real one of 135 M weights; both fail."""
+"""Real servers as judges: a tiny model behind ours every day, SmolLM2-135M behind llama.cpp's; both fail."""
 
 import json
 from types import SimpleNamespace
@@ -8,7 +8,6 @@ import pytest
 from flows.serving.engines import EngineOptions, serving
 from tasks.judge.audit.document import document
 from tasks.judge.audit.wording import failures
-from tasks.serve.models import local_model
 from tasks.show.html import as_html
 from tasks.show.markdown import as_markdown
 from tests.judge.audit.auditing import skill_rows
@@ -55,13 +54,3 @@ def test_a_small_real_judge_is_refused_by_its_audit(refused, llama_server):
     """Behind llama.cpp's own server."""
     url = f"{llama_server.address}/v1"
     assert refused(url, SMOLLM2, llama_server.key, max_tokens=96, timeout=120.0)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_real_model_served_here_is_refused_too(refused, smollm2_folder):
-    """Behind `touchstone serve`, in eight bits: sixteen answers, of three seconds each on one free core."""
-    model = local_model(smollm2_folder, SMOLLM2)
-    options = EngineOptions(quantize="q8_0", parallel=2, context=2048)
-    with serving(model, options, None) as front, reached(front) as client:
-        refused(str(client.base_url).rstrip("/"), SMOLLM2, KEY, timeout=60.0)
