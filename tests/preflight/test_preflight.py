@@ -815,12 +815,13 @@ def test_each_check_is_told_before_it_is_made(data):
     told.clear()
     preflight_finetuning(hugging_face(len(TUNE_LETTERS)), data, plain_loss, told.append)
     assert told == [
-        "check 1 of 8: causality",
-        "check 2 of 8: initial loss",
-        "check 3 of 8: labels shift once: model",
-        "check 4 of 8: learns one batch",
-        "check 5 of 8: corpus holds no tested row",
-        "check 6 of 8: labels of every row",
-        "check 7 of 8: splits share no row",
-        "check 8 of 8: cut by the context",
+        "check 1 of 9: causality",
+        "check 2 of 9: initial loss",
+        "check 3 of 9: labels shift once: model",
+        "check 4 of 9: learns one batch",
+        "check 5 of 9: corpus holds no tested row",
+        "check 6 of 9: labels of every row",
+        "check 7 of 9: splits share no row",
+        "check 8 of 9: cut by the context",
+        "check 9 of 9: text comes back",
     ]
