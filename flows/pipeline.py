@@ -24,7 +24,8 @@ from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
 from flows.process.flow_body import flow_body
-from flows.profiles.profile import Profile, ProfileFile, ProfileName, load_profile
+from flows.profiles.load import ProfileFile, ProfileName, load_profile
+from flows.profiles.profile import Profile
 from flows.profiles.seeds import SeedOf, trainings_of
 from flows.seeds import run_seeds
 from flows.server.pools import Pools

@@ -70,7 +70,7 @@ CONTINUES = "interrupted; the same command continues where it stopped"
 
 
 def _complete_profile(incomplete: str) -> list[str]:
-    from flows.profiles.profile import profile_names
+    from flows.profiles.load import profile_names
 
     return [name for name in profile_names() if name.startswith(incomplete)]
 
@@ -168,7 +168,7 @@ def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
 
 def _on_pools(profile: "Profile", refresh: list[str], waiting: list[str]) -> dict[str, Any]:
     from flows.dispatch.results import outcome_of
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from flows.server.pools import Pools
     from flows.server.remote_run import run_and_follow
 
@@ -226,7 +226,8 @@ def _ready(
 ) -> "tuple[Profile, list[str]]":
     """The profile and its stages to do again, once what can be told before Prefect starts is right."""
     from flows.process.console import console
-    from flows.profiles.profile import DOWNLOADS, load_profile
+    from flows.profiles.load import load_profile
+    from flows.profiles.spelling import DOWNLOADS
     from flows.server.readiness import verbosely
     from tasks.download.stage import fingerprints
 
@@ -307,7 +308,7 @@ def _show_report(run: str | None) -> "Card":
 def profiles(json_: Json = False) -> None:
     """List the profiles: what each trains, and the time, memory, network and device that it takes."""
     from flows.process.console import print_json, print_result
-    from flows.profiles.profile import load_profile, profile_names
+    from flows.profiles.load import load_profile, profile_names
 
     found = [load_profile(name) for name in profile_names()]
     if json_:

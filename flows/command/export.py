@@ -39,7 +39,7 @@ def export(
     verbose: Verbose = False,
 ) -> None:
     """Write a model as files that other programs read, and check them by reading them back."""
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from flows.server.readiness import begin_prefect, prefect_is_ready, stages_to_refresh, verbosely
     from tasks.config import ExportConfig
 

@@ -42,7 +42,7 @@ def generate(
     """Write the responses of a model to rows of yours; a killed command continues where it stopped."""
     from flows.command.judging import source_of
     from flows.generating.written import require_place, write_responses
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from flows.server.readiness import stages_to_refresh, verbosely
     from tasks.config import GenerateConfig
 

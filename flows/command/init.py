@@ -30,8 +30,8 @@ def init(
 ) -> None:
     """Look at files of your own, show three rows, and write a profile that trains on them."""
     from flows.process.console import print_json, print_result
+    from flows.profiles.load import load_profile
     from flows.profiles.own_data import name_of, profile_of, recognise, write_profile
-    from flows.profiles.profile import load_profile
     from tasks.errors import UsageError
 
     columns = parse_columns(column)

@@ -180,7 +180,7 @@ def compare(
     if sides := pretrained_sides(a, b, [option for option, value in given.items() if value]):
         compare_losses(*sides, refresh or (), json_, verbose)
         return
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from flows.server.readiness import stages_to_refresh, verbosely
     from tasks.config import CompareConfig, ResponsesConfig
     from tasks.download.stage import fingerprints
@@ -253,7 +253,7 @@ def _judge_config(
     overrides: Iterable[str] | None,
     raw: Mapping[str, Any] | None = None,
 ) -> "JudgeConfig":
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from tasks.config import JudgeConfig
 
     settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]

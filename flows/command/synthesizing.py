@@ -58,7 +58,7 @@ def synthesize(
     """Let a language model make rows, and filter them; a killed command continues where it stopped."""
     from flows.command.judging import source_of
     from flows.generating.written import require_place
-    from flows.profiles.profile import load_settings
+    from flows.profiles.load import load_settings
     from flows.server.readiness import stages_to_refresh, verbosely
     from tasks.config import SynthesizeConfig
     from tasks.synthesize.prompts import prompt_of

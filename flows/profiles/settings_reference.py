@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from flows.profiles.profile import DOWNLOADS, Profile
+from flows.profiles.profile import Profile
+from flows.profiles.spelling import DOWNLOADS
 from tasks.config import OUTSIDE_KEY, CompareConfig, Gate, Pools, StageConfig
 from tasks.config.base import one_of
 

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 from flows.profiles.yaml_settings import read_yaml
 from flows.server.pools import TAG
 from flows.stages import with_stage_deployments

@@ -11,16 +11,10 @@ from tasks.export.source import ExportSource
 from tasks.judge.score import scores_wording as words
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import checked_text
+from tasks.report.data import DATA, data_lines
 from tasks.report.exports import blocks as export_blocks
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
-from tasks.report.training import (
-    DATA,
-    TRAINING_TITLES,
-    data_lines,
-    shape_text,
-    training_lines,
-    trainings,
-)
+from tasks.report.training import TRAINING_TITLES, shape_text, training_lines, trainings
 from tasks.show.document import (
     Block,
     Bullet,

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flows.profiles.profile import Profile, load_profile
+from flows.profiles.load import load_profile
+from flows.profiles.profile import Profile
 from tasks.batches.blocks import batch_at, validation_batches
 from tasks.data.token_files import TokenFiles, load_tokens
 from tasks.machine.json_files import read_json

@@ -11,7 +11,7 @@ from flows.command import cli, judging, options
 from flows.command.cli import app, main
 from flows.dispatch import results
 from flows.process.console import console
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 from tasks.show.document import Document
 from tests.commands import CHECKOUT
 

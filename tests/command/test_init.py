@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 
 ASKED = [{"question": f"What is {n} plus 1?", "answer": f"It is {n + 1}."} for n in range(70)]
 SPAM = ("spam", "ham")

@@ -6,7 +6,7 @@ import pytest
 
 from flows.dispatch.cards import Recorded
 from flows.plan import Plan, plan
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 from flows.profiles.seeds import trainings_of
 from tasks.config import RowsConfig
 

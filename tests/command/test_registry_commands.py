@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 from tasks.errors import UsageError
 from tasks.record.tracking import open_tracking
 from tasks.registry.champions import set_champion

@@ -18,7 +18,7 @@ from mkdocs.exceptions import Abort
 
 from flows import VERSION
 from flows.command.cli import app
-from flows.profiles.profile import load_profile, profile_names
+from flows.profiles.load import load_profile, profile_names
 from tests.commands import CHECKOUT
 from tests.docs.generated import DOCS, PAGES
 

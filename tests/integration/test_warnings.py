@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.dispatch import stage_flows
 from flows.pipeline import pipeline
 from flows.process.console import console
-from flows.profiles.profile import load_profile
+from flows.profiles.load import load_profile
 
 OURS = ("tasks", "flows")
 UNSHOWN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # by Python itself

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.profiles.profile import Profile, load_profile
+from flows.profiles.load import load_profile
+from flows.profiles.profile import Profile
 from tasks.config import Criterion, JudgeConfig
 from tasks.config import on as name_on
 from tasks.errors import StageError, UsageError

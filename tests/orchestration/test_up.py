@@ -14,7 +14,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from flows.profiles.profile import profile_names
+from flows.profiles.load import profile_names
 from flows.server.servers import answers, job_variables
 from flows.server.sweep import SPARED
 from tests import shared

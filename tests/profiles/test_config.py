@@ -7,7 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 import tasks.config
-from flows.profiles.profile import DOWNLOADS, Profile, load_profile, profile_names
+from flows.profiles.load import load_profile, profile_names
+from flows.profiles.profile import Profile
+from flows.profiles.spelling import DOWNLOADS
 from flows.profiles.yaml_settings import read_yaml
 from flows.server.pools import Pools
 from tasks.config import (

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from flows.profiles.profile import Profile, load_profile
+from flows.profiles.load import load_profile
+from flows.profiles.profile import Profile
 from tasks.config import PretrainConfig
 
 MASKED = {"objective": "masked", "architecture": "bert"}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from flows.profiles.profile import Profile, load_profile
+from flows.profiles.load import load_profile
+from flows.profiles.profile import Profile
 from flows.profiles.settings_reference import as_markdown, settings_reference
 from tasks.config import StageConfig
 

@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from flows.command.options import judge_settings
-from flows.profiles.profile import Profile, load_profile, load_settings
+from flows.profiles.load import load_profile, load_settings
+from flows.profiles.profile import Profile
 from flows.profiles.yaml_settings import load_yaml, read_override, read_yaml
 from tasks.config import CompareConfig, JudgeConfig
 from tasks.errors import UsageError

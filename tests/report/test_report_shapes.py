@@ -9,8 +9,9 @@ from tasks.classify.card import comparison, comparison_detail, p_text, strongest
 from tasks.classify.examples import examples
 from tasks.classify.label_card import CARD, _f1
 from tasks.config import ReportConfig
+from tasks.report.data import data_lines
 from tasks.report.scores import score_rows
-from tasks.report.training import data_lines, method_text
+from tasks.report.training import method_text
 from tasks.report.verdict import verdict
 from tasks.show.text import percent, visible
 from tests.card_outputs import (

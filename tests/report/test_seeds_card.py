@@ -7,7 +7,7 @@ import pytest
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import StageError
 from tasks.record.stage import StageRun
-from tasks.report.training import corpus_text
+from tasks.report.data import corpus_text
 from tasks.seeds.stage import seeds
 from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, Page
 
