@@ -197,7 +197,7 @@ STAGES = {
         ),
         Stage(
             "report",
-            9,
+            10,
             "tasks.report:report",
             ReportConfig,
             "The report card",
