@@ -36,7 +36,10 @@ class PretrainedInput:
 
 
 def find_pretrained(text: str) -> PretrainedInput | None:
-    """The pretrained models that a name stands for; None for a file, for other runs, and for no run."""
+    """The pretrained models that a name stands for; None for a file, for other runs, and for no run.
+
+    Raises UsageError for masked language models.
+    """
     if Path(text).is_file() or "://" in text:
         return None
     tracking = open_tracking()
@@ -69,6 +72,11 @@ def _input(tracking: Tracking, run: Run, runs: list[Run]) -> PretrainedInput:
     models = tuple(reference_of(tracking, one.data.tags[PRETRAIN]) for one in runs)
     configs = [PretrainConfig.model_validate_json(read_config(model)) for model in models]
     first, name = configs[0], f"{run.info.run_name} ({run.info.run_id[:SHOWN]})"
+    if first.objective != "causal":
+        raise UsageError(
+            f"{name} fills in what is masked: its losses are of other tokens than those of a model that "
+            "predicts the next one. Compare the classifiers that were trained from it by their cards"
+        )
     recipe = PretrainedConfig(
         seeds=tuple(config.seed for config in configs),
         context=first.context,

@@ -30,13 +30,13 @@ class Store:
         }
         return self.run(own | tags)
 
-    def pretrained(self, name, tokens="t", seed=1, *others):
+    def pretrained(self, name, tokens="t", seed=1, *others, **settings):
         """The run of a profile, its tokens with that digest; `others` are labels of further stages."""
         self.stage("tokenize", tokens)
         model = self.stage("pretrain", f"{name}{seed}", **{"touchstone.dataset.tokens.tokenize": tokens})
         folder = local_folder(model.info.artifact_uri) / "auxiliary"
         folder.mkdir(parents=True)
-        (folder / "config.json").write_text(PretrainConfig(seed=seed).model_dump_json())
+        (folder / "config.json").write_text(PretrainConfig(seed=seed, **settings).model_dump_json())
         made = {f"{MADE_BY}{label}": "0" for label in others} | {f"{MADE_BY}pretrain": model.info.run_id}
         return self.run(CARD | made | {KIND: PIPELINE, "touchstone.profile": name}, name)
 
@@ -93,6 +93,13 @@ def test_models_of_different_tokens_do_not_compare(store):
     store.pretrained("other", "u")
     with pytest.raises(UsageError, match="trained on different tokens"):
         pretrained_sides("one", "other", [])
+
+
+def test_masked_language_models_do_not_compare(store):
+    store.pretrained("filling", objective="masked", architecture="bert")
+    store.pretrained("spelling")
+    with pytest.raises(UsageError, match=r"filling .* fills in what is masked"):
+        pretrained_sides("filling", "spelling", [])
 
 
 def test_options_about_responses_are_refused(store):
