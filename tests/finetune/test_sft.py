@@ -380,8 +380,8 @@ def test_what_is_done_before_between_and_after_the_steps_is_told(base, rows, tmp
     config = changed(epochs=1, evaluations=1)
     run = tuned(config, base, rows, tmp_path, phase=told.append, progress=lambda *news: told.append(news[2]))
     checks = [what for what in told if what.startswith("check ")]
-    assert checks[0] == "check 1 of 8: causality"
-    assert len(checks) == 8
+    assert checks[0] == "check 1 of 9: causality"
+    assert len(checks) == 9
     steps = len(history_in(run, "train_loss"))
     assert told == [
         "loading the base model",
