@@ -1,6 +1,6 @@
 """Labelled texts as a classifier reads them: their tokens, and how a batch is made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tasks.config import ClassifyConfig
 from tasks.errors import StageError
 from tasks.models.loading import load_tokenizer
-from tasks.rows import SPLITS, Alike, Row, load_split
+from tasks.rows import Alike, Row
+from tasks.rows.labelled_texts import parts
 from tasks.tokenize.stage import text_ids
 
 UNKNOWN_TO_MOST = "\U0010ffff"  # no character, and in no vocabulary but those of bytes
@@ -72,20 +72,9 @@ class Labelled:
         return torch.tensor([text.label for text in texts])
 
 
-def read_labelled(rows: Path) -> dict[str, list[Row]]:
-    """The splits that the rows stage wrote.
-
-    Raises StageError for a row without a text and a label, and for single texts among pairs.
-    """
-    found = {split: load_split(rows, split) for split in SPLITS}
-    for split, members in found.items():
-        for row in members:
-            if not isinstance(row.get("text"), str) or not isinstance(row.get("label"), str):
-                raise StageError(
-                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected a text and its label. "
-                    "Read the rows with rows.format=classification"
-                )
-    every = [(split, row) for split, members in found.items() for row in members]
+def require_like(rows: Mapping[str, Sequence[Row]]) -> None:
+    """Raise StageError for single texts among pairs, in whichever split."""
+    every = [(split, row) for split, members in rows.items() for row in members]
     pairs = sum("text_pair" in row for _, row in every)
     if 0 < pairs < len(every):
         split, single = next((split, row) for split, row in every if "text_pair" not in row)
@@ -93,43 +82,17 @@ def read_labelled(rows: Path) -> dict[str, list[Row]]:
             f"{pairs:,} of {len(every):,} rows are pairs of texts, and {split} row {single.get('id')} is a "
             "single one; expected one kind. Give every row a text_pair, or none"
         )
-    return found
 
 
-def labels_in(rows: dict[str, list[Row]]) -> tuple[str, ...]:
-    """All labels of all splits, by name. Raises StageError when the training rows have fewer than two."""
-    learned = sorted({str(row["label"]) for row in rows["train"]})
-    if len(learned) < 2:
-        raise StageError(
-            f"a classifier learns to tell labels apart: found {len(rows['train'])} training rows, labelled "
-            f"{', '.join(learned) or 'not at all'}; expected at least two labels. Fix the rows"
-        )
-    return tuple(sorted({str(row["label"]) for members in rows.values() for row in members}))
-
-
-def labelled_texts(
-    config: ClassifyConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: dict[str, list[Row]],
-    context: float,
-    groups: Alike | None = None,
-) -> Labelled:
-    """The rows that `read_labelled` gave, in tokens of `classifying_tokenizer`, which is told what is cut.
-
-    `context` is the model's longest sequence, or infinite; `groups` is what `load_groups` gave. Raises
-    StageError for a text without a token, and for training rows of one label alone.
-    """
-    labels = labels_in(rows)
-    tokenizer.model_max_length = int(min(config.max_length, context))
-    return Labelled(
-        labels=labels,
-        rows=rows,
-        texts={split: _as_texts(tokenizer, labels, members, split) for split, members in rows.items()},
-        tokenizer=tokenizer,
-        batch_size=config.batch_size,
-        max_length=tokenizer.model_max_length,
-        groups=groups,
-    )
+def require_words(split: str, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise StageError for a row one of whose texts has no token."""
+    for part in parts(rows[0]) if rows else ():
+        texts = [row[part] for row in rows]
+        for row, text, own in zip(rows, texts, text_ids(tokenizer, texts), strict=True):
+            if not own or not text.strip():
+                raise StageError(
+                    f"{split} row {row['id']} has no {part} to classify: found {text!r}. Leave it out"
+                )
 
 
 def classifying_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -159,22 +122,6 @@ def _safe_padding(tokenizer: PreTrainedTokenizerBase) -> str:
         f"end {tokenizer.eos_token!r}. A padded text's end could not be told; give the tokenizer a special "
         "padding token"
     )
-
-
-def _as_texts(
-    tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...], members: Sequence[Row], split: str
-) -> list[Text]:
-    if not members:
-        return []
-    for part in ("text", *(["text_pair"] if "text_pair" in members[0] else [])):
-        texts = [str(row[part]) for row in members]
-        for row, text, own in zip(members, texts, text_ids(tokenizer, texts), strict=True):
-            if not own or not text.strip():
-                raise StageError(
-                    f"{split} row {row['id']} has no {part} to classify: found {text!r}. Leave it out"
-                )
-    places = [labels.index(str(row["label"])) for row in members]
-    return tokenized(tokenizer, members, places)
 
 
 def tokenized(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], labels: Sequence[int]) -> list[Text]:

@@ -34,7 +34,7 @@ from tasks.machine.json_files import Json
 from tasks.models.classifier import Head
 from tasks.preflight.choices import CHOICES, preflight_choices, preflight_chosen
 from tasks.preflight.report import Report
-from tasks.rows import SPLITS, Alike, Row, load_split
+from tasks.rows import Alike, Row
 from tasks.statistics.bounded import mean_interval
 from tasks.statistics.intervals import Sources
 
@@ -57,35 +57,29 @@ class MultipleChoice(ClassifyTask):
     card = choice_card.CARD
     logged: ClassVar = {"eval_accuracy": "validation_accuracy"}
 
-    def read(self, rows: Path) -> Splits:
-        found = {split: load_split(rows, split) for split in SPLITS}
-        for split, members in found.items():
-            _require_choices(members, split)
-        return found
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        """Raise StageError for a row that is no prompt with choices of which one is right."""
+        for row in rows:
+            if not {"prompt", "choices", "answer"} <= row.keys():
+                raise StageError(
+                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected a prompt, choices and "
+                    "which is right. Read the rows with rows.format=choices"
+                )
 
     def labels(self, found: Splits) -> tuple[str, ...]:
         del found
         return OUTPUTS
 
-    def data(
+    def tensors(
         self,
-        config: ClassifyConfig,
+        labels: tuple[str, ...],
         tokenizer: PreTrainedTokenizerBase,
         found: Splits,
-        context: float,
+        batch_size: int,
         groups: Alike | None = None,
     ) -> Choices:
-        tokenizer.model_max_length = int(min(config.max_length, context))
         texts = {split: chosen_in(tokenizer, rows, split) for split, rows in found.items()}
-        length = tokenizer.model_max_length
-        return Choices(OUTPUTS, found, texts, tokenizer, config.batch_size, length, groups)
-
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> Choices:
-        _require_choices(test, "test")
-        texts = {"test": chosen_in(tokenizer, test, "test")}
-        return Choices(labels, {"test": test}, texts, tokenizer, batch_size, tokenizer.model_max_length)
+        return Choices(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
     def loss(self, output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         return choice_loss(output.logits[:, 0], labels, num_items_in_batch)
@@ -190,13 +184,3 @@ def _mean_loss(scores: Sequence[Tensor], rows: Sequence[Row]) -> float:
         -own.double().log_softmax(0)[row["answer"]].item() for own, row in zip(scores, rows, strict=True)
     ]
     return sum(losses) / len(losses)
-
-
-def _require_choices(rows: Sequence[Row], split: str) -> None:
-    """Raises StageError for a row that is no prompt with choices of which one is right."""
-    for row in rows:
-        if not {"prompt", "choices", "answer"} <= row.keys():
-            raise StageError(
-                f"{split} row {row.get('id')} holds {', '.join(row)}; expected a prompt, choices and which "
-                "is right. Read the rows with rows.format=choices"
-            )

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.batches.evaluation import measured, predict
-from tasks.batches.labelled import Labelled, labelled_texts, labels_in, read_labelled, tokenized
+from tasks.batches.labelled import Labelled, Text, require_like, require_words, tokenized
 from tasks.classify import label_card
 from tasks.classify.label_baselines import bag_of_words, majority
 from tasks.classify.mlflow_models import log_labels
@@ -50,33 +50,44 @@ class Labels(ClassifyTask):
     card = label_card.CARD
     logged: ClassVar = {"eval_accuracy": "validation_accuracy"}
 
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if not isinstance(row.get("text"), str) or not isinstance(row.get("label"), str):
+                raise StageError(
+                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected a text and its label. "
+                    "Read the rows with rows.format=classification"
+                )
+
     def read(self, rows: Path) -> Splits:
-        return read_labelled(rows)
+        found = super().read(rows)
+        require_like(found)
+        return found
 
     def labels(self, found: Splits) -> tuple[str, ...]:
-        return labels_in(found)
+        learned = sorted({row["label"] for row in found["train"]})
+        if len(learned) < 2:
+            raise StageError(
+                f"a classifier learns to tell labels apart: found {len(found['train'])} training rows, "
+                f"labelled {', '.join(learned) or 'not at all'}; expected at least two labels. Fix the rows"
+            )
+        return tuple(sorted({row["label"] for members in found.values() for row in members}))
 
-    def data(
+    def tensors(
         self,
-        config: ClassifyConfig,
+        labels: tuple[str, ...],
         tokenizer: PreTrainedTokenizerBase,
         found: Splits,
-        context: float,
+        batch_size: int,
         groups: Alike | None = None,
     ) -> Labelled:
-        return labelled_texts(config, tokenizer, found, context, groups)
-
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> Labelled:
-        if strange := next((row for row in test if not {"text", "label"} <= row.keys()), None):
-            raise StageError(
-                f"test row {strange.get('id')} holds {', '.join(strange)}; expected a text and its label"
-            )
+        """Raises StageError for a text without a token."""
         places = {label: place for place, label in enumerate(labels)}
-        texts = tokenized(tokenizer, test, [places.get(str(row["label"]), UNKNOWN) for row in test])
-        length = tokenizer.model_max_length
-        return Labelled(labels, {"test": test}, {"test": texts}, tokenizer, batch_size, length)
+        texts: dict[str, list[Text]] = {}
+        for split, members in found.items():
+            require_words(split, members, tokenizer)
+            known = [places.get(row["label"], UNKNOWN) for row in members]
+            texts[split] = tokenized(tokenizer, members, known) if members else []
+        return Labelled(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
     def loss(self, output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         return mean_loss(output, labels, num_items_in_batch)

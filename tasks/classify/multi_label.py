@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.batches.evaluation import predicted_logits
-from tasks.batches.labelled import Labelled, Text, tokenized
+from tasks.batches.labelled import Labelled, Text, require_like, require_words, tokenized
 from tasks.classify import multi_label_card
 from tasks.classify.label_baselines import SIGNS, STEPS
 from tasks.classify.mlflow_models import ROWS_OF_LABELS, log_script
@@ -30,7 +30,7 @@ from tasks.models.classifier import LABELS
 from tasks.preflight.checks import Check
 from tasks.preflight.classification import checks_of_model, report_of
 from tasks.preflight.report import CheckResult, Report
-from tasks.rows import SPLITS, Alike, Row, load_split
+from tasks.rows import Alike, Row
 from tasks.rows.labelled_texts import parts
 from tasks.rows.multi_label import NAME
 from tasks.statistics.bounded import mean_interval
@@ -59,10 +59,17 @@ class MultiLabel(ClassifyTask):
     card = multi_label_card.CARD
     logged: ClassVar = {"eval_f1": "validation_f1"}
 
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if not isinstance(row.get("text"), str) or not isinstance(row.get("labels"), list):
+                raise StageError(
+                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected a text and its labels. "
+                    "Read the rows with rows.format=multi-label"
+                )
+
     def read(self, rows: Path) -> Splits:
-        found = {split: load_split(rows, split) for split in SPLITS}
-        for split, members in found.items():
-            _require_labels(split, members)
+        found = super().read(rows)
+        require_like(found)
         return found
 
     def labels(self, found: Splits) -> tuple[str, ...]:
@@ -74,24 +81,7 @@ class MultiLabel(ClassifyTask):
             )
         return tuple(sorted({label for rows in found.values() for row in rows for label in row["labels"]}))
 
-    def data(
-        self,
-        config: ClassifyConfig,
-        tokenizer: PreTrainedTokenizerBase,
-        found: Splits,
-        context: float,
-        groups: Alike | None = None,
-    ) -> Labelled:
-        tokenizer.model_max_length = int(min(config.max_length, context))
-        return self._labelled(self.labels(found), tokenizer, found, config.batch_size, groups)
-
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> Labelled:
-        _require_labels("test", test)
-        return self._labelled(labels, tokenizer, {"test": test}, batch_size)
-
-    def _labelled(
+    def tensors(
         self,
         labels: tuple[str, ...],
         tokenizer: PreTrainedTokenizerBase,
@@ -99,16 +89,12 @@ class MultiLabel(ClassifyTask):
         batch_size: int,
         groups: Alike | None = None,
     ) -> Labelled:
+        """Raises StageError for a text without a token."""
+        texts: dict[str, list[Text]] = {}
         for split, members in found.items():
-            for row in members:
-                if not all(map(str.strip, parts(row).values())):
-                    raise StageError(f"{split} row {row['id']} has no text to classify. Leave it out")
-        texts = {
-            split: tokenized(tokenizer, members, [_places(row["labels"], labels) for row in members])
-            if members
-            else []
-            for split, members in found.items()
-        }
+            require_words(split, members, tokenizer)
+            places = [_places(row["labels"], labels) for row in members]
+            texts[split] = tokenized(tokenizer, members, places) if members else []
         return MultiLabelled(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
     def loss(self, output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -221,15 +207,6 @@ class MultiLabel(ClassifyTask):
 
 
 TASK = MultiLabel()
-
-
-def _require_labels(split: str, members: Sequence[Row]) -> None:
-    for row in members:
-        if not isinstance(row.get("text"), str) or not isinstance(row.get("labels"), list):
-            raise StageError(
-                f"{split} row {row.get('id')} holds {', '.join(row)}; expected a text and its labels. Read "
-                "the rows with rows.format=multi-label"
-            )
 
 
 def _places(own: Sequence[str], labels: Sequence[str]) -> list[float]:

@@ -10,7 +10,6 @@ from tasks.machine.device import pick_device
 from tasks.models.loading import load_tokenizer
 from tasks.models.summary import ModelSummary
 from tasks.record.stage import StageRun
-from tasks.rows import load_split
 
 
 def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) -> None:
@@ -24,8 +23,8 @@ def predict(config: PredictConfig, run: StageRun, *, model: Path, rows: Path) ->
     task = task_of(summary.task)
     network = task.load(model / "model").to(pick_device(config.device))
     tokenizer = load_tokenizer(model / "model")
-    test = load_split(rows, "test")
-    data = task.tested(summary.labels, tokenizer, test, config.batch_size)
+    test = task.read(rows)["test"]
+    data = task.tensors(summary.labels, tokenizer, {"test": test}, config.batch_size)
     found = task.predict(network, data, "test")
     predictions = predictions_of(task, test, found)
     write_predictions(run.out, predictions)

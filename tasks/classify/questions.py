@@ -28,7 +28,7 @@ from tasks.models.classifier import Head
 from tasks.models.spans import SpanModel
 from tasks.preflight.questions import QUESTIONS, preflight_asked, preflight_questions
 from tasks.preflight.report import Report
-from tasks.rows import SPLITS, Alike, Row, load_split
+from tasks.rows import Alike, Row
 from tasks.statistics.bounded import mean_interval
 from tasks.statistics.intervals import Sources
 
@@ -53,11 +53,14 @@ class QuestionAnswering(ClassifyTask):
     card = question_card.CARD
     logged: ClassVar = {"eval_f1": "validation_f1"}
 
-    def read(self, rows: Path) -> Splits:
-        found = {split: load_split(rows, split) for split in SPLITS}
-        for split, members in found.items():
-            _require_questions(members, split)
-        return found
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        """Raise StageError for a row that is no question on a context with its answers."""
+        for row in rows:
+            if not {"context", "question", "answers"} <= row.keys():
+                raise StageError(
+                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected a context, a question and "
+                    "its answers. Read the rows with rows.format=questions"
+                )
 
     def labels(self, found: Splits) -> tuple[str, ...]:
         if not any(row["answers"]["text"] for row in found["train"]):
@@ -67,25 +70,16 @@ class QuestionAnswering(ClassifyTask):
             )
         return OUTPUTS
 
-    def data(
+    def tensors(
         self,
-        config: ClassifyConfig,
+        labels: tuple[str, ...],
         tokenizer: PreTrainedTokenizerBase,
         found: Splits,
-        context: float,
+        batch_size: int,
         groups: Alike | None = None,
     ) -> Questions:
-        tokenizer.model_max_length = int(min(config.max_length, context))
         texts = {split: asked_in(tokenizer, rows, split) for split, rows in found.items()}
-        length = tokenizer.model_max_length
-        return Questions(OUTPUTS, found, texts, tokenizer, config.batch_size, length, groups)
-
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> Questions:
-        _require_questions(test, "test")
-        texts = {"test": asked_in(tokenizer, test, "test")}
-        return Questions(labels, {"test": test}, texts, tokenizer, batch_size, tokenizer.model_max_length)
+        return Questions(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
     def loss(self, output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         return span_loss(output.start_logits, output.end_logits, labels, num_items_in_batch)
@@ -202,16 +196,6 @@ def answers_of(data: Questions, split: str, found: SpanLogits) -> list[Answer]:
             best_answer(row["context"], windows, list(starts), list(ends), longest_answer(data.max_length))
         )
     return answers
-
-
-def _require_questions(rows: Sequence[Row], split: str) -> None:
-    """Raises StageError for a row that is no question on a context with its answers."""
-    for row in rows:
-        if not {"context", "question", "answers"} <= row.keys():
-            raise StageError(
-                f"{split} row {row.get('id')} holds {', '.join(row)}; expected a context, a question and its "
-                "answers. Read the rows with rows.format=questions"
-            )
 
 
 def _interval(values: Sequence[float], sources: Sources) -> Json:

@@ -27,7 +27,7 @@ from tasks.errors import StageError
 from tasks.machine.json_files import Json
 from tasks.models.classifier import TAGS
 from tasks.preflight.report import Report
-from tasks.rows import SPLITS, Alike, Row, load_split
+from tasks.rows import Alike, Row
 from tasks.rows.tagged_words import NAME, sentence
 from tasks.statistics.bounded import weighted_interval
 from tasks.statistics.intervals import Sources
@@ -42,11 +42,17 @@ class Tags(ClassifyTask):
     card = tag_card.CARD
     logged: ClassVar = {"eval_f1": "validation_f1"}
 
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if not isinstance(row.get("words"), list) or not isinstance(row.get("tags"), list):
+                raise StageError(
+                    f"{split} row {row.get('id')} holds {', '.join(row)}; expected words and their tags. "
+                    "Read the rows with rows.format=tokens"
+                )
+
     def read(self, rows: Path) -> Splits:
         """With the tags in BIO, whatever scheme of entities they are in."""
-        found = {split: load_split(rows, split) for split in SPLITS}
-        for split, members in found.items():
-            _require_tags(split, members)
+        found = super().read(rows)
         scheme = scheme_of([row["tags"] for members in found.values() for row in members])
         return {
             split: [row | {"tags": as_bio(row["tags"], scheme)} for row in members]
@@ -62,22 +68,17 @@ class Tags(ClassifyTask):
             )
         return tuple(sorted({tag for rows in found.values() for row in rows for tag in row["tags"]}))
 
-    def data(
+    def tensors(
         self,
-        config: ClassifyConfig,
+        labels: tuple[str, ...],
         tokenizer: PreTrainedTokenizerBase,
         found: Splits,
-        context: float,
+        batch_size: int,
         groups: Alike | None = None,
     ) -> TaggedTexts:
-        tokenizer.model_max_length = int(min(config.max_length, context))
-        return _tagged(self.labels(found), tokenizer, found, config.batch_size, groups)
-
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> TaggedTexts:
-        _require_tags("test", test)
-        return _tagged(labels, tokenizer, {"test": test}, batch_size)
+        places = {label: place for place, label in enumerate(labels)}
+        texts = {split: tagged_texts(tokenizer, rows, places) for split, rows in found.items()}
+        return TaggedTexts(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
     def loss(self, output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """Cross-entropy, the mean over the words."""
@@ -181,27 +182,6 @@ class Tags(ClassifyTask):
 
 
 TASK = Tags()
-
-
-def _require_tags(split: str, members: Sequence[Row]) -> None:
-    for row in members:
-        if not isinstance(row.get("words"), list) or not isinstance(row.get("tags"), list):
-            raise StageError(
-                f"{split} row {row.get('id')} holds {', '.join(row)}; expected words and their tags. Read "
-                "the rows with rows.format=tokens"
-            )
-
-
-def _tagged(
-    labels: tuple[str, ...],
-    tokenizer: PreTrainedTokenizerBase,
-    found: Splits,
-    batch_size: int,
-    groups: Alike | None = None,
-) -> TaggedTexts:
-    places = {label: place for place, label in enumerate(labels)}
-    texts = {split: tagged_texts(tokenizer, rows, places) for split, rows in found.items()}
-    return TaggedTexts(labels, found, texts, tokenizer, batch_size, tokenizer.model_max_length, groups)
 
 
 @torch.no_grad()

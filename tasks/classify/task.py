@@ -18,7 +18,7 @@ from tasks.data.token_files import Split
 from tasks.machine.json_files import Json
 from tasks.models.classifier import Head, load_classifier, new_classifier
 from tasks.preflight.report import Report
-from tasks.rows import Alike, Row
+from tasks.rows import SPLITS, Alike, Row, load_split
 from tasks.statistics.intervals import Sources
 
 Splits = dict[str, list[Row]]
@@ -63,14 +63,34 @@ class ClassifyTask(ABC):
     # The rows
 
     @abstractmethod
-    def read(self, rows: Path) -> Splits:
-        """What the rows stage wrote. Raises StageError for a row of another kind."""
+    def require(self, split: str, rows: Sequence[Row]) -> None:
+        """Raise StageError for a row of another kind."""
 
     @abstractmethod
     def labels(self, found: Splits) -> tuple[str, ...]:
         """Of the model's outputs, in their order. Raises StageError where there is nothing to tell apart."""
 
     @abstractmethod
+    def tensors(
+        self,
+        labels: tuple[str, ...],
+        tokenizer: PreTrainedTokenizerBase,
+        found: Splits,
+        batch_size: int,
+        groups: Alike | None = None,
+    ) -> Labelled:
+        """Rows in tokens of a tokenizer that knows how long they may be; `labels` may lack some of theirs.
+
+        Raises StageError for a row that cannot be learned from.
+        """
+
+    def read(self, rows: Path) -> Splits:
+        """What the rows stage wrote. Raises StageError for a row of another kind."""
+        found = {split: load_split(rows, split) for split in SPLITS}
+        for split, members in found.items():
+            self.require(split, members)
+        return found
+
     def data(
         self,
         config: ClassifyConfig,
@@ -83,15 +103,9 @@ class ClassifyTask(ABC):
 
         Raises StageError for a row that cannot be learned from.
         """
-
-    @abstractmethod
-    def tested(
-        self, labels: tuple[str, ...], tokenizer: PreTrainedTokenizerBase, test: list[Row], batch_size: int
-    ) -> Labelled:
-        """Test rows of another rows stage for a model of these labels, of which they may lack some.
-
-        The tokenizer cuts them as in the training. Raises StageError for a row of another kind.
-        """
+        labels = self.labels(found)
+        tokenizer.model_max_length = int(min(config.max_length, context))
+        return self.tensors(labels, tokenizer, found, config.batch_size, groups)
 
     def tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         """The base's, set as this task needs it."""

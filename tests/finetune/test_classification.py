@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Trainer
 
-from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.batches.labelled import classifying_tokenizer
 from tasks.classify import labels
 from tasks.classify import stage as classification
+from tasks.classify.labels import TASK
 from tasks.classify.stage import classify
 from tasks.config import ClassifyConfig, LoraConfig
 from tasks.errors import RefusedError, StageError
@@ -88,9 +89,9 @@ def predictions_of(run):
 
 def made(config, base, rows):
     """Model and texts as the stage makes them, before training."""
-    tokenizer, found = classifying_tokenizer(base / "model"), read_labelled(rows)
+    tokenizer, found = classifying_tokenizer(base / "model"), TASK.read(rows)
     model = new_classifier(base / "model", ("ham", "spam"), tokenizer, config.seed)
-    return with_trained_weights(config, model), labelled_texts(config, tokenizer, found, longest(model))
+    return with_trained_weights(config, model), TASK.data(config, tokenizer, found, longest(model))
 
 
 # The model

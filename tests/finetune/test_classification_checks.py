@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from tasks.batches.labelled import Text, classifying_tokenizer, labelled_texts, read_labelled
-from tasks.classify.labels import mean_loss
+from tasks.batches.labelled import Text, classifying_tokenizer
+from tasks.classify.labels import TASK, mean_loss
 from tasks.config import ClassifyConfig
 from tasks.models.architectures import longest
 from tasks.models.classifier import new_classifier, with_trained_weights
@@ -39,7 +39,7 @@ def made(families, rows):
     def make(family="gpt2", config=CONFIG):
         tokenizer = classifying_tokenizer(families[family] / "model")
         model = new_classifier(families[family] / "model", ("ham", "spam"), tokenizer, seed=1)
-        data = labelled_texts(config, tokenizer, read_labelled(rows), longest(model))
+        data = TASK.data(config, tokenizer, TASK.read(rows), longest(model))
         return with_trained_weights(config, model), data
 
     return make

@@ -18,9 +18,9 @@ from transformers import (
     MPNetConfig,
 )
 
-from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
+from tasks.batches.labelled import classifying_tokenizer
 from tasks.classify import stage as classification
-from tasks.classify.labels import mean_loss
+from tasks.classify.labels import TASK, mean_loss
 from tasks.classify.stage import classify
 from tasks.config import BaseConfig, ClassifyConfig, FinetuneConfig, PreflightConfig, PretrainConfig
 from tasks.errors import StageError
@@ -63,7 +63,7 @@ def unmeasured(monkeypatch):
 def made(config, base, rows):
     tokenizer = classifying_tokenizer(base / "model")
     model = new_classifier(base / "model", LABELS, tokenizer, config.seed)
-    data = labelled_texts(config, tokenizer, read_labelled(rows), longest(model))
+    data = TASK.data(config, tokenizer, TASK.read(rows), longest(model))
     return with_trained_weights(config, model), data
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tasks.batches.labelled import classifying_tokenizer, labelled_texts, read_labelled
-from tasks.classify.labels import mean_loss
+from tasks.batches.labelled import classifying_tokenizer
+from tasks.classify.labels import TASK, mean_loss
 from tasks.classify.predicting import predict
 from tasks.classify.stage import classify
 from tasks.config import ClassifyConfig, PredictConfig, RowsConfig
@@ -46,7 +46,7 @@ def pairs(tmp_path_factory):
 def made(base, folder, config=CONFIG):
     tokenizer = classifying_tokenizer(base / "model")
     model = new_classifier(base / "model", LABELS, tokenizer, 1)
-    return model, labelled_texts(config, tokenizer, read_labelled(folder), longest(model))
+    return model, TASK.data(config, tokenizer, TASK.read(folder), longest(model))
 
 
 def test_bert_is_told_which_of_the_two_texts_each_token_is_of(encoders, pairs):
@@ -114,7 +114,7 @@ def test_a_single_text_among_pairs_is_named(pairs, tmp_path):
         write_rows(tmp_path / f"{split}.jsonl", load_split(pairs, split))
     write_rows(tmp_path / "test.jsonl", [{"id": 88, "text": "alone", "label": "ham"}])
     with pytest.raises(StageError, match="32 of 33 rows are pairs of texts, and test row 88 is a single one"):
-        read_labelled(tmp_path)
+        TASK.read(tmp_path)
 
 
 def test_a_pair_without_its_second_text_is_named(encoders, pairs, tmp_path):
