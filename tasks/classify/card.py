@@ -49,6 +49,8 @@ class Card:
 
     has_labels: ClassVar[bool] = True
     """Whether the model's outputs are labels that people know by name."""
+    takes_text: ClassVar[bool] = True
+    """Whether a text alone is enough to ask the model, as in a chat."""
     usage: ClassVar[str] = ""
     """Lines of Python that ask the model in FOLDER, where no pipeline of Transformers does."""
 

@@ -32,6 +32,7 @@ class ChoiceCard(Card):
     wrong = "answered wrongly"
     hub = ("multiple-choice", "Multiple choice")
     has_labels = False
+    takes_text = False
     usage = USAGE
     baseline_numbers = ("accuracy",)
 

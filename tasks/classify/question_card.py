@@ -37,6 +37,7 @@ class QuestionCard(Card):
     wrong = "answered wrongly"
     hub = ("question-answering", "Question answering")
     has_labels = False
+    takes_text = False
     usage = USAGE
     baseline_numbers = ("f1", "exact_match")
 

@@ -26,7 +26,7 @@ def _blocks(report: Json, model: Json) -> Iterator[Block]:
         if is_seq2seq(report):
             answers = f"touchstone generate {named} ROWS -o FILE"
             facts.append(Fact("Give it sources", answers, is_code=True))
-        else:
+        elif not is_classified(report) or card_of(report["evaluation"]).takes_text:
             facts.append(Fact("Talk to it", f"touchstone chat {named}", is_code=True))
         if not is_classified(report) and not is_seq2seq(report):
             facts.append(Fact("Serve it", f"touchstone serve {named}", is_code=True))
