@@ -46,7 +46,7 @@ class SourceTemplate:
     def target_ids(self, text: str) -> list[int]:
         """The tokens that the decoder writes; the last is the end token."""
         begin = [self.tokenizer.bos_token_id] * begins_texts(self.tokenizer)
-        return begin + self.template.completion_ids(text)
+        return begin + self.template.completion_ids(text, alone=True)
 
     @cached_property
     def _suffix(self) -> list[int]:

@@ -49,8 +49,9 @@ def _corpus_lines(corpus: Json) -> list[tuple[str, str]]:
     lines = [("Documents", f"{corpus['documents']:,}"), ("Vocabulary", f"{corpus['vocab_size']:,} tokens")]
     for split in ("train", "validation"):
         tokens, text = corpus[split]["tokens"], size(corpus[split]["bytes"])
-        unknown = corpus[split].get("unknown", 0) / max(1, tokens - corpus[split]["documents"])
-        told = f", {unknown:.1%} of them unknown" if unknown else ""
+        told = ""
+        if unknown := corpus[split].get("unknown"):
+            told = f", {unknown / max(1, tokens - corpus[split]['documents']):.1%} of them unknown"
         lines.append((split.capitalize(), f"{tokens:,} tokens, {text} of text{told}"))
     if corpus["set_aside"]:
         lines.append(("Not used", f"{plural(corpus['set_aside'], 'document')}, malformed or empty"))

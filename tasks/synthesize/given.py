@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.config import SynthesizeConfig
 from tasks.errors import StageError, UsageError
-from tasks.judge.protocol.responses import RESPONSES, ResponseRow, read_rows
+from tasks.judge.protocol.responses import ResponseRow, read_rows
 from tasks.synthesize.passages import Passage
 from tasks.synthesize.prompts import INPUT, PASSAGE, QUESTION, Task
 
@@ -19,7 +19,7 @@ def given_rows(folder: Path | None, config: SynthesizeConfig) -> list[ResponseRo
     """
     if folder is None:
         return []
-    rows = read_rows(folder / RESPONSES)
+    rows = read_rows(folder)
     if config.asks_passages:
         return rows
     for row in rows:

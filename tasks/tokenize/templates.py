@@ -163,14 +163,15 @@ class Template:
             ids += self._ids(part) if own else text_ids(self.tokenizer, [part.replace(mark, "")])[0]
         return ids
 
-    def completion_ids(self, text: str) -> list[int]:
+    def completion_ids(self, text: str, *, alone: bool = False) -> list[int]:
         """The tokens of a completion and of what closes it; the last is the end token.
 
         A tokenizer that puts a space before each text, as Llama's does, puts none before a completion: it
-        goes on behind the prompt, as it will when it stands in a conversation.
+        goes on behind the prompt, as it will when it stands in a conversation. What stands `alone`, as the
+        target of an encoder-decoder, has the tokens of a text.
         """
         ids = text_ids(self.tokenizer, [text])[0]
-        if self._spaces and ids:
+        if self._spaces and ids and not alone:
             lead, whole = text_ids(self.tokenizer, ["\n", "\n" + text])
             ids = whole[len(lead) :] if whole[: len(lead)] == lead else ids
         return ids + self._closing

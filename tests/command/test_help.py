@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.command import cli, judging, options
+from flows.command import cli, options
 from flows.command.cli import app, main
 from flows.dispatch import results
 from flows.process.console import console
@@ -145,12 +145,12 @@ def test_behind_the_title_something_is_shown_at_once(capsys):
 
 
 def test_a_judging_command_prints_all_of_its_result(capsys):
-    judging._end(
+    options.end_with_documents(
         {"status": "completed", "run_id": "ab12"}, lambda _: [Document("scores", "scores", ())], False
     )
     told = "MLflow run ab12: every call, score and page is in its stages"
     assert capsys.readouterr() == (f"scores\n{told}\n", "")
-    judging._end({"status": "completed", "run_id": "ab12"}, None, True)
+    options.end_with_documents({"status": "completed", "run_id": "ab12"}, None, True)
     assert capsys.readouterr() == ('{"status": "completed", "run_id": "ab12"}\n', "")
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tasks.classify import stage as classify_stage
 from tasks.classify.stage import classify, learn_labels
 from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig
 from tasks.errors import StageError
-from tasks.finetune import classification, dpo, sft
+from tasks.finetune import dpo, seq2seq, sft
 from tasks.finetune.dpo import prefer
 from tasks.finetune.sft import finetune, tune
 from tasks.finetune.sharing import Shares, micro_batches, without_targets
@@ -202,7 +203,7 @@ def test_each_process_needs_a_row():
 def gpus(monkeypatch):
     """What Transformers sees of a machine with three GPUs that is asked to train on one of them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    for room in (sft, dpo, classification):
+    for room in (sft, seq2seq, dpo, classify_stage):
         monkeypatch.setattr(room, "pick_device", lambda wanted: torch.device("cuda"))
 
 

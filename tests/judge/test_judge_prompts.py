@@ -246,8 +246,8 @@ def test_prompt_versions_follow_how_a_conversation_is_shown(monkeypatch):
     ("value", "told"),
     [
         ("words", "expected a list of turns"),
-        (["words"], "expected turns with a role (system, user, assistant)"),
-        ([{"role": "tool", "content": "x"}], "expected turns with a role"),
+        (["words"], "expected turns with a role (system, user, assistant, tool)"),
+        ([{"role": "robot", "content": "x"}], "expected turns with a role"),
         ([{"role": "user"}], "there is no 'content'"),
         ([{"role": "user", "content": 1}], "'content' is 1; expected str"),
     ],

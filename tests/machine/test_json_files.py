@@ -111,6 +111,7 @@ ELSEWHERE = {
     "scores.json": {"tasks/judge/score/stage.py"},  # the table in MLflow that has its name
     "summary.json": {"tasks/generate/outputs.py", "flows/dispatch/runs.py"},  # not of a model, of a flow
     "tokens.json": {"tasks/preflight/stream.py"},  # told to people
+    "rows.json": {"tasks/synthesize/stage.py"},  # the table in MLflow that has its name
 }
 
 

@@ -110,7 +110,7 @@ BROKEN = {
     ),
     "a pool of the GPU that there is not": (
         altered("definitions", "stage_pools", "gpu", "name", value="gpus"),
-        "stage-audit-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
+        "stage-synthesize-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
     ),
     "a sweep that starts itself": (
         altered(

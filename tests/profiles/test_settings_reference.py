@@ -51,7 +51,8 @@ def test_every_section_of_a_profile_is_there(reference):
         (
             "rows",
             "format",
-            "auto, alpaca, prompt-completion, chat, preference, classification or text",
+            "auto, alpaca, prompt-completion, chat, preference, classification, multi-label, tokens, "
+            "questions, choices, source-target or text",
             "auto",
         ),
         ("rows", "columns", "mapping: text to text", "{}"),

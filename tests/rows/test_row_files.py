@@ -168,7 +168,7 @@ def test_only_files_that_match_the_pattern_are_read(folder, tmp_path, pattern, n
         ({"a.zip": {"b.zip": b"PK"}}, {}, "a.zip/b.zip is an archive within an archive, which is not opened"),
         ({"a.zip": {"../a.csv": CSV}}, {}, "a.zip was not extracted: its entry '../a.csv' lies outside"),
         ({"a.zip": "no archive"}, {}, "a.zip is not a zip archive that can be read"),
-        ({"a.jsonl": "{}"}, {"header": ("text",)}, "rows.header and rows.quoting are for CSV and TSV"),
+        ({"a.jsonl": "{}"}, {"header": ("text",)}, "rows.header is for CSV, TSV and CoNLL"),
         ({"a.parquet": "PAR1 and no more"}, {}, "a.parquet cannot be read as Parquet"),
         ({"a.csv": ""}, {}, "a.csv is empty"),
         ({"a.csv": "text,label\n"}, {}, "a.csv holds a header and no row"),

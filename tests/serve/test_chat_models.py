@@ -127,7 +127,7 @@ def test_tokenizer_that_llama_cpp_lacks_is_refused(tmp_path):
     characters(["abc"]).save_pretrained(model.path)
     kept = KeptFiles(tmp_path / "cache")
     with (
-        pytest.raises(StageError, match=r"model is WordLevel.* or serve it by Transformers \(--engine trans"),
+        pytest.raises(StageError, match=r"whole word or character.* or serve it by Transformers \(--eng"),
         gguf_of(model, None, kept),
     ):
         pass

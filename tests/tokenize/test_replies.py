@@ -150,7 +150,7 @@ def test_own_template_without_marks_is_read_by_prefixes(tokenizer):
     ]
 
 
-def test_turns_of_a_template_without_the_end_token_end_as_it_has_them(tokenizer):
+def test_turns_end_as_a_template_without_the_end_token_has_them(tokenizer):
     template = carrying(tokenizer, WITHOUT_END)
     parts = parts_of(template, supervise(template, ROW, 1000, turns="all"))
     assert [text for learned, text in parts if learned] == ["Hi]", "Well.]", f"Yes]{END}"]

@@ -150,7 +150,7 @@ def test_ids_with_gaps_count_to_the_largest():
     assert len(tokenizer.get_vocab()) < id_count(tokenizer) == tokenizer.eos_token_id + 1
 
 
-def test_a_vocabulary_without_line_breaks_learns_what_it_can_tell_apart():
+def test_vocabulary_without_line_breaks_learns_what_it_can_tell():
     template = load_template("chatml", t5())
     example = supervise(template, ROW, 1000, turns="all")
     assert example.replies == 2
@@ -159,6 +159,6 @@ def test_a_vocabulary_without_line_breaks_learns_what_it_can_tell_apart():
     assert template.response(template.completion_ids("hello to the")) == "hello to the"
 
 
-def test_a_tokenizer_without_an_end_token_is_refused_with_what_to_do():
+def test_tokenizer_without_an_end_token_is_refused_with_advice():
     with pytest.raises(StageError, match=r"no end token, .* Choose a base model that writes text, or name"):
         load_template("chatml", bert())

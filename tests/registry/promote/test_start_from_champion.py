@@ -170,7 +170,7 @@ def test_the_same_output_of_another_run_serves_as_well(tracking, promoted):
     uri = f"models:/{promoted.name}@champion"
     config = Made(what=read_json(fetch(tracking, model) / "auxiliary" / "config.json")["what"])
     (fetch(tracking, model) / OUTPUT / "model" / "model.safetensors").unlink()
-    with pytest.raises(StageError, match=r"made from cannot be used: .*model.safetensors is missing"):
+    with pytest.raises(StageError, match=r"is read from cannot be used: .*model.safetensors is missing"):
         taken(tracking, uri)
     stage = Stage("made-model", 1, "tests.registry.promote.promoting:make_model")
     again = execute(tracking, Work(stage, config))
