@@ -63,7 +63,7 @@ class SynthesizeConfig(StageConfig):
         Path | None,
         Field(
             description="a file with the prompt, with {passage} or {question} where that goes; null: the one "
-            "that comes with this version (tasks/synthesize/prompt_files)"
+            "that comes with this version (tasks/synthesize/*.txt)"
         ),
         OUTSIDE_KEY,  # its digest is in the key
     ] = None

@@ -15,7 +15,7 @@ from tasks.record.manifest import canonical_json, digest_of
 
 VERSION = 1
 """Raised when the same prompt comes to be asked otherwise."""
-FOLDER = Path(__file__).parent / "prompt_files"
+FOLDER = Path(__file__).parent
 LONGEST = 100_000  # bytes of a prompt
 PASSAGE, QUESTION, INPUT = "passage", "question", "input"
 

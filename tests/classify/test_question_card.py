@@ -24,6 +24,7 @@ def report(task, truth, given, examples):
     return {
         "evaluation": evaluation | {"baselines": [baseline]},
         "examples": {"of": len(truth), "wrong": len(examples), "rows": examples},
+        "model": {},
         "promotion": {"name": "asked", "version": 1},
     }
 
