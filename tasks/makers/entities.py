@@ -41,8 +41,8 @@ TEMPLATES = [
     "Ask {PER} , the {job} of the {place} .",
     "No {job} of {ORG} was in {LOC} on {DATE} .",
 ]
-JOBS = "baker captain chemist director driver editor engineer farmer judge lawyer mayor nurse painter"
-PLACES = "airport bakery bridge cinema factory harbour hospital library market museum office school"
+JOBS = "baker captain chemist dentist director driver farmer gardener judge lawyer mayor nurse painter"
+PLACES = "bakery bridge cinema factory harbour hospital library market museum school stadium theatre"
 STATES = "busy closed empty famous full green large modern open quiet small wide"
 WORDS = {"job": JOBS.split(), "place": PLACES.split(), "state": STATES.split()}
 BEGINNINGS = (

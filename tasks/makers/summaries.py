@@ -20,7 +20,7 @@ LAST = (
     "Adler Berger Costa Duval Ekström Fischer Garcia Horvat Ito Jensen Keller Lopez Moreau Novak Okafor "
     "Petrov Quinn Rossi Schmidt Tanaka Ueda Varga Weber Yilmaz Ziegler Baker Cohen Dubois Evans Fonseca"
 ).split()
-JOBS = "teacher baker nurse farmer painter driver gardener carpenter librarian engineer tailor pilot".split()
+JOBS = "teacher baker nurse farmer painter driver gardener carpenter librarian plumber tailor pilot".split()
 TOWNS = (
     "Ashford Bergen Calais Dresden Evora Faro Genoa Halden Inverness Jena Kiel Lisbon Malmo Namur Oslo Porto "
     "Quimper Riga Siena Turin Uppsala Vigo Weimar York Zagreb"
@@ -29,7 +29,7 @@ THINGS = (
     "bridge library harbour station garden bakery museum school theatre castle market tower fountain mill "
     "lighthouse playground kitchen workshop greenhouse stable cinema tunnel windmill chapel"
 ).split()
-ADJECTIVES = "old small red quiet bright narrow golden wooden famous empty green stone round tall".split()
+ADJECTIVES = "dusty small red quiet bright narrow golden wooden famous large green stone round tall".split()
 PLANS = {
     "repaired": ("repair", "mend"),
     "painted": ("paint", "colour"),
