@@ -9,6 +9,7 @@ import tasks.finetune.sft
 from tasks.errors import StageError
 from tests.integration.conftest import workplace_in
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SHARED = {"download corpus", "download rows", "rows", "tokenize", "preflight rows"}
 TRAINED = {"pretrain", "finetune", "generate base", "judge base", "generate fine-tuned", "judge fine-tuned"}
 
