@@ -5,10 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, StageConfig, without_login
+from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, without_login
 from tasks.config.data import DownloadConfig, Encoding, JsonField, Malformed
 from tasks.config.judge_kinds import KINDS, kind_of
 from tasks.config.judging import EXPECTED_JUDGE, METRICS, AskConfig, JudgeConfig, is_scorer
+from tasks.config.servers import ServerConfig
 
 SynthesisKind = Literal["questions", "answers", "rewordings", "preferences"]
 WRITERS = " or ".join(f"{name}:MODEL" for name, kind in KINDS.items() if kind.reads == "text")
@@ -27,7 +28,7 @@ class WriterConfig(AskConfig):
     REFUSED: ClassVar[str] = "to answer"
 
 
-class SynthesizeConfig(StageConfig):
+class SynthesizeConfig(ServerConfig):
     """Rows made by a language model, and the filters that they have to pass."""
 
     kind: Annotated[
@@ -131,35 +132,10 @@ class SynthesizeConfig(StageConfig):
         Field(description="of ollama: models; default: OLLAMA_HOST, then 127.0.0.1:11434"),
         OUTSIDE_KEY,
     ] = None
-    base_url: Annotated[
-        str | None,
-        Field(
-            description="of openai: models, up to /v1; default: OPENAI_BASE_URL, then "
-            "https://api.openai.com/v1"
-        ),
-        OUTSIDE_KEY,
-    ] = None
-    key_variable: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z_]\w*$",
-            description="the environment variable that holds the key of openai: models",
-        ),
-        OUTSIDE_KEY,
-    ] = "OPENAI_API_KEY"
     pull: Annotated[
         bool, Field(description="let Ollama fetch a model that it does not have"), OUTSIDE_KEY
     ] = False
     context: Annotated[Positive, Field(description="Ollama's num_ctx, sent with every call, tokens")] = 4096
-    concurrency: Annotated[
-        Positive | None, Field(description="requests in flight; default: as for judges"), OUTSIDE_KEY
-    ] = None
-    timeout: Annotated[
-        float, Field(gt=0, description="seconds for one answer, queueing included"), OUTSIDE_KEY
-    ] = 300.0
-    attempts: Annotated[
-        Positive, Field(description="tries of a call that the server did not answer"), OUTSIDE_KEY
-    ] = 5
     max_age_days: Annotated[
         float,
         Field(gt=0, description="age from which kept answers of openai: models are asked for again"),
@@ -224,9 +200,9 @@ class SynthesizeConfig(StageConfig):
             raise ValueError(f"{value!r} is no judge; expected {EXPECTED_JUDGE}")
         return value
 
-    @field_validator("host", "base_url")
+    @field_validator("host")
     @classmethod
-    def _no_login(cls, value: str | None) -> str | None:
+    def _host_without_login(cls, value: str | None) -> str | None:
         return without_login(value)
 
     @model_validator(mode="after")

@@ -18,7 +18,14 @@ from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
-from tasks.finetune.training import History, Reporting, evaluated, training_arguments, write_result
+from tasks.finetune.training import (
+    History,
+    Reporting,
+    evaluated,
+    token_mean,
+    training_arguments,
+    write_result,
+)
 from tasks.machine.device import pick_device
 from tasks.models.adapters import add_lora, count_parameters, load_to_tune, write_model
 from tasks.models.architectures import longest
@@ -137,23 +144,16 @@ def summed_target_loss(model: nn.Module, own: PreTrainedModel, batch: dict[str, 
     )
 
 
-@torch.no_grad()
 def target_loss(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Any]],
     device: torch.device,
     sum_over: Callable[[float], float] = float,
 ) -> float:
-    """Mean loss over every target token of all batches, in nats.
+    """As `token_mean`, of targets."""
 
-    `sum_over` adds up what several processes have made of theirs.
-    """
-    was_training = model.training
-    model.eval()
-    total, supervised = 0.0, 0
-    for batch in batches:
+    def summed(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-        total += summed_target_loss(model, model, inputs).item()
-        supervised += int((inputs["labels"] != IGNORED).sum())
-    model.train(was_training)
-    return sum_over(total) / sum_over(supervised)
+        return summed_target_loss(model, model, inputs), (inputs["labels"] != IGNORED).sum()
+
+    return token_mean(model, batches, summed, sum_over)

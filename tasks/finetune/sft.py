@@ -29,6 +29,7 @@ from tasks.finetune.training import (
     History,
     Reporting,
     evaluated,
+    token_mean,
     training_arguments,
     write_result,
 )
@@ -202,24 +203,18 @@ def _for_model(batch: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in batch.items() if name != PLACE}
 
 
-@torch.no_grad()
 def completion_loss(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Any]],
     device: torch.device,
     sum_over: Callable[[float], float] = float,
 ) -> float:
-    """Mean loss over every supervised token of all batches, in nats.
+    """As `token_mean`, of completions."""
 
-    `sum_over` adds up what several processes have made of theirs.
-    """
-    was_training = model.training
-    model.eval()
-    total, supervised = 0.0, 0
-    for batch in batches:
+    def summed(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         inputs = {name: tensor.to(device) for name, tensor in _for_model(batch).items()}
         labels = inputs.pop("labels")[:, 1:]
-        total += summed_loss(model(**inputs, use_cache=False).logits[:, :-1], labels).item()
-        supervised += int((labels != IGNORED).sum())
-    model.train(was_training)
-    return sum_over(total) / sum_over(supervised)
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        return summed_loss(logits, labels), (labels != IGNORED).sum()
+
+    return token_mean(model, batches, summed, sum_over)

@@ -5,7 +5,7 @@ The trainers are those of Transformers and TRL, made resumable (resuming.py).
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,29 @@ def training_arguments(
 def require_finite(name: str, loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise StageError(f"the {name} loss became {loss} at step {step}. Lower the stage's learning_rate")
+
+
+@torch.no_grad()
+def token_mean(
+    model: torch.nn.Module,
+    batches: Iterable[dict[str, Any]],
+    summed: Callable[[dict[str, Any]], tuple[torch.Tensor, torch.Tensor]],
+    sum_over: Callable[[float], float] = float,
+) -> float:
+    """Mean loss over every supervised token of all batches, in nats, without dropout.
+
+    `summed` gives a batch's summed loss and how many tokens that is of; `sum_over` adds up what several
+    processes have made of theirs.
+    """
+    was_training = model.training
+    model.eval()
+    total, supervised = 0.0, 0
+    for batch in batches:
+        loss, tokens = summed(batch)
+        total += loss.item()
+        supervised += int(tokens)
+    model.train(was_training)
+    return sum_over(total) / sum_over(supervised)
 
 
 def evaluated(trainer: Trainer, metrics: dict[str, float]) -> dict[str, float]:

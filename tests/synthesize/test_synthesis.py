@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.config import SynthesizeConfig
 from tasks.errors import RefusedError, StageError, UnreachableError, UsageError
@@ -316,3 +317,9 @@ def test_a_judge_may_say_what_is_grounded(trial, server, tmp_path):
 def test_given_rows_that_do_not_fit_are_refused(trial, kind, changes, message):
     with pytest.raises(StageError, match=message):
         trial(text=None, given=[GIVEN[0], GIVEN[1] | changes], kind=kind)()
+
+
+@pytest.mark.parametrize("address", ["host", "base_url"])
+def test_a_login_in_an_address_is_refused(address):
+    with pytest.raises(ValidationError, match="would be kept in the clear"):
+        SynthesizeConfig(kind="questions", by="openai:x", **{address: "http://me:secret@here/v1"})
