@@ -16,6 +16,7 @@ import typer
 from flows import VERSION
 from flows.command import (
     chat,
+    cleaning,
     export,
     generating,
     init,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
-for subject in (*SUBJECTS, synthesizing):
+for subject in (*SUBJECTS, synthesizing, cleaning):
     app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

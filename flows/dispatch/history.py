@@ -106,7 +106,7 @@ def stages_of(run: Run) -> list[dict[str, Any]]:
     return [{name: one[name] for name in names} for one in _summary(run).get("stages", ())]
 
 
-def parse_since(text: str, now: datetime) -> datetime:
+def parse_since(text: str, now: datetime, option: str = "--since") -> datetime:
     """`30m`, `12h`, `7d`, `2w` before now, or a date: `2026-11-28`, also with a time.
 
     Raises UsageError for anything else.
@@ -117,7 +117,7 @@ def parse_since(text: str, now: datetime) -> datetime:
         given = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise UsageError(
-            f"--since {text!r}: expected a time ago, as 30m, 12h, 7d or 2w, or a date, as 2026-11-28"
+            f"{option} {text!r}: expected a time ago, as 30m, 12h, 7d or 2w, or a date, as 2026-11-28"
         ) from error
     return given.astimezone() if given.tzinfo is None else given
 

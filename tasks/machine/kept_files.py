@@ -8,7 +8,7 @@ never found.
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,16 @@ class KeptFiles:
             with _locked(lock, fcntl.LOCK_EX):
                 if not path.exists():
                     self._make(path, make)
+
+    def unused_since(self, before: float) -> list[str]:
+        """What was last used before a time, in seconds since 1970."""
+        names = {path.name.removesuffix(LOCK).removesuffix(PART) for path in self.folder.glob("*")}
+        return sorted(name for name in names if self._last_use(name) < before)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove these where nobody uses them."""
+        for name in names:
+            self._remove_unused(name)
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         part = path.with_name(f"{path.name}{PART}")

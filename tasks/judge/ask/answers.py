@@ -102,6 +102,20 @@ class AnswerStore:
             self._explain(error)
             raise
 
+    def count_before(self, before: float) -> tuple[int, int]:
+        """Of the answers that were given before a time, in seconds since 1970: how many, and their bytes."""
+        count, total = self._base.execute(
+            "SELECT count(*), total(length(asked) + length(scorer) + length(reply)) FROM answers "
+            "WHERE at < datetime(?, 'unixepoch')",
+            (before,),
+        ).fetchone()
+        return count, int(total)
+
+    def forget_before(self, before: float) -> None:
+        """Remove them, and give their room back to the disk."""
+        self._base.execute("DELETE FROM answers WHERE at < datetime(?, 'unixepoch')", (before,))
+        self._base.execute("VACUUM")
+
     def refusals(self, identity: Identity) -> dict[str, str]:
         """What a judge's server was lately found to refuse of a request, with its words."""
         try:
@@ -132,6 +146,21 @@ class AnswerStore:
                 f"{self.path}, which keeps the judges' answers, cannot be read ({error}). Move it away and "
                 "run again: what it held is asked anew."
             ) from error
+
+
+def old_answers(path: Path, before: float) -> tuple[int, int]:
+    """How many answers a file keeps that were given before a time (seconds since 1970), and their bytes.
+
+    Raises StageError when the file is no database.
+    """
+    with AnswerStore(path) as store:
+        return store.count_before(before)
+
+
+def forget_answers(path: Path, before: float) -> None:
+    """Remove these answers: who asks the same again waits for the judge. Raises StageError as above."""
+    with AnswerStore(path) as store:
+        store.forget_before(before)
 
 
 def answers_for(config: AskConfig, run: StageRun) -> AnswerStore:

@@ -1,0 +1,1 @@
+"""What old runs and caches hold, and removing what nothing that stays was made from."""

@@ -1,0 +1,196 @@
+"""`touchstone clean` on a store with real rows and files: what goes is gone, what stays can be used."""
+
+import json
+import os
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.cleaning import removing
+from flows.cleaning.plan import make_plan
+from flows.cleaning.reach import Rule
+from flows.cleaning.removing import remove
+from tasks.errors import RefusedError
+from tasks.judge.ask.answers import ANSWERS, AnswerStore
+from tasks.machine.kept_files import KeptFiles
+from tasks.machine.locks import holding
+from tasks.servers.replies import Reply
+
+DAY = 86_400
+NOW = time.time()
+REPLY = Reply(200, "5", None, 0.1)
+OLD = Rule(datetime.now(UTC) - timedelta(days=30), newest=0)
+
+
+@pytest.fixture
+def store(tmp_path, fresh_store, monkeypatch):
+    monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
+    return fresh_store(tmp_path / "mlruns")
+
+
+def begun(store, days, status="FINISHED", **tags):
+    at = round(1000 * (NOW - days * DAY))
+    told = {name.replace("__", "."): value for name, value in tags.items()}
+    run_id = store.client.create_run(store.experiment_id, at, told).info.run_id
+    store.client.log_text(run_id, "x" * 1000, "output/rows.jsonl")
+    store.client.log_metric(run_id, "loss", 1.0)
+    if status != "RUNNING":
+        store.client.set_terminated(run_id, status, at)
+    return run_id
+
+
+def stage(store, days, name, **more):
+    return begun(store, days, touchstone__stage=name, touchstone__digest=f"{name}-{days}", **more)
+
+
+def silent(done, total):
+    pass
+
+
+def folder_of(store, run_id):
+    return store.root / "artifacts" / run_id
+
+
+def test_old_runs_go_with_files_rows_and_traces(store):
+    old = stage(store, 60, "judge")
+    recent = stage(store, 2, "rows")
+    root = store.client.start_trace("row 1", experiment_id=store.experiment_id, run_id=old)
+    store.client.end_trace(root.trace_id)
+    plan = make_plan(store, OLD)
+    assert [(one.run_id, one.what, one.bytes) for one in plan.runs] == [(old, "judge", 1000)]
+    assert folder_of(store, old).is_dir()
+    assert remove(store, plan, silent) == []
+    assert not folder_of(store, old).exists()
+    assert (folder_of(store, recent) / "artifacts" / "output" / "rows.jsonl").is_file()
+    with sqlite3.connect(store.root / "mlflow.db") as base:
+        assert base.execute("SELECT run_uuid FROM runs").fetchall() == [(recent,)]
+        assert base.execute("SELECT DISTINCT run_uuid FROM metrics").fetchall() == [(recent,)]
+        assert base.execute("SELECT count(*) FROM trace_info").fetchone() == (0,)
+    assert make_plan(store, OLD).is_empty
+
+
+def test_a_kill_in_the_middle_is_made_good(store, monkeypatch):
+    first, second = stage(store, 60, "rows"), stage(store, 61, "generate")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    plan = make_plan(store, OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(removing.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(store, plan, silent)
+    assert folder_of(store, first).is_dir()
+    again = make_plan(store, OLD)
+    assert {one.run_id for one in again.runs} == {first, second}
+    remove(store, again, silent)
+    assert not folder_of(store, first).exists()
+    assert not folder_of(store, second).exists()
+
+
+def test_what_a_person_deleted_in_mlflow_can_be_restored(store):
+    run_id = stage(store, 60, "rows")
+    store.client.delete_run(run_id)
+    assert make_plan(store, OLD).is_empty
+    other = stage(store, 60, "generate")
+    remove(store, make_plan(store, OLD), silent)
+    store.client.restore_run(run_id)
+    assert folder_of(store, run_id).is_dir()
+    assert not folder_of(store, other).exists()
+
+
+def test_nothing_goes_while_a_run_is_running(store, monkeypatch):
+    stage(store, 60, "rows")
+    plan = make_plan(store, OLD)
+    begun(store, 0, status="RUNNING", touchstone__kind="pipeline", mlflow__runName="nightly")
+    with pytest.raises(RefusedError, match=r"nightly .*touchstone cancel"):
+        make_plan(store, OLD)
+    with pytest.raises(RefusedError, match="Clean when they have ended"):
+        remove(store, plan, silent)
+    assert folder_of(store, plan.runs[0].run_id).is_dir()
+
+
+def test_versions_go_by_choice_and_the_champion_stays(store):
+    client = store.client
+    client.create_registered_model("m")
+    runs = [stage(store, 60 + age, "promote") for age in range(3)]
+    for run_id in runs:
+        client.create_model_version("m", f"runs:/{run_id}/output", run_id=run_id)
+    client.set_registered_model_alias("m", "champion", "1")
+    far = datetime.now(UTC) + timedelta(days=1)
+    assert make_plan(store, Rule(far, 0)).is_empty
+    plan = make_plan(store, Rule(far, 1, all_versions=False))
+    assert [one.version for one in plan.versions] == [2]
+    assert [one.run_id for one in plan.runs] == [runs[1]]
+    remove(store, plan, silent)
+    assert [one.version for one in client.search_model_versions("name='m'")] == [3, 1]
+
+
+def aged(path, days):
+    for one in (*path.rglob("*"), path):
+        os.utime(one, (NOW - days * DAY,) * 2)
+
+
+def test_caches_go_when_long_unused_and_not_held(store):
+    work = store.work
+    for key, days in (("a" * 64, 60), ("b" * 64, 60), ("c" * 64, 1)):
+        (work / key / "checkpoint").mkdir(parents=True)
+        (work / key / "checkpoint" / "state").write_bytes(b"x" * 500)
+        aged(work / key, days)
+    kept = KeptFiles(work / "shared" / "gguf")
+    for name in ("old.gguf", "new.gguf"):
+        with kept.using(name, lambda part: part.write_bytes(b"g" * 200)):
+            pass
+    os.utime(work / "shared" / "gguf" / "old.gguf.lock", (NOW - 60 * DAY,) * 2)
+    with AnswerStore(work / "shared" / ANSWERS) as answers:
+        for asked in ("old", "new"):
+            answers.add(asked, "judge", REPLY)
+        answers._base.execute("UPDATE answers SET at = datetime('now', '-60 days') WHERE asked = 'old'")
+    plan = make_plan(store, OLD)
+    assert [(one.what, one.count) for one in plan.caches] == [
+        ("unfinished stages", 2),
+        ("models written for engines (gguf)", 1),
+        ("answers of judges", 1),
+    ]
+    assert plan.caches[0].bytes == 1000
+    with holding(work / ("a" * 64 + ".lock")):
+        remove(store, plan, silent)
+    assert {path.name for path in work.glob("?" * 64)} == {"a" * 64, "c" * 64}
+    assert {path.name for path in (work / "shared" / "gguf").glob("*.gguf")} == {"new.gguf"}
+    with AnswerStore(work / "shared" / ANSWERS) as answers:
+        assert answers.find("old") is None
+        assert answers.find("new") == REPLY
+
+
+def test_of_one_profile_no_cache_goes(store):
+    (store.work / ("a" * 64)).mkdir(parents=True)
+    aged(store.work / ("a" * 64), 60)
+    assert make_plan(store, OLD, "quickstart").is_empty
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_the_command_removes_only_when_told_to(store, command, yes):
+    run_id = stage(store, 60, "rows")
+    status, out, err = command("clean", *(["--yes"] if yes else []))
+    assert status == 0, err
+    assert "runs: rows" in out
+    assert folder_of(store, run_id).exists() is not yes
+    assert ("Freed" if yes else "Nothing was removed: --yes removes it") in err
+
+
+def test_the_command_tells_what_goes_as_json(store, command):
+    run_id = stage(store, 60, "rows", mlflow__runName="old")
+    stage(store, 1, "rows")
+    _, out, _ = command("clean", "--json")
+    told = json.loads(out)
+    assert told["runs"] == [{"run_id": run_id, "what": "rows", "name": "old", "bytes": 1000}]
+    assert told["stays"] == {"recent": 1}
+    assert told["removed"] is False
+
+
+def test_a_time_that_is_none_is_told(store, command):
+    status, _, err = command("clean", "--older-than", "soon")
+    assert status == 2
+    assert "--older-than 'soon': expected a time ago" in err
