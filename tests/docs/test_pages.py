@@ -183,7 +183,7 @@ def settings_exist(params, line):
     """The settings after --set are settings of the profile that is named, or of a profile."""
     profile = params.get("profile")
     if profile in profile_names():
-        load_profile(profile, [one for one in params["set_"] or () if not one.startswith("pools.")])
+        load_profile(profile, [one for one in params.get("set_") or () if not one.startswith("pools.")])
     elif profile:
         assert profile.endswith(".yaml") or profile.isupper(), line
 
