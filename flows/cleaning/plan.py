@@ -87,7 +87,7 @@ def make_plan(tracking: Tracking, rule: Rule, profile: str | None = None) -> Pla
     stays = Counter(kept[run.info.run_id] for run in runs if run.info.run_id in kept and is_ours(run))
     caches = [] if profile else find_caches(tracking.work, rule.since.timestamp())
     versions = [_doomed_version(tracking, one) for one in unused]
-    return Plan(doomed, versions, caches, stays, any(one.folder is None for one in (*doomed, *versions)))
+    return Plan(doomed, versions, caches, stays, any(one.folder is None for one in doomed))
 
 
 def _versions(

@@ -49,7 +49,7 @@ def clean(
     console.close()
     told: dict[str, Any] = {"status": "completed", "removed": False, **as_json(plan)}
     if not json_:
-        _show(plan)
+        _show(plan, versions)
     asks = not yes and not json_ and sys.stdin.isatty()
     if plan.is_empty or not (yes or (asks and typer.confirm(f"Remove this, and free {size(plan.bytes)}?"))):
         if not (plan.is_empty or asks or json_):
@@ -83,12 +83,13 @@ def as_json(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _show(plan: "Plan") -> None:
+def _show(plan: "Plan", versions: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from flows.cleaning.plan import counted
+    from flows.cleaning.reach import REGISTERED
     from tasks.show.text import size, visible
 
     out = Console(highlight=False)
@@ -113,3 +114,5 @@ def _show(plan: "Plan") -> None:
     if stays := sum(plan.stays.values()):
         why = ", ".join(f"{count} {reason}" for reason, count in plan.stays.most_common())
         out.print(visible(f"{stays} runs stay: {why}."), markup=False)
+    if plan.stays[REGISTERED] and not versions:
+        out.print("Runs that registered a model stay; --versions lets old versions go that nobody uses.")
