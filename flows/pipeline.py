@@ -5,6 +5,7 @@ Without rows it ends after pretraining, with a report.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -37,11 +38,12 @@ from tasks.classify.outputs import Evaluation
 from tasks.errors import UsageError
 from tasks.export.deliver import require_places
 from tasks.judge.score.outputs import ScoreSummary
-from tasks.models import MODELS
+from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
 from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import champion_of
+from tasks.reinforce.rewards import rewards_of
 from tasks.report.document import as_document
 from tasks.report.outputs import page_address, read_cost, read_report
 from tasks.report.scores import score_rows
@@ -104,6 +106,8 @@ def pipeline(
         find_models(loaded.synthesize)  # before anything takes time
     if loaded.is_tuned:
         find_judges(loaded.judge)
+    if loaded.grpo:
+        rewards_of(loaded.grpo)
     if loaded.export:
         require_places(loaded.export)
     if len(trainings := trainings_of(loaded)) > 1:
@@ -202,22 +206,20 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     """
     ready = before_training(run, profile)
     base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
-    tuned = preferred = classifier = promotion = None
-    of_base = of_tuned = of_preferred = Judged()
+    classifier = promotion = None
+    trained = {"base": base}
+    judged: dict[str, Judged] = {}
 
     if profile.is_tuned:
-        tuned = run.stage("finetune", profile.finetune, base=base, rows=ready.rows, tokens=ready.tokens)
-        if profile.dpo:
-            preferred = run.stage("dpo", profile.dpo, tuned=tuned, rows=ready.rows)
-        of_base = judge(run, profile, ready, "base", base)
-        adapter_base = base if profile.finetune.keeps_adapters else None
-        of_tuned = judge(run, profile, ready, "tuned", tuned, adapter_base)
-        if profile.dpo:
-            adapter_base = tuned if profile.dpo.keeps_adapters else None
-            of_preferred = judge(run, profile, ready, "preferred", preferred, adapter_base)
-            promotion = promote(run, profile, ready, preferred, of_preferred, base=base, tuned=tuned)
-        else:
-            promotion = promote(run, profile, ready, tuned, of_tuned, base=base)
+        trained |= train(run, profile, ready, base)
+        before = {after: model for model, after in pairwise(trained)}
+        for model, reference in trained.items():
+            kept = model in TRAININGS and getattr(profile, TRAININGS[model]).keeps_adapters
+            under = trained[before[model]] if kept else None
+            judged[model] = judge(run, profile, ready, model, reference, under)
+        *earlier, last = trained
+        inputs = {model: trained[model] for model in earlier}
+        promotion = promote(run, profile, ready, trained[last], judged[last], **inputs)
     if profile.labelled:
         classifier = run.stage("classify", profile.classify, base=base, rows=ready.rows, tokens=ready.tokens)
         promotion = promote(run, profile, ready, classifier, Judged(scores=classifier), base=base)
@@ -229,18 +231,26 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
         "labelled": ready.source if profile.labelled else None,
         "rows": ready.rows,
         "tokens": ready.tokens,
-        "base": base,
-        "tuned": tuned,
-        "preferred": preferred,
+        **{model: trained.get(model) for model in MODELS},
         "classifier": classifier,
-        **of_base.named("base"),
-        **of_tuned.named("tuned"),
-        **of_preferred.named("preferred"),
+        **{name: own for model in MODELS for name, own in judged.get(model, Judged()).named(model).items()},
         "promotion": promotion,
     }
     if profile.export and profile.promote.eligible:  # of several seeds the first alone leaves
         made["export"] = export(run, profile, made)
     return made | {"report": run.stage("report", profile.report, **made)}, ready.audits
+
+
+def train(run: PipelineRun, profile: Profile, ready: Prepared, base: Reference) -> dict[str, Reference]:
+    """The models that are trained one from another, in the order of training."""
+    made: dict[str, Reference] = {}
+    last = base
+    for model, stage in TRAININGS.items():
+        if config := getattr(profile, stage):
+            inputs = {STARTS_FROM[stage]: last, "rows": ready.rows}
+            more = {"tokens": ready.tokens} if stage == "finetune" else {}
+            made[model] = last = run.stage(stage, config, **inputs, **more)
+    return made
 
 
 def judge(
@@ -287,8 +297,8 @@ def promote(
 
 def export(run: PipelineRun, profile: Profile, made: Outputs) -> Reference:
     """The last model that was trained as files; its model card is made from a card without them."""
-    last = next(name for name in ("preferred", "tuned", "classifier", "base") if made[name])
-    under = {"preferred": "tuned", "tuned": "base"}.get(last)
+    *earlier, last = [name for name in (*MODELS, CLASSIFIER) if made[name]]
+    under = earlier[-1] if last in TRAININGS else None
     promotion = _read(run, made["promotion"], Promotion.read) if made["promotion"] else None
     inputs = {
         "model": made[last],

@@ -18,6 +18,7 @@ from flows.pipeline import stages
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
 from tasks.config import StageConfig
+from tasks.models import TRAININGS
 from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY, find, reference_to
 from tasks.record.tracking import Tracking, local_folder
@@ -27,7 +28,7 @@ BYTES_TRAINED = 16  # a parameter in float32: weight, gradient, two moments
 BYTES_KEPT = 4
 VOCABULARIES = {"gpt2": 50_257}
 LOOKED_AT = 20  # earlier runs of the profile
-WEIGHTS = ("pretrain", "finetune", "dpo", "classify")  # stages that train
+WEIGHTS = ("pretrain", *TRAININGS.values(), "classify")  # stages that train
 KEY = "touchstone.key"
 MADE_ELSEWHERE = "the last was made with other libraries or threads, or its files are gone"
 CHANGED = "a file that it reads, this machine, or the stage's code is not as in the last run"

@@ -23,6 +23,7 @@ from flows.server.pools import Pools
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
 from tasks.machine.json_files import Json
+from tasks.models import CLASSIFIER, MODELS
 from tasks.record.tracking import set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
@@ -32,7 +33,7 @@ from tasks.report.scores import score_rows
 from tasks.seeds.outputs import Spread
 from tasks.show.markdown import as_markdown
 
-SCORED = ("base", "base_scores", "tuned_scores", "preferred_scores", "classifier")
+SCORED = ("base", *(f"{model}_scores" for model in MODELS), CLASSIFIER)
 """What the report of a training was made from that the seeds are compared by."""
 
 

@@ -4,9 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.dispatch.names import SHOWN
+from tasks.models import TRAININGS
 from tasks.record.tracking import Tracking, local_folder
 
-TRAINED = ("classify", "dpo", "finetune", "pretrain", "base")  # the last one that ran made the model
+TRAINED = (
+    "classify",
+    *reversed(TRAININGS.values()),
+    "pretrain",
+    "base",
+)  # the last one that ran made the model
 
 
 def footer_lines(tracking: Tracking, outcome: Mapping[str, Any]) -> list[str]:

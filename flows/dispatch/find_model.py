@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from flows.dispatch.names import pipeline_run_of, resolve_name
 from flows.dispatch.runs import KIND, SEED, SEEDS, read_output, reference_of
 from tasks.errors import UsageError
-from tasks.models import CLASSIFIER, MODELS
+from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
 from tasks.models.folders import GGUF, ModelFiles, find_files, whole_files
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import MADE_BY
@@ -22,13 +22,10 @@ from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import intact, resolve
 
 STAGES = {  # that make the models of a run, by what people call these, the last trained first
-    MODELS["preferred"]: ("dpo",),
     CLASSIFIER: ("classify",),
-    MODELS["tuned"]: ("finetune",),
+    **{MODELS[model]: (stage,) for model, stage in reversed(TRAININGS.items())},
     MODELS["base"]: ("base", "pretrain"),
 }
-TRAINED_ON = {"dpo": "tuned", "finetune": "base"}
-"""The input of a stage that trains adapters which is the model that they belong to."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def find_model(tracking: Tracking, text: str) -> FoundModel:
 
 def _of_version(tracking: Tracking, name: str, number: int) -> FoundModel:
     found = resolve(tracking, f"models:/{name}/{number}")
-    base = found.under if found.model.stage in TRAINED_ON else None
+    base = found.under if found.model.stage in STARTS_FROM else None
     version = tracking.client.get_model_version(name, str(number))
     return FoundModel(
         found.label,
@@ -131,7 +128,7 @@ def _of_run(tracking: Tracking, text: str, run: Run, model: str) -> FoundModel:
     model = model or next(iter(made))
     stage = made[model]
     reference = reference_of(tracking, tags[f"{MADE_BY}{stage}"])
-    under = TRAINED_ON.get(stage)
+    under = STARTS_FROM.get(stage)
     base = input_of(tracking, tracking.client.get_run(reference.run_id), under) if under else None
     return FoundModel(
         f"{run.info.run_name}:{model}",

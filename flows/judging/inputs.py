@@ -10,6 +10,7 @@ from flows.dispatch.names import SHOWN, resolve_name
 from flows.dispatch.runs import KIND, SEED, SEEDS, reference_of
 from tasks.config import DownloadConfig, JudgeConfig, source_from_text
 from tasks.errors import UsageError
+from tasks.models import MODELS
 from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking, open_tracking
@@ -84,7 +85,7 @@ def outputs_of(tracking: Tracking, run: Run, model: str) -> tuple[str, Reference
         if model:
             there = ", ".join(filter(None, models)) or "one alone, without a name"
             raise UsageError(f"run {run_id} has no model {model!r}; there are {there}")
-        model = next(name for name in ("preferred", "fine-tuned", "base", "") if name in models)
+        model = next(name for name in (*reversed(MODELS.values()), "") if name in models)
     return (
         f"{run.info.run_name} {model}".strip(),
         reference_of(tracking, made[GENERATED + model if model else "responses"]),

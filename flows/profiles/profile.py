@@ -1,5 +1,6 @@
 """Profiles: everything a pipeline run is configured by."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -19,6 +20,7 @@ from tasks.config import (
     ExportConfig,
     FinetuneConfig,
     GenerateConfig,
+    GrpoConfig,
     JudgeConfig,
     PreflightConfig,
     PretrainConfig,
@@ -31,8 +33,10 @@ from tasks.config import (
     SynthesizeConfig,
     TokenizeConfig,
 )
+from tasks.models import TRAININGS
 from tasks.record.work import never
 
+FOLLOWING = tuple(stage for stage in TRAININGS.values() if stage != "finetune")  # those after it
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 
 
@@ -98,6 +102,10 @@ class Profile(StageConfig):
     dpo: Annotated[
         DpoConfig | None, Field(description="preference training after fine-tuning; left out: there is none")
     ] = None
+    grpo: Annotated[
+        GrpoConfig | None,
+        Field(description="training by rewards, of the last model before; left out: there is none"),
+    ] = None
     classify: ClassifyConfig = ClassifyConfig()
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig = JudgeConfig()
@@ -116,7 +124,7 @@ class Profile(StageConfig):
         raw = dict(raw)
         finetune, promote = raw.get("finetune"), raw.get("promote")
         if isinstance(finetune, dict) and "template" in finetune:
-            for stage in ("generate", "dpo"):
+            for stage in ("generate", *FOLLOWING):
                 if isinstance(raw.get(stage), dict) or (stage == "generate" and raw.get(stage) is None):
                     raw[stage] = {"template": finetune["template"]} | (raw.get(stage) or {})
         if isinstance(promote or {}, dict):
@@ -206,8 +214,9 @@ class Profile(StageConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        templates = {"generate": self.generate.template, **({"dpo": self.dpo.template} if self.dpo else {})}
-        for stage, template in templates.items():
+        following = {stage: config for stage in FOLLOWING if (config := getattr(self, stage))}
+        templates = {stage: config.template for stage, config in following.items()}
+        for stage, template in ({"generate": self.generate.template} | templates).items():
             if template != self.finetune.template:
                 raise ValueError(
                     f"{stage}.template is {template}, finetune.template {self.finetune.template}: "
@@ -226,9 +235,16 @@ class Profile(StageConfig):
                 f"promote.criterion is {self.promote.criterion}, and judge.criteria holds "
                 f"{', '.join(criteria) or 'none'}"
             )
-        if self.dpo and self.finetune.keeps_adapters:
+        for (before, config), (after, _) in pairwise([("finetune", self.finetune), *following.items()]):
+            if config.keeps_adapters:
+                raise ValueError(
+                    f"{before}.lora.adapters is kept, but {after} goes on with the whole model; set it to "
+                    "merged"
+                )
+        if self.grpo and (both := sorted(set(self.grpo.judges) & set(self.judge.judges))):
             raise ValueError(
-                "finetune.lora.adapters is kept, but dpo goes on with the whole model; set it to merged"
+                f"grpo.rewards names {both[0]}, and judge.scorer too: a model learns the weakness of the "
+                "judge that rewards it, so another scorer has to promote it"
             )
         return self
 

@@ -4,11 +4,11 @@ Seed number i of N adds i - 1 to the profile's own `seed` of every stage in `SEE
 profile stands for all of them instead. So the first of N is the profile as it is, and a run of it alone is
 found.
 
-Varied is what a training draws: first weights, the order of what it reads, dropout, adapters (pretrain,
-finetune, dpo, classify), and what the trained model draws when it responds by sampling (generate). All else
-stays as it is: which rows are made or downloaded, how rows are split, what a tokenizer holds out, which rows
-a judge is audited on and which are shown. Seeds are then scored on the same test rows, having been trained
-on the same ones, and what differs between them is training alone.
+Varied is what a training draws: first weights, the order of what it reads, dropout, adapters, the responses
+that are rewarded (pretrain, finetune, dpo, grpo, classify), and what the trained model draws when it responds
+by sampling (generate). All else stays as it is: which rows are made or downloaded, how rows are split, what a
+tokenizer holds out, which rows a judge is audited on and which are shown. Seeds are then scored on the same
+test rows, having been trained on the same ones, and what differs between them is training alone.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from flows.profiles.profile import Profile
 from tasks.config import GenerateConfig, StageConfig
 from tasks.errors import UsageError
+from tasks.models import TRAININGS
 
-SEEDED = ("pretrain", "finetune", "dpo", "classify", "generate")
+SEEDED = ("pretrain", *TRAININGS.values(), "classify", "generate")
 SHARED = ("download", "rows", "base", "tokenize", "preflight", "audit")  # before any of those
 
 

@@ -40,6 +40,7 @@ from tasks.config.losses import LossesConfig, PretrainedConfig
 from tasks.config.makers import MAKERS, Maker
 from tasks.config.pools import Pools
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
+from tasks.config.rewards import GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
@@ -77,6 +78,7 @@ __all__ = [
     "Gate",
     "GatesConfig",
     "GenerateConfig",
+    "GrpoConfig",
     "JudgeConfig",
     "LabelsConfig",
     "LoraConfig",
@@ -94,6 +96,7 @@ __all__ = [
     "ReportConfig",
     "ResponsesConfig",
     "Reuse",
+    "RewardConfig",
     "RowFormat",
     "RowsConfig",
     "Seed",

@@ -116,11 +116,15 @@ class Resumable(Trainer):
 
         Several processes would have to agree each time: they finish the step.
         """
+        self.stop_within_step()
+        return super().training_step(*arguments, **named)
+
+    def stop_within_step(self) -> None:
+        """Stop, if that was asked for, as the training was before the step that is being taken."""
         if self.args.world_size == 1 and self.stage_run.stop.is_set():
             if self.state.global_step > self.pace.step:
                 _set_random_states(self._random)
             self._stop()
-        return super().training_step(*arguments, **named)
 
     def _run_epoch(self, **named: Any) -> None:
         if self.state.global_step < self.state.max_steps:

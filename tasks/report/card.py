@@ -64,6 +64,7 @@ TRAINING_OUTPUTS = {
     "pretraining": "base",
     "finetuning": "tuned",
     "preference": "preferred",
+    "reinforcement": "reinforced",
     "classification": CLASSIFIER,
 }
 

@@ -16,6 +16,17 @@ QUANTITIES = {
     "reward margin": {"train": "reward_margin", "validation": "validation_reward_margin"},
     "reward accuracy": {"train": "reward_accuracy", "validation": "validation_reward_accuracy"},
 }
+OF_REWARDS = {
+    "reward": {"train": "reward", "validation": "validation_reward"},
+    "KL divergence": {"train": "kl"},
+    "entropy": {"train": "entropy"},
+    "response length": {"train": "length", "validation": "validation_length"},
+    "share cut": {"train": "share_cut", "validation": "validation_share_cut"},
+    "share looping": {"train": "share_looping", "validation": "validation_share_looping"},
+    "exact beside": {"validation": "validation_exact"},
+    "chrf beside": {"validation": "validation_chrf"},
+}
+REWARD = "reward_"  # how the field begins that one reward of several has
 
 Point = tuple[float, float]
 
@@ -26,12 +37,26 @@ def curves(training: str, history: Sequence[Json], best_step: int | None) -> lis
     A line that was never measured is left out, as validation is without a validation split.
     """
     kept = next((entry["step"] for entry in history if entry["step"] == best_step), None)
+    quantities = QUANTITIES if training != "reinforcement" else _of_rewards(history)
     found = [
         {"training": training, "quantity": quantity, "x": "steps", "kept": kept}
         | {"lines": _lines(history, fields)}
-        for quantity, fields in QUANTITIES.items()
+        for quantity, fields in quantities.items()
     ]
     return [curve for curve in found if curve["lines"]]
+
+
+def _of_rewards(history: Sequence[Json]) -> dict[str, dict[str, str]]:
+    """Those of reinforcement; of several rewards each by itself."""
+    fields = dict.fromkeys(field for entry in history for field in entry if field.startswith(REWARD))
+    rewards = [field for field in fields if field != "reward_spread"]
+    own = {
+        f"reward {field.removeprefix(REWARD)}": {"train": field, "validation": f"validation_{field}"}
+        for field in rewards
+        if len(rewards) > 1
+    }
+    first, *others = OF_REWARDS.items()
+    return dict([first]) | own | dict(others)
 
 
 def _lines(history: Sequence[Json], fields: dict[str, str]) -> list[Json]:

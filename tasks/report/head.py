@@ -8,7 +8,7 @@ from tasks.judge.score import scores_wording as scores
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import in_short
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
-from tasks.report.training import origin_text, shape_text, trainings
+from tasks.report.training import origin_text, rewarded_text, shape_text, trainings
 from tasks.show.document import Badge, Fact, Verdict
 from tasks.show.text import capital, percent, plural, short, size
 
@@ -128,6 +128,9 @@ def _fact_of(training: str, summary: Json, report: Json) -> Fact:
         count = f"{report['instructions']['splits']['train']:,} rows"
         note = f"{steps}, {short(summary['supervised_tokens'])} supervised tokens"
         return Fact("Fine-tuned on", count, note)
+    if training == "reinforcement":
+        note = f"{steps}, rewards {rewarded_text(summary)}"
+        return Fact("Reinforced on", f"{summary['prompts']:,} prompts", note)
     if training == "preference":
         return Fact("Optimized on", f"{summary['pairs']:,} preferences", f"{steps}, beta {summary['beta']:g}")
     card = card_of(report["evaluation"])

@@ -6,7 +6,13 @@ from tasks.judge.score.scores_wording import tone
 from tasks.machine.json_files import Json
 from tasks.show.document import Column, Hue, Tone
 
-MODELS: dict[str, Hue] = {"base": "slate", "fine-tuned": "amber", "preferred": "teal", "classifier": "amber"}
+MODELS: dict[str, Hue] = {
+    "base": "slate",
+    "fine-tuned": "amber",
+    "preferred": "teal",
+    "reinforced": "violet",
+    "classifier": "amber",
+}
 SPLITS: dict[str, Hue] = {"train": "slate", "validation": "amber"}
 
 

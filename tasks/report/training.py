@@ -33,11 +33,19 @@ TRAINING_TITLES = {
     "pretraining": "Pretraining",
     "finetuning": "Fine-tuning",
     "preference": "Direct preference optimization",
+    "reinforcement": "Reinforcement",
     "classification": "Classification",
 }
 TOKEN = "nats per token"
 UNITS = {"preference": "nats per pair"}  # of losses that are not per token
-SHARES = ("accuracy", "F1", "masked accuracy", "reward accuracy")  # from 0 to 1, whatever was measured
+SHARES = (
+    "accuracy",
+    "F1",
+    "masked accuracy",
+    "reward accuracy",
+    "share cut",
+    "share looping",
+)  # from 0 to 1, whatever was measured
 TEXTS = 3  # in the terminal
 SETTINGS = {
     "size": "size {}",
@@ -111,7 +119,7 @@ def unit_of(training: str, summary: Json, report: Json) -> str:
 
 
 def _chart(curve: Json, unit: str) -> Chart:
-    """One quantity of `curves.py`, a loss in this unit; in the terminal and in Markdown only losses."""
+    """One quantity of `curves.py`, a loss in this unit; outside the page only losses and rewards."""
     quantity = curve["quantity"].capitalize()
     if curve["quantity"] == "loss":
         quantity += f", {unit}"
@@ -124,7 +132,7 @@ def _chart(curve: Json, unit: str) -> Chart:
         )
         for line in curve["lines"]
     ]
-    keep = Keep() if curve["quantity"] == "loss" else PAGE_ONLY
+    keep = Keep() if curve["quantity"] in ("loss", "reward") else PAGE_ONLY
     return Chart(quantity, curve["x"], curves, curve["kept"], curve["quantity"] in SHARES, keep=keep)
 
 
@@ -221,6 +229,9 @@ def method_text(summary: Json) -> str:
         )
     if "packing" in summary:
         parts.append("rows packed" if summary["packing"] else "rows not packed")
+    if "rewards" in summary:
+        parts.append(f"{summary['method'].upper()} on {rewarded_text(summary)}")
+        parts.append(f"groups of {summary['group_size']} at temperature {summary['temperature']:g}")
     if "beta" in summary:
         parts.append(f"beta {summary['beta']:g}")
     return "; ".join(parts)
@@ -230,8 +241,38 @@ def training_lines(training: str, summary: Json) -> list[str]:
     """How a training was done and where it came to, a sentence each, without full stops."""
     steps = schedule_text(summary) if "optimizer" in summary else plural(summary["steps"], "step")
     how = "; ".join(filter(None, (steps, method_text(summary))))
-    rewards = rewards_text(summary) if training == "preference" else ""
-    return [capital(line) for line in (how, losses_text(summary), rewards) if line]
+    if training == "reinforcement":
+        lines = [how, *reinforced_lines(summary)]
+    else:
+        lines = [how, losses_text(summary), rewards_text(summary) if training == "preference" else ""]
+    return [capital(line) for line in lines if line]
+
+
+def rewarded_text(summary: Json) -> str:
+    """`exact + 0.1 length`: the rewards with their weights."""
+    terms = [
+        own["name"] if own["weight"] == 1 else f"{own['weight']:g} {own['name']}"
+        for own in summary["rewards"]
+    ]
+    return " + ".join(terms)
+
+
+def reinforced_lines(summary: Json) -> list[str]:
+    """Where reinforcement came to: on validation prompts, in its last step, and what to look at."""
+    last = (
+        f"in the last step reward {summary['reward']:.3f}, KL {summary['kl']:.3f} nats per token, entropy "
+        f"{summary['entropy']:.2f}, {percent(summary['share_cut'])} of responses cut, "
+        f"{percent(summary['share_looping'])} looping, {percent(summary['share_of_equal_groups'])} of groups "
+        "of one reward, which teach nothing"
+    )
+    if summary["best_step"] is None:
+        return [f"{last}; no validation split", *summary["warnings"]]
+    kept = (
+        f"reward of greedy responses to {plural(summary['validation_prompts'], 'validation prompt')}: "
+        f"{summary['validation_reward_before']:.3f} before, {summary['validation_reward']:.3f} at step "
+        f"{summary['best_step']:,}, which was kept"
+    )
+    return [kept, last, *summary["warnings"]]
 
 
 def losses_text(summary: Json) -> str:

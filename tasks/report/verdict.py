@@ -18,6 +18,9 @@ DONE = {
     ("fine-tuned", "base"): "Fine-tuning",
     ("preferred", "base"): "Fine-tuning with preferences",
     ("preferred", "fine-tuned"): "Preference optimization",
+    ("reinforced", "base"): "Fine-tuning with rewards",
+    ("reinforced", "fine-tuned"): "Reinforcement by rewards",
+    ("reinforced", "preferred"): "Reinforcement by rewards",
 }
 
 
@@ -45,7 +48,8 @@ def _judged(report: Json) -> Verdict:
     found = next(one for one in headline if (one["model"], one["against"]) == (last, first))
     kind = scores.tone(found)
     title, done = scores.scorer_title(found), DONE[last, first]
-    step = next((one for one in headline if one["model"] == last and one["against"] != first), None)
+    steps = [one for one in headline if one["model"] == last and one["against"] != first]
+    step = steps[-1] if steps else None  # against the model before it
     more, warning = _step(step) if step else "", judging.against_audit(report)
     labels = next(
         (one for one in labelling.differences(report) if (one["model"], one["against"]) == (last, first)),

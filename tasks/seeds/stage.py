@@ -26,8 +26,8 @@ Folders = list[Path]
 def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
     """Compare the trainings; inputs are `seed_<number>_<name>`, of those that came to their end.
 
-    Names are `base_scores`, `tuned_scores`, `preferred_scores` and `classifier`, and `base` for what
-    pretraining came to. Writes `seeds.json`.
+    Names are `base_scores`, `tuned_scores` and so on of every model that writes, `classifier`, and `base`
+    for what pretraining came to. Writes `seeds.json`.
 
     Raises StageError when seeds were not scored on the same rows by the same scorers.
     """

@@ -15,7 +15,7 @@ Form = Literal["page", "markdown", "terminal"]
 Tone = Literal["", "better", "worse", "open", "muted", "strong"]
 """What a text means for the reader: good, bad, not decided, of less weight, of more weight."""
 
-Hue = Literal["", "slate", "amber", "teal"]
+Hue = Literal["", "slate", "amber", "teal", "violet"]
 """The colour of one of the things that are told apart, such as the models that are compared."""
 
 

@@ -45,7 +45,7 @@ LEAST_COLUMN = 16  # characters that a column of a table is given at least, wher
 SPARK = 24
 SCORE = 5
 
-HUES = {"": "", "slate": "bright_blue", "amber": "yellow", "teal": "green"}
+HUES = {"": "", "slate": "bright_blue", "amber": "yellow", "teal": "green", "violet": "magenta"}
 TONES = {"": "", "better": "yellow", "worse": "bold red", "open": "", "muted": "dim", "strong": "bold"}
 VERDICTS = {"better": "bold yellow", "worse": "bold red", "open": "bold", "none": "bold"}
 

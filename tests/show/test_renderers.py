@@ -218,7 +218,7 @@ def test_a_histogram_tells_few_from_none():
 
 texts = st.text(max_size=30) | st.sampled_from(HOSTILE)
 numbers = st.floats(0, 100)
-hues = st.sampled_from(["", "slate", "amber", "teal"])
+hues = st.sampled_from(["", "slate", "amber", "teal", "violet"])
 keeps = st.builds(Keep, *[st.none() | st.integers(0, 3)] * 3)
 facts = st.builds(Fact, texts, texts, texts, texts, st.booleans())
 quotes = st.builds(Quote, texts, texts, hues, texts, st.lists(texts, max_size=2), texts)

@@ -17,7 +17,12 @@ from tasks.registry.promote.parts import row_digests
 
 PASSED, NOT_NEEDED = "passed", "not needed: metrics alone"
 WARNED = "warned: "  # how the word on an audit begins that passed with warnings
-TRAINED_AS = {"base": "pretraining", "tuned": "fine-tuning", "model": "training"}
+TRAINED_AS = {
+    "base": "pretraining",
+    "tuned": "fine-tuning",
+    "preferred": "preference optimization",
+    "model": "training",
+}
 
 Scores = dict[int, float | None]
 
@@ -136,9 +141,9 @@ def audit_of(folder: Path, scorer: str) -> str:
 def failed_checks(trained: Mapping[str, Path]) -> list[str]:
     """The checks that failed before a training that went on, as `fine-tuning, end token`.
 
-    `trained` are the outputs `base`, `tuned` and `model`, of which there may be fewer. A base that was taken
-    over from Hugging Face was not trained here; one from the registry brings along what its version says.
-    A training without any checks counts as one that failed them.
+    `trained` are the outputs `base`, `tuned`, `preferred` and `model`, of which there may be fewer. A base
+    that was taken over from Hugging Face was not trained here; one from the registry brings along what its
+    version says. A training without any checks counts as one that failed them.
     """
     found = []
     for name, training in TRAINED_AS.items():

@@ -48,16 +48,17 @@ def promote(
     scores: Path,
     base: Path | None = None,
     tuned: Path | None = None,
+    preferred: Path | None = None,
     labels: Path | None = None,
     **_others: Path,
 ) -> None:
     """Register `model/model`, name it the candidate, and the champion if it earns that.
 
-    The scores of a classifier are in the output that holds it. `base` and `tuned` are what it was trained
-    from, one after the other; adapters alone are registered merged into the last of them. An input `champion`
-    has scores of the present champion that were made anew, where its own came about under other conditions.
-    `labels` are those that people gave its responses, where the profile requires some. Whatever else is among
-    the inputs (the corpus, the tokens) is named with its digest on the version.
+    The scores of a classifier are in the output that holds it. `base`, `tuned` and `preferred` are what it
+    was trained from, one after the other; adapters alone are registered merged into the last of them. An
+    input `champion` has scores of the present champion that were made anew, where its own came about under
+    other conditions. `labels` are those that people gave its responses, where the profile requires some.
+    Whatever else is among the inputs (the corpus, the tokens) is named with its digest on the version.
 
     Writes `promotion.json`. A champion needs trainings whose checks all passed, and judges whose audits did
     not fail. The first one needs the mean `config.min_score`; a later one needs the paired interval against
@@ -70,12 +71,11 @@ def promote(
     An attempt that was killed leaves a version that it may have made champion: that one is used again, any
     other is deleted.
     """
-    trained = {
-        name: folder for name, folder in (("base", base), ("tuned", tuned), ("model", model)) if folder
-    }
+    before = {"base": base, "tuned": tuned, "preferred": preferred}
+    trained = {name: folder for name, folder in (before | {"model": model}).items() if folder}
     candidate = Candidate.of(rows, scores, run.references, trained, config.criterion)
     candidate = replace(candidate, labels=Labels.read(labels) if labels else None)
-    under = "tuned" if tuned else "base"
+    under = next((name for name in reversed(before) if before[name]), "base")
     identity = _identity(run, model, base, candidate, under)
     with one_at_a_time(run.tracking, config.name):
         left = _left_by_the_dead(config, run, identity[KEY])

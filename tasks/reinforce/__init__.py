@@ -1,0 +1,1 @@
+"""Reinforcement: the fine-tuned model learns from rewards of what it writes."""

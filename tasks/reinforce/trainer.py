@@ -1,0 +1,254 @@
+"""TRL's trainers of GRPO and RLOO, with our decoder, rewards and validation; they stop and resume as others.
+
+Each step draws what it learns from with the weights as they are, and takes one step on it: nothing is learned
+from twice, so that there is no ratio to clip (TRL's `num_iterations` is 1), and a training that resumes at a
+step draws what it would have drawn.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import fmean
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from tasks.config import GrpoConfig
+from tasks.finetune.resuming import Resumable, StopAsked
+from tasks.finetune.training import Reporting, evaluated, training_arguments
+from tasks.judge.protocol.responses import ResponseRow, kind_of
+from tasks.judge.score.metrics import metric_scores
+from tasks.models.adapters import add_lora
+from tasks.models.loading import retired_names, use_fused_gelu
+from tasks.record.stage import StageRun
+from tasks.reinforce.prompts import GroupSampler, PromptData
+from tasks.reinforce.rewards import METRICS, Reward, scored, total
+from tasks.reinforce.rollouts import Rollouts
+from tasks.rows import Row
+from tasks.statistics.comparing import paired_test
+
+BESIDE = ("exact", "chrf")
+"""Metrics of validation that stand beside the rewards, where they are none themselves."""
+LOGGED = {
+    "loss": "policy_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "reward": "reward",
+    "reward_std": "reward_spread",
+    "frac_reward_zero_std": "share_of_equal_groups",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "length",
+    "completions/clipped_ratio": "share_cut",
+    "looping": "share_looping",
+    "eval_reward": "validation_reward",
+    "eval_length": "validation_length",
+    "eval_cut": "validation_share_cut",
+    "eval_looping": "validation_share_looping",
+}
+
+
+def logged(rewards: Sequence[Reward]) -> dict[str, str]:
+    """What the numbers of a training are called here."""
+    by_reward = {f"rewards/{own.label}/mean": f"reward_{own.label}" for own in rewards}
+    by_reward |= {f"eval_{name}": f"validation_{ours}" for name, ours in by_reward.items()}
+    beside = {f"eval_{name}": f"validation_{name}" for name in beside_of(rewards)}
+    changes = {f"{name}_high": f"{ours}_change_high" for name, ours in beside.items()}
+    return LOGGED | by_reward | beside | changes
+
+
+def beside_of(rewards: Sequence[Reward]) -> list[str]:
+    return [name for name in BESIDE if name not in {own.label for own in rewards}]
+
+
+class RewardTraining(Resumable):
+    """Before GRPOTrainer or RLOOTrainer among the parents: what is drawn, its worth, how it is validated.
+
+    `evaluate` answers the validation prompts greedily; the kept weights are those with the highest reward.
+    """
+
+    data: PromptData
+    rollouts: Rollouts
+    rewards: list[Reward]
+    start: dict[str, list[float | None]] | None = None
+    """What the model before training has by every metric that is no reward, row by row."""
+
+    # What TRL would do in its own way
+
+    def _get_train_sampler(self, _dataset: Dataset | None = None) -> Sampler:
+        micro_batches = self.args.steps_per_generation
+        prompts = self.args.generation_batch_size // self.num_generations
+        return GroupSampler(
+            len(self.data.ids["train"]), self.num_generations, prompts, micro_batches, self.args.seed
+        )
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """The tokens that fine-tuning trained on; TRL would make others of a text than of a conversation."""
+        return [self.data.ids["train"][int(place)] for place in prompts], None, {}
+
+    def _drawn(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        key = f"step {self.state.global_step}"
+        return self.rollouts.drawn(self.model, prompts, key, self.stop_within_step)
+
+    # Validation
+
+    def evaluate_if_left(self) -> None:
+        """Of a training that begins, what it starts from; of one that resumes, what was left."""
+        if self.state.global_step or "validation" not in self._validated():
+            super().evaluate_if_left()
+        else:
+            self.evaluate()
+
+    def _validated(self) -> list[str]:
+        return [split for split in ("validation",) if self.data.rows[split]]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        rows = self.data.rows["validation"]
+        if self.start is None:
+            with self.as_reference() as reference:
+                self.start = self._beside(self._answers(reference), rows)
+        texts, ids, cut = self._answers_of(self.model)
+        values = scored(self.rewards, texts, rows)
+        reward = fmean(total(self.rewards, values))
+        metrics = {"eval_loss": -reward, "eval_reward": reward}  # trainers keep what has the lowest loss
+        metrics |= {f"eval_rewards/{name}/mean": fmean(own) for name, own in values.items()}
+        for name, own in self._beside(texts, rows).items():
+            if (known := [value for value in own if value is not None]) and self.start is not None:
+                change = paired_test(own, self.start[name], [row.get("source") for row in rows])
+                metrics[f"eval_{name}"] = fmean(known)
+                metrics[f"eval_{name}_high"] = change.high if change else 0.0
+        metrics["eval_length"] = fmean(map(len, ids))
+        metrics["eval_cut"] = fmean(cut)
+        metrics["eval_looping"] = looping(texts, rows)
+        return evaluated(self, metrics)
+
+    def _answers(self, model: PreTrainedModel | PeftModel) -> list[str]:
+        return self._answers_of(model)[0]
+
+    def _answers_of(
+        self, model: PreTrainedModel | PeftModel
+    ) -> tuple[list[str], list[list[int]], list[bool]]:
+        ids = self.rollouts.answered(model, self.data.ids["validation"], self._stop_asked)
+        return self.rollouts.texts(ids), ids, self.rollouts.is_cut(model, ids)
+
+    def _stop_asked(self) -> None:
+        if self.is_stopping():
+            raise StopAsked
+
+    def _beside(self, texts: Sequence[str], rows: Sequence[Row]) -> dict[str, list[float | None]]:
+        """Every metric that is no reward, from 0 to 100; None for a row without a reference."""
+        return {
+            name: [
+                metric_scores(text, row["output"], {name: METRICS[name]}).get(name)
+                for text, row in zip(texts, rows, strict=True)
+            ]
+            for name in beside_of(self.rewards)
+        }
+
+    @contextmanager
+    def as_reference(self) -> Iterator[PreTrainedModel | PeftModel]:
+        """The model that the trained one is held to; with adapters, that without them."""
+        if isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            yield self.ref_model
+
+
+class GroupTraining(RewardTraining, GRPOTrainer):
+    """Of `algorithm: grpo`."""
+
+    def _generate_single_turn(
+        self, prompt_ids: Sequence[Sequence[int]], *_: Any, **__: Any
+    ) -> tuple[list[list[int]], None]:
+        return self._drawn(prompt_ids), None
+
+
+class LeaveOneOutTraining(RewardTraining, RLOOTrainer):
+    """Of `algorithm: rloo`."""
+
+    def _generate_single_turn(self, prompt_ids: Sequence[Sequence[int]], *_: Any) -> list[list[int]]:
+        return self._drawn(prompt_ids)
+
+
+ALGORITHMS: Mapping[str, tuple[type[RewardTraining], type[Any]]] = {
+    "grpo": (GroupTraining, GRPOConfig),
+    "rloo": (LeaveOneOutTraining, RLOOConfig),
+}
+
+
+def make_trainer(
+    config: GrpoConfig,
+    run: StageRun,
+    model: PreTrainedModel,
+    data: PromptData,
+    rewards: list[Reward],
+    device: torch.device,
+) -> RewardTraining:
+    """The trainer; its reference is the model as it is in its folder."""
+    trainer_type, arguments_type = ALGORITHMS[config.algorithm]
+    validated = bool(data.rows["validation"])
+    arguments = training_arguments(
+        arguments_type,
+        config,
+        run,
+        examples=len(data.ids["train"]) * config.group_size,
+        validated=validated,
+        device=device,
+        beta=config.beta,
+        num_generations=config.group_size,
+        num_generations_eval=1,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        reward_weights=[reward.weight for reward in rewards],
+        disable_dropout=True,
+        remove_unused_columns=False,
+    )
+    rollouts = Rollouts(config, data)
+    with retired_names():
+        trainer = trainer_type(
+            model=add_lora(config, use_fused_gelu(model)),
+            reward_funcs=[_function(reward, data, rollouts) for reward in rewards],
+            args=arguments,
+            train_dataset=data.dataset("train"),
+            eval_dataset=data.dataset("validation") if validated else None,
+            processing_class=data.template.tokenizer,
+            callbacks=[Reporting(run, logged(rewards))],
+        )
+    trainer.data, trainer.rollouts, trainer.rewards = data, rollouts, rewards
+    if isinstance(trainer.model, PeftModel):
+        trainer.model.delete_adapter("ref")  # a copy of the new adapters, which as yet change nothing
+    else:
+        use_fused_gelu(trainer.ref_model)
+    return trainer
+
+
+def _function(reward: Reward, data: PromptData, rollouts: Rollouts) -> Callable[..., list[float]]:
+    """The reward as TRL calls it; it tells the share of looping responses beside."""
+
+    def score(
+        prompts: list[str],
+        completion_ids: list[list[int]],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float]:
+        rows = [data.rows["train"][int(place)] for place in prompts]
+        texts = rollouts.texts(completion_ids)
+        log_metric("looping", looping(texts, rows))
+        return reward.score(texts, rows)
+
+    score.__name__ = reward.label
+    return score
+
+
+def looping(texts: Sequence[str], rows: Sequence[Row]) -> float:
+    """The share of responses that are little but a repetition."""
+    found = [
+        kind_of(ResponseRow(row["id"], row["instruction"], row["input"], row["output"], "", text))
+        for text, row in zip(texts, rows, strict=True)
+    ]
+    return found.count("looping") / len(found)
