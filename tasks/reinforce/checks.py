@@ -28,6 +28,8 @@ from tasks.tokenize.templates import load_template
 
 REINFORCEMENT = "reinforcement"
 NO_KL = 1e-4  # nats a token: what rounding comes to, in bfloat16 too
+ALONE = 8  # responses that are read by themselves too
+SAME = {"float32": 1e-3, "bfloat16": 0.3}  # nats of one token, by what is computed in
 
 
 def check_reinforcement(config: GrpoConfig, trainer: RewardTraining, tuned: Path, run: StageRun) -> Report:
@@ -39,6 +41,7 @@ def check_reinforcement(config: GrpoConfig, trainer: RewardTraining, tuned: Path
         Check("rewards within groups", lambda: rewards_differ(sample)),
         Check("responses end", lambda: responses_end(sample)),
         Check("rewards asked again", lambda: rewards_repeat(sample)),
+        Check("padding shifts nothing", lambda: padding_shifts_nothing(trainer, sample)),
         Check("first KL", lambda: first_kl(trainer, sample)),
     ]
     results = run_checks(checks, run.phase)
@@ -226,6 +229,27 @@ def first_kl(trainer: RewardTraining, sample: Sample) -> CheckResult:
     kl = (apart.exp() - apart - 1).mean().item()
     passed = abs(kl) <= NO_KL
     return CheckResult("first KL", _verdict(passed), f"{kl:.2g} nats a token", "0: the two are one")
+
+
+def padding_shifts_nothing(trainer: RewardTraining, sample: Sample) -> CheckResult:
+    """The probabilities that training goes by, of responses padded together and of each read alone.
+
+    TRL gives models no positions; those of a model that learned them are shifted by padding on the left.
+    """
+    count = min(ALONE, sample.count)
+    places = range(0, count * sample.config.group_size, sample.config.group_size)  # of different prompts
+    prompts, responses = ([own[place] for place in places] for own in (sample.prompts, sample.responses))
+    with still(trainer.model):
+        together = _log_probs(trainer, trainer.model, *_padded(trainer, prompts, responses))
+        furthest = 0.0
+        for place, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            alone = _log_probs(trainer, trainer.model, *_padded(trainer, [prompt], [response]))[0]
+            apart = (together[place, : len(response)] - alone).abs().max().item()
+            furthest = max(furthest, apart)
+    most = SAME[sample.config.precision]
+    found = f"{furthest:.2g} nats apart at most, of {count} responses"
+    expected = f"log-probabilities of each token alone, within {most:g} nats"
+    return CheckResult("padding shifts nothing", _verdict(furthest <= most), found, expected)
 
 
 def _padded(

@@ -5,6 +5,7 @@ from twice, so that there is no ratio to clip (TRL's `num_iterations` is 1), and
 step draws what it would have drawn.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from tasks.config import GrpoConfig
+from tasks.errors import StageError
 from tasks.finetune.resuming import Resumable, StopAsked
 from tasks.finetune.training import Reporting, evaluated, training_arguments
 from tasks.judge.protocol.responses import ResponseRow, kind_of
@@ -27,7 +29,7 @@ from tasks.models.loading import retired_names, use_fused_gelu
 from tasks.record.stage import StageRun
 from tasks.reinforce.prompts import GroupSampler, PromptData
 from tasks.reinforce.rewards import METRICS, Reward, scored, total
-from tasks.reinforce.rollouts import Rollouts
+from tasks.reinforce.rollouts import Rollouts, whole
 from tasks.rows import Row
 from tasks.statistics.comparing import paired_test
 
@@ -196,7 +198,7 @@ def make_trainer(
         arguments_type,
         config,
         run,
-        examples=len(data.ids["train"]) * config.group_size,
+        examples=_whole_steps(config, len(data.ids["train"])),
         validated=validated,
         device=device,
         beta=config.beta,
@@ -220,11 +222,42 @@ def make_trainer(
             callbacks=[Reporting(run, logged(rewards))],
         )
     trainer.data, trainer.rollouts, trainer.rewards = data, rollouts, rewards
+    count_positions(trainer.model)
     if isinstance(trainer.model, PeftModel):
         trainer.model.delete_adapter("ref")  # a copy of the new adapters, which as yet change nothing
     else:
-        use_fused_gelu(trainer.ref_model)
+        count_positions(use_fused_gelu(trainer.ref_model))
     return trainer
+
+
+def count_positions(model: PreTrainedModel | PeftModel) -> None:
+    """Have the model count positions over the mask where nobody tells it any.
+
+    TRL pads prompts on the left and gives no positions: those of GPT-2 are then shifted by the padding, and
+    what is learned from are other probabilities than those that a response was drawn by.
+    """
+    if "position_ids" in inspect.signature(whole(model).forward).parameters:
+        model.register_forward_pre_hook(_with_positions, with_kwargs=True)
+
+
+def _with_positions(
+    _model: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    mask = named.get("attention_mask")
+    if mask is not None and named.get("position_ids") is None:
+        named = named | {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
+    return arguments, named
+
+
+def _whole_steps(config: GrpoConfig, prompts: int) -> int:
+    """The responses of an epoch. Raises StageError for fewer prompts than a step has."""
+    a_step = config.batch_size * config.accumulation // config.group_size
+    if prompts < a_step:
+        raise StageError(
+            f"a step has {a_step} prompts (batch_size x accumulation / group_size), and the train split "
+            f"{prompts}. Lower grpo.batch_size, or raise grpo.group_size"
+        )
+    return prompts // a_step * a_step * config.group_size
 
 
 def _function(reward: Reward, data: PromptData, rollouts: Rollouts) -> Callable[..., list[float]]:
