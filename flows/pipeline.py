@@ -21,7 +21,7 @@ from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.exporting.exporting import export_model
 from flows.exporting.sources import CARD
-from flows.judging.audits import audits, refusal, score_entries
+from flows.judging.audits import audits, refusal, reward_audits, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
 from flows.process.flow_body import flow_body
@@ -43,7 +43,7 @@ from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
 from tasks.registry.versions import champion_of
-from tasks.reinforce.rewards import rewards_of
+from tasks.reinforce.rewards import require_functions
 from tasks.report.document import as_document
 from tasks.report.outputs import page_address, read_cost, read_report
 from tasks.report.scores import score_rows
@@ -107,7 +107,9 @@ def pipeline(
     if loaded.is_tuned:
         find_judges(loaded.judge)
     if loaded.grpo:
-        rewards_of(loaded.grpo)
+        require_functions(loaded.grpo)
+    if loaded.reward_judges:
+        find_judges(loaded.reward_judges, "find reward judges")
     if loaded.export:
         require_places(loaded.export)
     if len(trainings := trainings_of(loaded)) > 1:
@@ -145,6 +147,8 @@ class Prepared:
     tokens: Reference | None = None
     """What a model is pretrained on."""
     audits: Audits = field(default_factory=dict)
+    reward_audits: Audits = field(default_factory=dict)
+    """Of the judges among the rewards."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,8 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
     if profile.is_tuned:
-        return replace(ready, audits=audits(run, profile.judge, ready.rows))
+        own = audits(run, profile.judge, ready.rows)
+        return replace(ready, audits=own, reward_audits=reward_audits(run, profile.reward_judges, ready.rows))
     return ready
 
 
@@ -246,9 +251,9 @@ def train(run: PipelineRun, profile: Profile, ready: Prepared, base: Reference) 
     made: dict[str, Reference] = {}
     last = base
     for model, stage in TRAININGS.items():
-        if config := getattr(profile, stage):
+        if config := profile.trainings.get(stage):
             inputs = {STARTS_FROM[stage]: last, "rows": ready.rows}
-            more = {"tokens": ready.tokens} if stage == "finetune" else {}
+            more = {"finetune": {"tokens": ready.tokens}, "grpo": ready.reward_audits}.get(stage, {})
             made[model] = last = run.stage(stage, config, **inputs, **more)
     return made
 

@@ -99,7 +99,7 @@ STAGES = {
             "tasks.judge.audit.stage:audit",
             AuditConfig,
             "A judge asked about answers of known worth: is it to be believed?",
-            runs_in=lambda profile: profile.is_tuned and profile.judge.judges,
+            runs_in=lambda profile: profile.is_tuned and (profile.judge.judges or profile.reward_judges),
             pool="as configured",
             fingerprints="tasks.judge.ask.identities:fingerprints",
         ),
@@ -139,7 +139,7 @@ STAGES = {
             "The fine-tuned model trained on rewards of what it writes",
             runs_in=lambda profile: profile.is_tuned and profile.grpo,
             pool="gpu",
-            fingerprints="tasks.reinforce.rewards:fingerprints",
+            fingerprints="tasks.reinforce.judged:fingerprints",
         ),
         Stage(
             "classify",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from flows.dispatch.lookup import Runs
 from flows.dispatch.runs import read_output
 from tasks.config import Criterion, JudgeConfig
+from tasks.errors import RefusedError
 from tasks.judge.audit.outputs import AuditReport
 from tasks.judge.audit.wording import COUNTED, audit_name, failures, judge_name
 from tasks.judge.protocol.responses import DECIDED
@@ -17,21 +18,36 @@ Mode = Literal["scores", "pairwise"]
 SCORE_FIELDS = ("scorer", "kind", "status", "mean", "low", "high", "rows", "scored", "missing")
 
 
-def audits(run: Runs, config: JudgeConfig, rows: Reference, mode: Mode = "scores") -> dict[str, Reference]:
+def audits(
+    run: Runs, config: JudgeConfig, rows: Reference, mode: Mode = "scores", prefix: str = ""
+) -> dict[str, Reference]:
     """The audit of every judge on these rows, of its scores or of its choices, done before its first use.
 
-    A judge that scores by criteria has one on each.
+    A judge that scores by criteria has one on each. `prefix` tells those of rewards from those of scorers.
     """
     asked = config.asked if mode == "scores" else [(scorer, None) for scorer in config.judges]
     return {
         f"audit_{place}": run.stage(
             "audit",
             config.audit_of(scorer, mode, criterion),
-            _label(mode, config, scorer, criterion),
+            prefix + _label(mode, config, scorer, criterion),
             rows=rows,
         )
         for place, (scorer, criterion) in enumerate(asked)
     }
+
+
+def reward_audits(run: Runs, judges: JudgeConfig | None, rows: Reference) -> dict[str, Reference]:
+    """The audits of the judges that reward a model.
+
+    Raises RefusedError, before any training, when one failed.
+    """
+    if judges is None:
+        return {}
+    found = audits(run, judges, rows, prefix="reward ")
+    if why := refusal(run, found, judges):
+        raise RefusedError(f"grpo.rewards: {why}")
+    return found
 
 
 def _label(mode: Mode, config: JudgeConfig, scorer: str, criterion: Criterion | None) -> str:

@@ -13,6 +13,7 @@ from pydantic import (
 from flows.profiles.spelling import DOWNLOADS
 from flows.stages import STAGES
 from tasks.config import (
+    AskConfig,
     BaseConfig,
     ClassifyConfig,
     DownloadConfig,
@@ -32,10 +33,12 @@ from tasks.config import (
     StageConfig,
     SynthesizeConfig,
     TokenizeConfig,
+    TuningConfig,
 )
 from tasks.models import TRAININGS
 from tasks.record.work import never
 
+OF_AUDITS = ("audit_rows", "gates", "choice_gates", "resamples")  # of the settings of judge
 FOLLOWING = tuple(stage for stage in TRAININGS.values() if stage != "finetune")  # those after it
 ON_HUB = (*DOWNLOADS, "base", "tokenize", "pretrain")  # what may name a model or a data set of the hub
 
@@ -214,8 +217,7 @@ class Profile(StageConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        following = {stage: config for stage in FOLLOWING if (config := getattr(self, stage))}
-        templates = {stage: config.template for stage, config in following.items()}
+        templates = {stage: config.template for stage, config in self.trainings.items()}
         for stage, template in ({"generate": self.generate.template} | templates).items():
             if template != self.finetune.template:
                 raise ValueError(
@@ -235,7 +237,7 @@ class Profile(StageConfig):
                 f"promote.criterion is {self.promote.criterion}, and judge.criteria holds "
                 f"{', '.join(criteria) or 'none'}"
             )
-        for (before, config), (after, _) in pairwise([("finetune", self.finetune), *following.items()]):
+        for (before, config), (after, _) in pairwise(self.trainings.items()):
             if config.keeps_adapters:
                 raise ValueError(
                     f"{before}.lora.adapters is kept, but {after} goes on with the whole model; set it to "
@@ -256,6 +258,28 @@ class Profile(StageConfig):
     @property
     def has_rows(self) -> bool:
         return bool(self.is_tuned or self.labelled)
+
+    @property
+    def reward_judges(self) -> JudgeConfig | None:
+        """The judges among the rewards, asked and audited as others are; None where there are none."""
+        if not (self.grpo and self.grpo.judges):
+            return None
+        asked = {name: getattr(self.judge, name) for name in AskConfig.model_fields}
+        if self.grpo.asking:
+            asked = self.grpo.asking.model_dump()
+        scorers = self.grpo.judges
+        asked["scorer"] = scorers[0] if len(scorers) == 1 else scorers
+        audited = {name: getattr(self.judge, name) for name in OF_AUDITS}
+        return JudgeConfig(**asked, **audited)
+
+    @property
+    def trainings(self) -> dict[str, TuningConfig]:
+        """The trainings of a model that writes, by their stages, in their order."""
+        found = {stage: config for stage in TRAININGS.values() if (config := getattr(self, stage))}
+        if judges := self.reward_judges:
+            asking = AskConfig(**{name: getattr(judges, name) for name in AskConfig.model_fields})
+            found["grpo"] = found["grpo"].model_copy(update={"asking": asking})
+        return found
 
     @property
     def asks_passages(self) -> bool:

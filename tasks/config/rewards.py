@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.config.base import OUTSIDE_KEY, AdamWRate, Epochs, Positive, StageConfig, WeightDecay, one_of
-from tasks.config.judging import is_scorer
+from tasks.config.judging import AskConfig, is_scorer
 from tasks.config.tuning import TemplateName, TuningConfig
 
 REWARD_METRICS = ("exact", "chrf", "bleu", "rouge-l")
@@ -158,9 +158,25 @@ class GrpoConfig(TuningConfig):
         float, Field(ge=0, le=1, description="share of the checked responses that may be cut")
     ] = 0.5
 
+    asking: Annotated[
+        AskConfig | None,
+        Field(
+            description="how the judges among the rewards are asked; left out: as the profile's judge "
+            "section says of others"
+        ),
+    ] = None
+
     @property
     def judges(self) -> tuple[str, ...]:
         return tuple(reward.judge for reward in self.rewards if reward.judge)
+
+    @property
+    def asked(self) -> AskConfig | None:
+        """How its judges are asked; None where there are none."""
+        if not self.judges:
+            return None
+        given = self.asking.model_dump() if self.asking else {}
+        return AskConfig(**given | {"scorer": self.judges[0] if len(self.judges) == 1 else self.judges})
 
     @field_validator("algorithm", mode="before")
     @classmethod

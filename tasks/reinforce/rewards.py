@@ -39,6 +39,13 @@ def rewards_of(config: GrpoConfig, judged: Mapping[str, Score] | None = None) ->
     return [Reward(own.label, own.weight, scores.get(own.name) or _score_of(own)) for own in config.rewards]
 
 
+def require_functions(config: GrpoConfig) -> None:
+    """Load the functions among the rewards, before anything takes time. Raises StageError as `rewards_of`."""
+    for reward in config.rewards:
+        if reward.file:
+            from_function(reward)
+
+
 def _score_of(config: RewardConfig) -> Score:
     """The one place where a name becomes what is called: a new kind of reward is a line here."""
     if config.file:

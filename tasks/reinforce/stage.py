@@ -16,6 +16,7 @@ from tasks.models.loading import load_tokenizer, retired_names
 from tasks.models.summary import write_history
 from tasks.record.stage import StageRun
 from tasks.reinforce.checks import check_reinforcement
+from tasks.reinforce.judged import judge_scores
 from tasks.reinforce.outputs import GrpoSummary
 from tasks.reinforce.prompts import prompt_data
 from tasks.reinforce.rewards import Reward, rewards_of
@@ -24,21 +25,25 @@ from tasks.reinforce.trainer import RewardTraining, beside_of, logged, make_trai
 OF_LAST_STEP = ("reward", "kl", "entropy", "length", "share_cut", "share_looping", "share_of_equal_groups")
 
 
-def grpo(config: GrpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
+def grpo(config: GrpoConfig, run: StageRun, *, tuned: Path, rows: Path, **audits: Path) -> None:
     """Train `tuned/model` on what its own responses to the train split of `rows` are worth.
+
+    `audits` are those of the judges among the rewards.
 
     Writes `model/` with the highest reward on validation prompts, `history.jsonl`, `summary.json`. Raises
     StageError for a reward that cannot be had and for a prompt that leaves no room, RefusedError when a check
     fails: above all when rewards do not differ, so that there is nothing to learn from.
     """
-    run_training(reinforce, config, run, tuned=tuned, rows=rows)
+    run_training(reinforce, config, run, tuned=tuned, rows=rows, **audits)
 
 
 @retired_names()
-def reinforce(config: GrpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, rows: Path) -> None:
+def reinforce(
+    config: GrpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, rows: Path, **audits: Path
+) -> None:
     """As `grpo`, as the part of one process."""
     device = pick_device(config.device)
-    rewards = rewards_of(config)
+    rewards = rewards_of(config, judge_scores(config, run, audits.values()))
     tokenizer = load_tokenizer(tuned / "model")
     run.phase("loading the fine-tuned model")
     require_causal(tuned / "model", "grpo")
