@@ -93,6 +93,36 @@ PREFERENCES = [
     {"step": 2, "validation_loss": 0.5}
     | {"validation_reward_margin": -0.1, "validation_reward_accuracy": 0.75},
 ]
+REINFORCED = {
+    "method": "grpo",
+    "template": "phi3",
+    "rewards": [{"name": "exact", "weight": 1.0}, {"name": "length", "weight": 0.1}],
+    "beta": 0.04,
+    "prompts": 15,
+    "group_size": 8,
+    "temperature": 0.5,
+    "steps": 2,
+    "reward": 0.5,
+    "kl": 0.012,
+    "entropy": 0.75,
+    "length": 9.5,
+    "share_cut": 0.25,
+    "share_looping": 0.0,
+    "share_of_equal_groups": 0.5,
+    "best_step": 2,
+    "validation_prompts": 5,
+    "validation_reward": 0.6,
+    "validation_reward_before": 0.2,
+    "warnings": ["the reward rose while chrf fell"],
+} | LORA
+REINFORCING = [
+    {"step": 0, "validation_reward": 0.2, "validation_reward_exact": 0.1, "validation_chrf": 50.0},
+    {"step": 1, "policy_loss": 0.0, "reward": 0.3, "reward_spread": 0.1, "reward_exact": 0.2}
+    | {"reward_length": 1.0, "kl": 0.0, "entropy": 0.8, "share_cut": 0.5},
+    {"step": 2, "policy_loss": 0.0, "reward": 0.5, "reward_spread": 0.1, "reward_exact": 0.4}
+    | {"reward_length": 1.0, "kl": 0.012, "entropy": 0.75, "share_cut": 0.25},
+    {"step": 2, "validation_reward": 0.6, "validation_reward_exact": 0.5, "validation_chrf": 40.0},
+]
 LEFT = {"set_aside": 2, "left_out": 5, "formats": {"classification": 20}}
 CLASSIFIER = {
     "tune": "last-block",
@@ -331,6 +361,15 @@ class Outputs:
         self.json("preferred/summary.json", PREFERRED)
         self.lines("preferred/history.jsonl", PREFERENCES)
         return folders | self.named("preferred", "preferred_responses", "preferred_scores")
+
+    def with_rewards(self):
+        """The outputs of a pipeline that went on to DPO and then to GRPO."""
+        self.responses["reinforced"] = ["hi", "3"]
+        self.scores["reinforced"] = {METRIC: [100.0, 50.0], BLEU: [10.0, 80.0]}
+        folders = self.with_preferences()
+        self.json("reinforced/summary.json", REINFORCED)
+        self.lines("reinforced/history.jsonl", REINFORCING)
+        return folders | self.named("reinforced", "reinforced_responses", "reinforced_scores")
 
     def without_pretraining(self):
         """The outputs of a pipeline whose base model was imported from Hugging Face."""

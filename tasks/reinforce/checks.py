@@ -219,7 +219,7 @@ def first_kl(trainer: RewardTraining, sample: Sample) -> CheckResult:
     """Before any step the model is its reference, by the numbers that training goes by."""
     size = min(trainer.args.train_batch_size, len(sample.prompts))
     prompts, responses = sample.prompts[:size], sample.responses[:size]
-    inputs, mask, keep = _padded(trainer, prompts, responses)
+    inputs, mask, keep = padded(trainer, prompts, responses)
     with still(trainer.model):
         own = _log_probs(trainer, trainer.model, inputs, mask, keep)
         with trainer.as_reference() as reference:
@@ -240,10 +240,10 @@ def padding_shifts_nothing(trainer: RewardTraining, sample: Sample) -> CheckResu
     places = range(0, count * sample.config.group_size, sample.config.group_size)  # of different prompts
     prompts, responses = ([own[place] for place in places] for own in (sample.prompts, sample.responses))
     with still(trainer.model):
-        together = _log_probs(trainer, trainer.model, *_padded(trainer, prompts, responses))
+        together = _log_probs(trainer, trainer.model, *padded(trainer, prompts, responses))
         furthest = 0.0
         for place, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-            alone = _log_probs(trainer, trainer.model, *_padded(trainer, [prompt], [response]))[0]
+            alone = _log_probs(trainer, trainer.model, *padded(trainer, [prompt], [response]))[0]
             apart = (together[place, : len(response)] - alone).abs().max().item()
             furthest = max(furthest, apart)
     most = SAME[sample.config.precision]
@@ -252,7 +252,7 @@ def padding_shifts_nothing(trainer: RewardTraining, sample: Sample) -> CheckResu
     return CheckResult("padding shifts nothing", _verdict(furthest <= most), found, expected)
 
 
-def _padded(
+def padded(
     trainer: RewardTraining, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor, int]:
     """Prompts padded on the left, responses on the right: tokens and mask, and how long the responses are."""

@@ -4,11 +4,13 @@ import hashlib
 
 import pytest
 
+import flows.judging.audits
 import flows.pipeline
 from flows.dispatch.lookup import work_of
 from flows.pipeline import stages
 from flows.profiles.profile import Profile
 from tasks.config import ReportConfig
+from tasks.errors import RefusedError
 from tasks.record.work import Reference
 
 ROWS = {"sources": [{"made": "skills", "name": "skills.jsonl", "count": 9}]}
@@ -86,6 +88,36 @@ def test_preferences_on_kept_adapters_come_with_the_model_below(dag):
         *("instructions", "preferred", "promotion"),
         *(f"{model}_{what}" for model in ("base", "tuned", "preferred") for what in ("responses", "scores")),
     }
+
+
+def test_rewards_come_last_and_start_from_the_model_before(dag):
+    found = dag(instructions=ROWS, dpo={}, grpo={"rewards": [{"name": "exact"}]})
+    assert found["grpo"] == {"tuned": "dpo", "rows": "rows"}
+    assert found["generate reinforced"] == {"model": "grpo", "rows": "rows"}
+    before = {"base": "pretrain", "tuned": "finetune", "preferred": "dpo"}
+    assert found["promote"].items() >= (before | {"model": "grpo", "scores": "judge reinforced"}).items()
+    assert found["report"].items() >= (before | {"reinforced": "grpo"}).items()
+
+
+def test_kept_adapters_of_rewards_come_with_the_fine_tuned_model(dag):
+    found = dag(instructions=ROWS, grpo={"tune": "lora", "lora": {"adapters": "kept"}})
+    assert found["grpo"] == {"tuned": "finetune", "rows": "rows"}
+    assert found["generate reinforced"] == {"model": "grpo", "rows": "rows", "base": "finetune"}
+
+
+def test_judge_that_rewards_is_audited_before_any_training(dag, monkeypatch):
+    verdict = {"verdict": "pass"}
+    monkeypatch.setattr(flows.judging.audits, "audit_reports", lambda *_: [verdict])
+    sections = {"instructions": ROWS, "grpo": {"rewards": [{"name": "judge:ollama:a"}]}}
+    found = dag(**sections, judge={"scorer": "ollama:b"})
+    order = list(found)
+    assert order.index("audit") < order.index("reward audit") < order.index("pretrain")
+    assert found["grpo"] == {"tuned": "finetune", "rows": "rows", "audit_0": "reward audit"}
+    assert found["judge reinforced"]["audit_0"] == "audit"
+    verdict |= {"verdict": "fail", "scorer": "ollama:a", "criterion": None, "mode": "scores", "gates": []}
+    verdict |= {"controls": [], "missing_because": []}
+    with pytest.raises(RefusedError, match=r"grpo\.rewards: ollama:a failed"):
+        dag(**sections)
 
 
 def test_labelled_texts_make_a_classifier_promoted_by_its_scores(dag):

@@ -13,7 +13,7 @@ from tasks.machine.json_files import write_json
 from tasks.models.adapters import load_to_tune
 from tasks.models.loading import load_model, load_tokenizer
 from tasks.reinforce import trainer as room
-from tasks.reinforce.checks import check_reinforcement
+from tasks.reinforce.checks import check_reinforcement, padded
 from tasks.reinforce.prompts import GroupSampler, prompt_data
 from tasks.reinforce.rewards import rewards_of
 from tasks.reinforce.rollouts import Rollouts
@@ -156,6 +156,23 @@ def test_what_is_drawn_depends_on_the_step_alone(tuned, rows):
     )
     assert first == again != later
     assert len(set(map(tuple, first))) > 1  # within a group
+
+
+@pytest.mark.parametrize("changed", [{}, {"tune": "lora"}], ids=["full", "lora"])
+def test_probabilities_and_entropies_are_those_of_trl(tuned, rows, tmp_path, monkeypatch, changed):
+    """Where logits are many, TRL computes them in tiles."""
+    trainer, _ = trainer_of(told(temperature=0.7, **changed), tuned, rows, tmp_path)
+    prompts = trainer.data.ids["train"][:4]
+    responses = trainer.rollouts.drawn(trainer.model, prompts, "a", lambda: None)
+    ids, mask, keep = padded(trainer, prompts, responses)
+    found = []
+    for most in (room.LOGITS, 0):
+        monkeypatch.setattr(room, "LOGITS", most)
+        log_probs = trainer._get_per_token_logps_and_entropies
+        found.append(log_probs(trainer.model.eval(), ids, mask, keep, compute_entropy=True)[:2])
+    learned = mask[:, -keep:].bool()
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours[learned], theirs[learned], atol=1e-5, rtol=1e-5)
 
 
 # Checks
