@@ -1,7 +1,7 @@
 """Responses that are drawn for their rewards, and those of validation: by the decoder of the generate stage.
 
 TRL would ask Transformers' `generate`, which pads a batch to its longest response and copies its cache at
-every token; docs/training.md says how much longer that takes.
+every token: 1.4 to 1.9 times as long (`python -m tests.benchmarks.rollouts`).
 """
 
 from collections.abc import Callable, Sequence
