@@ -53,8 +53,9 @@ class RewardConfig(StageConfig):
 
     @property
     def label(self) -> str:
-        """Its name in numbers and curves: of a function without its file."""
-        return self.name.rpartition(":")[2] if FUNCTION.match(self.name) else self.name
+        """Its name in numbers and curves: of a function without its file, and as MLflow takes names."""
+        name = self.name.rpartition(":")[2] if FUNCTION.match(self.name) else self.name
+        return re.sub(r"[^\w.-]", "_", name)
 
     @property
     def file(self) -> str | None:

@@ -155,9 +155,13 @@ class Reporting(TrainerCallback):
         loss = (logs or {}).get("loss")
         if loss is not None:
             require_finite("training", loss, state.global_step)
-            self.run.progress(state.global_step, state.max_steps, "steps", f"loss {loss:.3f}")
+            self.run.progress(state.global_step, state.max_steps, "steps", self.told(logs or {}))
             if control.should_evaluate:
                 self.run.phase("evaluating")
+
+    def told(self, logs: Mapping[str, float]) -> str:
+        """What a person is told of a step."""
+        return f"loss {logs['loss']:.3f}"
 
     def _send(self, entry: dict[str, float], step: int) -> None:
         numbers = {self.names[name]: value for name, value in entry.items() if name in self.names}

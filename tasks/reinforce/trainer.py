@@ -69,6 +69,13 @@ def beside_of(rewards: Sequence[Reward]) -> list[str]:
     return [name for name in BESIDE if name not in {own.label for own in rewards}]
 
 
+class RewardReporting(Reporting):
+    """Tells of a step what its responses were worth; its loss says nothing of that."""
+
+    def told(self, logs: Mapping[str, float]) -> str:
+        return f"reward {logs['reward']:.3f}, KL {logs['kl']:.3f}"
+
+
 class RewardTraining(Resumable):
     """Before GRPOTrainer or RLOOTrainer among the parents: what is drawn, its worth, how it is validated.
 
@@ -139,42 +146,36 @@ class RewardTraining(Resumable):
 
     def evaluate_if_left(self) -> None:
         """Of a training that begins, what it starts from; of one that resumes, what was left."""
-        if self.state.global_step or "validation" not in self._validated():
+        if self.state.global_step or self.args.eval_strategy == "no":
             super().evaluate_if_left()
         else:
             self.evaluate()
-
-    def _validated(self) -> list[str]:
-        return [split for split in ("validation",) if self.data.rows[split]]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         rows = self.data.rows["validation"]
         if self.start is None:
             with self.as_reference() as reference:
-                self.start = self._beside(self._answers(reference), rows)
-        texts, ids, cut = self._answers_of(self.model)
+                texts, _ids = self._answers(reference)
+            self.start = self._beside(texts, rows)
+        texts, ids = self._answers(self.model)
         values = scored(self.rewards, texts, rows)
         reward = fmean(total(self.rewards, values))
         metrics = {"eval_loss": -reward, "eval_reward": reward}  # trainers keep what has the lowest loss
         metrics |= {f"eval_rewards/{name}/mean": fmean(own) for name, own in values.items()}
         for name, own in self._beside(texts, rows).items():
-            if (known := [value for value in own if value is not None]) and self.start is not None:
-                change = paired_test(own, self.start[name], [row.get("source") for row in rows])
-                metrics[f"eval_{name}"] = fmean(known)
-                metrics[f"eval_{name}_high"] = change.high if change else 0.0
+            change = paired_test(own, self.start[name], [row.get("source") for row in rows])
+            if change:  # some row has a reference
+                metrics[f"eval_{name}"] = fmean(value for value in own if value is not None)
+                metrics[f"eval_{name}_high"] = change.high
         metrics["eval_length"] = fmean(map(len, ids))
-        metrics["eval_cut"] = fmean(cut)
+        metrics["eval_cut"] = fmean(self.rollouts.is_cut(self.model, ids))
         metrics["eval_looping"] = looping(texts, rows)
         return evaluated(self, metrics)
 
-    def _answers(self, model: PreTrainedModel | PeftModel) -> list[str]:
-        return self._answers_of(model)[0]
-
-    def _answers_of(
-        self, model: PreTrainedModel | PeftModel
-    ) -> tuple[list[str], list[list[int]], list[bool]]:
+    def _answers(self, model: PreTrainedModel | PeftModel) -> tuple[list[str], list[list[int]]]:
+        """The greedy responses to the validation prompts, as texts and as tokens."""
         ids = self.rollouts.answered(model, self.data.ids["validation"], self._stop_asked)
-        return self.rollouts.texts(ids), ids, self.rollouts.is_cut(model, ids)
+        return self.rollouts.texts(ids), ids
 
     def _stop_asked(self) -> None:
         if self.is_stopping():
@@ -258,7 +259,7 @@ def make_trainer(
             train_dataset=data.dataset("train"),
             eval_dataset=data.dataset("validation") if validated else None,
             processing_class=data.template.tokenizer,
-            callbacks=[Reporting(run, logged(rewards))],
+            callbacks=[RewardReporting(run, logged(rewards))],
         )
     trainer.data, trainer.rollouts, trainer.rewards = data, rollouts, rewards
     count_positions(trainer.model)

@@ -19,6 +19,7 @@ from tasks.reinforce.rewards import rewards_of
 from tasks.reinforce.rollouts import Rollouts
 from tasks.reinforce.stage import grpo, warnings_of
 from tasks.reinforce.trainer import make_trainer
+from tasks.rows import load_split, write_rows
 from tests.finetune.tuning import CONTEXT, assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
 from tests.runs import stage_run_in, summary_of
 
@@ -79,6 +80,15 @@ def test_reward_rises_and_the_best_checkpoint_is_kept(uninterrupted):
     assert rewards[-1] > rewards[0]
 
 
+def test_person_is_told_the_reward_of_a_step(tuned, rows, tmp_path):
+    told_of = []
+    reinforced(told(epochs=0.2), tuned, rows, tmp_path, progress=lambda *told: told_of.append(told))
+    done, of, unit, note = told_of[0]
+    assert (done, of, unit) == (1, 2, "steps")
+    assert note.startswith("reward 0.")
+    assert ", KL " in note
+
+
 def test_numbers_of_a_run_are_logged(uninterrupted):
     entry = json.loads((uninterrupted.out / "history.jsonl").read_text().splitlines()[-2])
     numbers = "reward reward_spread reward_length kl entropy length share_cut share_looping"
@@ -97,6 +107,21 @@ def test_kept_weights_give_the_reward_that_is_told(uninterrupted, rows):
     texts = rollouts.texts(rollouts.answered(network, data.ids["validation"], lambda: None))
     values = reward.score(texts, data.rows["validation"])
     assert sum(values) / len(values) == pytest.approx(summary_of(uninterrupted)["validation_reward"])
+
+
+def test_without_validation_rows_the_last_weights_are_kept(tuned, tmp_path):
+    rows = rows_in(tmp_path / "rows", validation=0)
+    summary = summary_of(reinforced(told(epochs=0.2), tuned, rows, tmp_path))
+    assert (summary["best_step"], summary["validation_reward"], summary["warnings"]) == (None, None, [])
+
+
+def test_rows_without_references_are_rewarded_by_rules(tuned, tmp_path):
+    rows = rows_in(tmp_path / "rows")
+    for split in ("train", "validation"):
+        write_rows(rows / f"{split}.jsonl", [row | {"output": ""} for row in load_split(rows, split)])
+    run = reinforced(told(epochs=0.2, preflight="warn"), tuned, rows, tmp_path)
+    assert len(history_in(run, "validation_reward")) == 3
+    assert not history_in(run, "validation_exact")
 
 
 class DiedError(Exception):

@@ -42,7 +42,7 @@ def asked(tmp_path):
             AuditReport(**report).write(audits[0])
         run = stage_run_in(tmp_path)
         rewards = rewards_of(config, judge_scores(config, run, audits))
-        return scored(rewards, responses, ROWS[: len(responses)])[f"judge:{SCORER}"], config
+        return scored(rewards, responses, ROWS[: len(responses)])["judge_ollama_llama3.2"], config
 
     return ask
 
