@@ -304,6 +304,7 @@ class Profile(StageConfig):
         trainings = {
             "finetune": self.finetune if self.is_tuned else None,
             "dpo": self.dpo,
+            "grpo": self.grpo if self.is_tuned else None,
             "classify": self.classify if self.labelled else None,
         }
         if rows_only:

@@ -39,6 +39,7 @@ from tasks.config.judging import (
 from tasks.config.losses import LossesConfig, PretrainedConfig
 from tasks.config.makers import MAKERS, Maker
 from tasks.config.pools import Pools
+from tasks.config.preflight import PreflightConfig
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.rewards import GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
@@ -49,7 +50,6 @@ from tasks.config.tuning import (
     DpoConfig,
     FinetuneConfig,
     LoraConfig,
-    PreflightConfig,
     TemplateName,
     TuningConfig,
 )

@@ -1,4 +1,4 @@
-"""Configuration of fine-tuning: supervised, by preference, for classification; and of the preflight."""
+"""Configuration of fine-tuning: supervised, by preference, for classification."""
 
 from typing import Annotated, Literal, Self
 
@@ -19,7 +19,6 @@ from tasks.config.base import (
     StageConfig,
     WeightDecay,
 )
-from tasks.config.pretraining import PretrainConfig
 
 TemplateName = Annotated[
     Literal["alpaca", "phi3", "chatml", "plain", "tokenizer"],
@@ -158,16 +157,3 @@ class ClassifyConfig(TuningConfig):
                 "lora.adapters merged; leave them out"
             )
         return self
-
-
-class PreflightConfig(StageConfig):
-    """The checks before training, without the training: what is to be trained how."""
-
-    pretrain: PretrainConfig = PretrainConfig()
-    rows_only: Annotated[
-        bool,
-        Field(description="check the rows alone, for which the context is all that matters of pretraining"),
-    ] = False
-    finetune: FinetuneConfig | None = None
-    dpo: DpoConfig | None = None
-    classify: ClassifyConfig | None = None

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.batches.tuning import TRAINED_ON, load_rows
 from tasks.config import GrpoConfig
+from tasks.errors import StageError
 from tasks.rows import Row
 from tasks.tokenize.templates import Template, load_template, require_room
 
@@ -45,7 +46,12 @@ def prompt_data(
     ids = {split: template.prompts_ids(members) for split, members in own.items()}
     for split, members in own.items():
         for row, prompt in zip(members, ids[split], strict=True):
-            require_room(row["id"], prompt, max_length)
+            require_room(row["id"], prompt, context)
+            if len(prompt) >= max_length:
+                raise StageError(
+                    f"row {row['id']} cannot be answered: its prompt has {len(prompt)} tokens and max_length "
+                    f"is {max_length}. Raise it, or leave the row out"
+                )
     return PromptData(own, ids, template, max_length)
 
 

@@ -140,7 +140,7 @@ def test_kept_adapters_leave_alone_and_merged_with_their_base(workplace, kept, t
 
 def test_adapters_without_their_base_are_refused(workplace, kept, monkeypatch):
     with workplace.entered():
-        monkeypatch.setattr("flows.dispatch.find_model.TRAINED_ON", {})
+        monkeypatch.setattr("flows.dispatch.find_model.STARTS_FROM", {})
         for find in (find_local_model, find_model_input):
             with pytest.raises(UsageError, match="is adapters alone, and does not say of which model"):
                 find(KEPT)

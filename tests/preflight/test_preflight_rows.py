@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from tasks.config import ClassifyConfig, DpoConfig, FinetuneConfig, PreflightConfig, PretrainConfig
+from tasks.config import (
+    ClassifyConfig,
+    DpoConfig,
+    FinetuneConfig,
+    GrpoConfig,
+    PreflightConfig,
+    PretrainConfig,
+)
 from tasks.data.token_files import END_OFFSET, FACTS, ends_path, token_path
 from tasks.errors import RefusedError, StageError
 from tasks.models.gpt import GPT, GPTConfig
@@ -101,6 +108,14 @@ def test_row_that_cannot_be_trained_on_is_named_with_training(checked, training,
     rows[3] = {name: value for name, value in rows[3].items() if value is not None}
     with pytest.raises(StageError, match=fault):
         checked(PROFILES[training], rows)
+
+
+def test_prompt_without_room_for_a_rewarded_answer_is_named(checked):
+    trainings = PROFILES["dpo"]["finetune"], GrpoConfig(**SHORT)
+    configs = dict(zip(("finetune", "grpo"), trainings, strict=True))
+    fault = "grpo: row 3 cannot be answered: its prompt has .* tokens and max_length is 60"
+    with pytest.raises(StageError, match=fault):
+        checked(configs, rows_of("finetune", 3, instruction="x" * 40))
 
 
 def test_a_test_row_that_cannot_be_answered_is_named_too(checked):

@@ -25,6 +25,7 @@ from tasks.preflight.report import Report
 from tasks.preflight.seq2seq import preflight_pairs
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.record.stage import StageRun
+from tasks.reinforce.prompts import prompt_data
 from tasks.rows import load_groups
 from tasks.rows.kinds import kind_in
 from tasks.tokenize.templates import require_room
@@ -67,7 +68,8 @@ def _check(
     if base and config.finetune:
         with _told_of("finetune"):
             require_writer(words)
-    if base and (other := "dpo" if config.dpo else "classify" if config.classify else None):
+    others = [name for name in ("dpo", "grpo", "classify") if getattr(config, name)]
+    for other in others if base else ():
         with _told_of(other):
             require_one_stack(words, other)
     for found in _rows_checked(config, run, words, rows, context, read) if rows else ():
@@ -114,6 +116,9 @@ def _rows_checked(
         tell_cuts(partial(_say, run, "dpo"), pairs.every_example, pairs.max_length, "completions")
         if _refuses(config, config.dpo):
             yield preflight_rows(pairs, PREFERENCES, run.phase)
+    if config.grpo:
+        with _told_of("grpo"):
+            prompt_data(config.grpo, load_tokenizer(words), rows, context)
     if config.classify:
         with _told_of("classify"):
             task = task_of(kind_in(rows) or CLASSIFICATION)
