@@ -23,7 +23,10 @@ from tasks.rows import load_split, write_rows
 from tests.finetune.tuning import CONTEXT, assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
 from tests.runs import stage_run_in, summary_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("error"),  # of a library: a person would see it
+]
 
 # 25 prompts, 4 a step, of two micro-batches: 6 steps an epoch, and 9 in all.
 SMALL = {
