@@ -305,27 +305,6 @@ def _show_report(run: str | None) -> "Card":
     return loaded
 
 
-@app.command()
-def profiles(json_: Json = False) -> None:
-    """List the profiles: what each trains, and the time, memory, network and device that it takes."""
-    from flows.process.console import print_json, print_result
-    from flows.profiles.load import load_profile, profile_names
-
-    found = [load_profile(name) for name in profile_names()]
-    if json_:
-        told = [
-            {"name": one.name, "description": one.description, "stages": one.stages()}
-            | (one.takes.model_dump() if one.takes else {})
-            for one in found
-        ]
-        print_json({"status": "completed", "profiles": told})
-        return
-    for one in found:
-        print_result(f"{one.name:<14} {one.description}")
-        for what, value in one.takes.model_dump().items() if one.takes else ():
-            print_result(f"{'':<16} {what:<8} {value}")
-
-
 def main() -> None:
     """Run the command; every known error is one message and its exit status, never a traceback."""
     gc.set_threshold(*FEW_COLLECTIONS)

@@ -1,4 +1,4 @@
-"""The command about settings: `settings`. It needs neither Prefect nor MLflow."""
+"""The commands about what can be run: `settings`, `profiles`. They need neither Prefect nor MLflow."""
 
 import difflib
 from dataclasses import asdict
@@ -86,3 +86,24 @@ def _show(sections: "list[Section]") -> None:
             out.print(Padding(head, (0, 0, 0, 2)))
             out.print(Padding(Text(setting.meaning), (0, 0, 0, 6)))
         out.print()
+
+
+@commands.command()
+def profiles(json_: Json = False) -> None:
+    """List the profiles: what each trains, and the time, memory, network and device that it takes."""
+    from flows.process.console import print_json, print_result
+    from flows.profiles.load import load_profile, profile_names
+
+    found = [load_profile(name) for name in profile_names()]
+    if json_:
+        told = [
+            {"name": one.name, "description": one.description, "stages": one.stages()}
+            | (one.takes.model_dump() if one.takes else {})
+            for one in found
+        ]
+        print_json({"status": "completed", "profiles": told})
+        return
+    for one in found:
+        print_result(f"{one.name:<14} {one.description}")
+        for what, value in one.takes.model_dump().items() if one.takes else ():
+            print_result(f"{'':<16} {what:<8} {value}")
