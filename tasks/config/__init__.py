@@ -50,6 +50,7 @@ from tasks.config.tuning import (
     DpoConfig,
     FinetuneConfig,
     LoraConfig,
+    ScoredTuningConfig,
     TemplateName,
     TuningConfig,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "RewardConfig",
     "RowFormat",
     "RowsConfig",
+    "ScoredTuningConfig",
     "Seed",
     "SeedRun",
     "Seeds",

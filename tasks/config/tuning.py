@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.config.base import (
+    KEYED_IF_SET,
     OUTSIDE_KEY,
     AdamWRate,
     CheckpointEvery,
@@ -107,7 +108,37 @@ class TuningConfig(StageConfig):
         return self.tune == "lora" and self.lora.adapters == "kept"
 
 
-class FinetuneConfig(TuningConfig):
+KeepBy = Literal["loss", "exact", "chrf", "bleu", "rouge-1", "rouge-2", "rouge-l"]
+
+
+class ScoredTuningConfig(TuningConfig):
+    """A training whose weights may be kept by what they respond."""
+
+    keep_by: Annotated[
+        KeepBy,
+        Field(
+            description="the weights that are kept: those with the lowest validation loss, or those "
+            "whose greedy responses to validation rows score highest by a metric"
+        ),
+        KEYED_IF_SET,
+    ] = "loss"
+    keep_rows: Annotated[
+        Positive,
+        Field(description="with keep_by: how many validation rows are responded to at each evaluation"),
+        KEYED_IF_SET,
+    ] = 100
+
+    @model_validator(mode="after")
+    def _responds_in_one_process(self) -> Self:
+        if self.keep_by != "loss" and self.processes > 1:
+            raise ValueError(
+                f"keep_by is {self.keep_by}, and responses are written by one process; set processes=1, or "
+                "keep_by=loss"
+            )
+        return self
+
+
+class FinetuneConfig(ScoredTuningConfig):
     """Supervised fine-tuning (SFT) on rows with a completion."""
 
     template: TemplateName = "alpaca"
@@ -127,7 +158,7 @@ class FinetuneConfig(TuningConfig):
     ] = False
 
 
-class DpoConfig(TuningConfig):
+class DpoConfig(ScoredTuningConfig):
     """Direct preference optimization (Rafailov et al. 2023) of the fine-tuned model."""
 
     template: TemplateName = "alpaca"

@@ -23,6 +23,7 @@ from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import DpoSummary
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.scored import ValidationScore, told, validation_score
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
     NAMES,
@@ -49,9 +50,9 @@ LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours 
 def dpo(config: DpoConfig, run: StageRun, *, tuned: Path, rows: Path) -> None:
     """Train `tuned/model` to prefer the chosen to the rejected completions of the train split of `rows`.
 
-    Writes `model/` with the lowest validation loss, `history.jsonl`, `summary.json`. Raises StageError for
-    rows without a preference, for a prompt that leaves no room and for a loss that is not a number,
-    RefusedError when a check of the preflight fails.
+    Writes `model/` with the weights that `config.keep_by` says, `history.jsonl`, `summary.json`. Raises
+    StageError for rows without a preference, for a prompt that leaves no room and for a loss that is not a
+    number, RefusedError when a check of the preflight fails.
     """
     run_training(prefer, config, run, tuned=tuned, rows=rows)
 
@@ -87,7 +88,7 @@ def _write(
         config, trainer.model, data.template.export(data.tokenizer), tuned / "model", run.out / "model"
     )
     history = History.of(trainer, LOGGED)
-    best_step, _ = history.best()
+    best_step = history.best()
     rewards = {name: history.at(None, name) for name in (MARGIN, ACCURACY)}
     validated = {f"validation_{name}": history.at(best_step, f"validation_{name}") for name in rewards}
     summary = partial(
@@ -101,6 +102,7 @@ def _write(
         completions_cut=sum(example.cut for example in data.examples["train"]),
         **rewards,
         **validated,
+        **told(trainer.score),
     )
     write_result(run, history, "Preferences", trainer.state.global_step, summary)
 
@@ -115,11 +117,12 @@ def _trainer(
         examples=len(data.datasets["train"]),
         validated="validation" in data.datasets,
         device=device,
+        keep_by=config.keep_by,
         beta=config.beta,
         max_length=None,  # completions are already cut
         disable_dropout=True,
     )
-    return _PairMeanTrainer(
+    trainer = _PairMeanTrainer(
         ref_model=reference_of(config, model),
         model=add_lora(config, model),
         args=arguments,
@@ -129,6 +132,8 @@ def _trainer(
         processing_class=data.tokenizer,
         callbacks=[Reporting(run, LOGGED)],
     )
+    trainer.score = validation_score(config, data)
+    return trainer
 
 
 def reference_of(config: DpoConfig, model: PreTrainedModel) -> PreTrainedModel | None:
@@ -140,6 +145,8 @@ class _PairMeanTrainer(AlreadyTokenized, Resumable, DPOTrainer):
     """Means over the pairs of a whole step and of all evaluation; the parent's are of its batches' means."""
 
     loss_is_scaled_for_ga = True  # by compute_loss, below
+    score: ValidationScore | None = None
+    """What weights are kept by, where that is not their loss."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -180,6 +187,8 @@ class _PairMeanTrainer(AlreadyTokenized, Resumable, DPOTrainer):
             "eval_rewards/margins": margins.mean().item(),
             "eval_rewards/accuracies": (margins > 0).double().mean().item(),
         }
+        if self.score:
+            metrics["eval_score"] = self.score.of(self.model, self.stop_evaluating)
         return evaluated(self, metrics)
 
     @torch.no_grad()

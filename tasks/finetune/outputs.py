@@ -28,6 +28,13 @@ class SftSummary(JsonFile):
     best_step: int | None
     """Of the lowest validation loss, which the kept weights have; None without validation."""
     best_validation_loss: float | None
+    keep_by: str = "loss"
+    """Where that is not the loss, `best_step` has the highest score by this metric instead."""
+    keep_rows: int = 0
+    """Validation rows that were responded to for it."""
+    best_validation_score: float | None = None
+    lowest_loss_step: int | None = None
+    """Where that is another step than the kept one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +59,7 @@ class DpoSummary(JsonFile):
     train_loss: float | None
     best_step: int | None
     best_validation_loss: float | None
+    keep_by: str = "loss"
+    keep_rows: int = 0
+    best_validation_score: float | None = None
+    lowest_loss_step: int | None = None

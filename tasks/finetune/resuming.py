@@ -173,9 +173,13 @@ class Resumable(Trainer):
     def heeding(self, batches: Iterable[Item]) -> Iterator[Item]:
         """The batches of an evaluation that this process does; raises StopAsked."""
         for own in rounds(batches, self.args.process_index, self.args.world_size):
-            if self.is_stopping():
-                raise StopAsked
+            self.stop_evaluating()
             yield from own
+
+    def stop_evaluating(self) -> None:
+        """Raises StopAsked where that was asked for."""
+        if self.is_stopping():
+            raise StopAsked
 
     def evaluate_if_left(self) -> None:
         """The evaluation that the attempt before was stopped in."""

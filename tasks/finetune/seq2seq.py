@@ -16,6 +16,7 @@ from tasks.batches.supervised import tell_cuts
 from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.part import ProcessRole
+from tasks.errors import UsageError
 from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
 from tasks.finetune.training import (
@@ -45,6 +46,11 @@ def tune_seq2seq(
     tokens: Path | None = None,
 ) -> None:
     """As `finetune`, of the encoder-decoder in `base/model`, as the part of one process."""
+    if config.keep_by != "loss":
+        raise UsageError(
+            f"finetune.keep_by is {config.keep_by}, and the weights of an encoder-decoder are kept by "
+            "their loss alone; leave keep_by out"
+        )
     device = pick_device(config.device)
     tokenizer = load_tokenizer(base / "model")
     run.phase("loading the base model")

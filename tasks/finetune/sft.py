@@ -23,6 +23,7 @@ from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import SftSummary
 from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.scored import ValidationScore, told, validation_score
 from tasks.finetune.seq2seq import tune_seq2seq
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
@@ -51,7 +52,8 @@ def finetune(
     """Train `base/model` on the train split of `rows`; write `model/`, `history.jsonl`, `summary.json`.
 
     `tokens` is what the base model was pretrained on, which must hold no tested row; none of an imported one.
-    `model/` has the weights with the lowest validation loss, and a tokenizer that carries the template.
+    `model/` has the weights that `config.keep_by` says, by default those with the lowest validation loss, and
+    a tokenizer that carries the template.
     Raises StageError for a row whose prompt leaves no room for its completion and for a loss that is not a
     number, RefusedError when a check of the preflight fails.
     """
@@ -113,6 +115,7 @@ def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: Tun
         sequences=len(data.datasets["train"]),
         supervised_tokens=sum(label != IGNORED for example in examples for label in example.labels),
         rows_cut=sum(example.cut for example in examples),
+        **told(trainer.score),
     )
     write_result(run, history, "Fine-tuning", trainer.state.global_step, summary)
 
@@ -138,12 +141,13 @@ def _trainer(
         examples=len(data.datasets["train"]),
         validated="validation" in data.datasets,
         device=device,
+        keep_by=config.keep_by,
         max_length=None,  # rows are already cut
         packing=False,  # they are packed already too
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
     )
-    return TokenMeanTrainer(
+    trainer = TokenMeanTrainer(
         model=model,
         args=arguments,
         data_collator=data.collator,
@@ -152,10 +156,15 @@ def _trainer(
         processing_class=data.tokenizer,
         callbacks=[Reporting(run)],
     )
+    trainer.score = validation_score(config, data)
+    return trainer
 
 
 class TokenMeanTrainer(Resumable, SFTTrainer):
     """Evaluates by the mean over tokens; the parent's mean of batch means weighs short batches too much."""
+
+    score: ValidationScore | None = None
+    """What weights are kept by, where that is not their loss."""
 
     def compute_loss(
         self,
@@ -176,8 +185,10 @@ class TokenMeanTrainer(Resumable, SFTTrainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         batches = self.heeding(self.get_eval_dataloader())
-        loss = completion_loss(self.model, batches, self.args.device, self.sum_over)
-        return evaluated(self, {"eval_loss": loss})
+        metrics = {"eval_loss": completion_loss(self.model, batches, self.args.device, self.sum_over)}
+        if self.score:
+            metrics["eval_score"] = self.score.of(self.model, self.stop_evaluating)
+        return evaluated(self, metrics)
 
 
 def supervised_loss(model: nn.Module, head: nn.Module, batch: dict[str, Tensor]) -> Tensor:

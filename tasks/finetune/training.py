@@ -31,9 +31,12 @@ from tasks.show.curves import draw_losses
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "validation_loss",
+    "eval_score": "validation_score",
     "learning_rate": "learning_rate",
     "grad_norm": "gradient_norm",
 }
+
+KEPT = ("validation_loss", "validation_score")  # what the kept weights have
 
 
 def training_arguments(
@@ -44,9 +47,13 @@ def training_arguments(
     examples: int,
     validated: bool,
     device: torch.device,
+    keep_by: str = "loss",
     **own: Any,
 ) -> TrainingArguments:
-    """Arguments for a trainer of `kind` that sees `examples` an epoch; `own` are those of the kind alone."""
+    """Arguments for a trainer of `kind` that sees `examples` an epoch; `own` are those of the kind alone.
+
+    The weights that are kept have the lowest validation loss, or the highest score where `keep_by` is one.
+    """
     warn_of_emulation(config.precision, device)
     batches = math.ceil(examples / config.batch_size)
     steps = math.ceil(math.ceil(batches / config.accumulation) * config.epochs)  # an epoch ends with a step
@@ -76,8 +83,8 @@ def training_arguments(
             save_steps=every,
             save_total_limit=None,  # Resumable removes old ones once the new one is whole
             load_best_model_at_end=validated,
-            metric_for_best_model="eval_loss" if validated else None,
-            greater_is_better=False if validated else None,
+            metric_for_best_model=("eval_loss" if keep_by == "loss" else "eval_score") if validated else None,
+            greater_is_better=keep_by != "loss" if validated else None,
             dataloader_num_workers=0,
             dataloader_pin_memory=device.type == "cuda",
             gradient_checkpointing=config.gradient_checkpointing,
@@ -195,9 +202,14 @@ class History:
         values = [value for place, value in self.line(name) if step is None or place == step]
         return values[-1] if values else None
 
-    def best(self) -> tuple[int | None, float | None]:
-        """Step and loss of the lowest validation loss, which the kept weights have."""
-        return min(self.line("validation_loss"), key=lambda point: point[1], default=(None, None))
+    def lowest(self) -> int | None:
+        """The step of the lowest validation loss."""
+        return min(self.line("validation_loss"), key=lambda point: point[1], default=(None, None))[0]
+
+    def best(self) -> int | None:
+        """The step that the kept weights have: of the highest score, where there is one, else `lowest`."""
+        scores = self.line("validation_score")
+        return max(scores, key=lambda point: point[1])[0] if scores else self.lowest()
 
 
 def write_result(
@@ -205,16 +217,24 @@ def write_result(
 ) -> None:
     """Write `history.jsonl`, `summary.json`, and the picture of the losses.
 
-    `summary` makes one of `steps`, `train_loss`, `best_step` and `best_validation_loss`.
+    `summary` makes one of `steps`, `train_loss`, and of the kept weights `best_step`, `best_validation_loss`
+    and `best_validation_score`; beside these `lowest_loss_step`, where that is another step.
     """
     write_history(run.out, history.entries)
-    best_step, best_loss = history.best()
+    best, lowest = history.best(), history.lowest()
+    kept = {name: history.at(best, name) if best is not None else None for name in KEPT}
     whole = summary(
         steps=steps,
         train_loss=history.at(None, "train_loss"),
-        best_step=best_step,
-        best_validation_loss=best_loss,
+        best_step=best,
+        **{f"best_{name}": value for name, value in kept.items() if value is not None or name == KEPT[0]},
+        **({"lowest_loss_step": lowest} if lowest != best else {}),
     )
+    if lowest != best:
+        run.say(
+            f"kept step {best}, whose responses score best ({kept[KEPT[1]]:.1f}); the validation loss is "
+            f"lowest at step {lowest}"
+        )
     whole.write(run.out)
     numbers = {
         name: value

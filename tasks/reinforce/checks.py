@@ -15,6 +15,7 @@ from tasks.batches.supervised import supervise
 from tasks.config import GrpoConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import StoppedError
+from tasks.generate.in_training import whole
 from tasks.models.loading import load_writer
 from tasks.models.summary import ModelSummary
 from tasks.preflight.checks import Check, run_checks
@@ -22,7 +23,7 @@ from tasks.preflight.model import still
 from tasks.preflight.report import CheckResult, CheckVerdict, Report
 from tasks.record.stage import StageRun
 from tasks.reinforce.rewards import scored, total
-from tasks.reinforce.rollouts import grouped, whole
+from tasks.reinforce.rollouts import grouped
 from tasks.reinforce.trainer import RewardTraining
 from tasks.tokenize.templates import load_template
 

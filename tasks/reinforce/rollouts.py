@@ -1,22 +1,16 @@
-"""Responses that are drawn for their rewards, and those of validation: by the decoder of the generate stage.
+"""Responses that are drawn for their rewards, and those to validation prompts."""
 
-TRL would ask Transformers' `generate`, which pads a batch to its longest response and copies its cache at
-every token: 1.4 to 1.9 times as long (`python -m tests.benchmarks.rollouts`).
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tasks.config import GenerateConfig, GrpoConfig
-from tasks.generate.decoding import Decoder, Prompt, batches
+from tasks.generate.decoding import Prompt
 from tasks.generate.ends import ends_of
+from tasks.generate.in_training import Stop, decoded, whole
 from tasks.reinforce.prompts import PromptData
-
-Stop = Callable[[], None]
-"""Called between tokens; raises to end the drawing."""
 
 
 class Rollouts:
@@ -62,28 +56,12 @@ class Rollouts:
         keys: Sequence[int | str],
         stop: Stop,
     ) -> list[list[int]]:
-        network = whole(model)
-        was_training = network.training
-        network.eval()
-        try:
-            decoder = Decoder(network, config, ends_of(network, self.data.template.tokenizer))
-            waiting = [
-                Prompt(key, list(ids), min(config.max_new_tokens, self.data.max_length - len(ids)))
-                for key, ids in zip(keys, prompts, strict=True)
-            ]
-            found: dict[int | str, list[int]] = {}
-            for batch in batches(waiting, self.config.batch_tokens):
-                for finished in decoder.decode(batch):
-                    stop()
-                    found |= {prompt.row: tokens for prompt, tokens in finished}
-        finally:
-            network.train(was_training)
-        return [found[key] for key in keys]
-
-
-def whole(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model that decodes: adapters are within its layers."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+        waiting = [
+            Prompt(key, list(ids), min(config.max_new_tokens, self.data.max_length - len(ids)))
+            for key, ids in zip(keys, prompts, strict=True)
+        ]
+        tokenizer = self.data.template.tokenizer
+        return decoded(model, tokenizer, config, waiting, self.config.batch_tokens, stop)
 
 
 def grouped(prompts: Sequence[Sequence[int]], size: int) -> list[Sequence[int]]:

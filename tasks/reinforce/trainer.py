@@ -21,8 +21,9 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from tasks.config import GrpoConfig
 from tasks.errors import StageError
-from tasks.finetune.resuming import Resumable, StopAsked
+from tasks.finetune.resuming import Resumable
 from tasks.finetune.training import Reporting, evaluated, training_arguments
+from tasks.generate.in_training import whole
 from tasks.judge.protocol.responses import ResponseRow, kind_of
 from tasks.judge.score.metrics import metric_scores
 from tasks.models.adapters import add_lora
@@ -30,7 +31,7 @@ from tasks.models.loading import retired_names, use_fused_gelu
 from tasks.record.stage import StageRun
 from tasks.reinforce.prompts import GroupSampler, PromptData
 from tasks.reinforce.rewards import METRICS, Reward, scored, total
-from tasks.reinforce.rollouts import Rollouts, whole
+from tasks.reinforce.rollouts import Rollouts
 from tasks.rows import Row
 from tasks.statistics.comparing import paired_test
 
@@ -174,12 +175,8 @@ class RewardTraining(Resumable):
 
     def _answers(self, model: PreTrainedModel | PeftModel) -> tuple[list[str], list[list[int]]]:
         """The greedy responses to the validation prompts, as texts and as tokens."""
-        ids = self.rollouts.answered(model, self.data.ids["validation"], self._stop_asked)
+        ids = self.rollouts.answered(model, self.data.ids["validation"], self.stop_evaluating)
         return self.rollouts.texts(ids), ids
-
-    def _stop_asked(self) -> None:
-        if self.is_stopping():
-            raise StopAsked
 
     def _beside(self, texts: Sequence[str], rows: Sequence[Row]) -> dict[str, list[float | None]]:
         """Every metric that is no reward, from 0 to 100; None for a row without a reference."""

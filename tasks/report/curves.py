@@ -10,6 +10,7 @@ LIMIT = 300  # points of one line
 # What a history's entries call the quantity, measured in training and on the validation split.
 QUANTITIES = {
     "loss": {"train": "train_loss", "validation": "validation_loss"},
+    "score": {"validation": "validation_score"},
     "accuracy": {"validation": "validation_accuracy"},
     "masked accuracy": {"validation": "masked_accuracy"},
     "F1": {"validation": "validation_f1"},

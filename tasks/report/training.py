@@ -132,7 +132,7 @@ def _chart(curve: Json, unit: str) -> Chart:
         )
         for line in curve["lines"]
     ]
-    keep = Keep() if curve["quantity"] in ("loss", "reward") else PAGE_ONLY
+    keep = Keep() if curve["quantity"] in ("loss", "score", "reward") else PAGE_ONLY
     return Chart(quantity, curve["x"], curves, curve["kept"], curve["quantity"] in SHARES, keep=keep)
 
 
@@ -280,10 +280,24 @@ def losses_text(summary: Json) -> str:
     text = f"last training loss {summary['train_loss']:.3f}"
     if summary.get("best_validation_loss") is None:
         return text + "; no validation split"
+    if "keep_by" in summary:
+        return f"{text}, {kept_text(summary)}"
     text += f", best validation loss {summary['best_validation_loss']:.3f} at step {summary['best_step']:,}"
     if measures := measures_text(summary):
         text += f" ({measures})"
     return text
+
+
+def kept_text(summary: Json) -> str:
+    """By what score the weights were kept, and whether the lowest loss would have kept others."""
+    text = (
+        f"kept by {summary['keep_by']} on {plural(summary['keep_rows'], 'validation row')}: "
+        f"{summary['best_validation_score']:.1f} at step {summary['best_step']:,}, where the validation "
+        f"loss is {summary['best_validation_loss']:.3f}"
+    )
+    if "lowest_loss_step" in summary:
+        return f"{text}; that is lowest at step {summary['lowest_loss_step']:,}, whose responses score less"
+    return f"{text}, its lowest"
 
 
 def rewards_text(summary: Json) -> str:
