@@ -36,6 +36,7 @@ from tasks.seeds.outputs import Spread
 from tasks.synthesize.outputs import Synthesis
 
 COUNTED = {"parameters": 9, "trainable_parameters": 3}
+KEPT_BY_LOSS = {"keep_by": "loss", "keep_rows": 0, "best_validation_score": None, "lowest_loss_step": None}
 LOSSES = {"steps": 2, "train_loss": 1.5, "best_step": None, "best_validation_loss": None}
 
 # Of each schema what it is made of, in the order of its file, and what of that is not in the file.
@@ -151,7 +152,7 @@ SCHEMAS = [
         | COUNTED
         | {"sequences": 4, "supervised_tokens": 40, "rows_cut": 0}
         | LOSSES,
-        {},
+        KEPT_BY_LOSS,
     ),
     (
         DpoSummary,
@@ -161,7 +162,7 @@ SCHEMAS = [
         | {"pairs": 4, "completions_cut": 0, "reward_margin": 0.5, "reward_accuracy": 1.0}
         | {"validation_reward_margin": None, "validation_reward_accuracy": None}
         | LOSSES,
-        {},
+        KEPT_BY_LOSS,
     ),
     (
         ClassifySummary,

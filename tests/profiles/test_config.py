@@ -53,7 +53,10 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "BaseConfig.mirror",
         *(
             f"{config}.{name}"
-            for config in ("TuningConfig", "FinetuneConfig", "DpoConfig", "GrpoConfig", "ClassifyConfig")
+            for config in (
+                *("TuningConfig", "ScoredTuningConfig", "FinetuneConfig", "DpoConfig"),
+                *("GrpoConfig", "ClassifyConfig"),
+            )
             for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),
         "GrpoConfig.batch_tokens",
