@@ -3,12 +3,13 @@
 `chat`, `serve`, `generate` and `export` find it here. Prefect is not needed for it.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Run
 
-from flows.dispatch.names import pipeline_run_of, resolve_name
+from flows.dispatch.names import Named, pipeline_run_of, resolve_name
 from flows.dispatch.runs import KIND, SEED, SEEDS, read_output, reference_of
 from tasks.errors import UsageError
 from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
@@ -26,6 +27,10 @@ STAGES = {  # that make the models of a run, by what people call these, the last
     **{MODELS[model]: (stage,) for model, stage in reversed(TRAININGS.items())},
     MODELS["base"]: ("base", "pretrain"),
 }
+WRITERS = ("base", "pretrain", *TRAININGS.values())  # stages that make models that write
+DIGEST = "touchstone.digest"
+DIGITS = 12  # of a digest, by which a model is known
+LISTED = 200  # models of each stage that are listed
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def find_model(tracking: Tracking, text: str) -> FoundModel:
     Raises UsageError when there is none, StageError when its files are gone or altered.
     """
     path = Path(text).expanduser()
+    if found := _by_digest(tracking, text):
+        return found
     if path.suffix == GGUF and not path.exists():
         raise UsageError(f"there is no file {text}")
     if find_files(path):
@@ -87,6 +94,46 @@ def find_model(tracking: Tracking, text: str) -> FoundModel:
         if "@" in text or ":" in text:
             raise
         raise UsageError(f"{error}; or a folder with a model, and there is none of this name") from error
+    return _of_named(tracking, text, named)
+
+
+def find_made(tracking: Tracking, text: str) -> FoundModel:
+    """As `find_model`, of what was made here alone: no folder and no file. Raises as it does."""
+    return _by_digest(tracking, text) or _of_named(tracking, text, resolve_name(tracking, text))
+
+
+def made_models(tracking: Tracking) -> list[str]:
+    """The first digits of the digest of every model that writes, the newest first."""
+    found: dict[str, None] = {}
+    for stage in WRITERS:
+        condition = f"tags.`touchstone.stage` = '{stage}' AND attributes.status = 'FINISHED'"
+        for run in tracking.client.search_runs([tracking.experiment_id], condition, max_results=LISTED):
+            if digest := run.data.tags.get(DIGEST):
+                found[digest[:DIGITS]] = None
+    return list(found)
+
+
+def _by_digest(tracking: Tracking, text: str) -> FoundModel | None:
+    """What a stage made, by the digest of it or the beginning; None where nothing has such a one."""
+    if not re.fullmatch(rf"[0-9a-f]{{{DIGITS},64}}", text):
+        return None
+    found = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`{DIGEST}` LIKE '{text}%' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    run = next((one for one in found if one.data.tags["touchstone.stage"] in (*WRITERS, "classify")), None)
+    if run is None:
+        return None
+    under = STARTS_FROM.get(run.data.tags["touchstone.stage"])
+    return FoundModel(
+        text[:DIGITS],
+        model=intact(tracking, reference_of(tracking, run.info.run_id)),
+        base=intact(tracking, input_of(tracking, run, under)) if under else None,
+    )
+
+
+def _of_named(tracking: Tracking, text: str, named: Named) -> FoundModel:
     if named.version is not None:
         return _of_version(tracking, named.version.name, int(named.version.version))
     return _of_run(tracking, text, named.run, named.model)

@@ -1,14 +1,25 @@
 """The model that a person names, as files of this machine that are chatted with and served."""
 
-from flows.dispatch.find_model import find_model
-from tasks.record.tracking import open_tracking
+from dataclasses import replace
+
+from flows.dispatch.find_model import FoundModel, find_made, find_model
+from tasks.record.tracking import Tracking, open_tracking
 from tasks.serve.models import LocalModel
 
 
 def find_local_model(text: str) -> LocalModel:
     """As `find_model`; of adapters alone also the files of the model that they were trained on."""
     tracking = open_tracking()
-    found = find_model(tracking, text)
+    return _local(tracking, find_model(tracking, text))
+
+
+def find_made_model(text: str) -> LocalModel:
+    """As `find_local_model`, of what was made here alone; it has the name that it was asked for by."""
+    tracking = open_tracking()
+    return replace(_local(tracking, find_made(tracking, text)), name=text)
+
+
+def _local(tracking: Tracking, found: FoundModel) -> LocalModel:
     files, base = found.fetched(tracking), found.fetched_base(tracking)
     digest = found.model.digest if found.model else ""
     if base:

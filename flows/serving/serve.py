@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from flows.server.servers import Place
 from tasks.errors import StageError, UsageError
 from tasks.machine.addresses import bracketed, is_loopback, reached
 from tasks.serve.front import Front
+from tasks.serve.fronts import Fronts
 
 SHORTEST = 16  # characters of a key
 GRACE = 2  # seconds that answers have at the end
@@ -72,7 +73,7 @@ def key_in(variable: str | None) -> str | None:
 
 
 @contextmanager
-def listening(front: Front, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
+def listening(front: Front | Fronts, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
     """The front answers while the body runs, in the thread that is given."""
     app = Guard(front.app(), Place(place.host).hosts)
     config = uvicorn.Config(
@@ -95,17 +96,27 @@ def wait(thread: threading.Thread) -> None:
     raise StageError("the server ended by itself")
 
 
-def instructions(front: Front, place: Listener, variable: str | None) -> str:
-    """How to ask what is served: a line of curl, and two of Python."""
+def instructions(
+    fronts: Sequence[Front], place: Listener, variable: str | None, on_demand: int | None = None
+) -> str:
+    """What is served, and how to ask it: a line of curl, and two of Python."""
+    lines = [
+        f"{front.name} is served at {place.url}"
+        + (f", context {front.context:,} tokens" if front.context else "")
+        for front in fronts
+    ]
+    if on_demand:
+        lines.append(f"what was made here is served at {place.url} on demand, {on_demand} at once")
+    name = fronts[0].name if fronts else "MODEL"
     key = f' -H "Authorization: Bearer ${variable}"' if variable else ""
     of_python = f'os.environ["{variable}"]' if variable else '"none"'
-    body = f'{{"model": "{front.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     messages = '[{"role": "user", "content": "Hello"}]'
-    context = f", context {front.context:,} tokens" if front.context else ""
+    told = "\n".join(lines)
     return f"""\
-{front.name} is served at {place.url}{context}; Ctrl-C ends it
+{told}; Ctrl-C ends it
 
   curl {place.url}/chat/completions -H "Content-Type: application/json"{key} -d '{body}'
 
   client = openai.OpenAI(base_url="{place.url}", api_key={of_python})
-  client.chat.completions.create(model="{front.name}", messages={messages})"""
+  client.chat.completions.create(model="{name}", messages={messages})"""

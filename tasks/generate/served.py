@@ -144,8 +144,8 @@ class _Asking:
             if self.config.model is None and "has no model" in str(error):
                 raise error.retold(
                     f"{error}. Serve this model under that name, which is the beginning of its digest, and "
-                    "run again (touchstone export writes its files; vLLM: --served-model-name, llama.cpp: "
-                    "--alias); or set generate.model to the name that it is served by"
+                    "run again: `touchstone serve --on-demand 2` knows each that was made here by it (vLLM: "
+                    "--served-model-name, llama.cpp: --alias); or set generate.model to its name there"
                 ) from error
             raise
 

@@ -69,26 +69,27 @@ class Front:
             Route("/health", self._health),
             Route("/v1/models", self._models),
             Route("/v1/models/{name:path}", self._models),
-            Route(CHAT, self._chat, methods=["POST"]),
-            Route(COMPLETIONS, self._completions, methods=["POST"]),
+            Route(CHAT, self.chat, methods=["POST"]),
+            Route(COMPLETIONS, self.completions, methods=["POST"]),
         ]
-        handlers = {ProtocolError: _told, HTTPException: _not_there}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        return Starlette(routes=routes, exception_handlers=error_handlers())
+
+    def entry(self) -> Json:
+        """What a list of models has of it."""
+        return entry_of(self.name, self.context)
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def _models(self, request: Request) -> Response:
-        self._admit(request)
-        entry = {"id": self.name, "object": "model", "created": 0, "owned_by": "touchstone"}
-        if self.context:
-            entry |= {"context_length": self.context}
+        admit(request, self.key)
         if wanted := request.path_params.get("name"):
             self._require_name(wanted)
-            return JSONResponse(entry)
-        return JSONResponse({"object": "list", "data": [entry]})
+            return JSONResponse(self.entry())
+        return JSONResponse({"object": "list", "data": [self.entry()]})
 
-    async def _chat(self, request: Request) -> Response:
+    async def chat(self, request: Request) -> Response:
+        """The answer to a request of chat completions. Raises ProtocolError."""
         body = await self._body(request)
         if self.template is None:
             return await self._answer(request, CHAT, body, _unchanged)
@@ -96,7 +97,8 @@ class Front:
         prompt = await run_in_threadpool(self._ids, asked.row())
         return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_chat, asked)
 
-    async def _completions(self, request: Request) -> Response:
+    async def completions(self, request: Request) -> Response:
+        """The answer to a request of completions. Raises ProtocolError."""
         body = await self._body(request)
         if self.template is None:
             return await self._answer(request, COMPLETIONS, body, _unchanged)
@@ -134,21 +136,10 @@ class Front:
         return {**self.engine.options, **said, "model": self.name, "prompt": prompt}
 
     async def _body(self, request: Request) -> Json:
-        self._admit(request)
-        try:
-            body = await request.json()
-        except ValueError as error:
-            raise ProtocolError(400, f"the request is no JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise ProtocolError(400, "the request is no JSON object")
+        admit(request, self.key)
+        body = await read_body(request)
         self._require_name(body.get("model"))
         return body
-
-    def _admit(self, request: Request) -> None:
-        """Raises ProtocolError for a client without the key."""
-        brought = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self.key and not hmac.compare_digest(brought.encode(), self.key.encode()):
-            raise ProtocolError(401, "the API key is missing or wrong", code="invalid_api_key")
 
     def _require_name(self, name: Any) -> None:
         if name != self.name:
@@ -193,6 +184,35 @@ class Front:
                 yield answer
             finally:
                 await answer.aclose()
+
+
+def entry_of(name: str, context: int | None = None) -> Json:
+    """What a list of models has of one."""
+    entry: Json = {"id": name, "object": "model", "created": 0, "owned_by": "touchstone"}
+    return entry | ({"context_length": context} if context else {})
+
+
+def admit(request: Request, key: str | None) -> None:
+    """Raises ProtocolError for a client without the key."""
+    brought = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if key and not hmac.compare_digest(brought.encode(), key.encode()):
+        raise ProtocolError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+
+async def read_body(request: Request) -> Json:
+    """The JSON object that a request brings. Raises ProtocolError for anything else."""
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise ProtocolError(400, f"the request is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ProtocolError(400, "the request is no JSON object")
+    return body
+
+
+def error_handlers() -> dict[Any, Any]:
+    """How an application tells what is wrong, in OpenAI's form."""
+    return {ProtocolError: _told, HTTPException: _not_there}
 
 
 async def _error_of(answer: httpx.Response) -> ProtocolError:

@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import AutoModelForCausalLM
 
-from flows.dispatch.find_model import find_model
+from flows.dispatch.find_model import find_made, find_model, made_models
 from flows.exporting.sources import find_exported
 from flows.generating.inputs import find_model_input
 from flows.serving.engines import EngineOptions, serving
@@ -58,6 +58,25 @@ def test_a_name_is_one_model_everywhere(finished):
         assert find_exported(tracking, f"{run}:base").inputs == {"model": base.model}, (
             "its card is of another"
         )
+
+
+def test_a_model_is_found_by_the_first_digits_of_its_digest(finished, tmp_path):
+    workplace, ran = finished
+    run = ran.json["run_id"][:8]
+    with workplace.entered():
+        tracking = open_tracking()
+        for named in (f"{run}:base", f"{run}:fine-tuned"):
+            model = find_model(tracking, named).model
+            found = find_made(tracking, model.digest[:12])
+            assert (found.name, found.model) == (model.digest[:12], model)
+            assert find_model(tracking, model.digest).model == model
+            assert model.digest[:12] in made_models(tracking)
+        rows = next(one["digest"] for one in ran.json["stages"] if one["name"] == "rows")
+        assert rows[:12] not in made_models(tracking)
+        folder = tiny_model(tmp_path).path
+        for text in (rows[:12], "0123456789ab", str(folder)):
+            with pytest.raises(UsageError, match="is no run"):
+                find_made(tracking, text)
 
 
 def test_what_is_no_model_is_one_message_everywhere(workplace, tmp_path):

@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_told():
 
 def test_it_says_how_to_ask():
     front = Front("touchstone-quickstart/1", Engine("http://127.0.0.1:1"), context=256)
-    told = instructions(front, Listener("0.0.0.0", 8080, "key"), "OUR_KEY")
+    told = instructions([front], Listener("0.0.0.0", 8080, "key"), "OUR_KEY")
     assert "touchstone-quickstart/1 is served at http://127.0.0.1:8080/v1, context 256 tokens" in told
     assert '-H "Authorization: Bearer $OUR_KEY"' in told
     assert 'api_key=os.environ["OUR_KEY"]' in told
@@ -147,6 +147,8 @@ def test_it_says_how_to_ask():
 
 def test_the_command_refuses_what_it_does_not_know(touchstone):
     assert touchstone("serve", "x.gguf", "--engine", "onnx")[0] == 2
+    status, _, told = touchstone("serve")
+    assert (status, "say which MODEL is served, or --on-demand N" in told) == (2, True)
     status, _, told = touchstone("serve", "x.gguf", "--quantize", "q3_k")
     assert (status, "expected f32, f16" in told) == (2, True)
     status, _, told = touchstone("serve", "x.gguf", "--port", "18765")

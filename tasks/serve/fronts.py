@@ -1,0 +1,145 @@
+"""Several models behind one address; others are opened when they are asked for, and closed for the next.
+
+A pipeline asks for each model that it trains by the first digits of its digest, once it is there: no list of
+names that is made before can hold them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tasks.errors import TouchstoneError
+from tasks.serve.front import CHAT, COMPLETIONS, Front, admit, entry_of, error_handlers, read_body
+from tasks.serve.protocol import ProtocolError
+
+
+@dataclass
+class _Opened:
+    """A model that is there, with how many requests it answers at the moment."""
+
+    front: Front
+    stack: ExitStack
+    busy: int = 0
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """Where models come from that are opened when they are asked for."""
+
+    open: Callable[[str], AbstractContextManager[Front]]
+    """By a name. Raises TouchstoneError where there is none, or it cannot be served."""
+    names: Callable[[], list[str]]
+    """What clients are told that there is."""
+    most: int
+    """At once."""
+
+
+class Fronts:
+    """Models by their names; `key` is what clients must bring."""
+
+    def __init__(
+        self, fronts: Sequence[Front], on_demand: OnDemand | None = None, key: str | None = None
+    ) -> None:
+        self.fronts, self.on_demand, self.key = {front.name: front for front in fronts}, on_demand, key
+        self._opened: dict[str, _Opened] = {}  # that was used last, last
+        self._opening = asyncio.Lock()
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/health", _health),
+            Route("/v1/models", self._models),
+            Route("/v1/models/{name:path}", self._models),
+            Route(CHAT, _Answering(self, Front.chat), methods=["POST"]),
+            Route(COMPLETIONS, _Answering(self, Front.completions), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, exception_handlers=error_handlers())
+
+    def close(self) -> None:
+        """End every engine that was started on demand."""
+        while self._opened:
+            self._opened.popitem()[1].stack.close()
+
+    async def _models(self, request: Request) -> Response:
+        admit(request, self.key)
+        entries = {name: front.entry() for name, front in self.fronts.items()}
+        if self.on_demand:
+            entries |= {name: entry_of(name) for name in await run_in_threadpool(self.on_demand.names)}
+        if wanted := request.path_params.get("name"):
+            if wanted not in entries:
+                raise no_such_model(wanted, entries)
+            return JSONResponse(entries[wanted])
+        return JSONResponse({"object": "list", "data": list(entries.values())})
+
+    async def opened(self, name: str) -> _Opened:
+        """The model of that name; the caller takes one from its `busy` at the end.
+
+        Raises ProtocolError where there is none, and where there is no room for it.
+        """
+        if name in self.fronts:
+            return _Opened(self.fronts[name], ExitStack(), busy=1)
+        if self.on_demand is None:
+            raise no_such_model(name, self.fronts)
+        async with self._opening:
+            if name in self._opened:
+                self._opened[name] = self._opened.pop(name)
+            else:
+                await self._make_room(self.on_demand.most)
+                self._opened[name] = await run_in_threadpool(_open, self.on_demand, name)
+            self._opened[name].busy += 1
+            return self._opened[name]
+
+    async def _make_room(self, most: int) -> None:
+        """Close what was used longest ago. Raises ProtocolError, to ask again, where all are answering."""
+        while len(self._opened) >= most:
+            idle = next((name for name, one in self._opened.items() if not one.busy), None)
+            if idle is None:
+                raise ProtocolError(503, f"{most} models answer at the moment. Ask again", "overloaded")
+            await run_in_threadpool(self._opened.pop(idle).stack.close)
+
+
+class _Answering:
+    """The ASGI application of one path: the request goes to the model that it names."""
+
+    def __init__(self, fronts: Fronts, answer: Callable[..., object]) -> None:
+        self.fronts, self.answer = fronts, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        admit(request, self.fronts.key)
+        body = await read_body(request)
+        opened = await self.fronts.opened(str(body.get("model")))
+        try:
+            response = await self.answer(opened.front, request)
+            await response(scope, receive, send)
+        finally:
+            opened.busy -= 1
+
+
+def _open(source: OnDemand, name: str) -> _Opened:
+    stack = ExitStack()
+    try:
+        return _Opened(stack.enter_context(source.open(name)), stack)
+    except TouchstoneError as error:
+        raise _unknown(f"there is no model {name!r} here: {error}") from error
+
+
+def no_such_model(name: object, known: Sequence[str] | dict[str, object]) -> ProtocolError:
+    there = ", ".join(map(repr, known)) or "none"
+    return _unknown(f"there is no model {name!r} here; there is {there}")
+
+
+def _unknown(message: str) -> ProtocolError:
+    return ProtocolError(404, message, "model_not_found", "model")
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
