@@ -10,7 +10,7 @@ from tasks.config.tuning import TemplateName
 
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
 OF_SERVERS = ("model", "base_url", "key_variable", "concurrency", "timeout", "attempts")
-OF_THIS_PROCESS = ("repetition_penalty", "precision", "batch_tokens", "device")
+OF_THIS_PROCESS = ("repetition_penalty", "precision")  # where and in what memory stand for another backend
 
 
 class GenerateConfig(ServerConfig):

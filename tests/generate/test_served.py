@@ -173,6 +173,10 @@ def test_nothing_is_asked_of_a_server_where_the_model_is_here():
     ("fields", "message"),
     [
         ({"base_url": "http://gpu/v1"}, "base_url: set, but not used by backend: process"),
+        (
+            {"backend": "openai", "repetition_penalty": 1.2},
+            "repetition_penalty: set, but not used by backend",
+        ),
         ({"backend": "openai", "precision": "bfloat16"}, "precision: set, but not used by backend: openai"),
         ({"backend": "openai", "decoding": "beam"}, "beam is not in OpenAI's protocol"),
         ({"backend": "openai", "base_url": "http://me:secret@gpu/v1"}, "kept in the clear"),
@@ -181,3 +185,8 @@ def test_nothing_is_asked_of_a_server_where_the_model_is_here():
 def test_settings_that_nothing_would_use_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         GenerateConfig(**fields)
+
+
+def test_a_profile_for_this_process_may_be_responded_to_by_a_server():
+    config = GenerateConfig(backend="openai", batch_tokens=16_384, device="cpu")
+    assert (config.in_process, config.batch_tokens) == (False, 16_384)
