@@ -103,7 +103,7 @@ def find_made(tracking: Tracking, text: str) -> FoundModel:
 
 
 def made_models(tracking: Tracking) -> list[str]:
-    """The first digits of the digest of every model that writes, the newest first."""
+    """The first digits of the digest of every model that writes, stage by stage, the newest first."""
     found: dict[str, None] = {}
     for stage in WRITERS:
         condition = f"tags.`touchstone.stage` = '{stage}' AND attributes.status = 'FINISHED'"

@@ -5,7 +5,7 @@ names that is made before can hold them.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from starlette.types import Receive, Scope, Send
 from tasks.errors import TouchstoneError
 from tasks.serve.front import CHAT, COMPLETIONS, Front, admit, entry_of, error_handlers, read_body
 from tasks.serve.protocol import ProtocolError
+
+Answer = Callable[[Front, Request], Awaitable[Response]]
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Fronts:
     """Models by their names; `key` is what clients must bring."""
 
     def __init__(
-        self, fronts: Sequence[Front], on_demand: OnDemand | None = None, key: str | None = None
+        self, fronts: Iterable[Front], on_demand: OnDemand | None = None, key: str | None = None
     ) -> None:
         self.fronts, self.on_demand, self.key = {front.name: front for front in fronts}, on_demand, key
         self._opened: dict[str, _Opened] = {}  # that was used last, last
@@ -75,7 +77,7 @@ class Fronts:
             entries |= {name: entry_of(name) for name in await run_in_threadpool(self.on_demand.names)}
         if wanted := request.path_params.get("name"):
             if wanted not in entries:
-                raise no_such_model(wanted, entries)
+                raise _no_such_model(wanted, entries)
             return JSONResponse(entries[wanted])
         return JSONResponse({"object": "list", "data": list(entries.values())})
 
@@ -87,7 +89,7 @@ class Fronts:
         if name in self.fronts:
             return _Opened(self.fronts[name], ExitStack(), busy=1)
         if self.on_demand is None:
-            raise no_such_model(name, self.fronts)
+            raise _no_such_model(name, self.fronts)
         async with self._opening:
             if name in self._opened:
                 self._opened[name] = self._opened.pop(name)
@@ -109,7 +111,7 @@ class Fronts:
 class _Answering:
     """The ASGI application of one path: the request goes to the model that it names."""
 
-    def __init__(self, fronts: Fronts, answer: Callable[..., object]) -> None:
+    def __init__(self, fronts: Fronts, answer: Answer) -> None:
         self.fronts, self.answer = fronts, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +134,7 @@ def _open(source: OnDemand, name: str) -> _Opened:
         raise _unknown(f"there is no model {name!r} here: {error}") from error
 
 
-def no_such_model(name: object, known: Sequence[str] | dict[str, object]) -> ProtocolError:
+def _no_such_model(name: str, known: Iterable[str]) -> ProtocolError:
     there = ", ".join(map(repr, known)) or "none"
     return _unknown(f"there is no model {name!r} here; there is {there}")
 

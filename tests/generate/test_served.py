@@ -187,6 +187,6 @@ def test_settings_that_nothing_would_use_are_refused(fields, message):
         GenerateConfig(**fields)
 
 
-def test_a_profile_for_this_process_may_be_responded_to_by_a_server():
+def test_a_profile_for_this_process_may_have_a_server():
     config = GenerateConfig(backend="openai", batch_tokens=16_384, device="cpu")
     assert (config.in_process, config.batch_tokens) == (False, 16_384)

@@ -201,6 +201,7 @@ def test_settings_of_real_stages_change_the_key_unless_marked():
         "choice_gates": {"wrong": {"passes": 0.1, "fails": 0.2}},
         "despite_audit": True,
         "loss": "all",
+        "keep_by": "chrf",
         "turns": "last",
         "tune": "lora",
         "lora": {"rank": 3},
