@@ -90,7 +90,7 @@ def serve(
             found.require_causal("serve")
             if found.name in [front.name for front in fronts]:
                 raise UsageError(f"two models are called {found.name}: clients could not tell them apart")
-            fronts.append(engines.enter_context(serving(found, options, key)))
+            fronts.append(engines.enter_context(serving(found, options)))
         source = opened_on_demand(options, on_demand) if on_demand else None
         served = engines.enter_context(closing(Fronts(fronts, source, key)))
         with listening(served, place, at) as thread:

@@ -56,7 +56,7 @@ class EngineOptions:
 
 
 @contextmanager
-def serving(model: LocalModel, options: EngineOptions, key: str | None) -> Iterator[Front]:
+def serving(model: LocalModel, options: EngineOptions) -> Iterator[Front]:
     """The front of an engine that has the model, for as long as the body runs."""
     options.reject_unused(model)
     if options.engine == "llamacpp":
@@ -68,13 +68,13 @@ def serving(model: LocalModel, options: EngineOptions, key: str | None) -> Itera
             ) as server:
                 template = None if model.is_gguf else model.template
                 engine = Engine(server.address, server.headers, LLAMA)
-                yield Front(model.name, engine, template, server.context, key)
+                yield Front(model.name, engine, template, server.context)
         return
     with whole_folder(model, kept("folders")) as folder:
         if options.engine == "vllm":
-            yield from _vllm(model, folder, options, key)
+            yield from _vllm(model, folder, options)
         else:
-            yield from _transformers(model, folder, key)
+            yield from _transformers(model, folder)
 
 
 def kept(name: str) -> KeptFiles:
@@ -107,7 +107,7 @@ def transformers_command(folder: Path, port: int) -> list[str]:
     return [program, "serve", str(folder), "--host", LOOPBACK[1], "--port", str(port)]
 
 
-def _vllm(model: LocalModel, folder: Path, options: EngineOptions, key: str | None) -> Iterator[Front]:
+def _vllm(model: LocalModel, folder: Path, options: EngineOptions) -> Iterator[Front]:
     own = int(min(context_of(folder), 2**31 - 1))
     if (context := options.context or own) > own:
         raise UsageError(f"the model's context is {own} tokens; {context} were asked for. Ask for fewer")
@@ -115,13 +115,13 @@ def _vllm(model: LocalModel, folder: Path, options: EngineOptions, key: str | No
     command = vllm_command(folder, model.name, port, options, context)
     with _running("vllm", command, port, {"VLLM_API_KEY": inner}) as address:
         engine = Engine(address, {"Authorization": f"Bearer {inner}"})
-        yield Front(model.name, engine, model.template, context, key)
+        yield Front(model.name, engine, model.template, context)
 
 
-def _transformers(model: LocalModel, folder: Path, key: str | None) -> Iterator[Front]:
+def _transformers(model: LocalModel, folder: Path) -> Iterator[Front]:
     port = free_port()
     with _running("transformers", transformers_command(folder, port), port, {}) as address:
-        yield Front(model.name, Engine(address), None, None, key)
+        yield Front(model.name, Engine(address))
 
 
 @contextmanager

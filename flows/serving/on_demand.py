@@ -19,7 +19,7 @@ def on_demand(options: EngineOptions, most: int) -> OnDemand:
         model = find_made_model(name)
         model.require_text("Served: mlflow models serve")
         model.require_causal("serve")
-        with serving(model, options, None) as front:
+        with serving(model, options) as front:
             yield front
 
     return OnDemand(opened, lambda: made_models(open_tracking()), most)

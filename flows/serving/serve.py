@@ -73,9 +73,9 @@ def key_in(variable: str | None) -> str | None:
 
 
 @contextmanager
-def listening(front: Front | Fronts, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
-    """The front answers while the body runs, in the thread that is given."""
-    app = Guard(front.app(), Place(place.host).hosts)
+def listening(fronts: Fronts, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
+    """The fronts answer while the body runs, in the thread that is given."""
+    app = Guard(fronts.app(), Place(place.host).hosts)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
     )

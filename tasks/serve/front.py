@@ -6,7 +6,6 @@ they are the same tokens. A request that the client leaves is ended in the engin
 """
 
 import asyncio
-import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,12 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tasks.errors import StageError
@@ -60,46 +56,21 @@ class Front:
     template: Template | None = None
     """None leaves prompts and requests to the engine, as they are."""
     context: int | None = None
-    key: str | None = None
-    """What clients must bring; None lets all in."""
-
-    def app(self) -> Starlette:
-        """The ASGI application."""
-        routes = [
-            Route("/health", self._health),
-            Route("/v1/models", self._models),
-            Route("/v1/models/{name:path}", self._models),
-            Route(CHAT, self.chat, methods=["POST"]),
-            Route(COMPLETIONS, self.completions, methods=["POST"]),
-        ]
-        return Starlette(routes=routes, exception_handlers=error_handlers())
 
     def entry(self) -> Json:
         """What a list of models has of it."""
         return entry_of(self.name, self.context)
 
-    async def _health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def _models(self, request: Request) -> Response:
-        admit(request, self.key)
-        if wanted := request.path_params.get("name"):
-            self._require_name(wanted)
-            return JSONResponse(self.entry())
-        return JSONResponse({"object": "list", "data": [self.entry()]})
-
-    async def chat(self, request: Request) -> Response:
-        """The answer to a request of chat completions. Raises ProtocolError."""
-        body = await self._body(request)
+    async def chat(self, request: Request, body: Json) -> Response:
+        """The answer to a request of chat completions, whose body was read. Raises ProtocolError."""
         if self.template is None:
             return await self._answer(request, CHAT, body, _unchanged)
         asked: ChatAsked = parse(ChatAsked, body)
         prompt = await run_in_threadpool(self._ids, asked.row())
         return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_chat, asked)
 
-    async def completions(self, request: Request) -> Response:
-        """The answer to a request of completions. Raises ProtocolError."""
-        body = await self._body(request)
+    async def completions(self, request: Request, body: Json) -> Response:
+        """The answer to a request of completions, whose body was read. Raises ProtocolError."""
         if self.template is None:
             return await self._answer(request, COMPLETIONS, body, _unchanged)
         asked: CompletionAsked = parse(CompletionAsked, body)
@@ -134,18 +105,6 @@ class Front:
             room = self.context - len(prompt)
             said["max_tokens"] = min(said.get("max_tokens", room), room)
         return {**self.engine.options, **said, "model": self.name, "prompt": prompt}
-
-    async def _body(self, request: Request) -> Json:
-        admit(request, self.key)
-        body = await read_body(request)
-        self._require_name(body.get("model"))
-        return body
-
-    def _require_name(self, name: Any) -> None:
-        if name != self.name:
-            raise ProtocolError(
-                404, f"there is no model {name!r} here; there is {self.name!r}", "model_not_found", "model"
-            )
 
     async def _answer(
         self,
@@ -190,29 +149,6 @@ def entry_of(name: str, context: int | None = None) -> Json:
     """What a list of models has of one."""
     entry: Json = {"id": name, "object": "model", "created": 0, "owned_by": "touchstone"}
     return entry | ({"context_length": context} if context else {})
-
-
-def admit(request: Request, key: str | None) -> None:
-    """Raises ProtocolError for a client without the key."""
-    brought = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if key and not hmac.compare_digest(brought.encode(), key.encode()):
-        raise ProtocolError(401, "the API key is missing or wrong", code="invalid_api_key")
-
-
-async def read_body(request: Request) -> Json:
-    """The JSON object that a request brings. Raises ProtocolError for anything else."""
-    try:
-        body = await request.json()
-    except ValueError as error:
-        raise ProtocolError(400, f"the request is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ProtocolError(400, "the request is no JSON object")
-    return body
-
-
-def error_handlers() -> dict[Any, Any]:
-    """How an application tells what is wrong, in OpenAI's form."""
-    return {ProtocolError: _told, HTTPException: _not_there}
 
 
 async def _error_of(answer: httpx.Response) -> ProtocolError:
@@ -294,13 +230,3 @@ async def _left(request: Request) -> None:
 
 def _unchanged(answer: Json) -> Json:
     return answer
-
-
-async def _told(_: Request, error: ProtocolError) -> Response:
-    return JSONResponse(error.body, error.status)
-
-
-async def _not_there(request: Request, error: HTTPException) -> Response:
-    asked = f"{request.method} {request.url.path}"
-    message = f"{asked} is not known here; there are {CHAT}, {COMPLETIONS} and /v1/models"
-    return JSONResponse(ProtocolError(error.status_code, message).body, error.status_code)

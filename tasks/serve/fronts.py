@@ -5,22 +5,26 @@ names that is made before can hold them.
 """
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tasks.errors import TouchstoneError
-from tasks.serve.front import CHAT, COMPLETIONS, Front, admit, entry_of, error_handlers, read_body
+from tasks.machine.json_files import Json
+from tasks.serve.front import CHAT, COMPLETIONS, Front, entry_of
 from tasks.serve.protocol import ProtocolError
 
-Answer = Callable[[Front, Request], Awaitable[Response]]
+Answer = Callable[[Front, Request, Json], Awaitable[Response]]
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Fronts:
             Route(CHAT, _Answering(self, Front.chat), methods=["POST"]),
             Route(COMPLETIONS, _Answering(self, Front.completions), methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers=error_handlers())
+        return Starlette(routes=routes, exception_handlers=HANDLERS)
 
     def close(self) -> None:
         """End every engine that was started on demand."""
@@ -71,7 +75,7 @@ class Fronts:
             self._opened.popitem()[1].stack.close()
 
     async def _models(self, request: Request) -> Response:
-        admit(request, self.key)
+        _admit(request, self.key)
         entries = {name: front.entry() for name, front in self.fronts.items()}
         if self.on_demand:
             entries |= {name: entry_of(name) for name in await run_in_threadpool(self.on_demand.names)}
@@ -116,11 +120,11 @@ class _Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        admit(request, self.fronts.key)
-        body = await read_body(request)
+        _admit(request, self.fronts.key)
+        body = await _body_of(request)
         opened = await self.fronts.opened(str(body.get("model")))
         try:
-            response = await self.answer(opened.front, request)
+            response = await self.answer(opened.front, request, body)
             await response(scope, receive, send)
         finally:
             opened.busy -= 1
@@ -145,3 +149,35 @@ def _unknown(message: str) -> ProtocolError:
 
 async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+def _admit(request: Request, key: str | None) -> None:
+    """Raises ProtocolError for a client without the key."""
+    brought = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if key and not hmac.compare_digest(brought.encode(), key.encode()):
+        raise ProtocolError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+
+async def _body_of(request: Request) -> Json:
+    """The JSON object that a request brings. Raises ProtocolError for anything else."""
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise ProtocolError(400, f"the request is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ProtocolError(400, "the request is no JSON object")
+    return body
+
+
+async def _told(_: Request, error: ProtocolError) -> Response:
+    return JSONResponse(error.body, error.status)
+
+
+async def _not_there(request: Request, error: HTTPException) -> Response:
+    asked = f"{request.method} {request.url.path}"
+    message = f"{asked} is not known here; there are {CHAT}, {COMPLETIONS} and /v1/models"
+    return JSONResponse(ProtocolError(error.status_code, message).body, error.status_code)
+
+
+HANDLERS: dict[Any, Any] = {ProtocolError: _told, HTTPException: _not_there}
+"""How the application tells what is wrong, in OpenAI's form."""

@@ -135,7 +135,7 @@ def test_kept_adapters_are_chatted_with_and_served(workplace, kept, tmp_path):
             assert model.load()[0].num_parameters() > 0
         with whole_folder(model, KeptFiles(tmp_path)) as folder:
             AutoModelForCausalLM.from_pretrained(folder)
-        with serving(model, EngineOptions(), None) as front, reached(front) as client:
+        with serving(model, EngineOptions()) as front, reached(front) as client:
             asked = [{"role": "user", "content": "Say yes"}]
             assert client.chat.completions.create(model=model.name, messages=asked, max_tokens=2).usage
 

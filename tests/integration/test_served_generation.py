@@ -26,7 +26,7 @@ def test_a_served_model_responds_as_in_this_process(finished):
     assert here.status == 0, here.err
     with workplace.entered():
         model = find_local_model(MODEL)
-    with serving(model, EngineOptions(), None) as front, reached(front) as client:
+    with serving(model, EngineOptions()) as front, reached(front) as client:
         at = ("--set", "generate.backend=openai", "--set", f"generate.base_url={client.base_url}")
         named = ("--set", f"generate.model={MODEL}")
         there = workplace(*command, *at, *named, "-o", "there.jsonl", OPENAI_API_KEY="none")
@@ -45,9 +45,11 @@ def test_a_served_model_responds_as_in_this_process(finished):
     assert "has no model 'other'" in other.err or "has no model 'other'" in other.out
 
 
-def test_a_pipeline_generates_by_one_server(finished):
+def test_a_pipeline_generates_by_one_server(make_workplace):
     """It asks for each model by its digest, once that is trained; nobody has to name them before."""
-    workplace, before = finished
+    workplace = make_workplace("served")
+    before = workplace("run", "tiny.yaml", "--json")
+    assert before.status == 0, before.err
     address = f"http://127.0.0.1:{free_port()}"
     server = workplace.start("serve", "--on-demand", "2", "--port", address.rpartition(":")[2])
     try:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import httpx
 import openai
@@ -12,6 +12,7 @@ from flows.serving.engines import LLAMA
 from flows.serving.serve import Listener, listening
 from tasks.machine.kept_files import KeptFiles
 from tasks.serve.front import Engine, Front
+from tasks.serve.fronts import Fronts
 from tasks.serve.llama_cpp import llama_cpp
 from tasks.serve.models import gguf_of
 from tasks.tokenize.templates import OURS
@@ -36,24 +37,28 @@ KEY = "a-key-of-the-tests"
 
 
 @contextmanager
-def reached(front):
-    """The official client of a front on loopback, which does not try again."""
+def reached(*fronts, key=None, on_demand=None):
+    """The official client of fronts on loopback, which does not try again."""
     place = Listener("127.0.0.1", 0)
-    with place.open() as at, listening(front, place, at):
+    with (
+        place.open() as at,
+        closing(Fronts(fronts, on_demand, key)) as served,
+        listening(served, place, at),
+    ):
         url = f"http://127.0.0.1:{at.getsockname()[1]}/v1"
         with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
             yield client
 
 
 @contextmanager
-def served(model, cache, parallel=1, **options):
+def served(model, cache, parallel=1, key=None):
     with (
         gguf_of(model, None, KeptFiles(cache)) as path,
         llama_cpp(path, model.name, parallel=parallel, exact=True) as server,
     ):
         engine = Engine(server.address, server.headers, LLAMA)
-        front = Front(model.name, engine, model.template, server.context, **options)
-        with reached(front) as client:
+        front = Front(model.name, engine, model.template, server.context)
+        with reached(front, key=key) as client:
             yield client
 
 

@@ -11,7 +11,7 @@ from flows.serving.engines import LLAMA
 from tasks.errors import UsageError
 from tasks.machine.kept_files import KeptFiles
 from tasks.serve.front import Engine, Front
-from tasks.serve.fronts import Fronts, OnDemand
+from tasks.serve.fronts import OnDemand
 from tasks.serve.llama_cpp import llama_cpp
 from tasks.serve.models import gguf_of
 from tests.serve.test_front import KEY, reached
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
         llama_cpp(path, model.name, parallel=2, exact=True) as server,
     ):
         engine = Engine(server.address, server.headers, LLAMA)
-        yield lambda name, key=None: Front(name, engine, model.template, server.context, key)
+        yield lambda name: Front(name, engine, model.template, server.context)
 
 
 @pytest.fixture
@@ -65,8 +65,7 @@ class Home:
 
 
 def test_each_model_answers_to_its_name(made, asked):
-    fronts = Fronts([made("a", KEY), made("b", KEY)], key=KEY)
-    with reached(fronts) as client:
+    with reached(made("a"), made("b"), key=KEY) as client:
         assert [one.id for one in client.models.list()] == ["a", "b"]
         assert client.models.retrieve("b").id == "b"
         for name in "ab":
@@ -82,8 +81,7 @@ def test_each_model_answers_to_its_name(made, asked):
 
 def test_a_model_is_opened_once_and_closed_for_the_next(made, asked):
     home = Home(made, "x", "y")
-    fronts = Fronts([], home.on_demand())
-    with reached(fronts) as client:
+    with reached(on_demand=home.on_demand()) as client:
         assert [one.id for one in client.models.list()] == ["x", "y"]
         assert home.log == []
         for name in "xxyx":
@@ -93,13 +91,12 @@ def test_a_model_is_opened_once_and_closed_for_the_next(made, asked):
         assert home.log == ["open x", "close x", "open y", "close y", "open x"]
         with pytest.raises(openai.NotFoundError, match="no model 'z' here: 'z' is no run"):
             client.completions.create(model="z", **PROMPT)
-    fronts.close()
     assert home.log[-1] == "close x"
 
 
 def test_a_model_that_answers_is_not_closed(made):
     home = Home(made, "x", "y")
-    with reached(Fronts([], home.on_demand())) as client:
+    with reached(on_demand=home.on_demand()) as client:
         with client.completions.create(model="x", stream=True, **PROMPT | {"max_tokens": 200}) as stream:
             next(iter(stream))
             with pytest.raises(openai.InternalServerError, match="1 models answer at the moment"):
@@ -108,12 +105,12 @@ def test_a_model_that_answers_is_not_closed(made):
             for _ in stream:
                 pass
         client.completions.create(model="y", **PROMPT)
-    assert home.log == ["open x", "close x", "open y"]
+        assert home.log == ["open x", "close x", "open y"]
 
 
 def test_what_is_listed_does_not_change_when_it_is_opened(made):
     home = Home(made, "x")
-    with reached(Fronts([], home.on_demand())) as client:
+    with reached(on_demand=home.on_demand()) as client:
         before = json.loads(client.models.with_raw_response.list().text)
         client.completions.create(model="x", **PROMPT)
         assert json.loads(client.models.with_raw_response.list().text) == before

@@ -51,7 +51,7 @@ def test_vllm_is_given_the_tokens_of_the_prompt(at_home, monkeypatch):
     monkeypatch.setenv("PATH", f"{at_home}:/bin:/usr/bin")
     model = tiny_model(at_home / "output")
     options = EngineOptions("vllm", parallel=3, context=128)
-    with serving(model, options, None) as front, reached(front) as client:
+    with serving(model, options) as front, reached(front) as client:
         asked = [{"role": "user", "content": "Hello"}]
         answer = client.chat.completions.create(model="tiny", messages=asked)
     assert answer.choices[0].message.content == "Hi"
@@ -78,7 +78,7 @@ def test_an_engine_that_is_not_installed_is_told(at_home, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with (
         pytest.raises(StageError, match="vllm is not on the PATH"),
-        serving(tiny_model(at_home / "output"), EngineOptions("vllm"), None),
+        serving(tiny_model(at_home / "output"), EngineOptions("vllm")),
     ):
         pass
     monkeypatch.setattr(engines, "is_serve_available", lambda: False)
@@ -105,13 +105,13 @@ def test_options_that_an_engine_lacks_are_refused(at_home, smollm2_gguf):
         (EngineOptions("llamacpp", context=9999), model),
         (EngineOptions("vllm", context=9999), model),
     ):
-        with pytest.raises(UsageError), serving(of, options, None):
+        with pytest.raises(UsageError), serving(of, options):
             pass
 
 
 def test_a_quantized_model_is_served_under_its_name(at_home):
     model = tiny_model(at_home / "output", name="touchstone-tiny/3")
-    with serving(model, EngineOptions(quantize="q8_0"), None) as front, reached(front) as client:
+    with serving(model, EngineOptions(quantize="q8_0")) as front, reached(front) as client:
         assert [one.id for one in client.models.list()] == ["touchstone-tiny/3"]
         answer = client.completions.create(model="touchstone-tiny/3", prompt="The", max_tokens=2)
     assert answer.usage.completion_tokens <= 2
