@@ -3,7 +3,8 @@
 Only the deployments of stages that this version does not have any more are deleted.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,6 +19,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic.fields import FieldInfo
@@ -45,7 +47,7 @@ def deploy(
     if SWEEP not in [spec.entrypoint for spec in file.deployments]:
         raise UsageError(f"there is no deployment of {SWEEP}, which an automation starts after a crash")
     awake = dict.fromkeys(activate, True) | dict.fromkeys(deactivate, False)
-    with get_client(sync_client=True) as client:
+    with _asking_soon() as client:
         steps: dict[str, Callable[[], str]] = {
             f"work pool {pool.name}": partial(_pool, client, pool) for pool in file.definitions.pools
         }
@@ -74,9 +76,22 @@ def _require_schedules(file: DeploymentFile, asked: Collection[str]) -> None:
 
 def create_pools(file: DeploymentFile) -> None:
     """The work pools alone, which workers need before there is a deployment."""
-    with get_client(sync_client=True) as client:
+    with _asking_soon() as client:
         for pool in file.definitions.pools:
             retry_until_available(partial(_pool, client, pool))
+
+
+@contextmanager
+def _asking_soon() -> Iterator[SyncPrefectClient]:
+    """Prefect's client without its own patience, of six questions that lie further and further apart.
+
+    While workers write, all six may be refused: `retry_until_available` asks every few seconds.
+    """
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
 
 
 def _pool(client: SyncPrefectClient, spec: PoolSpec) -> str:

@@ -61,7 +61,7 @@ def test_schedules_sleep_until_asked_for_and_stay_as_they_are(site):
 
 
 def test_busy_server_is_asked_again_until_all_is_deployed(site, monkeypatch):
-    """Whatever is asked for first: SQLite is locked longer than the client of Prefect waits."""
+    """Whatever is asked for first, and soon: six refusals in a minute were once all that it asked."""
     asked, send = set(), SyncPrefectClient.request
 
     def busy(client, method, path, **given):
