@@ -24,6 +24,7 @@ from flows.exporting.sources import CARD
 from flows.judging.audits import audits, refusal, reward_audits, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
+from flows.judging.reward_models import find_reward_models, reward_inputs, train_rewards
 from flows.process.flow_body import flow_body
 from flows.profiles.load import ProfileFile, ProfileName, load_profile
 from flows.profiles.profile import Profile
@@ -149,6 +150,8 @@ class Prepared:
     audits: Audits = field(default_factory=dict)
     reward_audits: Audits = field(default_factory=dict)
     """Of the judges among the rewards."""
+    reward_models: Outputs = field(default_factory=dict)
+    """Those among the rewards that were trained before, by the names of inputs."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,8 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
 
     That each row fits, what the checks say of them, and which judges are not to be believed.
     """
-    ready = prepare(run, profile)
+    models = find_reward_models(run.tracking, profile.grpo) if profile.grpo else {}
+    ready = replace(prepare(run, profile), reward_models=models)
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
@@ -212,19 +216,20 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     ready = before_training(run, profile)
     base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
     classifier = promotion = None
+    rewarding: Outputs = {}
     trained = {"base": base}
     judged: dict[str, Judged] = {}
 
     if profile.is_tuned:
-        trained |= train(run, profile, ready, base)
+        models, rewarding = train(run, profile, ready, base)
+        trained |= models
         before = {after: model for model, after in pairwise(trained)}
         for model, reference in trained.items():
             kept = model in TRAININGS and getattr(profile, TRAININGS[model]).keeps_adapters
             under = trained[before[model]] if kept else None
             judged[model] = judge(run, profile, ready, model, reference, under)
-        *earlier, last = trained
-        inputs = {model: trained[model] for model in earlier}
-        promotion = promote(run, profile, ready, trained[last], judged[last], **inputs)
+        earlier, last = dict(trained), next(reversed(trained))
+        promotion = promote(run, profile, ready, earlier.pop(last), judged[last], **earlier)
     if profile.labelled:
         classifier = run.stage("classify", profile.classify, base=base, rows=ready.rows, tokens=ready.tokens)
         promotion = promote(run, profile, ready, classifier, Judged(scores=classifier), base=base)
@@ -237,6 +242,7 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
         "rows": ready.rows,
         "tokens": ready.tokens,
         **{model: trained.get(model) for model in MODELS},
+        **rewarding,
         "classifier": classifier,
         **{name: own for model in MODELS for name, own in judged.get(model, Judged()).named(model).items()},
         "promotion": promotion,
@@ -246,16 +252,23 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     return made | {"report": run.stage("report", profile.report, **made)}, ready.audits
 
 
-def train(run: PipelineRun, profile: Profile, ready: Prepared, base: Reference) -> dict[str, Reference]:
-    """The models that are trained one from another, in the order of training."""
+def train(
+    run: PipelineRun, profile: Profile, ready: Prepared, base: Reference
+) -> tuple[dict[str, Reference], Outputs]:
+    """The models that are trained one from another, in the order of training; and what is of rewards."""
     made: dict[str, Reference] = {}
-    last = base
+    rewarding, last = {}, base
     for model, stage in TRAININGS.items():
         if config := profile.trainings.get(stage):
             inputs = {STARTS_FROM[stage]: last, "rows": ready.rows}
-            more = {"finetune": {"tokens": ready.tokens}, "grpo": ready.reward_audits}.get(stage, {})
-            made[model] = last = run.stage(stage, config, **inputs, **more)
-    return made
+            if stage == "finetune":
+                inputs["tokens"] = ready.tokens
+            if stage == "grpo":
+                inputs |= ready.reward_audits | reward_inputs(config, ready.reward_models, rewarding)
+            made[model] = last = run.stage(stage, config, **inputs)
+        if stage == "finetune" and profile.reward:
+            rewarding = train_rewards(run, profile, last, ready.rows)
+    return made, rewarding
 
 
 def judge(

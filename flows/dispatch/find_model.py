@@ -14,6 +14,7 @@ from flows.dispatch.runs import KIND, SEED, SEEDS, read_output, reference_of
 from tasks.errors import UsageError
 from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
 from tasks.models.folders import GGUF, ModelFiles, find_files, whole_files
+from tasks.models.summary import REWARD
 from tasks.record.outputs import OUTPUT, fetch
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
@@ -26,6 +27,7 @@ STAGES = {  # that make the models of a run, by what people call these, the last
     CLASSIFIER: ("classify",),
     **{MODELS[model]: (stage,) for model, stage in reversed(TRAININGS.items())},
     MODELS["base"]: ("base", "pretrain"),
+    REWARD: ("reward",),  # which stands for no run
 }
 WRITERS = ("base", "pretrain", *TRAININGS.values())  # stages that make models that write
 DIGEST = "touchstone.digest"
@@ -71,11 +73,11 @@ class FoundModel:
         return find_files(fetch(tracking, self.base) / OUTPUT)
 
 
-def find_model(tracking: Tracking, text: str) -> FoundModel:
+def find_model(tracking: Tracking, text: str, model: str = "") -> FoundModel:
     """The model in a folder or a GGUF file, else of a run or the registry, as `resolve_name` reads it.
 
     A run stands for the version that it registered, else for the last model that it trained; RUN:base and the
-    like for one of its models; several seeds for their first.
+    like for one of its models, or for `model` where none is said; several seeds for their first.
 
     Raises UsageError when there is none, StageError when its files are gone or altered.
     """
@@ -94,7 +96,22 @@ def find_model(tracking: Tracking, text: str) -> FoundModel:
         if "@" in text or ":" in text:
             raise
         raise UsageError(f"{error}; or a folder with a model, and there is none of this name") from error
-    return _of_named(tracking, text, named)
+    return _of_named(tracking, text, named, model)
+
+
+def find_reward_model(tracking: Tracking, text: str) -> FoundModel:
+    """As `find_model`, of a reward model, for which a run stands too that has trained one.
+
+    Raises UsageError for another model, as that does for what is not there.
+    """
+    found = find_model(tracking, text, REWARD)
+    files = found.fetched(tracking)
+    if files.summary is None or files.summary.task != REWARD:
+        raise UsageError(
+            f"{text} is no reward model. Name a run that trained one (reward: in its profile), its version "
+            "in the registry, or the folder of its output, which has summary.json and the folder model"
+        )
+    return found
 
 
 def find_made(tracking: Tracking, text: str) -> FoundModel:
@@ -122,7 +139,9 @@ def _by_digest(tracking: Tracking, text: str) -> FoundModel | None:
         f"tags.`{DIGEST}` LIKE '{text}%' AND attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
     )
-    run = next((one for one in found if one.data.tags["touchstone.stage"] in (*WRITERS, "classify")), None)
+    run = next(
+        (one for one in found if one.data.tags["touchstone.stage"] in (*WRITERS, "classify", REWARD)), None
+    )
     if run is None:
         return None
     under = STARTS_FROM.get(run.data.tags["touchstone.stage"])
@@ -133,10 +152,10 @@ def _by_digest(tracking: Tracking, text: str) -> FoundModel | None:
     )
 
 
-def _of_named(tracking: Tracking, text: str, named: Named) -> FoundModel:
+def _of_named(tracking: Tracking, text: str, named: Named, model: str = "") -> FoundModel:
     if named.version is not None:
         return _of_version(tracking, named.version.name, int(named.version.version))
-    return _of_run(tracking, text, named.run, named.model)
+    return _of_run(tracking, text, named.run, named.model or model)
 
 
 def _of_version(tracking: Tracking, name: str, number: int) -> FoundModel:

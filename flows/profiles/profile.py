@@ -28,6 +28,7 @@ from tasks.config import (
     PromoteConfig,
     ReportConfig,
     Reuse,
+    RewardModelConfig,
     RowsConfig,
     Seeds,
     StageConfig,
@@ -102,6 +103,10 @@ class Profile(StageConfig):
     tokenize: TokenizeConfig = TokenizeConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    reward: Annotated[
+        RewardModelConfig | None,
+        Field(description="a reward model, from the fine-tuned one and preferences; left out: there is none"),
+    ] = None
     dpo: Annotated[
         DpoConfig | None, Field(description="preference training after fine-tuning; left out: there is none")
     ] = None
@@ -127,7 +132,7 @@ class Profile(StageConfig):
         raw = dict(raw)
         finetune, promote = raw.get("finetune"), raw.get("promote")
         if isinstance(finetune, dict) and "template" in finetune:
-            for stage in ("generate", *FOLLOWING):
+            for stage in ("generate", "reward", *FOLLOWING):
                 if isinstance(raw.get(stage), dict) or (stage == "generate" and raw.get(stage) is None):
                     raw[stage] = {"template": finetune["template"]} | (raw.get(stage) or {})
         if isinstance(promote or {}, dict):
@@ -217,7 +222,8 @@ class Profile(StageConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        templates = {stage: config.template for stage, config in self.trainings.items()}
+        trainings = self.trainings | ({"reward": self.reward} if self.reward else {})
+        templates = {stage: config.template for stage, config in trainings.items()}
         for stage, template in ({"generate": self.generate.template} | templates).items():
             if template != self.finetune.template:
                 raise ValueError(
@@ -243,6 +249,15 @@ class Profile(StageConfig):
                     f"{before}.lora.adapters is kept, but {after} goes on with the whole model; set it to "
                     "merged"
                 )
+        if self.reward and self.finetune.keeps_adapters:
+            raise ValueError(
+                "finetune.lora.adapters is kept, but reward goes on with the whole model; set it to merged"
+            )
+        if self.grpo and "" in self.grpo.models and not self.reward:
+            raise ValueError(
+                "grpo.rewards names reward:, this profile's own reward model, and it trains none; add the "
+                "section reward, or name another one, as reward:NAME"
+            )
         if self.grpo and (both := sorted(set(self.grpo.judges) & set(self.judge.judges))):
             raise ValueError(
                 f"grpo.rewards names {both[0]}, and judge.scorer too: a model learns the weakness of the "
@@ -303,6 +318,7 @@ class Profile(StageConfig):
         pretrain = self.pretrain
         trainings = {
             "finetune": self.finetune if self.is_tuned else None,
+            "reward": self.reward if self.is_tuned else None,
             "dpo": self.dpo,
             "grpo": self.grpo if self.is_tuned else None,
             "classify": self.classify if self.labelled else None,

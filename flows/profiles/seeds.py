@@ -5,10 +5,10 @@ profile stands for all of them instead. So the first of N is the profile as it i
 found.
 
 Varied is what a training draws: first weights, the order of what it reads, dropout, adapters, the responses
-that are rewarded (pretrain, finetune, dpo, grpo, classify), and what the trained model draws when it responds
-by sampling (generate). All else stays as it is: which rows are made or downloaded, how rows are split, what a
-tokenizer holds out, which rows a judge is audited on and which are shown. Seeds are then scored on the same
-test rows, having been trained on the same ones, and what differs between them is training alone.
+that are rewarded (pretrain, finetune, reward, dpo, grpo, classify), and what the trained model draws when it
+responds by sampling (generate). All else stays as it is: which rows are made or downloaded, how rows are
+split, what a tokenizer holds out, which rows a judge is audited on and which are shown. Seeds are then scored
+on the same test rows, having been trained on the same ones, and what differs between them is training alone.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tasks.config import GenerateConfig, StageConfig
 from tasks.errors import UsageError
 from tasks.models import TRAININGS
 
-SEEDED = ("pretrain", *TRAININGS.values(), "classify", "generate")
+SEEDED = ("pretrain", *TRAININGS.values(), "reward", "classify", "generate")
 SHARED = ("download", "rows", "base", "tokenize", "preflight", "audit")  # before any of those
 
 

@@ -41,7 +41,8 @@ from tasks.config.makers import MAKERS, Maker
 from tasks.config.pools import Pools
 from tasks.config.preflight import PreflightConfig
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
-from tasks.config.rewards import GrpoConfig, RewardConfig
+from tasks.config.reward_models import RegisterConfig, RewardModelConfig
+from tasks.config.rewards import MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
@@ -59,6 +60,7 @@ __all__ = [
     "FORMATS",
     "LLAMA_SIZES",
     "MAKERS",
+    "MODEL_INPUT",
     "OUTSIDE_KEY",
     "PANEL",
     "REGISTERED",
@@ -94,10 +96,12 @@ __all__ = [
     "PretrainConfig",
     "PretrainedConfig",
     "PromoteConfig",
+    "RegisterConfig",
     "ReportConfig",
     "ResponsesConfig",
     "Reuse",
     "RewardConfig",
+    "RewardModelConfig",
     "RowFormat",
     "RowsConfig",
     "ScoredTuningConfig",

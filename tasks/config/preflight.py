@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tasks.config.base import KEYED_IF_SET, StageConfig
 from tasks.config.pretraining import PretrainConfig
+from tasks.config.reward_models import RewardModelConfig
 from tasks.config.rewards import GrpoConfig
 from tasks.config.tuning import ClassifyConfig, DpoConfig, FinetuneConfig
 
@@ -19,6 +20,7 @@ class PreflightConfig(StageConfig):
         Field(description="check the rows alone, for which the context is all that matters of pretraining"),
     ] = False
     finetune: FinetuneConfig | None = None
+    reward: Annotated[RewardModelConfig | None, KEYED_IF_SET] = None
     dpo: DpoConfig | None = None
     grpo: Annotated[GrpoConfig | None, KEYED_IF_SET] = None
     classify: ClassifyConfig | None = None

@@ -14,7 +14,11 @@ REWARD_METRICS = ("exact", "chrf", "bleu", "rouge-l")
 RULES = {"length": ("least", "most"), "format": ("pattern", "parses")}
 """What a rule is told, of which it needs one or more."""
 JUDGE, MODEL = "judge:", "reward:"
-EXPECTED_REWARD = one_of([*REWARD_METRICS, *RULES, "FILE.py:FUNCTION", f"{JUDGE}SCORER"])
+MODEL_INPUT = "reward_model_"
+"""Before the place of a reward model among those of a configuration: the input that it is read from."""
+EXPECTED_REWARD = one_of(
+    [*REWARD_METRICS, *RULES, "FILE.py:FUNCTION", f"{JUDGE}SCORER", MODEL, f"{MODEL}MODEL"]
+)
 FUNCTION = re.compile(r"^.+\.py:[A-Za-z_]\w*$")
 NO_PPO = (
     "TRL has removed its PPOTrainer, and with it the value model that PPO trains. Set algorithm: grpo, which "
@@ -30,7 +34,9 @@ class RewardConfig(StageConfig):
         Field(
             description="a metric against the reference, from 0 to 1 (exact, chrf, bleu, rouge-l); a rule, 1 "
             "where it is kept (length, format); a function of a Python file, FILE.py:FUNCTION, called with "
-            "responses, references and rows; or a judge, judge:ollama:MODEL, once it has passed its audit"
+            "responses, references and rows; a judge, judge:ollama:MODEL, once it has passed its audit; or "
+            "a reward model, of this profile (reward:) or by the name of its run, its version or its folder "
+            "(reward:NAME)"
         ),
     ]
     weight: Annotated[float, Field(description="what it is multiplied by in the sum of all rewards")] = 1.0
@@ -54,6 +60,8 @@ class RewardConfig(StageConfig):
     @property
     def label(self) -> str:
         """Its name in numbers and curves: of a function without its file, and as MLflow takes names."""
+        if self.model is not None:
+            return re.sub(r"[^\w.-]", "_", f"model_{self.model}" if self.model else "model")
         name = self.name.rpartition(":")[2] if FUNCTION.match(self.name) else self.name
         return re.sub(r"[^\w.-]", "_", name)
 
@@ -67,9 +75,16 @@ class RewardConfig(StageConfig):
         """The scorer that a judge is."""
         return self.name.removeprefix(JUDGE) if self.name.startswith(JUDGE) else None
 
+    @property
+    def model(self) -> str | None:
+        """What a reward model is called; empty of the profile's own."""
+        return self.name.removeprefix(MODEL) if self.name.startswith(MODEL) else None
+
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
+        if name.startswith(MODEL) and name == name.strip():
+            return name
         scorer = name.removeprefix(JUDGE)
         judged = scorer != name and is_scorer(scorer) and not scorer.startswith("metric:")
         if not (judged or name in (*REWARD_METRICS, *RULES) or FUNCTION.match(name)):
@@ -170,6 +185,11 @@ class GrpoConfig(TuningConfig):
     @property
     def judges(self) -> tuple[str, ...]:
         return tuple(reward.judge for reward in self.rewards if reward.judge)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The reward models among the rewards, as they are called; the profile's own is an empty name."""
+        return tuple(reward.model for reward in self.rewards if reward.model is not None)
 
     @property
     def asked(self) -> AskConfig | None:

@@ -1,7 +1,6 @@
 """Direct preference optimization (DPO) with TRL: the fine-tuned model learns what is preferred to what."""
 
 import copy
-from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,9 @@ from tasks.config import DpoConfig
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.outputs import DpoSummary
-from tasks.finetune.resuming import Resumable, train
+from tasks.finetune.pairs import PairMeans
+from tasks.finetune.resuming import train
 from tasks.finetune.scored import ValidationScore, told, validation_score
-from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
     NAMES,
     History,
@@ -42,7 +41,6 @@ from tasks.preflight.tuning import preflight_preferences
 from tasks.record.stage import StageRun
 
 MARGIN, ACCURACY = "reward_margin", "reward_accuracy"
-PAIRS = "pairs"
 REWARDS = {"rewards/margins": MARGIN, "rewards/accuracies": ACCURACY}
 LOGGED = NAMES | REWARDS | {f"eval_{name}": f"validation_{ours}" for name, ours in REWARDS.items()}
 
@@ -141,44 +139,12 @@ def reference_of(config: DpoConfig, model: PreTrainedModel) -> PreTrainedModel |
     return None if config.tune == "lora" else copy.deepcopy(model)
 
 
-class _PairMeanTrainer(AlreadyTokenized, Resumable, DPOTrainer):
-    """Means over the pairs of a whole step and of all evaluation; the parent's are of its batches' means."""
+class _PairMeanTrainer(AlreadyTokenized, PairMeans, DPOTrainer):
+    """Means over the pairs of a whole step and of all evaluation."""
 
-    loss_is_scaled_for_ga = True  # by compute_loss, below
+    measured = REWARDS
     score: ValidationScore | None = None
     """What weights are kept by, where that is not their loss."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._sums = Counter[str]()  # over the pairs of this process since the numbers were last logged
-
-    def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Tensor]], int]:
-        """The micro-batches of a step, and how many pairs they hold together."""
-        batches, _ = super().get_batch_samples(*arguments)
-        return batches, int(self.sum_over(sum(map(_pairs, batches))))
-
-    def compute_loss(
-        self,
-        model: PreTrainedModel,
-        inputs: dict[str, Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: int | None = None,
-    ) -> Tensor:
-        with ungathered(self.accelerator):
-            loss = super().compute_loss(model, inputs, return_outputs)
-        if num_items_in_batch is None:
-            return loss
-        pairs, metrics = _pairs(inputs), self._metrics["train"]
-        self._sums.update({name: metrics[name][-1] * pairs for name in REWARDS} | {PAIRS: pairs})
-        return loss * pairs / num_items_in_batch * self.accelerator.num_processes  # which averages gradients
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs:  # of a step
-            pairs = self.sum_over(self._sums[PAIRS])
-            for name in REWARDS:
-                self._metrics["train"][name] = [self.sum_over(self._sums[name]) / pairs]
-            self._sums.clear()
-        super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         margins = self.margins(self.heeding(self.get_eval_dataloader()))
@@ -220,8 +186,3 @@ def completion_log_probs(model: PreTrainedModel, batch: dict[str, Tensor]) -> Te
     tokens, learned = batch["input_ids"][:, 1:], batch["completion_mask"][:, 1:]
     taken = logits.float().log_softmax(-1).gather(2, tokens.unsqueeze(2)).squeeze(2)
     return (taken * learned).sum(dim=1)
-
-
-def _pairs(batch: dict[str, Tensor]) -> int:
-    """How many pairs of a batch count: none of one without a token to learn (sharing.py)."""
-    return len(batch["input_ids"]) // 2 if batch["completion_mask"].any() else 0

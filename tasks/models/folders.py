@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.errors import UsageError
 from tasks.machine.json_files import Json, read_json
-from tasks.models.summary import CLASSIFICATION, ModelSummary
+from tasks.models.summary import CLASSIFICATION, REWARD, ModelSummary
 
 GGUF = ".gguf"
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -92,7 +92,11 @@ def whole_files(path: Path) -> ModelFiles:
 
 
 def require_text(name: str, task: str | None, labels: Sequence[str], instead: str) -> None:
-    """Raise UsageError for a classifier, with what to use `instead`."""
+    """Raise UsageError for a classifier or a reward model, with what to use `instead`."""
+    if task == REWARD:
+        raise UsageError(
+            f"{name} is a reward model: it says what a response is worth, and writes no text. {instead}"
+        )
     if task:
         raise UsageError(
             f"{name} is a classifier: it gives labels ({', '.join(labels)}), and writes no text. {instead}"

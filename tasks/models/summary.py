@@ -14,6 +14,7 @@ from tasks.machine.json_files import Json, read_json, read_lines, write_lines
 
 SUMMARY, HISTORY = "summary.json", "history.jsonl"
 CLASSIFICATION = "classification"  # the task of a model that gives a label; one that writes names none
+REWARD = "reward"  # that of one that says what a response is worth
 
 HistoryEntry = Mapping[str, float]
 """A step or an evaluation: its `step`, and the numbers that were measured there."""
@@ -52,8 +53,8 @@ class ModelSummary:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Those that a classifier gives, in the order of its outputs."""
-        return tuple(self.numbers["labels"])
+        """Those that a classifier gives, in the order of its outputs; a reward model gives none."""
+        return tuple(self.numbers.get("labels", ()))
 
     @property
     def template(self) -> str:

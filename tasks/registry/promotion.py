@@ -1,4 +1,4 @@
-"""What a promotion leaves: `promotion.json`, the version that was registered and what was decided on it."""
+"""What is left of a registration: the version, and of a promotion what was decided on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,5 +39,17 @@ class Promotion(JsonFile):
     openings: int | None
     budget_left: float | None
     labels: str | None
+    files: Mapping[str, str]
+    """SHA-256 of every file of the version that is kept on this machine, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration(JsonFile):
+    """A registered version of a reward model, which takes part in no contest."""
+
+    FILE: ClassVar[str] = "registered.json"
+
+    name: str
+    version: int
     files: Mapping[str, str]
     """SHA-256 of every file of the version that is kept on this machine, by name."""

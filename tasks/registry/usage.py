@@ -16,6 +16,17 @@ import mlflow
 print(mlflow.pyfunc.load_model({f"models:/{name}{which}"!r}).predict(["your text"]))"""
 
 
+def reward_description(name: str) -> str:
+    """Of a registered reward model."""
+    code = fenced([("", snippet(name, "/1"))], "python", margin=0)
+    return (
+        "A reward model that Touchstone trained on pairs of a chosen and a rejected response: it says what a "
+        "response is worth, as a number without bounds. Each version tells how many test pairs it puts in "
+        f"order.\n\n{code}\n\nA text is a whole conversation in the template that the model was trained in, "
+        f"its end token included; each version has one as its input example. {NEEDS}\n"
+    )
+
+
 def model_description(name: str) -> str:
     """Of a registered model: what its aliases mean, and how the champion is used."""
     code = fenced([("", snippet(name, f"@{CHAMPION}"))], "python", margin=0)

@@ -1,7 +1,7 @@
 """Model versions and their aliases: `candidate` is the newest that may win, `champion` the one to use."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ INPUT = "touchstone.sha256."  # before the name of an input: its digest. MLflow'
 UNDER = "touchstone.under"  # of adapters alone: the model that they were trained on, likewise
 SCORES = "touchstone.scores"  # of a version: the scores that it was promoted by
 
+KIND = "touchstone.kind"  # of a version that writes no text: what it is
 DECISION = "touchstone.decision"  # tag of a version: why it is champion or not; the numbers are below it
 PREFLIGHT = f"{DECISION}.preflight"
 DECIDED = "touchstone.promotion"  # tag of a version: all that was decided, as JSON, before it takes effect
@@ -174,8 +175,20 @@ def fault_in_files(version: ModelVersion) -> str | None:
 def still_registered(tracking: Tracking, output: Path) -> bool:
     """Whether the version that a promote stage registered is in the registry, its files unaltered."""
     promotion = Promotion.read(output)
-    found = version_of(tracking, promotion.name, promotion.version)
-    if found is None:
-        return False
-    there = registered_files(found.source)
-    return promotion.files.items() <= there.items()
+    return is_registered(tracking, promotion.name, promotion.version, promotion.files)
+
+
+def is_registered(tracking: Tracking, name: str, number: int, files: Mapping[str, str]) -> bool:
+    """Whether there is such a version, with these files as `registered_files` told of them."""
+    found = version_of(tracking, name, number)
+    return found is not None and files.items() <= registered_files(found.source).items()
+
+
+def is_dead(tracking: Tracking, run_id: str) -> bool:
+    """Whether an attempt ended without an output; one of another machine may still be running."""
+    try:
+        return tracking.client.get_run(run_id).info.status in ("FAILED", "KILLED")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # removed by `mlflow gc`
+            return False
+        raise

@@ -31,7 +31,7 @@ class Reward:
 
 
 def rewards_of(config: GrpoConfig, judged: Mapping[str, Score] | None = None) -> list[Reward]:
-    """The rewards of a configuration; `judged` are those that a judge gives, by the names there.
+    """The rewards of a configuration; `judged` are those that a judge or a reward model gives, by name.
 
     Raises StageError for a function that cannot be had.
     """

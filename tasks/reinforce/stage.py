@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.config import GrpoConfig
+from tasks.config import MODEL_INPUT, GrpoConfig
 from tasks.distributed.launch import run_training
 from tasks.distributed.part import ProcessRole
 from tasks.finetune.resuming import train
@@ -17,6 +17,7 @@ from tasks.models.summary import write_history
 from tasks.record.stage import StageRun
 from tasks.reinforce.checks import check_reinforcement
 from tasks.reinforce.judged import judge_scores
+from tasks.reinforce.models import model_scores
 from tasks.reinforce.outputs import GrpoSummary
 from tasks.reinforce.prompts import prompt_data
 from tasks.reinforce.rewards import Reward, rewards_of
@@ -25,25 +26,28 @@ from tasks.reinforce.trainer import RewardTraining, beside_of, logged, make_trai
 OF_LAST_STEP = ("reward", "kl", "entropy", "length", "share_cut", "share_looping", "share_of_equal_groups")
 
 
-def grpo(config: GrpoConfig, run: StageRun, *, tuned: Path, rows: Path, **audits: Path) -> None:
+def grpo(config: GrpoConfig, run: StageRun, *, tuned: Path, rows: Path, **judging: Path) -> None:
     """Train `tuned/model` on what its own responses to the train split of `rows` are worth.
 
-    `audits` are those of the judges among the rewards.
+    `judging` are the audits of the judges among the rewards, and the reward models.
 
     Writes `model/` with the highest reward on validation prompts, `history.jsonl`, `summary.json`. Raises
     StageError for a reward that cannot be had and for a prompt that leaves no room, RefusedError when a check
     fails: above all when rewards do not differ, so that there is nothing to learn from.
     """
-    run_training(reinforce, config, run, tuned=tuned, rows=rows, **audits)
+    run_training(reinforce, config, run, tuned=tuned, rows=rows, **judging)
 
 
 @retired_names()
 def reinforce(
-    config: GrpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, rows: Path, **audits: Path
+    config: GrpoConfig, run: StageRun, part: ProcessRole, *, tuned: Path, rows: Path, **judging: Path
 ) -> None:
     """As `grpo`, as the part of one process."""
     device = pick_device(config.device)
-    rewards = rewards_of(config, judge_scores(config, run, audits.values()))
+    models = {name: folder for name, folder in judging.items() if name.startswith(MODEL_INPUT)}
+    audits = [folder for name, folder in judging.items() if name not in models]
+    judged = judge_scores(config, run, audits) | model_scores(config, run, models)
+    rewards = rewards_of(config, judged)
     tokenizer = load_tokenizer(tuned / "model")
     run.phase("loading the fine-tuned model")
     require_causal(tuned / "model", "grpo")

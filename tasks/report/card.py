@@ -17,10 +17,11 @@ from tasks.models import CLASSIFIER
 from tasks.models.summary import ModelSummary, read_history, was_trained
 from tasks.preflight.report import Report
 from tasks.record.manifest import canonical_json, digest_of, files_under
-from tasks.registry.promotion import Promotion
+from tasks.registry.promotion import Promotion, Registration
 from tasks.report import judged
 from tasks.report.curves import curves
 from tasks.report.exports import ExportSummary
+from tasks.reward_models.outputs import RewardEvaluation
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
 from tasks.synthesize.outputs import Synthesis
@@ -63,6 +64,7 @@ SHAPE = {
 TRAINING_OUTPUTS = {
     "pretraining": "base",
     "finetuning": "tuned",
+    "reward": "reward_model",
     "preference": "preferred",
     "reinforcement": "reinforced",
     "classification": CLASSIFIER,
@@ -113,6 +115,10 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
         found["seeds"] = Spread.read(inputs["seeds"]).as_json()
+    if "reward_model" in inputs:
+        found["reward_evaluation"] = RewardEvaluation.read(inputs["reward_model"]).as_json()
+    if "reward_version" in inputs:
+        found["reward_version"] = Registration.read(inputs["reward_version"]).as_json()
     if "export" in inputs:
         found["export"] = ExportSummary.read(inputs["export"]).as_json()
     if "promotion" not in inputs:

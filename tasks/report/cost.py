@@ -86,11 +86,15 @@ def _settings(run: StageRun, inputs: Inputs) -> Json:
 
 
 def _model(run: StageRun) -> Json | None:
-    """Where the weights of the last training are, and the store that knows of them.
+    """Where the weights of the last training of the card's model are, and the store that knows of them.
 
     Places below the folder that `touchstone` works in are told from there, as its commands take them.
     """
-    trained = [run.references[name] for name in TRAINING_OUTPUTS.values() if name in run.references]
+    trained = [
+        run.references[name]
+        for training, name in TRAINING_OUTPUTS.items()
+        if name in run.references and training != "reward"
+    ]
     if not trained or not run.tracking:
         return None
     home, uri = run.tracking.root.parent, trained[-1].uri

@@ -8,6 +8,7 @@ from tasks.registry.promote.promotion_wording import checked_text, decision_rows
 from tasks.report import cost_section, exports, head, scores, seeds, training, use
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.verdict import verdict
+from tasks.reward_models.card import section as reward_section
 from tasks.show.document import NOT_IN_TERMINAL, TERMINAL_ONLY, Document, Fact, Facts, Section, Text
 from tasks.show.text import capital
 from tasks.synthesize.document import card_section
@@ -42,6 +43,8 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
         decision = [Fact(name, value) for name, value in decision_rows(report["promotion"])]
         in_short = Text(f"{capital(checked_text(report['promotion']))}.", keep=TERMINAL_ONLY)
         yield Section("Promotion", [in_short, Facts(decision, keep=NOT_IN_TERMINAL)])
+    if "reward_evaluation" in report:
+        yield reward_section(report["reward_evaluation"], report.get("reward_version"))
     if "synthesis" in report:
         yield card_section(report["synthesis"], report["instructions"].get("synthetic"))
     yield from exports.section(report)

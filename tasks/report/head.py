@@ -9,6 +9,7 @@ from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import in_short
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.training import origin_text, rewarded_text, shape_text, trainings
+from tasks.reward_models import card as reward_models
 from tasks.show.document import Badge, Fact, Verdict
 from tasks.show.text import capital, percent, plural, short, size
 
@@ -131,6 +132,8 @@ def _fact_of(training: str, summary: Json, report: Json) -> Fact:
     if training == "reinforcement":
         note = f"{steps}, rewards {rewarded_text(summary)}"
         return Fact("Reinforced on", f"{summary['prompts']:,} prompts", note)
+    if training == "reward":
+        return Fact("Reward model", reward_models.summary_text(report["reward_evaluation"]), steps)
     if training == "preference":
         return Fact("Optimized on", f"{summary['pairs']:,} preferences", f"{steps}, beta {summary['beta']:g}")
     card = card_of(report["evaluation"])

@@ -32,12 +32,13 @@ from tasks.show.text import capital, percent, plural, short
 TRAINING_TITLES = {
     "pretraining": "Pretraining",
     "finetuning": "Fine-tuning",
+    "reward": "Reward model",
     "preference": "Direct preference optimization",
     "reinforcement": "Reinforcement",
     "classification": "Classification",
 }
 TOKEN = "nats per token"
-UNITS = {"preference": "nats per pair"}  # of losses that are not per token
+UNITS = {"reward": "nats per pair", "preference": "nats per pair"}  # of losses that are not per token
 SHARES = (
     "accuracy",
     "F1",
@@ -244,7 +245,7 @@ def training_lines(training: str, summary: Json) -> list[str]:
     if training == "reinforcement":
         lines = [how, *reinforced_lines(summary)]
     else:
-        lines = [how, losses_text(summary), rewards_text(summary) if training == "preference" else ""]
+        lines = [how, losses_text(summary), rewards_text(summary) if "reward_accuracy" in summary else ""]
     return [capital(line) for line in lines if line]
 
 
@@ -301,7 +302,7 @@ def kept_text(summary: Json) -> str:
 
 
 def rewards_text(summary: Json) -> str:
-    """Of DPO: in how many pairs the chosen completion gained more than the rejected, and how much more."""
+    """In how many pairs the chosen response is worth more than the rejected, and how much; of DPO, gained."""
     parts = [
         f"{percent(summary[f'{prefix}reward_accuracy'])} of {split} pairs in order, "
         f"margin {summary[f'{prefix}reward_margin']:.3f}"

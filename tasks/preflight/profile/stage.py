@@ -18,6 +18,7 @@ from tasks.machine.device import pick_device
 from tasks.models.architectures import build_model, context_of
 from tasks.models.kinds import is_seq2seq, require_one_stack, require_writer
 from tasks.models.loading import load_tokenizer
+from tasks.models.reward import reward_tokenizer
 from tasks.models.summary import CLASSIFICATION
 from tasks.preflight import require
 from tasks.preflight.pretraining import preflight_pretraining
@@ -26,6 +27,8 @@ from tasks.preflight.seq2seq import preflight_pairs
 from tasks.preflight.tuning import PREFERENCES, preflight_rows
 from tasks.record.stage import StageRun
 from tasks.reinforce.prompts import prompt_data
+from tasks.reward_models.checks import preflight_preferred
+from tasks.reward_models.data import pair_data
 from tasks.rows import load_groups
 from tasks.rows.kinds import kind_in
 from tasks.tokenize.templates import require_room
@@ -68,7 +71,7 @@ def _check(
     if base and config.finetune:
         with _told_of("finetune"):
             require_writer(words)
-    others = [name for name in ("dpo", "grpo", "classify") if getattr(config, name)]
+    others = [name for name in ("reward", "dpo", "grpo", "classify") if getattr(config, name)]
     for other in others if base else ():
         with _told_of(other):
             require_one_stack(words, other)
@@ -110,6 +113,12 @@ def _rows_checked(
         tell_replies(partial(_say, run, "finetune"), data.every_example)
         if _refuses(config, config.finetune):
             yield preflight_rows(data, phase=run.phase, corpus=corpus)
+    if config.reward:
+        with _told_of("reward"):
+            ordered = pair_data(config.reward, reward_tokenizer(words), rows, context)
+        tell_cuts(partial(_say, run, "reward"), ordered.every_example, ordered.max_length, "responses")
+        if _refuses(config, config.reward):
+            yield preflight_preferred(ordered, run.phase)
     if config.dpo:
         with _told_of("dpo"):
             pairs = preference_data(config.dpo, load_tokenizer(words), rows, context)

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from tasks.config import PromoteConfig
 from tasks.judge.labels.stage import Labels
 from tasks.machine.digests import sha256_of
 from tasks.models.summary import ModelSummary, was_trained
 from tasks.record.stage import StageRun
-from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.champions import ROLLED_BACK, champion_history, set_champion
 from tasks.registry.log_model import Logged, create_version, log_model
@@ -32,6 +30,7 @@ from tasks.registry.versions import (
     MODEL,
     UNDER,
     champion_of,
+    is_dead,
     number_of,
     one_at_a_time,
     registered_files,
@@ -102,22 +101,12 @@ def _left_by_the_dead(config: PromoteConfig, run: StageRun, key: str) -> ModelVe
     client = run.tracking.client
     champions = {turn.version for turn in champion_history(run.tracking, config.name)}
     for version in versions_of(run.tracking, config.name):
-        if version.tags.get(KEY) != key or not _is_dead(run.tracking, version.run_id):
+        if version.tags.get(KEY) != key or not is_dead(run.tracking, version.run_id):
             continue
         if number_of(version) in champions or ROLLED_BACK in version.tags:
             return version
         client.delete_model_version(config.name, version.version)
     return None
-
-
-def _is_dead(tracking: Tracking, run_id: str) -> bool:
-    """Whether an attempt ended without an output; one of another machine may still be running."""
-    try:
-        return tracking.client.get_run(run_id).info.status in ("FAILED", "KILLED")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # removed by `mlflow gc`
-            return False
-        raise
 
 
 def _decided(
