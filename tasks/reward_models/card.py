@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tasks.machine.json_files import Json
 from tasks.show.document import (
+    ALL,
     NOT_IN_TERMINAL,
     Bar,
     Bars,
@@ -52,7 +53,7 @@ def _blocks(evaluation: Json, version: Json | None) -> Iterator[Block]:
         yield Text(f"Warning: {warning}.", "worse")
     yield Text(f"{_margins(evaluation)}. {_calibration(evaluation)}.")
     yield Fold("Margins", [_histogram(evaluation)], keep=NOT_IN_TERMINAL)
-    yield Fold("Reliability", [_reliability(evaluation)], is_open=True)
+    yield Fold("Reliability", [_reliability(evaluation)], is_open=True, keep=ALL)
 
 
 def _accuracy(name: str, found: Json, hue: str, under: str = "") -> Interval:
