@@ -10,6 +10,7 @@ from flows.dispatch.find_model import FoundModel, find_model, models_of
 from flows.dispatch.runs import reference_of
 from flows.process.console import console
 from tasks.errors import StageError, UsageError
+from tasks.models.folders import require_no_rewards
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
@@ -37,6 +38,7 @@ def find_exported(tracking: Tracking, text: str) -> Exported:
     Raises UsageError for what is not there, and for a GGUF file.
     """
     found = find_model(tracking, text)
+    require_no_rewards(found.name, found.fetched(tracking).task, "Its folder loads as it is")
     if found.files:
         if found.files.is_gguf:
             raise UsageError(f"{text} is a GGUF file, an export already. Name the model that it is of")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from flows.dispatch.find_model import FoundModel, find_made, find_model
+from tasks.models.folders import require_no_rewards
 from tasks.record.tracking import Tracking, open_tracking
 from tasks.serve.models import LocalModel
 
@@ -21,6 +22,7 @@ def find_made_model(text: str) -> LocalModel:
 
 def _local(tracking: Tracking, found: FoundModel) -> LocalModel:
     files, base = found.fetched(tracking), found.fetched_base(tracking)
+    require_no_rewards(found.name, files.task, "Name a model that was fine-tuned on instructions")
     digest = found.model.digest if found.model else ""
     if base:
         digest = f"{digest[:16]}{found.base.digest[:16]}"

@@ -93,11 +93,16 @@ def whole_files(path: Path) -> ModelFiles:
 
 def require_text(name: str, task: str | None, labels: Sequence[str], instead: str) -> None:
     """Raise UsageError for a classifier or a reward model, with what to use `instead`."""
-    if task == REWARD:
-        raise UsageError(
-            f"{name} is a reward model: it says what a response is worth, and writes no text. {instead}"
-        )
+    require_no_rewards(name, task, instead)
     if task:
         raise UsageError(
             f"{name} is a classifier: it gives labels ({', '.join(labels)}), and writes no text. {instead}"
+        )
+
+
+def require_no_rewards(name: str, task: str | None, instead: str) -> None:
+    """Raise UsageError for a reward model, with what to use `instead`."""
+    if task == REWARD:
+        raise UsageError(
+            f"{name} is a reward model: it says what a response is worth, and writes no text. {instead}"
         )

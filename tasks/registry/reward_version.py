@@ -40,7 +40,7 @@ from tasks.reward_models.outputs import RewardEvaluation
 from tasks.rows import load_split
 from tasks.show.text import percent, percents
 
-SCRIPT = Path(__file__).with_name("reward_script.py")
+SCRIPT = Path(__file__).with_name("reward_script")  # .py
 SAME = 1e-4  # of a reward, in float32
 
 

@@ -16,7 +16,7 @@ from tasks.judge.audit.wording import failures
 from tasks.judge.protocol.responses import DECIDED, ResponseRow, kind_of, turns_of
 from tasks.judge.protocol.scoring_protocols import Question, protocol_of
 from tasks.record.stage import StageRun
-from tasks.reinforce import models, rewards
+from tasks.reinforce import rewards
 from tasks.reinforce.rewards import Score
 from tasks.rows import Row
 
@@ -28,7 +28,7 @@ def fingerprints(config: GrpoConfig) -> dict[str, str]:
     """What rewards come from that is no stage's output: Python files, folders, the judges that answer now."""
     asked = config.asked
     judges = identities.fingerprints(asked) if asked else {}
-    return rewards.fingerprints(config) | models.fingerprints(config) | judges
+    return rewards.fingerprints(config) | judges
 
 
 def judge_scores(config: GrpoConfig, run: StageRun, audits: Iterable[Path]) -> dict[str, Score]:

@@ -6,18 +6,10 @@ from pathlib import Path
 from tasks.config import MODEL_INPUT, GrpoConfig
 from tasks.errors import StageError
 from tasks.machine.device import pick_device
-from tasks.models.folders import find_files
 from tasks.models.reward import RewardModel
-from tasks.record.manifest import require_unaltered, sha256_of_tree
+from tasks.record.manifest import require_unaltered
 from tasks.record.stage import StageRun
-from tasks.reinforce.rewards import Score
-
-
-def fingerprints(config: GrpoConfig) -> dict[str, str]:
-    """The digests of the reward models that are folders of this machine, by the name of the reward."""
-    return {
-        f"reward model {name}": sha256_of_tree(folder) for name in config.models if (folder := _folder(name))
-    }
+from tasks.reinforce.rewards import Score, model_folder
 
 
 def model_scores(config: GrpoConfig, run: StageRun, outputs: Mapping[str, Path]) -> dict[str, Score]:
@@ -29,7 +21,7 @@ def model_scores(config: GrpoConfig, run: StageRun, outputs: Mapping[str, Path])
     rewards = [reward for reward in config.rewards if reward.model is not None]
     for place, reward in enumerate(rewards):
         output = outputs.get(f"{MODEL_INPUT}{place}")
-        if output is None and (output := _folder(reward.model)):
+        if output is None and (output := model_folder(reward.model)):
             known = run.fingerprints.get(f"reward model {reward.model}")
             require_unaltered(f"the reward model {reward.model}", output, known)
         if output is None:
@@ -46,9 +38,3 @@ def model_scores(config: GrpoConfig, run: StageRun, outputs: Mapping[str, Path])
             )
         found[reward.name] = model.rewards
     return found
-
-
-def _folder(name: str) -> Path | None:
-    """The folder of a reward model that is named by it; an empty name is of the profile's own."""
-    path = Path(name).expanduser()
-    return path.resolve() if name and find_files(path) else None

@@ -13,6 +13,8 @@ from tasks.config import GrpoConfig, RewardConfig
 from tasks.errors import StageError
 from tasks.judge.score.metrics import bleu, chrf, exact, metric_scores, rouge_l, words_of
 from tasks.machine.digests import sha256_of
+from tasks.models.folders import find_files
+from tasks.record.manifest import sha256_of_tree
 from tasks.rows import Row
 
 Score = Callable[[Sequence[str], Sequence[Row]], list[float]]
@@ -71,8 +73,19 @@ def scored(
 
 
 def fingerprints(config: GrpoConfig) -> dict[str, str]:
-    """The digests of the Python files that rewards are functions of. Raises StageError for one not there."""
-    return {f"reward {file}": sha256_of(_existing(file)) for file in _files(config)}
+    """The digests of the Python files that rewards are functions of, and of reward models in folders.
+
+    Raises StageError for a file that is not there.
+    """
+    files = {f"reward {file}": sha256_of(_existing(file)) for file in _files(config)}
+    folders = {name: folder for name in config.models if (folder := model_folder(name))}
+    return files | {f"reward model {name}": sha256_of_tree(folder) for name, folder in folders.items()}
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder of a reward model that is named by it; None where that is the name of something else."""
+    path = Path(name).expanduser()
+    return path.resolve() if name and find_files(path) else None
 
 
 def _files(config: GrpoConfig) -> list[str]:
