@@ -27,9 +27,10 @@ from tasks.preflight.report import CheckResult, Report
 from tasks.pretrain.outputs import PretrainSummary
 from tasks.registry.import_model import ImportSummary
 from tasks.registry.promote.decision import Decision
-from tasks.registry.promotion import Promotion
+from tasks.registry.promotion import Promotion, Registration
 from tasks.report.exports import ExportSummary
 from tasks.report.outputs import read_report, write_report
+from tasks.reward_models.outputs import RewardEvaluation, RewardSummary, read_pairs, write_pairs
 from tasks.rows.counts import read_counts, write_counts
 from tasks.rows.responses import has_responses, read_responses, write_responses
 from tasks.seeds.outputs import Spread
@@ -165,6 +166,26 @@ SCHEMAS = [
         KEPT_BY_LOSS,
     ),
     (
+        RewardSummary,
+        "summary.json",
+        {"method": "reward", "task": "reward", "template": "phi3", "max_length": 64, "center": 0.01}
+        | {"tune": "full"}
+        | COUNTED
+        | {"pairs": 4, "responses_cut": 0, "reward_margin": 0.5, "reward_accuracy": 1.0}
+        | {"validation_reward_margin": None, "validation_reward_accuracy": None}
+        | LOSSES,
+        {},
+    ),
+    (
+        RewardEvaluation,
+        "reward.json",
+        {"pairs": 2, "accuracy": {"mean": 0.5}, "loss": 0.7, "rewards": {"chosen": 1.0}, "margin": {}}
+        | {"calibration": {"error": 0.1}, "length_correlation": None, "baselines": [{}]}
+        | {"warnings": ["学"]},
+        {},
+    ),
+    (Registration, "registered.json", {"name": "n", "version": 1, "files": {"MLmodel": "present"}}, {}),
+    (
         ClassifySummary,
         "summary.json",
         {"task": "classification", "labels": ["a", "b"], "tune": "last-block"}
@@ -230,6 +251,7 @@ def test_lines_have_these_bytes(tmp_path):
     write_score_lines(tmp_path, [{"id": 7, "x": None}, {"id": 3, "x": 1.0, "reason": "a\u2028b"}])
     write_predictions(tmp_path, [{"id": 7, "text": "学", "label": "a", "predicted": "b", "probability": 0.5}])
     write_history(tmp_path, [{"step": 1, "train_loss": 2.5}])
+    write_pairs(tmp_path, [{"id": 7, "chosen": 1.5, "rejected": -0.5}])
     found = {path.name: path.read_text(encoding="utf-8") for path in Path(tmp_path).iterdir()}
     assert found == {
         "scores.jsonl": '{"id": 7, "x": null}\n{"id": 3, "x": 1.0, "reason": "a\u2028b"}\n',
@@ -237,10 +259,12 @@ def test_lines_have_these_bytes(tmp_path):
             '{"id": 7, "text": "学", "label": "a", "predicted": "b", "probability": 0.5}\n'
         ),
         "history.jsonl": '{"step": 1, "train_loss": 2.5}\n',
+        "pairs.jsonl": '{"id": 7, "chosen": 1.5, "rejected": -0.5}\n',
     }
     assert list(read_score_lines(tmp_path)) == [7, 3]
     assert read_predictions(tmp_path)[0]["text"] == "学"
     assert read_history(tmp_path) == [{"step": 1, "train_loss": 2.5}]
+    assert read_pairs(tmp_path) == [{"id": 7, "chosen": 1.5, "rejected": -0.5}]
     assert was_trained(tmp_path)
     assert judges_of(tmp_path) == []
 
@@ -259,7 +283,7 @@ def test_the_numbers_of_a_scorer_are_those_of_its_schema():
     assert ScoreEntry.__optional_keys__ == {"corpus_bleu"}
 
 
-OF_MODELS = (PretrainSummary, SftSummary, DpoSummary, ClassifySummary, ImportSummary)
+OF_MODELS = (PretrainSummary, SftSummary, DpoSummary, RewardSummary, ClassifySummary, ImportSummary)
 SUMMARIES = [(schema, written) for schema, _, written, _ in SCHEMAS if schema in OF_MODELS]
 
 
@@ -268,7 +292,7 @@ def test_model_summary_is_read_whichever_stage_made_it(tmp_path, schema, written
     schema(**written).write(tmp_path)
     found = ModelSummary.read(tmp_path)
     assert found.numbers == written
-    assert (found.parameters, found.classifies) == (9, schema is ClassifySummary)
+    assert (found.parameters, found.classifies) == (9, schema in (ClassifySummary, RewardSummary))
     assert found.registered == written.get("registered", {})
     assert (found.best_step, found.best_validation_loss) == (
         written.get("best_step"),
@@ -279,8 +303,7 @@ def test_model_summary_is_read_whichever_stage_made_it(tmp_path, schema, written
     else:
         with pytest.raises(StageError, match="the template that it was trained in is not known"):
             _ = found.template
-    if found.classifies:
-        assert found.labels == ("a", "b")
+    assert found.labels == (("a", "b") if schema is ClassifySummary else ())
 
 
 def test_responses_are_a_row_a_line(tmp_path):

@@ -1,8 +1,11 @@
 """The card on a reward model: how many held-out pairs it orders, how surely, and what else does as well."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tasks.machine.json_files import Json
+from tasks.reward_models.outputs import RewardEvaluation, read_pairs
+from tasks.rows import load_split, prompt_of
 from tasks.show.document import (
     ALL,
     NOT_IN_TERMINAL,
@@ -10,19 +13,36 @@ from tasks.show.document import (
     Bars,
     Block,
     Cell,
+    Excerpt,
+    Excerpts,
     Fold,
     Interval,
     Intervals,
+    Keep,
     Point,
+    Quote,
     Section,
     Table,
     Text,
     table_of,
 )
-from tasks.show.text import percent, percents, signed
+from tasks.show.text import percent, percents, plural, signed
 from tasks.statistics.verdicts import shows
 
 HUES = ("amber", "slate")  # of the model, and of what it must beat
+
+
+def card_of(model: Path, rows: Path, most: int) -> Json:
+    """What the report keeps of a reward model: its evaluation, and its surest mistakes of test pairs."""
+    texts = {row["id"]: row for row in load_split(rows, "test")}
+    wrong = [line for line in read_pairs(model) if line["chosen"] <= line["rejected"]]
+    wrong.sort(key=lambda line: line["chosen"] - line["rejected"])
+    shown = [
+        {"id": line["id"], "prompt": "\n".join(filter(None, prompt_of(texts[line["id"]])))}
+        | {side: {"text": texts[line["id"]][side], "reward": line[side]} for side in ("chosen", "rejected")}
+        for line in wrong[:most]
+    ]
+    return RewardEvaluation.read(model).as_json() | {"wrong": {"of": len(wrong), "rows": shown}}
 
 
 def section(evaluation: Json, version: Json | None) -> Section:
@@ -54,6 +74,21 @@ def _blocks(evaluation: Json, version: Json | None) -> Iterator[Block]:
     yield Text(f"{_margins(evaluation)}. {_calibration(evaluation)}.")
     yield Fold("Margins", [_histogram(evaluation)], keep=NOT_IN_TERMINAL)
     yield Fold("Reliability", [_reliability(evaluation)], is_open=True, keep=ALL)
+    if (wrong := evaluation["wrong"])["of"]:
+        shown = "all of them" if len(wrong["rows"]) == wrong["of"] else f"the first {len(wrong['rows'])}"
+        count = plural(wrong["of"], "pair")
+        yield Text(f"{count} in the wrong order, the surest mistake first, {shown}.", "muted")
+        yield Excerpts([_excerpt(row) for row in wrong["rows"]], keep=Keep(terminal=1))
+
+
+def _excerpt(row: Json) -> Excerpt:
+    quotes = [
+        Quote(side, row[side]["text"], score=f"{row[side]['reward']:.2f}") for side in ("chosen", "rejected")
+    ]
+    margin = row["chosen"]["reward"] - row["rejected"]["reward"]
+    return Excerpt(
+        f"Row {row['id']}", [Quote("prompt", row["prompt"]), *quotes], score=f"{margin:.2f}", tone="worse"
+    )
 
 
 def _accuracy(name: str, found: Json, hue: str, under: str = "") -> Interval:

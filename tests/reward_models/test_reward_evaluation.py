@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tasks.errors import StageError
-from tasks.reward_models.card import section
+from tasks.reward_models.card import card_of, section
 from tasks.reward_models.evaluation import calibration, evaluate, length_that_is_chosen
-from tasks.reward_models.outputs import RewardEvaluation, read_pairs
+from tasks.reward_models.outputs import RewardEvaluation, read_pairs, write_pairs
+from tasks.rows import load_split
 from tasks.show.document import Document
 from tasks.show.markdown import as_markdown
 
@@ -118,10 +119,22 @@ def test_stage_leaves_what_it_measured(trained, rows):
     assert trained.metrics["test_accuracy"] == found.accuracy["mean"]
 
 
+def test_card_shows_the_pairs_that_it_is_most_surely_wrong_of(trained, rows, tmp_path):
+    members = load_split(rows, "test")
+    write_pairs(tmp_path, [{"id": row["id"], "chosen": 0.0, "rejected": row["id"]} for row in members])
+    RewardEvaluation.read(trained.out).write(tmp_path)
+    found = card_of(tmp_path, rows, 3)
+    last = members[-1]
+    assert [row["id"] for row in found["wrong"]["rows"]] == [last["id"], last["id"] - 1, last["id"] - 2]
+    text = as_markdown(Document(kind="", title="t", sections=[section(found, None)]))
+    assert "8 pairs in the wrong order, the surest mistake first, the first 3." in text
+    assert last["rejected"] in text
+
+
 def test_card_tells_baselines_warnings_and_reliability():
     rows = rows_of(*[1] * 30, *[0] * 10)
     found = evaluate(rows, [(len(row["chosen"]), len(row["rejected"])) for row in rows], rows)
-    told = section(found.as_json(), {"name": "own-reward", "version": 3})
+    told = section(found.as_json() | {"wrong": {"of": 0, "rows": []}}, {"name": "own-reward", "version": 3})
     text = as_markdown(Document(kind="", title="t", sections=[told]))
     assert "It is own-reward version 3." in text
     assert "Not shown to be better than taking the longer response: +0.0 points" in text
