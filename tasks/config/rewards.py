@@ -61,7 +61,7 @@ class RewardConfig(StageConfig):
     def label(self) -> str:
         """Its name in numbers and curves: of a function without its file, and as MLflow takes names."""
         if self.model is not None:
-            return re.sub(r"[^\w.-]", "_", f"model_{self.model}" if self.model else "model")
+            return re.sub(r"[^\w.-]", "_", f"reward_model_{self.model}" if self.model else "reward_model")
         name = self.name.rpartition(":")[2] if FUNCTION.match(self.name) else self.name
         return re.sub(r"[^\w.-]", "_", name)
 

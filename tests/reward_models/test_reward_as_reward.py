@@ -29,9 +29,9 @@ def rewarded_by(*names, **changed):
 @pytest.mark.parametrize(
     ("name", "model", "label"),
     [
-        ("reward:", "", "model"),
-        ("reward:own-reward/2", "own-reward/2", "model_own-reward_2"),
-        ("reward:quickstart", "quickstart", "model_quickstart"),
+        ("reward:", "", "reward_model"),
+        ("reward:own-reward/2", "own-reward/2", "reward_model_own-reward_2"),
+        ("reward:quickstart", "quickstart", "reward_model_quickstart"),
         ("exact", None, "exact"),
     ],
 )
