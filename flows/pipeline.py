@@ -21,10 +21,10 @@ from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.exporting.exporting import export_model
 from flows.exporting.sources import CARD
+from flows.judging import reward_models
 from flows.judging.audits import audits, refusal, reward_audits, score_entries
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
-from flows.judging.reward_models import find_reward_models, reward_inputs, train_rewards
 from flows.process.flow_body import flow_body
 from flows.profiles.load import ProfileFile, ProfileName, load_profile
 from flows.profiles.profile import Profile
@@ -101,7 +101,7 @@ def pipeline(
     A profile with several `seeds` is run with each, as runs of this flow below this one.
     Returns the summary that `touchstone run --json` prints, or a failed state with the reason.
     """
-    loaded = _loaded(profile, overrides, mirror).with_commits()
+    loaded = reward_models.with_digests(_loaded(profile, overrides, mirror).with_commits())
     again = stages_to_refresh(refresh, loaded.stages())
     if loaded.synthesize:
         find_models(loaded.synthesize)  # before anything takes time
@@ -197,7 +197,7 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
 
     That each row fits, what the checks say of them, and which judges are not to be believed.
     """
-    models = find_reward_models(run.tracking, profile.grpo) if profile.grpo else {}
+    models = reward_models.find(run.tracking, profile)
     ready = replace(prepare(run, profile), reward_models=models)
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
@@ -264,10 +264,10 @@ def train(
             if stage == "finetune":
                 inputs["tokens"] = ready.tokens
             if stage == "grpo":
-                inputs |= ready.reward_audits | reward_inputs(config, ready.reward_models, rewarding)
+                inputs |= ready.reward_audits | reward_models.inputs(config, ready.reward_models, rewarding)
             made[model] = last = run.stage(stage, config, **inputs)
         if stage == "finetune" and profile.reward:
-            rewarding = train_rewards(run, profile, last, ready.rows)
+            rewarding = reward_models.train(run, profile, last, ready.rows)
     return made, rewarding
 
 

@@ -83,9 +83,9 @@ def judge(
 
 @commands.command()
 def audit(
-    judge: Annotated[str, typer.Option("--judge", metavar="JUDGE", help="ollama:, openai: or hf:MODEL")] = (
-        DEFAULT_JUDGE
-    ),
+    judge: Annotated[
+        str, typer.Option("--judge", metavar="JUDGE", help="ollama:, openai:, hf:, reward:MODEL")
+    ] = (DEFAULT_JUDGE),
     rows: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Instructions with their right answers; else ones made here"),
@@ -115,7 +115,7 @@ def audit(
     if pairwise and found.criteria:
         raise UsageError("--pairwise asks which response is closer to the reference, and by no criterion")
     config = AuditConfig.model_validate(
-        found.audit_of(judge, "pairwise" if pairwise else "scores").model_dump() | {"sample": sample}
+        found.audit_of(found.headline, "pairwise" if pairwise else "scores").model_dump() | {"sample": sample}
     )
     source = source_of(rows) if rows else DownloadConfig.model_validate(QUICKSTART_ROWS)
     stages = stages_to_refresh(refresh or (), ["download", "responses", "audit"])
@@ -253,11 +253,13 @@ def _judge_config(
     overrides: Iterable[str] | None,
     raw: Mapping[str, Any] | None = None,
 ) -> "JudgeConfig":
+    from flows.judging.reward_models import with_reward_digests
     from flows.profiles.load import load_settings
     from tasks.config import JudgeConfig
 
     settings = [*judge_settings(scorers, pull, despite_audit), *(overrides or ())]
-    return load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
+    config = load_settings(JudgeConfig, "judge", dict(raw or {}), settings)
+    return with_reward_digests(config)
 
 
 def _criteria(path: Path | None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ Scorers = Annotated[
     typer.Option(
         "--judge",
         metavar="SCORER",
-        help="ollama:MODEL, openai:MODEL, hf:MODEL, or metric:chrf, bleu, rouge-l, exact; several judges: "
+        help="ollama:, openai:, hf: or reward:MODEL, or metric:chrf, bleu, rouge-l, exact; several judges: "
         "their mean",
     ),
 ]

@@ -16,7 +16,7 @@ from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
 from tasks.models.folders import GGUF, ModelFiles, find_files, whole_files
 from tasks.models.summary import REWARD
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.stage import MADE_BY
+from tasks.record.stage import MADE_BY, by_digest
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
@@ -134,20 +134,13 @@ def _by_digest(tracking: Tracking, text: str) -> FoundModel | None:
     """What a stage made, by the digest of it or the beginning; None where nothing has such a one."""
     if not re.fullmatch(rf"[0-9a-f]{{{DIGITS},64}}", text):
         return None
-    found = tracking.client.search_runs(
-        [tracking.experiment_id],
-        f"tags.`{DIGEST}` LIKE '{text}%' AND attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-    )
-    run = next(
-        (one for one in found if one.data.tags["touchstone.stage"] in (*WRITERS, "classify", REWARD)), None
-    )
-    if run is None:
+    model = by_digest(tracking, text, (*WRITERS, "classify", REWARD))
+    if model is None:
         return None
-    under = STARTS_FROM.get(run.data.tags["touchstone.stage"])
+    under, run = STARTS_FROM.get(model.stage), tracking.client.get_run(model.run_id)
     return FoundModel(
         text[:DIGITS],
-        model=intact(tracking, reference_of(tracking, run.info.run_id)),
+        model=intact(tracking, model),
         base=intact(tracking, input_of(tracking, run, under)) if under else None,
     )
 

@@ -1,18 +1,28 @@
-"""Reward models in a pipeline: trained and registered, and those that rewards name as inputs."""
+"""Reward models in a pipeline: trained and registered, named as rewards, and as scorers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
-from flows.dispatch.find_model import find_reward_model
+from flows.dispatch.find_model import DIGITS, find_reward_model
 from flows.dispatch.lookup import Runs
 from flows.profiles.profile import Profile
-from tasks.config import MODEL_INPUT, GrpoConfig, RegisterConfig
-from tasks.record.tracking import Tracking
+from tasks.config import MODEL, MODEL_INPUT, AskConfig, GrpoConfig, JudgeConfig, RegisterConfig
+from tasks.errors import RefusedError
+from tasks.record.manifest import sha256_of_tree
+from tasks.record.outputs import OUTPUT, fetch
+from tasks.record.tracking import Tracking, open_tracking
 from tasks.record.work import Reference
+from tasks.reinforce.rewards import model_folder
+
+Asking = TypeVar("Asking", bound=AskConfig)
 
 OWN = "reward_model"  # what the report calls the profile's own
 
 
-def train_rewards(run: Runs, profile: Profile, tuned: Reference, rows: Reference) -> dict[str, Reference]:
+def train_and_register(
+    run: Runs, profile: Profile, tuned: Reference, rows: Reference
+) -> dict[str, Reference]:
     """The profile's reward model and its version, by the names that the report has for them.
 
     Of several seeds the first alone is registered.
@@ -24,20 +34,67 @@ def train_rewards(run: Runs, profile: Profile, tuned: Reference, rows: Reference
     return made
 
 
-def find_reward_models(tracking: Tracking, config: GrpoConfig) -> dict[str, Reference]:
+def find(tracking: Tracking, profile: Profile) -> dict[str, Reference]:
     """Those among the rewards that were trained before, by the names of inputs; folders are no inputs.
 
-    Raises UsageError for what is not there, and for another model.
+    Raises UsageError for what is not there, and for another model; RefusedError where one is to promote what
+    it has trained.
     """
+    names = profile.grpo.models if profile.grpo else ()
     found = {
-        f"{MODEL_INPUT}{place}": find_reward_model(tracking, name).model
-        for place, name in enumerate(config.models)
-        if name
+        f"{MODEL_INPUT}{place}": model
+        for place, name in enumerate(names)
+        if name and (model := find_reward_model(tracking, name).model)
     }
-    return {name: model for name, model in found.items() if model}
+    _require_other_scorers(tracking, names, found, profile.judge)
+    return found
 
 
-def reward_inputs(
+def with_reward_digests(config: Asking) -> Asking:
+    """The configuration with its reward models named by their digests, as those that they are now.
+
+    Folders keep their names. Raises UsageError as `find_reward_model`.
+    """
+    names = config.scorers
+    found = [_digested(name) if name.startswith(MODEL) else name for name in names]
+    if tuple(found) == names:
+        return config
+    return config.model_copy(update={"scorer": found[0] if len(found) == 1 else tuple(found)})
+
+
+def _digested(scorer: str) -> str:
+    model = find_reward_model(open_tracking(), scorer.removeprefix(MODEL)).model
+    return f"{MODEL}{model.digest[:DIGITS]}" if model else scorer
+
+
+def with_digests(profile: Profile) -> Profile:
+    """The profile with the reward models that judge named by their digests."""
+    return profile.model_copy(update={"judge": with_reward_digests(profile.judge)})
+
+
+def _require_other_scorers(
+    tracking: Tracking, names: Sequence[str], found: Mapping[str, Reference], config: JudgeConfig
+) -> None:
+    """Raise RefusedError where what is to promote a model is a reward model that trains it."""
+    scorers = [scorer for scorer in config.judges if scorer.startswith(MODEL)]
+    if not scorers:
+        return
+    training = {_weights(fetch(tracking, model) / OUTPUT) for model in found.values()}
+    training |= {_weights(folder) for name in names if (folder := model_folder(name))}
+    for scorer in scorers:
+        files = find_reward_model(tracking, scorer.removeprefix(MODEL)).fetched(tracking)
+        if _weights(files.path.parent) in training:
+            raise RefusedError(
+                f"judge.scorer {scorer} is among grpo.rewards too: a model learns the weakness of what "
+                "rewards it, so another scorer has to promote it"
+            )
+
+
+def _weights(output: Path) -> str:
+    return sha256_of_tree(output / "model")
+
+
+def inputs(
     config: GrpoConfig, found: Mapping[str, Reference], made: Mapping[str, Reference]
 ) -> dict[str, Reference]:
     """What was found, and the profile's own reward model where a reward is that."""

@@ -42,7 +42,7 @@ from tasks.config.pools import Pools
 from tasks.config.preflight import PreflightConfig
 from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
 from tasks.config.reward_models import RegisterConfig, RewardModelConfig
-from tasks.config.rewards import MODEL_INPUT, GrpoConfig, RewardConfig
+from tasks.config.rewards import MODEL, MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
@@ -60,6 +60,7 @@ __all__ = [
     "FORMATS",
     "LLAMA_SIZES",
     "MAKERS",
+    "MODEL",
     "MODEL_INPUT",
     "OUTSIDE_KEY",
     "PANEL",

@@ -15,8 +15,9 @@ class JudgeKind:
     """What comes before the colon of a scorer: `ollama:llama3.2`."""
     backend: str
     """`module:class`, imported only when it is asked: built as `class(config, model, form)`."""
-    reads: Literal["text", "labels"] = "text"
-    """Where a score is read from: the text of an answer, or the probabilities of labels of one token each."""
+    reads: Literal["text", "labels", "rewards"] = "text"
+    """Where a score is read from: the text of an answer, the probabilities of labels of one token each, or
+    what a reward model says of the response and of the reference."""
     in_process: bool = False
     """Whether the judge is a model of this process, which goes where the GPU is."""
     can_pull: bool = False
@@ -29,6 +30,7 @@ KINDS = {
         JudgeKind("ollama", "tasks.judge.backends.ollama:Ollama", can_pull=True),
         JudgeKind("openai", "tasks.judge.backends.openai:OpenAI"),
         JudgeKind("hf", "tasks.judge.backends.local:Local", reads="labels", in_process=True),
+        JudgeKind("reward", "tasks.judge.backends.rewards:Rewards", reads="rewards", in_process=True),
     )
 }
 

@@ -147,12 +147,19 @@ class AskConfig(ServerConfig):
             raise ValueError(
                 "a list of scorers is of two different judges or more; the metrics always stand beside them"
             )
-        by_labels = [scorer for scorer in self.judges if kind_of(scorer).reads == "labels"]
-        if self.prompt == "plain" and by_labels:
-            raise ValueError(
-                f"prompt: plain is not for {by_labels[0]}, whose score is read from single tokens"
-            )
+        others = [scorer for scorer in self.judges if kind_of(scorer).reads != "text"]
+        if self.prompt == "plain" and others:
+            raise ValueError(f"prompt: plain is not for {others[0]}, which answers with no text")
         return self
+
+    def require_words(self, what: str) -> None:
+        """Raise ValueError for a reward model, which cannot be told `what` it is to look at."""
+        rewards = [scorer for scorer in self.judges if kind_of(scorer).reads == "rewards"]
+        if rewards:
+            raise ValueError(
+                f"{what} are for judges that are told in words what to look at; {rewards[0]} is a reward "
+                "model, which says what a response is worth by what it has learned"
+            )
 
 
 class AuditConfig(AskConfig):
@@ -183,6 +190,8 @@ class AuditConfig(AskConfig):
 
     @model_validator(mode="after")
     def _asks_one_way(self) -> Self:
+        if self.criterion or self.mode == "pairwise":
+            self.require_words("criteria and choices between two")
         if self.criterion and self.mode == "pairwise":
             raise ValueError(f"mode: pairwise asks which is closer to the reference, {NO_CRITERION}")
         if self.criterion and self.prompt == "plain":
@@ -250,6 +259,8 @@ class JudgeConfig(AskConfig):
             )
         if names and self.prompt == "plain":
             raise ValueError(f"prompt: plain asks for a bare number, {NO_CRITERION}")
+        if names:
+            self.require_words("criteria")
         return self
 
     def audit_of(
@@ -302,6 +313,8 @@ class CompareConfig(AskConfig):
     def _one_judge_is_shown_both(self) -> Self:
         if self.mode == "pairwise" and len(self.judges) != 1:
             raise ValueError(f"mode: pairwise needs one judge: {EXPECTED_JUDGE}")
+        if self.mode == "pairwise":
+            self.require_words("choices between two")
         return self
 
 

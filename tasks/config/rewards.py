@@ -86,7 +86,7 @@ class RewardConfig(StageConfig):
         if name.startswith(MODEL) and name == name.strip():
             return name
         scorer = name.removeprefix(JUDGE)
-        judged = scorer != name and is_scorer(scorer) and not scorer.startswith("metric:")
+        judged = scorer != name and is_scorer(scorer) and not scorer.startswith(("metric:", MODEL))
         if not (judged or name in (*REWARD_METRICS, *RULES) or FUNCTION.match(name)):
             raise ValueError(f"{name!r} is no reward; expected {EXPECTED_REWARD}")
         return name

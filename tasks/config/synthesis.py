@@ -188,7 +188,7 @@ class SynthesizeConfig(ServerConfig):
                 raise ValueError(f"{name!r} is no model that can be asked; expected {WRITERS}")
             if kind_of(name).reads != "text":
                 raise ValueError(
-                    f"{name} is read by the probabilities of labels, and writes no text here; expected "
+                    f"{name} writes no text here: its judgements are read in another way; expected "
                     f"{WRITERS}. Serve it (touchstone serve, vLLM, llama.cpp) and name it openai:MODEL"
                 )
         return value
@@ -198,6 +198,10 @@ class SynthesizeConfig(ServerConfig):
     def _judges(cls, value: str) -> str:
         if value != "words" and not is_scorer(value):
             raise ValueError(f"{value!r} is no judge; expected {EXPECTED_JUDGE}")
+        if value.startswith("reward:"):
+            raise ValueError(
+                f"{value} is a reward model, which cannot be told what to look at; name another judge"
+            )
         return value
 
     @field_validator("host")

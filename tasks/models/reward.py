@@ -80,6 +80,10 @@ class RewardModel:
         ]
         return sequence_rewards(self.model, sequences)
 
+    def tokens(self, row: Mapping[str, Any], response: str) -> list[int]:
+        """What is read of a response to a row, however long it is."""
+        return [*self.template.prompt_ids(row), *self.template.completion_ids(response)]
+
     def _sequence(self, row: Mapping[str, Any], prompt: list[int], response: str) -> list[int]:
         if len(prompt) >= self.max_length:
             raise StageError(

@@ -18,7 +18,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +225,16 @@ def _holds(tracking: Tracking, stage: Stage, reference: Reference) -> bool:
         return resolve_name(stage.holds)(tracking, fetch(tracking, reference) / OUTPUT)
     except StageError:  # the files were altered on a server in a way that only fetching them shows
         return False
+
+
+def by_digest(tracking: Tracking, digest: str, stages: Collection[str]) -> Reference | None:
+    """The newest output of these stages whose digest begins so; None where there is none."""
+    runs = tracking.client.search_runs(
+        [tracking.experiment_id],
+        f"tags.`touchstone.digest` LIKE '{digest}%' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    return next((found for run in runs if (found := reference_to(run)) and found.stage in stages), None)
 
 
 def reference_to(run: Run) -> Reference | None:

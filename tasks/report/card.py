@@ -21,7 +21,7 @@ from tasks.registry.promotion import Promotion, Registration
 from tasks.report import judged
 from tasks.report.curves import curves
 from tasks.report.exports import ExportSummary
-from tasks.reward_models.card import card_of as reward_card
+from tasks.reward_models.examples import evaluated
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
 from tasks.synthesize.outputs import Synthesis
@@ -116,7 +116,7 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
     if "seeds" in inputs:
         found["seeds"] = Spread.read(inputs["seeds"]).as_json()
     if "reward_model" in inputs:
-        rewards = reward_card(inputs["reward_model"], inputs["rows"], config.samples)
+        rewards = evaluated(inputs["reward_model"], inputs["rows"], config.samples)
         found["reward_evaluation"] = rewards
     if "reward_version" in inputs:
         found["reward_version"] = Registration.read(inputs["reward_version"]).as_json()

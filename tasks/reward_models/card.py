@@ -1,11 +1,8 @@
 """The card on a reward model: how many held-out pairs it orders, how surely, and what else does as well."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from tasks.machine.json_files import Json
-from tasks.reward_models.outputs import RewardEvaluation, read_pairs
-from tasks.rows import load_split, prompt_of
 from tasks.show.document import (
     ALL,
     NOT_IN_TERMINAL,
@@ -30,19 +27,6 @@ from tasks.show.text import percent, percents, plural, signed
 from tasks.statistics.verdicts import shows
 
 HUES = ("amber", "slate")  # of the model, and of what it must beat
-
-
-def card_of(model: Path, rows: Path, most: int) -> Json:
-    """What the report keeps of a reward model: its evaluation, and its surest mistakes of test pairs."""
-    texts = {row["id"]: row for row in load_split(rows, "test")}
-    wrong = [line for line in read_pairs(model) if line["chosen"] <= line["rejected"]]
-    wrong.sort(key=lambda line: line["chosen"] - line["rejected"])
-    shown = [
-        {"id": line["id"], "prompt": "\n".join(filter(None, prompt_of(texts[line["id"]])))}
-        | {side: {"text": texts[line["id"]][side], "reward": line[side]} for side in ("chosen", "rejected")}
-        for line in wrong[:most]
-    ]
-    return RewardEvaluation.read(model).as_json() | {"wrong": {"of": len(wrong), "rows": shown}}
 
 
 def section(evaluation: Json, version: Json | None) -> Section:

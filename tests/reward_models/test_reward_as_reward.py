@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from flows.judging.reward_models import reward_inputs
+from flows.judging.reward_models import inputs
 from flows.profiles.profile import Profile
 from tasks.config import GrpoConfig, RewardConfig
 from tasks.errors import StageError
@@ -62,7 +62,7 @@ def test_models_of_stages_are_read_by_their_place(trained, tmp_path):
 
 def test_pipelines_own_model_is_an_input_in_its_place():
     config = rewarded_by("reward:one", "exact", "reward:")
-    assert reward_inputs(config, {"reward_model_0": "one"}, {"reward_model": "own"}) == {
+    assert inputs(config, {"reward_model_0": "one"}, {"reward_model": "own"}) == {
         "reward_model_0": "one",
         "reward_model_1": "own",
     }

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import StageError
-from tasks.reward_models.card import card_of, section
+from tasks.reward_models.card import section
 from tasks.reward_models.evaluation import calibration, evaluate, length_that_is_chosen
+from tasks.reward_models.examples import evaluated
 from tasks.reward_models.outputs import RewardEvaluation, read_pairs, write_pairs
 from tasks.rows import load_split
 from tasks.show.document import Document
@@ -123,7 +124,7 @@ def test_card_shows_the_pairs_that_it_is_most_surely_wrong_of(trained, rows, tmp
     members = load_split(rows, "test")
     write_pairs(tmp_path, [{"id": row["id"], "chosen": 0.0, "rejected": row["id"]} for row in members])
     RewardEvaluation.read(trained.out).write(tmp_path)
-    found = card_of(tmp_path, rows, 3)
+    found = evaluated(tmp_path, rows, 3)
     last = members[-1]
     assert [row["id"] for row in found["wrong"]["rows"]] == [last["id"], last["id"] - 1, last["id"] - 2]
     text = as_markdown(Document(kind="", title="t", sections=[section(found, None)]))

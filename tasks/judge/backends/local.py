@@ -6,15 +6,12 @@ model that would say something else gives them little, and then their mean means
 same time is read as one batch, the text common to all of it once.
 """
 
-import asyncio
 import json
 import time
-from asyncio import Future
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import transformers
 from huggingface_hub import snapshot_download
@@ -25,46 +22,31 @@ from tasks.config import AskConfig, GenerateConfig
 from tasks.data.reading import Message
 from tasks.errors import StageError
 from tasks.generate.decoding import Decoder, Prompt
-from tasks.judge.backends.base import Json
+from tasks.judge.backends.in_process import InProcess
 from tasks.judge.protocol.replies import Answered, Identity
 from tasks.judge.protocol.scoring_protocols import AskingProtocol
 from tasks.machine.device import pick_device
+from tasks.machine.json_files import Json
 from tasks.machine.proxies import require_way_to_hub
 from tasks.models.loading import load_causal, load_tokenizer
 from tasks.record.manifest import digest_of, require_unaltered, sha256_of_tree
 from tasks.servers.replies import Reply
 from tasks.tokenize.templates import rendered
 
-BATCH = 8
-GATHER = 0.002  # seconds for the others of a batch to ask
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 
-class Local:
+class Local(InProcess):
     """One model, by a folder or by a name on the hub, `name@revision` for one state of it."""
 
-    promised = refusals = None
+    KIND = "hf"
 
     def __init__(self, config: AskConfig, model: str, form: AskingProtocol) -> None:
         if form.labels is None:
             raise ValueError(f"a local judge chooses between labels, which the form {form.name} has not")
-        self.model = model
-        self.context: int | None = None  # a prompt that does not fit is refused before it is read
-        self.first_in_flight = self.most_in_flight = config.concurrency or BATCH
-        self._device = config.device
+        super().__init__(config, model)
         self._digest: str | None = None  # of the folder, once it was asked for
         self._labels = form.labels
-        self._waiting: list[tuple[Json, Future[Reply]]] = []
-        self._reading: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._reading is not None and error is not None:
-            self._reading.cancel()
 
     async def identify(self) -> Identity:
         """A folder by its files; a snapshot of the hub lies in a folder that is named by its commit."""
@@ -74,50 +56,12 @@ class Local:
             digest = digest_of(self._folder.name.encode())
         return Identity(f"hf:{self.model}", digest, transformers.__version__)
 
-    async def alive(self) -> bool:
-        return True
-
     def request(self, messages: list[Message], seed: int) -> Json:
-        """The seed draws nothing; it only tells one asking from another."""
-        return {"model": self.model, "messages": messages, "labels": list(self._labels), "seed": seed}
-
-    async def send(self, request: Json) -> Reply:
-        future: Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_all())
-        return await future
+        return super().request(messages, seed) | {"labels": list(self._labels)}
 
     def answered(self, body: Any) -> Answered:
         said = {name: body[name] for name in ("probabilities", "mass")}
         return Answered(json.dumps(said), body["prompt_tokens"], 1)
-
-    def spent(self, reply: Reply) -> tuple[float, float]:
-        return reply.latency, reply.latency
-
-    def fatal(self, reply: Reply) -> StageError:
-        return StageError(f"hf:{self.model} cannot judge: {reply.error}")
-
-    def gone(self, reason: str | None) -> StageError:
-        return StageError(f"hf:{self.model} cannot judge: {reason}")
-
-    async def _read_all(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(GATHER)
-            batch, self._waiting = (
-                self._waiting[: self.most_in_flight],
-                self._waiting[self.most_in_flight :],
-            )
-            try:
-                replies = await asyncio.to_thread(self._read, [request for request, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), reply in zip(batch, replies, strict=True):
-                if not future.done():
-                    future.set_result(reply)
 
     def _read(self, requests: list[Json]) -> list[Reply]:
         """A reply for each; prompts longer than the model's context are refused and not cut."""

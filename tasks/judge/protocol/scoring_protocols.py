@@ -5,6 +5,7 @@ taken away where nothing but the answer is left: the part in which they think, a
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from tasks.record.manifest import canonical_json, digest_of
 
 TOP = 100.0
 EVEN = TOP / 2
+RESPONSE, REFERENCE = "response", "reference"  # what a reward model reads
 STEP = TOP / (HIGHEST - LOWEST)
 POINTS = {str(score): STEP * (score - LOWEST) for score in range(LOWEST, HIGHEST + 1)}
 WINS = {"A": TOP, "B": 0.0, "tie": TOP / 2}
@@ -97,6 +99,8 @@ class ScoringProtocol(AskingProtocol):
 
 def protocol_of(scorer: str, prompt: str, criterion: Criterion | None = None) -> ScoringProtocol:
     """How a judge is asked for the score of one response, on a criterion or by what the reference says."""
+    if kind_of(scorer).reads == "rewards":
+        return REWARDS
     by_labels = kind_of(scorer).reads == "labels"
     if criterion:
         return _on_criterion(criterion, LABELS if by_labels else ANCHORED)
@@ -216,6 +220,31 @@ def _expected(labels: Mapping[str, float]) -> Callable[[str], ParsedAnswer]:
     return read
 
 
+def _reward_messages(asked: Question) -> list[Message]:
+    """The conversation, what is the reference of it, and the response; nobody is told what to do."""
+    row = asked.row
+    return [
+        *(turn._asdict() for turn in row.before),
+        {"role": "user", "content": row.instruction, "input": row.input},
+        {"role": REFERENCE, "content": row.reference},
+        {"role": "assistant", "content": row.response},
+    ]
+
+
+def _of_rewards(text: str) -> ParsedAnswer:
+    """How near a response comes to the reference: twice the chance that it is the better of the two.
+
+    By Bradley and Terry that chance is sigmoid(its reward - that of the reference). What is worth as much as
+    the reference has 100 points, as has what is worth more.
+    """
+    said = json.loads(text)
+    response, reference = said[RESPONSE], said[REFERENCE]
+    chance = 0.5 * (1 + math.tanh((response - reference) / 2))
+    return ParsedAnswer(
+        round(min(TOP, 2 * TOP * chance), 3), f"reward {response:.2f}, of the reference {reference:.2f}"
+    )
+
+
 def _answers(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
@@ -242,6 +271,7 @@ LABELS = ScoringProtocol(
     labels=POINTS,
 )
 PLAIN = ScoringProtocol("plain", lambda asked: plain_messages(asked.row, asked.reordered), _number)
+REWARDS = ScoringProtocol("rewards", _reward_messages, _of_rewards)
 CHOICE = ScoringProtocol(
     "choice", _choice(_AS_WINNER), _winner, schema=_answers("winner", {"enum": list(WINS)})
 )
