@@ -4,7 +4,8 @@ Transformers reads such a head at the last token that is not the padding. So tha
 response, padding is a token of its own, and stands on the right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -106,18 +107,15 @@ def require_reward_model(output: Path) -> ModelSummary:
 
 
 @torch.no_grad()
-def sequence_rewards(
-    model: PreTrainedModel, sequences: Sequence[Sequence[int]], stop: Callable[[], None] = lambda: None
-) -> list[float]:
+def sequence_rewards(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> list[float]:
     """The reward of each sequence of tokens; sequences of about one length are read together.
 
-    `stop` is called before each batch, and may raise.
+    Raises StageError for a reward that is no finite number.
     """
     padding = model.config.get_text_config().pad_token_id
     order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
     found: dict[int, float] = {}
     while order:
-        stop()
         count = max(1, BATCH_TOKENS // len(sequences[order[-1]]))
         places, order = order[-count:], order[:-count]
         longest = len(sequences[places[-1]])
@@ -129,4 +127,10 @@ def sequence_rewards(
             use_cache=False,
         ).logits
         found |= zip(places, logits[:, 0].float().tolist(), strict=True)
-    return [found[place] for place in range(len(sequences))]
+    rewards = [found[place] for place in range(len(sequences))]
+    if wrong := [reward for reward in rewards if not math.isfinite(reward)]:
+        raise StageError(
+            f"the reward model gives {wrong[0]}, which is no finite number: its weights are damaged, or its "
+            "training went astray. Train it again with a lower reward.learning_rate"
+        )
+    return rewards

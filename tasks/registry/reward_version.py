@@ -92,7 +92,8 @@ def still_registered(tracking: Tracking, output: Path) -> bool:
 def _log(run: StageRun, name: str, folder: Path, rows: Path) -> ModelInfo:
     model = RewardModel.load(folder, torch.device("cpu"))
     row, template = load_split(rows, "test")[0], model.template
-    text = template.prompt(row) + row["chosen"] + template.turn_end
+    closing = template.tokenizer.decode(template.completion_ids(""))
+    text = template.prompt(row) + row["chosen"] + closing
     info = log_script(
         str(SCRIPT),
         name,

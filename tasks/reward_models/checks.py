@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tasks.models.classifier import heads_of
 from tasks.models.reward import sequence_rewards
 from tasks.models.summary import ModelSummary
 from tasks.preflight.checks import Check, run_checks
@@ -139,7 +140,8 @@ def cut_tells_none_apart(data: PairData) -> CheckResult:
 
 def reads_the_last_token(model: PreTrainedModel | PeftModel, batch: dict[str, Tensor]) -> CheckResult:
     """What the head says at the last real token of each padded sequence is the reward."""
-    head = model.get_submodule("base_model.model.score" if isinstance(model, PeftModel) else "score")
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = whole.get_submodule(heads_of(whole)[-1])
     seen: list[Tensor] = []
     hook = head.register_forward_hook(lambda _head, _inputs, output: seen.append(output))
     try:

@@ -23,6 +23,12 @@ from tests.runs import stage_run_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+POLITE = {
+    "name": "polite",
+    "question": "Is it polite?",
+    "anchors": {0: "rude", 5: "polite"},
+}
+
 
 def asked(scorer, rows, folder):
     config, run = JudgeConfig(scorer=scorer, device="cpu"), stage_run_in(folder)
@@ -105,10 +111,7 @@ def test_audit_tells_what_a_reward_model_takes_for_right(trained, rows, tmp_path
     ("config", "told"),
     [
         (lambda scorer: JudgeConfig(scorer=scorer, prompt="plain"), "answers with no text"),
-        (
-            lambda scorer: JudgeConfig(scorer=scorer, criteria=[{"name": "polite", "question": "Is it?"}]),
-            "is a reward model",
-        ),
+        (lambda scorer: JudgeConfig(scorer=scorer, criteria=[POLITE]), "is a reward model"),
         (lambda scorer: AuditConfig(scorer=scorer, mode="pairwise"), "choices between two"),
         (lambda scorer: CompareConfig(scorer=scorer, mode="pairwise"), "choices between two"),
         (lambda scorer: RewardConfig(name=f"judge:{scorer}"), "is no reward"),

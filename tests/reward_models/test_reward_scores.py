@@ -65,6 +65,14 @@ def test_pitfall_16_padding_is_never_the_end_token(tmp_path, family):
     assert together[1] == pytest.approx(model.score(hidden).item(), abs=1e-5)
 
 
+def test_reward_that_is_no_number_is_told(tuned):
+    model, _ = new_reward_model(tuned / "model", 1)
+    with torch.no_grad():
+        model.score.weight[0, 0] = float("nan")
+    with pytest.raises(StageError, match="gives nan, which is no finite number"):
+        sequence_rewards(model.eval(), [[1, 2, 3]])
+
+
 def test_new_head_is_drawn_by_the_seed_alone(tuned):
     one, again, other = (new_reward_model(tuned / "model", seed)[0].score.weight for seed in (1, 1, 2))
     assert torch.equal(one, again)

@@ -46,7 +46,7 @@ class Rewards(InProcess):
 
     def answered(self, body: Any) -> Answered:
         said = {name: body[name] for name in (RESPONSE, REFERENCE)}
-        return Answered(json.dumps(said), body["prompt_tokens"], 1)
+        return Answered(json.dumps(said, allow_nan=False), body["prompt_tokens"], 1)
 
     def _read(self, requests: list[Json]) -> list[Reply]:
         started = time.monotonic()
