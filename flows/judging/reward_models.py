@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flows.dispatch.find_model import DIGITS, find_reward_model
-from flows.dispatch.lookup import Runs
+from flows.dispatch.lookup import Runs, is_planned
 from flows.profiles.profile import Profile
 from tasks.config import MODEL, MODEL_INPUT, AskConfig, GrpoConfig, JudgeConfig, RegisterConfig
 from tasks.errors import RefusedError
@@ -20,14 +20,14 @@ Asking = TypeVar("Asking", bound=AskConfig)
 OWN = "reward_model"  # what the report calls the profile's own
 
 
-def train_and_register(
-    run: Runs, profile: Profile, tuned: Reference, rows: Reference
-) -> dict[str, Reference]:
+def train(run: Runs, profile: Profile, tuned: Reference, rows: Reference) -> dict[str, Reference]:
     """The profile's reward model and its version, by the names that the report has for them.
 
-    Of several seeds the first alone is registered.
+    Of several seeds the first alone is registered. Raises RefusedError as `find` does.
     """
     made = {OWN: run.stage("reward", profile.reward, tuned=tuned, rows=rows)}
+    if profile.grpo and "" in profile.grpo.models and not is_planned(made[OWN]):
+        _require_other_scorers(run.tracking, (), made, profile.judge)
     if profile.promote.eligible:
         named = RegisterConfig(name=f"{profile.promote.name}-reward")
         made["reward_version"] = run.stage("register", named, model=made[OWN], rows=rows)
@@ -69,7 +69,8 @@ def _digested(scorer: str) -> str:
 
 def with_digests(profile: Profile) -> Profile:
     """The profile with the reward models that judge named by their digests."""
-    return profile.model_copy(update={"judge": with_reward_digests(profile.judge)})
+    judge = with_reward_digests(profile.judge)
+    return profile if judge is profile.judge else profile.model_copy(update={"judge": judge})
 
 
 def _require_other_scorers(

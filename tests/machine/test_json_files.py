@@ -104,6 +104,7 @@ def test_json_is_named_once():
 OUTPUTS = (
     *("scores.json", "scores.jsonl", "judge.json", "audit.json", "compare.json", "labels.json"),
     *("summary.json", "history.jsonl", "evaluation.json", "predictions.jsonl", "preflight.json"),
+    *("reward.json", "pairs.jsonl", "registered.json"),
     *("promotion.json", "seeds.json", "report.json", "cost.json", "report.html"),
     *("rows.json", "groups.json", "tokens.json"),
 )
