@@ -95,3 +95,24 @@ def test_reward_model_is_refused_where_text_is_written(workplace, command):
     result = workplace(*command)
     assert result.status == 2
     assert "is a reward model: it says what a response is worth" in " ".join(result.err.split())
+
+
+@pytest.mark.usefixtures("first")
+def test_reward_model_is_audited_as_a_judge_is(workplace):
+    result = workplace("audit", "--judge", "reward:pairs", "--rows", "pairs.jsonl", "--sample", "6", "--json")
+    assert result.status == 3, result.err
+    assert result.json["verdict"] == "fail"
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("first")
+def test_reward_model_that_trains_does_not_promote(workplace):
+    write(
+        workplace,
+        "biased",
+        grpo=GRPO | {"rewards": [{"name": "reward:pairs"}]},
+        judge={"scorer": "reward:touchstone-pairs-reward/1", "resamples": 200},
+    )
+    result = workplace("run", "biased.yaml")
+    assert result.status == 3, result.err
+    assert "another scorer has to promote it" in " ".join(result.err.split())
