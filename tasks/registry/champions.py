@@ -21,6 +21,7 @@ from tasks.registry.versions import (
     DECIDED,
     DECISION,
     KEY,
+    KIND,
     champion_of,
     fault_in_files,
     number_of,
@@ -148,6 +149,11 @@ def override(tracking: Tracking, name: str, version: int, because: str) -> Move:
         present = number_of(champion_of(tracking, name))
         if present == version:
             raise UsageError(f"{name} version {version} is the champion already")
+        if KIND in found.tags:
+            raise UsageError(
+                f"{name} version {version} is a reward model, and takes part in no contest: name it where it "
+                f"is used, as reward:{name}/{version}"
+            )
         if KEY in found.tags and DECIDED not in found.tags:
             raise StageError(
                 f"{name} version {version} was left by a promotion that did not come to its end. Run its "

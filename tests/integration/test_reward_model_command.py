@@ -7,6 +7,8 @@ import yaml
 
 from tests.reward_models.pairs import mixed
 
+pytestmark = pytest.mark.slow
+
 REWARD = {"epochs": 1, "learning_rate": 1.0e-2, "batch_size": 8, "max_length": 128, "evaluations": 1}
 GRPO = {
     "batch_size": 16,
@@ -33,7 +35,10 @@ def workplace(make_workplace):
     """One in which a profile with a reward model of its own, by which it is rewarded, has run."""
     place = make_workplace("reward-models")
     rows = [{name: text for name, text in mixed(index).items() if name != "id"} for index in range(40)]
-    (place.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [{name: row[name] for name in ("instruction", "input", "output")} for row in rows]
+    for name, members in {"pairs": rows, "asked": asked}.items():
+        text = "".join(json.dumps(row) + "\n" for row in members)
+        (place.folder / f"{name}.jsonl").write_text(text)
     write(place, "pairs", reward=REWARD, grpo=GRPO | {"rewards": [{"name": "reward:"}]})
     return place
 
@@ -89,7 +94,9 @@ def test_reward_model_that_is_none_is_told(workplace, named, told):
 
 @pytest.mark.usefixtures("first")
 @pytest.mark.parametrize(
-    "command", [("chat", "pairs:reward", "--once", "Say fig."), ("export", "pairs:reward", "--to", "folder")]
+    "command",
+    [("serve", "pairs:reward"), ("export", "pairs:reward", "--to", "folder")],
+    ids=lambda own: own[0],
 )
 def test_reward_model_is_refused_where_text_is_written(workplace, command):
     result = workplace(*command)
@@ -98,8 +105,15 @@ def test_reward_model_is_refused_where_text_is_written(workplace, command):
 
 
 @pytest.mark.usefixtures("first")
+def test_reward_model_takes_part_in_no_contest(workplace):
+    result = workplace("promote", "touchstone-pairs-reward/1", "--because", "it is good")
+    assert result.status == 2
+    assert "is a reward model, and takes part in no contest" in " ".join(result.err.split())
+
+
+@pytest.mark.usefixtures("first")
 def test_reward_model_is_audited_as_a_judge_is(workplace):
-    result = workplace("audit", "--judge", "reward:pairs", "--rows", "pairs.jsonl", "--sample", "6", "--json")
+    result = workplace("audit", "--judge", "reward:pairs", "--rows", "asked.jsonl", "--sample", "6", "--json")
     assert result.status == 3, result.err
     assert result.json["verdict"] == "fail"
     assert "Traceback" not in result.err

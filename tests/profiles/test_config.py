@@ -55,7 +55,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             f"{config}.{name}"
             for config in (
                 *("TuningConfig", "ScoredTuningConfig", "FinetuneConfig", "DpoConfig"),
-                *("GrpoConfig", "ClassifyConfig"),
+                *("RewardModelConfig", "GrpoConfig", "ClassifyConfig"),
             )
             for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),

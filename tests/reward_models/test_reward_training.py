@@ -120,13 +120,12 @@ def test_adapters_are_merged_and_the_head_is_trained(tuned, rows, tmp_path):
 
 def test_rewards_are_centred_where_asked(tuned, rows, tmp_path):
     runs = {
-        center: rewarding(told(center=center, epochs=1), tuned, rows, tmp_path / str(center))
-        for center in (0.0, 1.0)
+        center: rewarding(told(center=center), tuned, rows, tmp_path / str(center)) for center in (0.0, 0.5)
     }
     apart = {
         center: abs(sum(RewardEvaluation.read(run.out).rewards.values())) for center, run in runs.items()
     }
-    assert apart[1.0] < apart[0.0]
+    assert apart[0.5] < apart[0.0]
 
 
 def test_without_validation_pairs_the_last_weights_are_kept(tuned, tmp_path):
