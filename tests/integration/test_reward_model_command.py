@@ -99,7 +99,8 @@ def test_reward_model_that_is_none_is_told(workplace, named, told):
     ids=lambda own: own[0],
 )
 def test_reward_model_is_refused_where_text_is_written(workplace, command):
-    result = workplace(*command)
+    name, *options = command
+    result = workplace(name, "pairs:reward", *options)
     assert result.status == 2
     assert "is a reward model: it says what a response is worth" in " ".join(result.err.split())
 
