@@ -39,6 +39,7 @@ def new_reward_model(folder: Path, seed: int) -> tuple[PreTrainedModel, PreTrain
             model.resize_token_embeddings(padding + 1, mean_resizing=False)
         with torch.no_grad():
             model.get_input_embeddings().weight[known:] = 0
+        model.name_or_path = ""  # PEFT would compare with it, and keep whole embeddings beside the adapters
     model.config.get_text_config().pad_token_id = padding
     return model, tokenizer
 

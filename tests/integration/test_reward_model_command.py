@@ -93,11 +93,7 @@ def test_reward_model_that_is_none_is_told(workplace, named, told):
 
 
 @pytest.mark.usefixtures("first")
-@pytest.mark.parametrize(
-    "command",
-    [("serve", "pairs:reward"), ("export", "pairs:reward", "--to", "folder")],
-    ids=lambda own: own[0],
-)
+@pytest.mark.parametrize("command", [("serve",), ("export", "--to", "folder")], ids=lambda own: own[0])
 def test_reward_model_is_refused_where_text_is_written(workplace, command):
     name, *options = command
     result = workplace(name, "pairs:reward", *options)

@@ -13,8 +13,8 @@ from tasks.models.reward import RewardModel, new_reward_model
 from tasks.reward_models.data import columns_of, pair_data
 from tasks.reward_models.outputs import RewardEvaluation
 from tasks.rows import load_split, write_rows
-from tests.finetune.tuning import CONTEXT, assert_same_outputs, history_in
-from tests.reward_models.pairs import pairs_in, rewarding, told
+from tests.finetune.tuning import CONTEXT, assert_same_outputs, history_in, word_tokenizer
+from tests.reward_models.pairs import pairs_in, rewarding, told, tuned_in
 from tests.runs import summary_of, weights_in
 
 pytestmark = [
@@ -116,6 +116,21 @@ def test_adapters_are_merged_and_the_head_is_trained(tuned, rows, tmp_path):
     assert not any("lora" in name or "modules_to_save" in name for name in weights)
     model, _ = new_reward_model(tuned / "model", config.seed)
     assert not torch.equal(weights["score.weight"], model.score.weight)
+
+
+def test_adapters_are_trained_on_a_model_with_a_new_padding(rows, tmp_path, monkeypatch):
+    """The padding is the end token, and there is no other: the embeddings get a row that is not trained."""
+    monkeypatch.setattr("tasks.models.reward.PAD", "<|filler|>")
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    tuned = tuned_in(tmp_path / "tuned", tokenizer)
+    run = rewarding(told(tune="lora", epochs=0.5, checkpoint_every=0), tuned, rows, tmp_path / "run")
+    (embeddings,) = (weight for name, weight in weights_in(run).items() if name.endswith("wte.weight"))
+    assert len(embeddings) == len(tokenizer) + 1
+    assert not embeddings[-1].any()
+    model = RewardModel.load(run.out, torch.device("cpu"))
+    assert model.template.tokenizer.pad_token == "<|filler|>"
+    assert model.model.config.pad_token_id == len(tokenizer)
 
 
 def test_rewards_are_centred_where_asked(tuned, rows, tmp_path):
