@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 
 import mlflow.pyfunc
-import pandas as pd
 import torch
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, Schema
@@ -101,9 +100,10 @@ def _log(run: StageRun, name: str, folder: Path, rows: Path) -> ModelInfo:
         [{"text": text}],
         Schema([ColSpec(DataType.double, "reward")]),
         {"template": template.name},
+        taken=Schema([ColSpec(DataType.string)]),  # without a name, so that a list of texts will do
     )
     run.phase("loading it from MLflow, to see that it gives the same")
-    given = mlflow.pyfunc.load_model(info.model_uri).predict(pd.DataFrame({"text": [text]}))["reward"][0]
+    given = mlflow.pyfunc.load_model(info.model_uri).predict([text])["reward"][0]
     ids = template.tokenizer(text, add_special_tokens=False)["input_ids"]
     expected = sequence_rewards(model.model, [ids])[0]
     if not math.isclose(given, expected, abs_tol=SAME):

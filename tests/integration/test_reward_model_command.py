@@ -2,6 +2,7 @@
 
 import json
 
+import mlflow
 import pytest
 import yaml
 
@@ -99,6 +100,18 @@ def test_reward_model_is_refused_where_text_is_written(workplace, command):
     result = workplace(name, "pairs:reward", *options)
     assert result.status == 2
     assert "is a reward model: it says what a response is worth" in " ".join(result.err.split())
+
+
+@pytest.mark.usefixtures("first")
+def test_registered_reward_model_takes_texts(workplace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workplace.mlruns / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/touchstone-pairs-reward/1")
+    end = model.unwrap_python_model().tokenizer.eos_token
+    texts = [f"<|user|>\nSay fig 2 times.<|end|>\n<|assistant|>\n{said}{end}" for said in ("fig fig", "none")]
+    together = list(model.predict(texts)["reward"])
+    alone = [model.predict([text])["reward"][0] for text in texts]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert together[0] > together[1]
 
 
 @pytest.mark.usefixtures("first")
