@@ -188,7 +188,7 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
         vocabulary = run.stage("download", profile.vocabulary, "download vocabulary")
     if not profile.base:
         texts = rows if profile.tokenize.include_rows or not corpus else None
-        tokens = run.stage("tokenize", profile.tokenize, corpus=corpus, rows=texts, vocabulary=vocabulary)
+        tokens = run.stage("tokenize", profile.tokenizing, corpus=corpus, rows=texts, vocabulary=vocabulary)
     return Prepared(corpus, source, synthesis, rows, base, tokens)
 
 
@@ -214,7 +214,7 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     Returns what the report card was made from, and it; and the audits of the judges.
     """
     ready = before_training(run, profile)
-    base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
+    base = ready.base or run.stage("pretrain", profile.pretraining, tokens=ready.tokens)
     classifier = promotion = None
     rewarding: Outputs = {}
     trained = {"base": base}

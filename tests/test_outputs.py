@@ -128,7 +128,7 @@ SCHEMAS = [
         {"parameters": 9, "optimizer": "muon", "steps": 2, "tokens": 64, "stopped_early": False}
         | {"train_loss": 1.5, "best_step": 2, "best_validation_loss": 2.0, "best_perplexity": 7.4}
         | {"best_bits_per_byte": 1},
-        dict.fromkeys(("objective", "best_masked_accuracy", "best_pseudo_perplexity")),
+        dict.fromkeys(("objective", "best_masked_accuracy", "best_pseudo_perplexity", "sources")),
     ),
     (
         PretrainSummary,
@@ -136,7 +136,7 @@ SCHEMAS = [
         {"parameters": 9, "optimizer": "muon", "steps": 2, "tokens": 64, "stopped_early": False}
         | {"train_loss": 1.5, "best_step": 2, "best_validation_loss": 2.0, "objective": "masked"}
         | {"best_masked_accuracy": 0.4, "best_pseudo_perplexity": 12.5},
-        dict.fromkeys(("best_perplexity", "best_bits_per_byte")),
+        dict.fromkeys(("best_perplexity", "best_bits_per_byte", "sources")),
     ),
     (
         PretrainSummary,
@@ -144,7 +144,7 @@ SCHEMAS = [
         {"parameters": 9, "optimizer": "muon", "steps": 2, "tokens": 64, "stopped_early": False}
         | {"train_loss": 1.5},
         dict.fromkeys(("best_step", "best_validation_loss", "best_perplexity", "best_bits_per_byte"))
-        | dict.fromkeys(("objective", "best_masked_accuracy", "best_pseudo_perplexity")),
+        | dict.fromkeys(("objective", "best_masked_accuracy", "best_pseudo_perplexity", "sources")),
     ),
     (
         SftSummary,

@@ -80,8 +80,9 @@ def _input(tracking: Tracking, run: Run, runs: list[Run]) -> PretrainedInput:
     recipe = PretrainedConfig(
         seeds=tuple(config.seed for config in configs),
         context=first.context,
-        sequences=first.batch_size * first.accumulation,
+        sequences=first.sequences,
         document_mask=first.document_mask,
+        mixture_phases=first.mixture_phases,
     )
     tokens = input_of(tracking, tracking.client.get_run(models[0].run_id), "tokens")
     several = f", {len(models)} seeds" if len(models) > 1 else ""

@@ -10,6 +10,7 @@ from pydantic import (
     model_validator,
 )
 
+from flows.profiles.mixtures import check_mixtures
 from flows.profiles.spelling import DOWNLOADS
 from flows.stages import STAGES
 from tasks.config import (
@@ -221,6 +222,11 @@ class Profile(StageConfig):
         return "; ".join(reason for reason, holds in reasons.items() if holds)
 
     @model_validator(mode="after")
+    def _mixes_what_is_there(self) -> Self:
+        check_mixtures(self)
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         trainings = self.trainings | ({"reward": self.reward} if self.reward else {})
         templates = {stage: config.template for stage, config in trainings.items()}
@@ -297,6 +303,18 @@ class Profile(StageConfig):
         return found
 
     @property
+    def tokenizing(self) -> TokenizeConfig:
+        """The settings of tokenize, which tells the sources of a weighted corpus apart."""
+        weights = self.corpus.weights if self.corpus else None
+        return self.tokenize.model_copy(update={"sources": tuple(weights)}) if weights else self.tokenize
+
+    @property
+    def pretraining(self) -> PretrainConfig:
+        """The settings of pretrain, with the weights of the corpus' sources."""
+        weights = self.corpus.weights if self.corpus else None
+        return self.pretrain.model_copy(update={"mixture": weights}) if weights else self.pretrain
+
+    @property
     def asks_passages(self) -> bool:
         """Whether a model is asked about passages of the corpus."""
         return self.synthesize is not None and self.synthesize.asks_passages
@@ -315,7 +333,7 @@ class Profile(StageConfig):
 
         What is checked of rows does not depend on the seeds of trainings, which share those checks.
         """
-        pretrain = self.pretrain
+        pretrain = self.pretraining
         trainings = {
             "finetune": self.finetune if self.is_tuned else None,
             "reward": self.reward if self.is_tuned else None,

@@ -83,12 +83,14 @@ class Blocks:
     apart: bool = False
     epoch: int = 0
     taken: int = 0
+    name: str = "the training split"
+    """What the stream is called where it is too short."""
     _order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if len(self.split) < self.context + 1:
             raise StageError(
-                f"the training split has {len(self.split)} tokens; a context of {self.context} needs "
+                f"{self.name} has {len(self.split)} tokens; a context of {self.context} needs "
                 f"{self.context + 1}. Give more text, or lower pretrain.context"
             )
         self._order = self._drawn()
@@ -99,19 +101,35 @@ class Blocks:
         offset = int(draw.integers(slack))
         return draw.permutation(np.arange(offset, len(self.split) - self.context, self.context))
 
+    def draw(self, size: int) -> np.ndarray:
+        """Where the next `size` blocks begin (size,)."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self._runs(size)])
+
+    def skip(self, size: int) -> int:
+        """Go on as if the next `size` blocks had been drawn; returns the tokens of their inputs."""
+        return sum(len(run) for run in self._runs(size)) * self.context
+
+    @property
+    def epochs_read(self) -> float:
+        """How many times the stream was read so far."""
+        return self.epoch + self.taken / len(self._order)
+
+    def _runs(self, size: int) -> Iterator[np.ndarray]:
+        """The next `size` starts, those of each epoch together."""
+        while size > 0:
+            if self.taken == len(self._order):
+                self.epoch, self.taken = self.epoch + 1, 0
+                self._order = self._drawn()
+            run = self._order[self.taken : self.taken + size]
+            self.taken, size = self.taken + len(run), size - len(run)
+            yield run
+
     def batch(self, size: int, share: slice = slice(None)) -> Batch:
         """The next `size` blocks, of which the `share` is read: each of several processes reads its own.
 
         The last blocks of one epoch and the first of the next may stand in one batch.
         """
-        taken: list[np.ndarray] = []
-        while (missing := size - sum(map(len, taken))) > 0:
-            if self.taken == len(self._order):
-                self.epoch, self.taken = self.epoch + 1, 0
-                self._order = self._drawn()
-            taken.append(self._order[self.taken : self.taken + missing])
-            self.taken += len(taken[-1])
-        return batch_at(self.split, np.concatenate(taken)[share], self.context, self.apart)
+        return batch_at(self.split, self.draw(size)[share], self.context, self.apart)
 
 
 LOGITS = 2**25  # of one batch of an evaluation; in float32 they take 128 MiB

@@ -7,6 +7,8 @@ in five of those are replaced by the mask token, one in ten by any token, one in
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +33,15 @@ class MaskedRow:
     original: np.ndarray
     inputs: np.ndarray
     labels: np.ndarray
+
+
+class DrawnText(NamedTuple):
+    """A text of an epoch, by its place there, and where it stands in the split."""
+
+    epoch: int
+    place: int
+    start: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -138,13 +149,15 @@ class MaskedSequences:
     taken: int = 0
     together: int = 1
     """How many sequences of about one length follow each other, so that there is little padding."""
+    name: str = "the training split"
+    """What the stream is called where it is too short."""
     _texts: tuple[np.ndarray, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         size = self.context - 2
         if not len(windows(self.split, size, self.apart)[0]) or (not self.apart and len(self.split) < size):
             raise StageError(
-                f"the training split has {len(self.split)} tokens; a context of {self.context} needs "
+                f"{self.name} has {len(self.split)} tokens; a context of {self.context} needs "
                 f"{'a document' if self.apart else size}. Give more text, or lower pretrain.context"
             )
         self._texts = self._drawn()
@@ -183,24 +196,45 @@ class MaskedSequences:
         """Tokens of a sequence, its start and its end among them."""
         return float(self._texts[1].mean()) + 2
 
-    def rows(self, size: int, share: slice = slice(None)) -> list[MaskedRow]:
-        """As `batch`, before they are put together."""
-        taken: list[tuple[int, int, int, int]] = []
-        while len(taken) < size:
+    def draw(self, size: int) -> list[DrawnText]:
+        """The next `size` texts."""
+        drawn: list[DrawnText] = []
+        for places in self._runs(size):
+            starts, lengths = (numbers[places.start : places.stop].tolist() for numbers in self._texts)
+            drawn += map(DrawnText, repeat(self.epoch), places, starts, lengths)
+        return drawn
+
+    def skip(self, size: int) -> int:
+        """Go on as if the next `size` texts had been drawn; returns the tokens of their sequences."""
+        return sum(
+            int(self._texts[1][places.start : places.stop].sum()) + 2 * len(places)
+            for places in self._runs(size)
+        )
+
+    @property
+    def epochs_read(self) -> float:
+        """How many times the stream was read so far."""
+        return self.epoch + self.taken / len(self._texts[0])
+
+    def _runs(self, size: int) -> Iterator[range]:
+        """The places of the next `size` texts, those of each epoch together; `epoch` is theirs."""
+        while size > 0:
             if self.taken == len(self._texts[0]):
                 self.epoch, self.taken = self.epoch + 1, 0
                 self._texts = self._drawn()
-            places = range(self.taken, min(self.taken + size - len(taken), len(self._texts[0])))
-            starts, lengths = (numbers[places.start : places.stop].tolist() for numbers in self._texts)
-            taken += zip([self.epoch] * len(places), places, starts, lengths, strict=True)
-            self.taken = places.stop
-        return [
-            self.masking.row(
-                self.split.tokens[start : start + length],
-                np.random.default_rng((self.seed, epoch, place + 1)),
-            )
-            for epoch, place, start, length in taken[share]
-        ]
+            places = range(self.taken, min(self.taken + size, len(self._texts[0])))
+            self.taken, size = places.stop, size - len(places)
+            yield places
+
+    def row(self, drawn: DrawnText) -> MaskedRow:
+        """A text that was drawn, masked by what its epoch and its place there determine."""
+        text = self.split.tokens[drawn.start : drawn.start + drawn.length]
+        random = np.random.default_rng((self.seed, drawn.epoch, drawn.place + 1))
+        return self.masking.row(text, random)
+
+    def rows(self, size: int, share: slice = slice(None)) -> list[MaskedRow]:
+        """As `batch`, before they are put together."""
+        return [self.row(drawn) for drawn in self.draw(size)[share]]
 
     def batch(self, size: int, share: slice = slice(None)) -> Batch:
         """The next `size` sequences, of which the `share` is read by this one of several processes."""

@@ -27,6 +27,7 @@ from tasks.config.data import (
 )
 from tasks.config.exporting import FORMATS, ExportConfig, ExportFormat
 from tasks.config.gates import Gate, GatesConfig
+from tasks.config.importing import REGISTERED, BaseConfig
 from tasks.config.judging import (
     PANEL,
     AskConfig,
@@ -38,9 +39,10 @@ from tasks.config.judging import (
 )
 from tasks.config.losses import LossesConfig, PretrainedConfig
 from tasks.config.makers import MAKERS, Maker
+from tasks.config.mixtures import MixturePhase, shares_of
 from tasks.config.pools import Pools
 from tasks.config.preflight import PreflightConfig
-from tasks.config.pretraining import LLAMA_SIZES, REGISTERED, SIZES, BaseConfig, PretrainConfig
+from tasks.config.pretraining import LLAMA_SIZES, SIZES, PretrainConfig
 from tasks.config.reward_models import RegisterConfig, RewardModelConfig
 from tasks.config.rewards import MODEL, MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
@@ -89,6 +91,7 @@ __all__ = [
     "LossesConfig",
     "Maker",
     "Malformed",
+    "MixturePhase",
     "Pools",
     "Positive",
     "PredictConfig",
@@ -120,5 +123,6 @@ __all__ = [
     "WriterConfig",
     "on",
     "parts_of",
+    "shares_of",
     "source_from_text",
 ]

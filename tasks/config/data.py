@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.base import KEYED_IF_SET, OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
 from tasks.config.makers import MAKERS
+from tasks.config.mixtures import Weight
 
 
 def _known_encoding(name: str) -> str:
@@ -67,6 +68,15 @@ class Source(StageConfig):
     ] = None
     size: Annotated[int | None, Field(ge=0, description="bytes that the file must have")] = None
     unzip: Annotated[bool, Field(description="unpack the file, which is a ZIP archive")] = False
+    weight: Annotated[
+        Weight | None,
+        Field(
+            description="how much is trained on it, as against the other sources, which need one too: of a "
+            "corpus a share of the tokens, of instructions of the training rows; left out: all of it, once "
+            "an epoch"
+        ),
+        OUTSIDE_KEY,
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,6 +131,25 @@ class DownloadConfig(StageConfig):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources share the name {twice[0]!r}")
         return self
+
+    @model_validator(mode="after")
+    def _all_are_weighted_or_none(self) -> Self:
+        if lacking := [source.name for source in self.sources if source.weight is None]:
+            if weighted := [source.name for source in self.sources if source.weight is not None]:
+                raise ValueError(
+                    f"{', '.join(weighted)} has a weight, and {', '.join(lacking)} has none; give one to "
+                    "each source, or to none"
+                )
+        elif not any(source.weight for source in self.sources):
+            raise ValueError("no source has a weight above 0; give one to at least one of them")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """The weights of the sources by their names; None where they have none."""
+        if self.sources[0].weight is None:
+            return None
+        return {source.name: source.weight for source in self.sources}
 
 
 def source_from_text(text: str) -> dict[str, Any]:
@@ -286,6 +315,14 @@ class TokenizeConfig(StageConfig):
         Field(description="a tokenizer trained here reads at most so much text, spread over the corpus"),
     ] = 50_000_000
     validation: Annotated[Fraction, Field(description="share of the corpus held out, by characters")] = 0.1
+    sources: Annotated[
+        tuple[str, ...],
+        Field(
+            description="names of the corpus' sources, where each is split and counted by itself; in a "
+            "profile with weights of the sources this follows"
+        ),
+        KEYED_IF_SET,
+    ] = ()
     malformed: Annotated[
         Malformed,
         Field(

@@ -1,8 +1,11 @@
 """Configuration of a comparison of pretrained models by their losses on the same text."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from tasks.config.base import Device, Positive, Seed, StageConfig
+from tasks.config.base import KEYED_IF_SET, Device, Positive, Seed, StageConfig
+from tasks.config.mixtures import MixturePhase
 
 
 class PretrainedConfig(StageConfig):
@@ -13,6 +16,7 @@ class PretrainedConfig(StageConfig):
     sequences: Positive
     """Of an optimizer step."""
     document_mask: bool
+    mixture_phases: Annotated[tuple[MixturePhase, ...], KEYED_IF_SET] = ()
 
 
 class LossesConfig(StageConfig):
@@ -25,8 +29,8 @@ class LossesConfig(StageConfig):
     @property
     def paired_seeds(self) -> bool:
         """Whether seed i of both read the same blocks in the same order: that order is drawn by the seed."""
-        return (self.a.seeds, self.a.context, self.a.sequences) == (
-            self.b.seeds,
-            self.b.context,
-            self.b.sequences,
-        )
+        orders = [
+            (recipe.seeds, recipe.context, recipe.sequences, recipe.mixture_phases)
+            for recipe in (self.a, self.b)
+        ]
+        return orders[0] == orders[1]

@@ -1,13 +1,12 @@
-"""Configuration of the base model: pretrained here, or imported."""
+"""Configuration of pretraining."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tasks.config.base import (
+    KEYED_IF_SET,
     OUTSIDE_KEY,
     AdamWRate,
     CheckpointEvery,
@@ -20,8 +19,9 @@ from tasks.config.base import (
     Seed,
     StageConfig,
     WeightDecay,
-    one_of,
 )
+from tasks.config.importing import is_registered
+from tasks.config.mixtures import Mixture, MixturePhase, shares_of
 
 # Layers, heads, width: the four of the GPT-2 paper (table 2), nanoGPT's setting for a CPU, and a tiny one.
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -151,6 +151,23 @@ class PretrainConfig(StageConfig):
     decay: Annotated[
         float, Field(gt=0, le=1, description="for wsd: the share of the steps in which the rate falls")
     ] = 0.2
+    mixture: Annotated[
+        Mixture | None,
+        Field(
+            description="weights of the corpus' sources: shares of the tokens that are drawn from each; in a "
+            "profile they stand at the sources (corpus.sources), and this follows; left out: all text "
+            "once an epoch"
+        ),
+        KEYED_IF_SET,
+    ] = None
+    decay_mixture: Annotated[
+        Mixture | None,
+        Field(
+            description="for wsd, beside weights of the sources: those of the steps in which the rate falls; "
+            "a source that is left out is not read there"
+        ),
+        KEYED_IF_SET,
+    ] = None
     weight_decay: WeightDecay = 0.1
     beta2: Annotated[float, Field(gt=0, lt=1, description="of AdamW")] = 0.95
     clip: Annotated[float, Field(gt=0, description="largest norm of the gradient")] = 1.0
@@ -211,10 +228,15 @@ class PretrainConfig(StageConfig):
             raise ValueError("a Hugging Face model has its own dropout, in its configuration; leave it out")
         self._require_objective()
         self._require_architecture()
-        if self.batch_size * self.accumulation < self.processes:
+        if self.decay_mixture is not None and self.schedule != "wsd":
+            raise ValueError(
+                f"decay_mixture is of the steps in which schedule: wsd lets the rate fall, and schedule is "
+                f"{self.schedule}; set schedule: wsd, or leave decay_mixture out"
+            )
+        if self.sequences < self.processes:
             raise ValueError(
                 f"{self.processes} processes need a sequence each; batch_size x accumulation is "
-                f"{self.batch_size * self.accumulation}"
+                f"{self.sequences}"
             )
         if self.sharding == "fsdp" and self.optimizer == "muon":
             raise ValueError(
@@ -288,104 +310,29 @@ class PretrainConfig(StageConfig):
             raise ValueError(f"size {self.size!r}: the width must be a multiple of the heads")
         return layers, heads, width
 
+    @property
+    def sequences(self) -> int:
+        """Of one optimizer step, over all processes."""
+        return self.batch_size * self.accumulation
+
+    @property
+    def decay_steps(self) -> int:
+        """Of schedule wsd: in how many of the last steps the rate falls."""
+        return max(1, round(self.steps * self.decay))
+
+    @property
+    def mixture_phases(self) -> tuple[MixturePhase, ...]:
+        """How sources are mixed, from the first sequence on; none: all text is one stream."""
+        if self.mixture is None:
+            return ()
+        phases = [MixturePhase(begins=0, shares=shares_of(self.mixture))]
+        if self.decay_mixture is not None:
+            begins = (self.steps - self.decay_steps) * self.sequences
+            phases.append(MixturePhase(begins=begins, shares=shares_of(self.decay_mixture)))
+        return tuple(phases)
+
     def heads_of_keys(self) -> int:
         """Heads of keys and values of a Llama: as set, as of the named size, or one for each query."""
         if self.key_heads:
             return self.key_heads
         return LLAMA_SIZES[self.size][3] if self.size in LLAMA_SIZES else self.shape()[1]
-
-
-REGISTERED = re.compile(r"models:/(?P<name>[^/:]+?)(?:@(?P<alias>[\w-]+)|/(?P<version>[1-9]\d*))")
-
-
-def is_registered(model: str | None) -> bool:
-    """Whether a model is named as MLflow's registry names it."""
-    return model is not None and model.startswith("models:/")
-
-
-RANDOM_MODELS = ("t5", "bart")
-
-
-class BaseConfig(StageConfig):
-    """A model with its tokenizer, to fine-tune as it is: safetensors, no code of its own.
-
-    With `weights: random` nothing is imported: a small encoder-decoder is drawn, with a tokenizer trained on
-    the training rows.
-    """
-
-    model: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="of Hugging Face: owner/name or a folder; of the registry: models:/NAME@champion or "
-            "models:/NAME/VERSION; with weights: random t5 or bart",
-        ),
-    ]
-    weights: Annotated[
-        Literal["pretrained", "random"],
-        Field(
-            description="random: an encoder-decoder of its size, which has read nothing yet; pretrained: "
-            "those of the model"
-        ),
-    ] = "pretrained"
-    size: Annotated[
-        Literal["tiny", "small", "base"],
-        Field(description="of weights: random; tiny has 2 layers in each stack and a width of 128"),
-    ] = "tiny"
-    vocab_size: Annotated[
-        int,
-        Field(ge=258, description="of weights: random: 256 bytes, end, pad, and merges of the rows' words"),
-    ] = 1024
-    seed: Annotated[Seed, Field(description="of weights: random: draws them")] = 123
-    revision: Annotated[str | None, Field(description="commit or tag")] = None
-    mirror: Annotated[
-        str | None, Field(description="a folder that is looked in first, for owner/name or name"), OUTSIDE_KEY
-    ] = None
-
-    @property
-    def is_random(self) -> bool:
-        """Whether it is made here, of the training rows' words."""
-        return self.weights == "random"
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether the model is one of the registry."""
-        return is_registered(self.model)
-
-    @property
-    def folder(self) -> Path | None:
-        """The model's files on this machine, in a folder of its own or in the mirror; None: on the hub."""
-        if self.is_registered or self.is_random:
-            return None
-        if Path(self.model).is_dir():
-            return Path(self.model)
-        names = (self.model, self.model.rpartition("/")[2]) if self.mirror else ()
-        places = [Path(self.mirror, name) for name in names]
-        return next((place for place in places if (place / "config.json").is_file()), None)
-
-    @model_validator(mode="after")
-    def _goes_with_weights(self) -> Self:
-        fields = type(self).model_fields
-        if self.is_random:
-            if self.model not in RANDOM_MODELS:
-                raise ValueError(
-                    f"weights: random makes {one_of(RANDOM_MODELS)}; found model {self.model!r}. Pretrain a "
-                    "causal model with pretrain instead"
-                )
-            if self.revision:
-                raise ValueError("revision goes with weights: pretrained; leave it out")
-        elif idle := [
-            name for name in ("size", "vocab_size", "seed") if getattr(self, name) != fields[name].default
-        ]:
-            raise ValueError(f"{', '.join(idle)}: set, but not used by weights: pretrained")
-        return self
-
-    @model_validator(mode="after")
-    def _names_a_version(self) -> Self:
-        if self.is_registered and not REGISTERED.fullmatch(self.model):
-            raise ValueError(
-                f"{self.model!r} names no registered model; expected models:/NAME@champion or models:/NAME/3"
-            )
-        if self.is_registered and self.revision:
-            raise ValueError("revision goes with a model of Hugging Face; name a version: models:/NAME/3")
-        return self

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def part(self, begin: int, tokens: int, first: int, documents: int) -> "Split":
+        """So many tokens from `begin` on, which are so many whole documents from the `first` on.
+
+        The tokens stay mapped; the ends of the documents, eight bytes each, are copied.
+        """
+        ends = self.ends[first : first + documents] - self.ends.dtype.type(begin)
+        return Split(self.tokens[begin : begin + tokens], ends)
+
 
 @dataclass(frozen=True)
 class TokenFiles:
@@ -39,6 +47,23 @@ class TokenFiles:
     facts: dict[str, Any]
     train: Split
     validation: Split
+
+    def sources(self, split: Literal["train", "validation"]) -> dict[str, Split]:
+        """The stream of each source by its name, in the order in which they stand in the split's.
+
+        Empty where the tokens were made without sources (`tokenize.sources`).
+        """
+        whole: Split = getattr(self, split)
+        found: dict[str, Split] = {}
+        begin = first = 0
+        for name, own in self.facts[split].get("sources", {}).items():
+            found[name] = whole.part(begin, own["tokens"], first, own["documents"])
+            begin, first = begin + own["tokens"], first + own["documents"]
+        return found
+
+    def validation_streams(self) -> dict[str, Split]:
+        """What an evaluation reads: each source by its name, or the whole split without one."""
+        return self.sources("validation") or {"": self.validation}
 
     @property
     def special(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tasks.errors import StageError
 from tasks.machine.json_files import Json, read_json, read_lines, write_lines
 
 SUMMARY, HISTORY = "summary.json", "history.jsonl"
+SOURCE_LOSS = "validation_loss/"  # how the name of a loss on one source of the validation text begins
 CLASSIFICATION = "classification"  # the task of a model that gives a label; one that writes names none
 REWARD = "reward"  # that of one that says what a response is worth
 

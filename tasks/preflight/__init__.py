@@ -27,6 +27,8 @@ def require(run: StageRun, mode: Literal["refuse", "warn"], check: Callable[[], 
     refuse(report, mode)
     if failed:
         log.warning("preflight: %d checks failed; training goes on because preflight is warn", failed)
+    for result in report.warnings:
+        run.say(f"{result.check} ({result.where}): {result.found}. Expected: {result.expected}")
     if kept is None:
         report.write(run.checkpoint)
     report.write(run.out)

@@ -4,8 +4,8 @@ from tasks.machine.json_files import Json
 from tasks.machine.secrets import redacted
 from tasks.show.document import Badge, Block, Cell, Code, Document, Section, Tone, Verdict, table_of
 
-WORST_FIRST = ["failed", "info", "passed", "skipped"]
-TONES: dict[str, Tone] = {"failed": "worse", "info": "", "passed": "", "skipped": "muted"}
+WORST_FIRST = ["failed", "warning", "info", "passed", "skipped"]
+TONES: dict[str, Tone] = {"failed": "worse", "warning": "open", "info": "", "passed": "", "skipped": "muted"}
 
 
 def document(outcome: Json) -> Document:

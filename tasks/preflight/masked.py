@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from tasks.batches.blocks import Batch
-from tasks.batches.masked import PADDING, RANDOM, REPLACED, MaskedRow, MaskedSequences, Masking
+from tasks.batches.masked import PADDING, RANDOM, REPLACED, MaskedRow, Masking
+from tasks.batches.mixtures import masked_batches
 from tasks.config import PretrainConfig
 from tasks.data.token_files import IGNORED, TokenFiles
 from tasks.preflight import stream
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.example import decoded
+from tasks.preflight.mixture import mixture_as_asked
 from tasks.preflight.model import (
     LEAK,
     UNEQUAL,
@@ -45,7 +47,7 @@ def preflight_masked(
     Raises StageError for a training split that is shorter than the context.
     """
     masking = Masking.of(config, tokens, words_of(tokenizer) if config.masking == "words" else None)
-    sequences = MaskedSequences(tokens.train, masking, config.context, config.seed, config.document_mask)
+    sequences = masked_batches(config, tokens, masking)
     rows = sequences.rows(math.ceil(COUNTED / sequences.mean_length()))
     few = sorted(rows[: max(2, LEARNED // config.context)], key=lambda row: len(row.inputs))
     batch = masking.collate(few, config.context).to(device)
@@ -66,6 +68,9 @@ def preflight_masked(
         Check("every row is supervised", lambda: rows_supervised(rows)),
         Check("splits share no document", lambda: documents_apart(tokens.train, tokens.validation)),
     ]
+    if config.mixture is not None:
+        planned = masked_batches(config, tokens, masking, taken=config.steps * config.sequences)
+        checks.append(Check("mixture of sources", lambda: mixture_as_asked(config, tokens, planned)))
     results = run_checks(checks, phase)
     longest = few[-1]
     return Report.of(

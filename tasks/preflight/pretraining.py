@@ -6,12 +6,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tasks.batches.blocks import Batch, Blocks, batch_at
+from tasks.batches.blocks import Batch, batch_at
+from tasks.batches.mixtures import causal_batches
 from tasks.config import PretrainConfig
 from tasks.data.token_files import IGNORED, TokenFiles
 from tasks.preflight import stream
 from tasks.preflight.checks import Check, run_checks
 from tasks.preflight.masked import preflight_masked
+from tasks.preflight.mixture import mixture_as_asked
 from tasks.preflight.model import Weights, causality, loss_checks, packed_equals_separate
 from tasks.preflight.report import PRETRAINING, CheckResult, Report
 from tasks.preflight.splits import documents_apart
@@ -39,7 +41,7 @@ def preflight_pretraining(
         return preflight_masked(model, tokenizer, tokens, config, device, phase)
     apart = config.document_mask
     split, context = tokens.train, config.context
-    first = Blocks(split, context, config.seed, apart).batch(max(1, COUNTED // context))
+    first = causal_batches(config, tokens).batch(max(1, COUNTED // context))
     starts = stream.sampled_starts(split, context, BLOCKS)
     sampled = batch_at(split, starts, context, apart)
     probe = _part(first, PROBED).to(device)
@@ -59,6 +61,9 @@ def preflight_pretraining(
         Check("splits share no document", lambda: documents_apart(split, tokens.validation)),
         Check("cut by the context", lambda: stream.waiting(split, context)),
     ]
+    if config.mixture is not None:
+        planned = causal_batches(config, tokens, taken=config.steps * config.sequences)
+        checks.append(Check("mixture of sources", lambda: mixture_as_asked(config, tokens, planned)))
     results = run_checks(checks, phase)
     return Report.of(PRETRAINING, results, stream.example(split, starts, sampled, tokenizer))
 

@@ -9,7 +9,7 @@ from tasks.errors import RefusedError
 from tasks.machine.json_files import Json, as_text, read_json
 from tasks.record.manifest import write_atomically
 
-CheckVerdict = Literal["passed", "failed", "info", "skipped"]
+CheckVerdict = Literal["passed", "failed", "warning", "info", "skipped"]
 FILE = "preflight.json"
 PRETRAINING = "pretraining"
 COLUMNS = ("training", "check", "verdict", "found", "expected", "where")
@@ -17,7 +17,9 @@ COLUMNS = ("training", "check", "verdict", "found", "expected", "where")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check's result. `info` states a number that nobody has to act on; `skipped` says why in `found`.
+    """One check's result; `skipped` says why in `found`.
+
+    `info` states a number that nobody has to act on, a `warning` one that somebody should look at.
 
     `where` names the row, token or layer at fault.
     """
@@ -68,6 +70,10 @@ class Report:
     @property
     def failed(self) -> list[CheckResult]:
         return [result for result in self.results if result.verdict == "failed"]
+
+    @property
+    def warnings(self) -> list[CheckResult]:
+        return [result for result in self.results if result.verdict == "warning"]
 
     @property
     def verdict(self) -> Literal["passed", "failed"]:

@@ -9,7 +9,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tasks.batches.blocks import Batch
 from tasks.config import PretrainConfig
-from tasks.data.token_files import load_tokens
+from tasks.data.token_files import Split, load_tokens
 from tasks.distributed.part import ProcessRole
 from tasks.errors import StageError, StoppedError
 from tasks.machine.device import autocast
@@ -41,6 +41,7 @@ from tasks.pretrain.speed import (
     pick_precision,
 )
 from tasks.record.stage import StageRun
+from tasks.record.tracking import mlflow_name
 
 
 @dataclass
@@ -64,6 +65,14 @@ class UnreadStep:
     loss: Tensor
     learning_rate: float
     norm: Tensor
+
+
+class ValidationLoss(NamedTuple):
+    """In nats a token, over all predicted tokens, and over those of each source."""
+
+    mean: float
+    predicted: int
+    by_source: dict[str, float]
 
 
 class StopAsked(Exception):  # noqa: N818 - nothing is wrong
@@ -110,11 +119,6 @@ class Trainer:
 
     def _batches_at(self, epoch: int, taken: int) -> TrainingBatches:
         return self.objective.batches(self.files, epoch, taken)
-
-    @property
-    def sequences(self) -> int:
-        """Of one optimizer step, over all processes."""
-        return self.config.batch_size * self.config.accumulation
 
     def require_checks(self, part: ProcessRole) -> None:
         """Refuse to train what the preflight finds fault with."""
@@ -181,13 +185,13 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * share
         begin = self.blocks.epoch, self.blocks.taken, self.processes.random_state()
-        batch = self.blocks.batch(self.sequences, self.processes.share(self.sequences))
+        batch = self.blocks.batch(self.config.sequences, self.processes.share(self.config.sequences))
         # Each label weighs the same, however rows and labels fall to micro-batches and processes.
         supervised = self.processes.sum(batch.supervised())
         if not supervised:
             raise StageError("a batch has no token to predict: every document in it is one token long")
         total = torch.zeros((), device=self.device)
-        largest = self.processes.largest_share(self.sequences)
+        largest = self.processes.largest_share(self.config.sequences)
         pieces = micro_batches(batch, self.config.batch_size, math.ceil(largest / self.config.batch_size))
         for piece in pieces:
             if self.processes.count == 1 and self.run.stop.is_set():  # several would have to agree each time
@@ -246,7 +250,8 @@ class Trainer:
         self._log(entry)
 
     def _log(self, entry: dict[str, Any]) -> None:
-        self.run.log_metrics({name: value for name, value in entry.items() if name != "step"}, entry["step"])
+        values = {mlflow_name(name): value for name, value in entry.items() if name != "step"}
+        self.run.log_metrics(values, entry["step"])
 
     def _report(self) -> None:
         if self.unread:
@@ -282,24 +287,34 @@ class Trainer:
             self._keep_best()
 
     @torch.no_grad()
-    def validation_loss(self) -> tuple[float, int]:
-        """Mean loss over every predicted token of the split, in nats, and how many those are.
+    def validation_loss(self) -> ValidationLoss:
+        """Mean loss over every predicted token of the split, in nats, and of each source that has a name.
 
         The sum over tokens is divided once: a mean of batch means would weigh the short last block too much.
         """
         self.model.eval()
+        sums = {name: self._validation_sum(split) for name, split in self.files.validation_streams().items()}
+        for name, (_, predicted) in sums.items():
+            if not predicted:
+                of = f" of the source {name!r}" if name else ""
+                raise StageError(
+                    f"the validation split{of} has no token to predict: its documents are one token long"
+                )
+        total, predicted = (sum(numbers) for numbers in zip(*sums.values(), strict=True))
+        by_source = {name: own / count for name, (own, count) in sums.items() if name}
+        return ValidationLoss(total / predicted, predicted, by_source)
+
+    def _validation_sum(self, split: Split) -> tuple[float, int]:
+        """Of a stream of the validation split: the summed loss, and how many tokens are predicted."""
         total, predicted = 0.0, 0
-        for batch, counts in self.processes.shared_out(self.objective.validation_batches(self.files)):
+        for batch, counts in self.processes.shared_out(self.objective.validation_batches(self.files, split)):
             self.stop_if_asked()
             # Not the compiled model: the last, shorter block would be compiled for anew.
             loss = self._loss_sum(self.model, batch).item()
             if counts:
                 total += loss
                 predicted += batch.supervised()
-        total, predicted = self.processes.sum(total), int(self.processes.sum(predicted))
-        if not predicted:
-            raise StageError("the validation split has no token to predict: its documents are one token long")
-        return total / predicted, predicted
+        return self.processes.sum(total), int(self.processes.sum(predicted))
 
     def stop_if_asked(self) -> None:
         """Raise StopAsked, in every process, when one is asked to stop."""

@@ -9,10 +9,12 @@ import torch
 
 from tasks.batches.blocks import Batch, evaluation_rows
 from tasks.batches.masked import MaskedRow, MaskedSequences, Masking, validation_rows, windows
+from tasks.batches.mixtures import MixedSequences, masked_batches
 from tasks.config import PretrainConfig
-from tasks.data.token_files import IGNORED, TokenFiles
+from tasks.data.token_files import IGNORED, Split, TokenFiles
 from tasks.errors import StageError
 from tasks.machine.device import autocast
+from tasks.pretrain.outputs import of_sources
 from tasks.tokenize.stage import text_ids
 from tasks.tokenize.words import words_of
 
@@ -38,42 +40,40 @@ class MaskedObjective:
     def masking(self, files: TokenFiles) -> Masking:
         return Masking.of(self.config, files, self.words)
 
-    def batches(self, files: TokenFiles, epoch: int, taken: int) -> MaskedSequences:
-        config = self.config
-        return MaskedSequences(
-            files.train,
-            self.masking(files),
-            config.context,
-            config.seed,
-            config.document_mask,
-            epoch,
-            taken,
-            config.batch_size,
+    def batches(self, files: TokenFiles, epoch: int, taken: int) -> MaskedSequences | MixedSequences:
+        return masked_batches(
+            self.config, files, self.masking(files), epoch, taken, together=self.config.batch_size
         )
 
     def tokens_per_step(self, files: TokenFiles) -> int:
         """On average: of documents apart, sequences have many lengths."""
-        sequences = self.config.batch_size * self.config.accumulation
-        return round(sequences * self.batches(files, 0, 0).mean_length())
+        return round(self.config.sequences * self.batches(files, 0, 0).mean_length())
 
-    def validation_batches(self, files: TokenFiles) -> Iterator[Batch]:
+    def validation_batches(self, files: TokenFiles, split: Split) -> Iterator[Batch]:
         config, masking = self.config, self.masking(files)
-        rows = validation_rows(files.validation, masking, config.context, config.seed, config.document_mask)
+        rows = validation_rows(split, masking, config.context, config.seed, config.document_mask)
         return _batched(rows, masking, config.context, self._rows_in_batch(files))
 
     def _rows_in_batch(self, files: TokenFiles) -> int:
         return evaluation_rows(self.config.context, files.vocab_size)
 
     def measure(self, trainer: "Trainer") -> dict[str, float]:
-        loss, accuracy, count = self._scored(trainer, self.validation_batches(trainer.files))
-        if not count:
-            raise StageError("the validation split has no token that can be masked")
-        pseudo, *_ = self._scored(trainer, self.pseudo_batches(trainer.files))
-        return {
-            "validation_loss": loss,
-            "masked_accuracy": accuracy,
-            "pseudo_perplexity": math.exp(min(pseudo, 700)),
+        streams = trainer.files.validation_streams()
+        sums = {
+            name: self._scored(trainer, self.validation_batches(trainer.files, split))
+            for name, split in streams.items()
         }
+        if lacking := [name for name, (_, _, count) in sums.items() if not count]:
+            of = f" of the source {lacking[0]!r}" if lacking[0] else ""
+            raise StageError(f"the validation split{of} has no token that can be masked")
+        loss, right, count = (sum(numbers) for numbers in zip(*sums.values(), strict=True))
+        pseudo, _, pseudo_count = self._scored(trainer, self.pseudo_batches(trainer.files))
+        measured = {
+            "validation_loss": loss / count,
+            "masked_accuracy": right / count,
+            "pseudo_perplexity": math.exp(min(pseudo / max(pseudo_count, 1), 700)),
+        }
+        return measured | of_sources({name: own / labels for name, (own, _, labels) in sums.items() if name})
 
     def pseudo_batches(self, files: TokenFiles) -> Iterator[Batch]:
         """Some validation texts, spread evenly, as often as they have tokens: each token masked in turn.
@@ -93,7 +93,7 @@ class MaskedObjective:
 
     @torch.no_grad()
     def _scored(self, trainer: "Trainer", batches: Iterator[Batch]) -> tuple[float, float, int]:
-        """Mean loss and share of right predictions over all labels, and how many those are."""
+        """Summed loss and number of right predictions over all labels, and how many those are."""
         trainer.model.eval()
         loss, right, count = 0.0, 0.0, 0
         for batch, counts in trainer.processes.shared_out(batches):
@@ -105,7 +105,7 @@ class MaskedObjective:
                 losses, hits = found.double().sum(dim=1).tolist()
                 loss, right, count = loss + losses, right + hits, count + batch.supervised()
         loss, right, count = (trainer.processes.sum(number) for number in (loss, right, count))
-        return loss / max(count, 1), right / max(count, 1), int(count)
+        return loss, right, int(count)
 
     def sample(self, trainer: "Trainer") -> str:
         """A text with its masked words, and for each of these the likeliest fillings."""

@@ -12,11 +12,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tasks.batches.blocks import Batch, Blocks, evaluation_rows, validation_batches
+from tasks.batches.mixtures import MixedBlocks, causal_batches
 from tasks.config import PretrainConfig
-from tasks.data.token_files import TokenFiles
+from tasks.data.token_files import Split, TokenFiles
 from tasks.errors import StageError
 from tasks.machine.device import autocast
 from tasks.pretrain.masked import MaskedObjective
+from tasks.pretrain.outputs import of_sources
 from tasks.tokenize.stage import text_ids
 
 if TYPE_CHECKING:
@@ -49,11 +51,14 @@ class Objective(Protocol):
     def tokens_per_step(self, files: TokenFiles) -> int:
         """Tokens that an optimizer step reads, over all processes; padding is none."""
 
-    def validation_batches(self, files: TokenFiles) -> Iterator[Batch]:
-        """The whole validation split, the same at every evaluation."""
+    def validation_batches(self, files: TokenFiles, split: Split) -> Iterator[Batch]:
+        """A whole stream of the validation split, the same at every evaluation."""
 
     def measure(self, trainer: "Trainer") -> dict[str, float]:
-        """The `MEASURES` of the model as it is. Raises StageError when there is nothing to predict."""
+        """The `MEASURES` of the model as it is, and the loss on each source by the name of `of_source`.
+
+        Raises StageError when there is nothing to predict.
+        """
 
     def sample(self, trainer: "Trainer") -> str:
         """Some text that shows what the model can do."""
@@ -67,28 +72,32 @@ class CausalObjective:
     def __init__(self, config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> None:  # noqa: ARG002
         self.config = config
 
-    def batches(self, files: TokenFiles, epoch: int, taken: int) -> Blocks:
-        config = self.config
-        return Blocks(files.train, config.context, config.seed, config.document_mask, epoch, taken)
+    def batches(self, files: TokenFiles, epoch: int, taken: int) -> Blocks | MixedBlocks:
+        return causal_batches(self.config, files, epoch, taken)
 
     def tokens_per_step(self, files: TokenFiles) -> int:  # noqa: ARG002 - blocks are always full
-        return self.config.batch_size * self.config.accumulation * self.config.context
+        return self.config.sequences * self.config.context
 
-    def validation_batches(self, files: TokenFiles) -> Iterator[Batch]:
+    def validation_batches(self, files: TokenFiles, split: Split) -> Iterator[Batch]:
         context = self.config.context
         rows = evaluation_rows(context, files.vocab_size)
-        return validation_batches(files.validation, context, rows, self.config.document_mask)
+        return validation_batches(split, context, rows, self.config.document_mask)
 
     def measure(self, trainer: "Trainer") -> dict[str, float]:
-        loss, predicted = trainer.validation_loss()
+        loss, predicted, by_source = trainer.validation_loss()
         per_byte = loss * predicted / math.log(2) / self._predicted_bytes(trainer.files)
-        return {"validation_loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_byte": per_byte}
+        measured = {
+            "validation_loss": loss,
+            "perplexity": math.exp(min(loss, 700)),
+            "bits_per_byte": per_byte,
+        }
+        return measured | of_sources(by_source)
 
     def _predicted_bytes(self, files: TokenFiles) -> int:
         """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
-        facts = files.facts["validation"]
-        unpredicted = facts["unpredicted_bytes"]["apart" if self.config.document_mask else "joined"]
-        if (size := facts["bytes"] - unpredicted) < 1:
+        facts, how = files.facts["validation"], "apart" if self.config.document_mask else "joined"
+        streams = list(facts.get("sources", {}).values()) or [facts]
+        if (size := facts["bytes"] - sum(stream["unpredicted_bytes"][how] for stream in streams)) < 1:
             raise StageError("the validation split has no text to predict: its documents are one token long")
         return size
 

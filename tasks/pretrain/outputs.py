@@ -1,13 +1,19 @@
 """What pretraining leaves beside the model: its summary, and its speed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tasks.machine.json_files import Json, JsonFile
-from tasks.models.summary import SUMMARY
+from tasks.models.summary import SOURCE_LOSS, SUMMARY
 
 SPEED, TIMES = "speed.json", "times.json"
 """Beside the output: another run of the same work has another speed, and takes another time."""
+
+
+def of_sources(losses: Mapping[str, float]) -> dict[str, float]:
+    """Validation losses by source under the names that the history has for them."""
+    return {f"{SOURCE_LOSS}{name}": loss for name, loss in losses.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,9 @@ class PretrainSummary(JsonFile):
     """Share of the masked tokens that were predicted right."""
     best_pseudo_perplexity: float | None = None
     """Of some of the validation texts, each token masked in turn; no perplexity of a text."""
+    sources: list[Json] | None = None
+    """Where sources were mixed: what was read of each (`SourceRead`), and its `validation_loss` at the best
+    step, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

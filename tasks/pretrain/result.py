@@ -1,14 +1,17 @@
 """What a training leaves: the best model, its history, and the numbers beside them."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from tasks.batches.mixtures import sources_read
 from tasks.errors import StageError
-from tasks.machine.json_files import write_json
+from tasks.machine.json_files import Json, write_json
 from tasks.models.architectures import build_model
-from tasks.models.summary import write_history
+from tasks.models.summary import SOURCE_LOSS, write_history
 from tasks.pretrain.outputs import SPEED, PretrainSummary
 from tasks.pretrain.speed import matrix_rate
 from tasks.show.curves import draw_losses
@@ -65,7 +68,21 @@ def _summary(trainer: "Trainer") -> PretrainSummary:
         stopped_early=steps < trainer.config.steps,
         train_loss=[entry for entry in history if "train_loss" in entry][-1]["train_loss"],
         **{f"best_{name}": best[name] for name in ("step", *trainer.objective.MEASURES) if best},
+        sources=_sources(trainer, best) if trainer.config.mixture is not None else None,
     )
+
+
+def _sources(trainer: "Trainer", best: Mapping[str, float]) -> list[Json]:
+    """What was read of each source in all steps that were made, and the kept model's loss on it."""
+    config, files = trainer.config, trainer.files
+    mixed = trainer.objective.batches(files, 0, trainer.progress.step * config.sequences)
+    losses = {
+        name.removeprefix(SOURCE_LOSS): loss for name, loss in best.items() if name.startswith(SOURCE_LOSS)
+    }
+    return [
+        asdict(own) | ({"validation_loss": losses[own.source]} if losses else {})
+        for own in sources_read(config, files, mixed)
+    ]
 
 
 def speed_of(trainer: "Trainer") -> dict[str, Any]:

@@ -19,7 +19,7 @@ def lr_multiplier(config: PretrainConfig, step: int) -> float:
     if config.schedule == "cosine":
         through = (step - config.warmup) / max(1, last - config.warmup)
         return low + (1 - low) * (1 + math.cos(math.pi * through)) / 2
-    falling = max(1, round(config.steps * config.decay))
+    falling = config.decay_steps
     return 1 - (1 - low) * max(0.0, (step - (last - falling)) / falling)
 
 

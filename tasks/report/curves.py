@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tasks.machine.json_files import Json
+from tasks.models.summary import SOURCE_LOSS
 
 LIMIT = 300  # points of one line
 
@@ -27,6 +28,7 @@ OF_REWARDS = {
     "exact beside": {"validation": "validation_exact"},
     "chrf beside": {"validation": "validation_chrf"},
 }
+BY_SOURCE = "loss by source"
 REWARD = "reward_"  # how the field begins that one reward of several has
 
 Point = tuple[float, float]
@@ -38,13 +40,19 @@ def curves(training: str, history: Sequence[Json], best_step: int | None) -> lis
     A line that was never measured is left out, as validation is without a validation split.
     """
     kept = next((entry["step"] for entry in history if entry["step"] == best_step), None)
-    quantities = QUANTITIES if training != "reinforcement" else _of_rewards(history)
+    quantities = QUANTITIES | _by_source(history) if training != "reinforcement" else _of_rewards(history)
     found = [
         {"training": training, "quantity": quantity, "x": "steps", "kept": kept}
         | {"lines": _lines(history, fields)}
         for quantity, fields in quantities.items()
     ]
     return [curve for curve in found if curve["lines"]]
+
+
+def _by_source(history: Sequence[Json]) -> dict[str, dict[str, str]]:
+    """The validation losses on the sources that were mixed, if there are any."""
+    fields = dict.fromkeys(field for entry in history for field in entry if field.startswith(SOURCE_LOSS))
+    return {BY_SOURCE: {field.removeprefix(SOURCE_LOSS): field for field in fields}} if fields else {}
 
 
 def _of_rewards(history: Sequence[Json]) -> dict[str, dict[str, str]]:

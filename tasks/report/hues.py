@@ -13,6 +13,8 @@ MODELS: dict[str, Hue] = {
     "reinforced": "violet",
     "classifier": "amber",
 }
+IN_TURN: tuple[Hue, ...] = ("slate", "amber", "teal", "violet")
+"""Of sources, which have names of their own."""
 SPLITS: dict[str, Hue] = {"train": "slate", "validation": "amber"}
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
+from tasks.report.curves import BY_SOURCE
 from tasks.report.data import DATA, data_group, data_text
-from tasks.report.hues import SPLITS
+from tasks.report.hues import IN_TURN, SPLITS
+from tasks.report.mixtures import source_blocks
 from tasks.show.document import (
     NOT_IN_TERMINAL,
     PAGE_ONLY,
@@ -25,6 +27,7 @@ from tasks.show.document import (
     Quote,
     Section,
     Text,
+    Tone,
     table_of,
 )
 from tasks.show.text import capital, percent, plural, short
@@ -64,7 +67,8 @@ SETTINGS = {
     "precision": "{}",
     "seed": "seed {}",
 }
-CHECK_TONES = {"failed": "worse", "passed": ""}
+CHECK_TONES: dict[str, Tone] = {"failed": "worse", "warning": "open", "passed": ""}
+TO_ACT_ON = {"failed": 0, "warning": 1}
 
 
 def sections(report: Json, cost: Json) -> Iterator[Section]:
@@ -104,6 +108,8 @@ def _group(training: str, summary: Json, report: Json, cost: Json) -> Group:
     how = "; ".join(filter(None, (how, settings_text(settings) if settings else "")))
     blocks: list[Block] = [Text(f"{line}.", "muted") for line in (how, *results)]
     blocks.append(Columns(charts))
+    if sources := summary.get("sources"):
+        blocks += source_blocks(sources)
     if settings:
         facts = [Fact(name, str(value)) for name, value in settings.items()]
         blocks.append(Fold("All settings", [Facts(facts)]))
@@ -122,19 +128,18 @@ def unit_of(training: str, summary: Json, report: Json) -> str:
 def _chart(curve: Json, unit: str) -> Chart:
     """One quantity of `curves.py`, a loss in this unit; outside the page only losses and rewards."""
     quantity = curve["quantity"].capitalize()
-    if curve["quantity"] == "loss":
+    if curve["quantity"] in ("loss", BY_SOURCE):
         quantity += f", {unit}"
-    curves = [
-        Curve(
-            {"train": "training"}.get(line["name"], line["name"]),
-            SPLITS[line["name"]],
-            line["points"],
-            line["measured"],
-        )
-        for line in curve["lines"]
-    ]
-    keep = Keep() if curve["quantity"] in ("loss", "score", "reward") else PAGE_ONLY
+    curves = [_line(curve["quantity"], place, line) for place, line in enumerate(curve["lines"])]
+    keep = Keep() if curve["quantity"] in ("loss", BY_SOURCE, "score", "reward") else PAGE_ONLY
     return Chart(quantity, curve["x"], curves, curve["kept"], curve["quantity"] in SHARES, keep=keep)
+
+
+def _line(quantity: str, place: int, line: Json) -> Curve:
+    if quantity == BY_SOURCE:
+        return Curve(line["name"], IN_TURN[place % len(IN_TURN)], line["points"], line["measured"])
+    name = {"train": "training"}.get(line["name"], line["name"])
+    return Curve(name, SPLITS[line["name"]], line["points"], line["measured"])
 
 
 def settings_text(settings: Mapping[str, object]) -> str:
@@ -151,11 +156,14 @@ def settings_text(settings: Mapping[str, object]) -> str:
 
 
 def _checks(checks: list[Json]) -> Iterator[Block]:
-    """Every check by name, those that failed first; in the terminal those alone."""
-    failed = [check for check in checks if check["verdict"] == "failed"]
-    passed = sum(check["verdict"] == "passed" for check in checks)
-    told = f"{passed} of {len(checks)} checks passed" + (f", {len(failed)} failed" if failed else "")
-    others = len(checks) - passed - len(failed)
+    """Every check by name, those to act on first; in the terminal those alone."""
+    first = sorted(checks, key=lambda check: TO_ACT_ON.get(check["verdict"], len(TO_ACT_ON)))
+    failed, warned, passed = (
+        sum(check["verdict"] == verdict for check in checks) for verdict in (*TO_ACT_ON, "passed")
+    )
+    told = f"{passed} of {len(checks)} checks passed" + (f", {failed} failed" if failed else "")
+    told += f", {warned} warned" if warned else ""
+    others = len(checks) - passed - failed - warned
     yield Text(told + (f"; {others} only state a number or did not apply." if others else "."))
     rows = [
         {
@@ -165,11 +173,11 @@ def _checks(checks: list[Json]) -> Iterator[Block]:
             "found": check["found"],
             "expected": check["expected"],
         }
-        for check in sorted(checks, key=lambda check: check["verdict"] != "failed")
+        for check in first
     ]
-    yield Fold("All checks", [table_of(rows)], is_open=bool(failed))
-    if failed:
-        yield table_of(rows[: len(failed)], keep=Keep(page=0))
+    yield Fold("All checks", [table_of(rows)], is_open=bool(failed + warned))
+    if failed + warned:
+        yield table_of(rows[: failed + warned], keep=Keep(page=0))
 
 
 def _texts(report: Json, cost: Json) -> Iterator[Block]:

@@ -41,7 +41,7 @@ def passages_of(folder: Path, config: SynthesizeConfig) -> list[Passage]:
     try:
         found = [
             (document, text)
-            for document, pieces in Corpus(folder, reading).documents()
+            for _, document, pieces in Corpus(folder, reading).documents()
             for text in cut_passages("".join(pieces), config.passage_words)
         ]
     except StageError as error:

@@ -8,10 +8,10 @@ import hashlib
 import math
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate, groupby, islice
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,13 @@ class Measures(NamedTuple):
     lengths: np.ndarray
     bytes: int
     kinds: np.ndarray
+    sources: Mapping[str, int] = {}
+    """Documents of each source, in their order; empty where sources are not told apart."""
+
+    def source_of(self, document: int) -> str | None:
+        """The name of a document's source."""
+        ends = accumulate(self.sources.values())
+        return next((name for name, end in zip(self.sources, ends, strict=True) if document < end), None)
 
 
 class Corpus:
@@ -88,8 +95,11 @@ class Corpus:
     def __init__(self, folder: Path, config: TokenizeConfig) -> None:
         self.set_aside: dict[str, str] = {}
         """Why, by where it stands; complete once all was read."""
+        self.documents_of: dict[str, int] = {}
+        """How many documents each of `config.sources` holds, in the order in which they are read."""
         self._folder = folder
         self._malformed = config.malformed
+        self._sources = _places(folder, config.sources)
         self._encoding, self._field = config.encoding, config.field
         self._sound: set[Path] = set()  # text files that were read to their end
         self._empty = 0
@@ -99,13 +109,22 @@ class Corpus:
 
         Raises StageError for a corpus without a document, and for what is malformed.
         """
-        for number, (_, document) in enumerate(self.documents()):
+        self.documents_of = {}
+        for number, (file, _, document) in enumerate(self.documents()):
+            if self._sources:
+                source = self._source_of(file)
+                self.documents_of[source] = self.documents_of.get(source, 0) + 1
             for text in document:
                 yield number, text
 
     def where(self, number: int) -> str:
         """What people call a document: its file, and its row there."""
-        return next(islice(self.documents(), number, None))[0]
+        return next(islice(self.documents(), number, None))[1]
+
+    def _source_of(self, file: str) -> str:
+        """The name of the source that a file is, or that it is below."""
+        parts = PurePosixPath(file).parts
+        return next(name for name, place in self._sources.items() if parts[: len(place)] == place)
 
     def require_sound(self, documents: int) -> None:
         """Once all was read: raise StageError when more is malformed than was read, or nothing was.
@@ -121,8 +140,11 @@ class Corpus:
             f"{where}: {why}. A corpus is .txt, .md, .json or .jsonl, rows with a 'text'; fix it"
         )
 
-    def documents(self) -> Iterator[tuple[str, Iterable[str]]]:
-        """What people call each document, and its text in pieces. Raises StageError as `pieces` does."""
+    def documents(self) -> Iterator[tuple[str, str, Iterable[str]]]:
+        """Each document's file, what people call it, and its text in pieces.
+
+        Raises StageError as `pieces` does.
+        """
         files = list(visible_files(self._folder))
         require_visible(self._folder, files, "the corpus holds no file")
         names = {name for _, name in files}
@@ -132,7 +154,7 @@ class Corpus:
                 continue
             if ending in (".txt", ".md", ""):
                 if self._is_sound(path, name):
-                    yield name, text_pieces(path, name, encoding=self._encoding)
+                    yield name, name, text_pieces(path, name, encoding=self._encoding)
                 continue
             for record in self._records(path, name, ending):
                 try:
@@ -140,7 +162,7 @@ class Corpus:
                 except RowError as error:
                     self._put_aside(error)
                 else:
-                    yield record[0], [text]
+                    yield name, record[0], [text]
 
     def _records(self, path: Path, name: str, ending: str) -> Iterator[Record]:
         if ending in (".json", *JSON_LINES):
@@ -171,6 +193,22 @@ class Corpus:
             ) from error
         self._empty += error.where not in self.set_aside and isinstance(error, EmptyRowError)
         self.set_aside[error.where] = error.why
+
+
+def _places(folder: Path, sources: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Where each source is in the folder of a download, which unpacks `texts.zip` as `texts`, by its name.
+
+    Raises StageError for one that is not there.
+    """
+    found = {}
+    for name in sources:
+        place = PurePosixPath(name)
+        if not (folder / place).exists() and place.suffix.lower() == ".zip":
+            place = place.with_suffix("")
+        if not (folder / place).exists():
+            raise StageError(f"tokenize.sources names {name!r}, and the corpus holds no such file or folder")
+        found[name] = place.parts
+    return found
 
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:
@@ -207,7 +245,23 @@ def training_lengths(measures: Measures, config: TokenizeConfig) -> np.ndarray:
     Validation gets `config.validation` of the characters, or as near as whole documents come to that. Of
     many documents whole ones are held out, drawn by seed, those of a kind together; of fewer than ten, or
     when whole ones miss the share by half of it, the end of their text is.
+
+    Where sources are told apart each gives that share, and what is held out of one is trained on in none.
     """
+    if not measures.sources:
+        return _training_lengths(measures, config)
+    lengths, at = [], 0
+    for count in measures.sources.values():
+        own = slice(at, at + count)
+        kinds = np.unique(measures.kinds[own], return_inverse=True)[1]
+        lengths.append(_training_lengths(Measures(measures.lengths[own], 0, kinds), config))
+        at += count
+    found = np.concatenate(lengths)
+    return np.where(np.isin(measures.kinds, measures.kinds[found == 0]), 0, found)
+
+
+def _training_lengths(measures: Measures, config: TokenizeConfig) -> np.ndarray:
+    """As `training_lengths`, of one stream of documents."""
     lengths = measures.lengths
     total = int(lengths.sum())
     wanted = math.floor(total * config.validation)

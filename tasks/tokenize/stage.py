@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -19,12 +18,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from tasks.config import TokenizeConfig
 from tasks.data.reading import read_text, short
-from tasks.data.token_files import END_OFFSET, ends_path, id_count, token_path, write_facts
+from tasks.data.token_files import id_count, write_facts
 from tasks.errors import StageError
 from tasks.machine.json_files import write_lines
 from tasks.machine.proxies import require_way_to_hub
 from tasks.record.manifest import require_unaltered
 from tasks.record.stage import StageRun
+from tasks.record.tracking import mlflow_name
 from tasks.rows import distinct_texts_of, texts_of
 from tasks.tokenize.corpus import (
     AT_SPACES,
@@ -45,6 +45,7 @@ from tasks.tokenize.corpus import (
 from tasks.tokenize.cuts import cuts
 from tasks.tokenize.first_tokens import first_bytes
 from tasks.tokenize.masks import require_mask, special_ids, with_mask
+from tasks.tokenize.split_writer import SplitWriter
 from tasks.tokenize.word_level import END, PAD, characters, words, wrapped
 
 SET_ASIDE = "set_aside.jsonl"
@@ -77,6 +78,8 @@ def tokenize(
     Raises StageError for an empty or malformed corpus.
     """
     documents = Corpus(corpus, config) if corpus else None
+    if config.sources and not documents:
+        raise StageError("tokenize.sources names sources of a corpus, and there is none; leave it out")
     if documents:
         pieces = documents.pieces
     else:
@@ -85,6 +88,8 @@ def tokenize(
     measures = measure(pieces(), lambda done: run.progress(done, 0, "bytes", "measuring the corpus"))
     if documents and sum(measures.lengths) <= SMALL:
         measures = with_near_kinds(measures, pieces())
+    if documents and config.sources:
+        measures = measures._replace(sources=documents.documents_of)
     set_aside = _tell_set_aside(documents, len(measures.lengths), run) if documents else 0
     tokenizer = make_tokenizer(
         config, _texts_to_learn(config, run, pieces, measures, rows if corpus else None), vocabulary
@@ -116,22 +121,25 @@ def tokenize(
             for part, ids in batch:
                 size = len(part.text.encode())
                 split = splits[part.split]
-                split.add(ids, size, part.ends, first(ids, part.text) if split.begins else 0)
+                begun = first(ids, part.text) if split.begins else 0
+                split.add(ids, size, part.ends, begun, measures.source_of(part.document))
                 done += size
                 long_words += [part] if part.half_a_word else []
             rate = done / max(time.monotonic() - started, 1e-9) / 1e6
             run.progress(done, measures.bytes, "bytes", f"encoding, {rate:.1f} MB/s")
     for name, split in splits.items():
-        facts[name] = {
-            "tokens": split.tokens,
-            "bytes": split.bytes,
-            "documents": split.documents,
-            "unpredicted_bytes": split.unpredicted,
-        }
-        run.log_metrics({f"{name}_tokens": split.tokens})
-        if config.kind == "word" or split.unknown:
-            facts[name]["unknown"] = split.unknown
-            run.log_metrics({f"{name}_unknown_share": split.unknown / max(1, split.tokens - split.documents)})
+        facts[name] = split.whole.facts()
+        run.log_metrics({f"{name}_tokens": split.whole.tokens})
+        if config.kind == "word" or split.whole.unknown:
+            facts[name]["unknown"] = split.whole.unknown
+            run.log_metrics({f"{name}_unknown_share": split.whole.unknown_share})
+        if config.sources:
+            facts[name]["sources"] = {source: own.facts() for source, own in split.sources.items()}
+            run.log_metrics(
+                {mlflow_name(f"{name}_tokens/{source}"): own.tokens for source, own in split.sources.items()}
+            )
+    if config.sources:
+        _require_each_source(config, splits)
     _tell_unknown(splits, run)
     _tell_long_words(long_words, documents, run)
     write_facts(run.out, facts)
@@ -156,12 +164,24 @@ def _tell_set_aside(corpus: Corpus, documents: int, run: StageRun) -> int:
     return len(lines)
 
 
-def _tell_unknown(splits: Mapping[str, "SplitWriter"], run: StageRun) -> None:
+def _require_each_source(config: TokenizeConfig, splits: Mapping[str, SplitWriter]) -> None:
+    """Raise StageError for a source of which a split holds nothing: nothing to train on, or no loss of it."""
+    for split, writer in splits.items():
+        if split == "validation" and not config.validation:
+            continue
+        lacking = [name for name in config.sources if name not in writer.sources]
+        if lacking:
+            raise StageError(
+                f"of the source {lacking[0]!r} the {split} split holds no document: it is too small for "
+                f"tokenize.validation={config.validation}, or its text stands in other sources too. Give it "
+                "more text of its own, or leave the source out"
+            )
+
+
+def _tell_unknown(splits: Mapping[str, SplitWriter], run: StageRun) -> None:
     """Say how many of the texts' tokens stand for what the vocabulary lacks, and can never be written."""
     shares = [
-        f"{split.unknown / (split.tokens - split.documents):.1%} of {name}"
-        for name, split in splits.items()
-        if split.unknown
+        f"{split.whole.unknown_share:.1%} of {name}" for name, split in splits.items() if split.whole.unknown
     ]
     if shares:
         run.say(f"the vocabulary lacks {' and '.join(shares)}: so many tokens are the unknown one")
@@ -200,46 +220,6 @@ def _texts_to_learn(
     if rows:
         yield from learnable(texts_of(rows), AT_SPACES if config.kind == "word" else BETWEEN_WORDS)
     run.phase("training the tokenizer: learning its tokens")
-
-
-class SplitWriter:
-    """Appends a split's tokens to its file, and the offset behind each end token to the file beside it."""
-
-    def __init__(
-        self, folder: Path, split: str, dtype: str, end_token: int, unknown_token: int | None = None
-    ) -> None:
-        self._files = [path(folder, split).open("wb") for path in (token_path, ends_path)]
-        self._dtype = np.dtype(dtype)
-        self._end_token = end_token
-        self._unknown_token = unknown_token
-        self.tokens = self.bytes = self.documents = self.unknown = 0
-        self.begins = True
-        """Whether what is added next is the beginning of a document."""
-        self.unpredicted: dict[str, int] = {}
-        """Bytes of text whose token nothing predicts: the first of the stream, or of each document apart."""
-
-    def add(self, ids: Sequence[int], size: int, ends: bool, first: int = 0) -> None:
-        """`ids` of `size` bytes of text, `first` of them the first token's; `ends`: the end token follows."""
-        tokens, offsets = self._files
-        if self.begins and (len(ids) or ends):
-            self.unpredicted.setdefault("joined", first)
-            self.unpredicted["apart"] = self.unpredicted.get("apart", 0) + first
-            self.begins = False
-        tokens.write(np.array([*ids, self._end_token] if ends else ids, dtype=self._dtype).tobytes())
-        self.unknown += ids.count(self._unknown_token)
-        self.tokens += len(ids) + ends
-        self.bytes += size
-        self.documents += ends
-        self.begins |= ends
-        if ends:
-            offsets.write(np.array(self.tokens, dtype=END_OFFSET).tobytes())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
 
 
 def encode(

@@ -17,7 +17,7 @@ from tasks.errors import StageError
 from tasks.machine.device import pick_device
 from tasks.models.gpt import GPT
 from tasks.pretrain import loop
-from tasks.pretrain.loop import Trainer, micro_batches
+from tasks.pretrain.loop import Trainer, ValidationLoss, micro_batches
 from tasks.pretrain.result import write_result
 from tests.pretrain.training import (
     SMALL,
@@ -104,7 +104,7 @@ def validated(config, tokens, folder, validation):
     trainer = prepared(config, tokens, folder)
     trainer.files = replace(trainer.files, validation=validation)
     trainer.model = FavoursZero()
-    return trainer.validation_loss()
+    return trainer.validation_loss()[:2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -222,7 +222,7 @@ def scripted_losses(monkeypatch, *losses):
 
     def scripted(trainer):
         states.append({name: tensor.clone() for name, tensor in trainer.plain.state_dict().items()})
-        return next(script), 10
+        return ValidationLoss(next(script), 10, {})
 
     monkeypatch.setattr(Trainer, "validation_loss", scripted)
     return states

@@ -49,6 +49,19 @@ def tokens_of(text, folder, **config):
     return run.out
 
 
+def tokens_of_sources(texts, folder, **config):
+    """The tokens of sources by name, each a list of documents."""
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True)
+    for name, documents in texts.items():
+        rows = [json.dumps({"text": document}) for document in documents]
+        (corpus / name).write_text("\n".join(rows), encoding="utf-8")
+    run = stage_run_in(folder)
+    sources = {"sources": tuple(texts)}
+    tokenize(TokenizeConfig(**{"vocab_size": 300} | sources | config), run, corpus=corpus)
+    return run.out
+
+
 def trained(config, tokens, folder, **watching):
     run = stage_run_in(folder, **watching)
     pretrain(config, run, tokens=tokens)

@@ -101,6 +101,7 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
         "PretrainConfig.sharding",
         "Source.path",
         "Source.urls",
+        "Source.weight",
     }
 
 

@@ -30,10 +30,10 @@ from tasks.record.work import Stage, stage_key
 from tasks.rows import write_rows
 from tasks.tokenize.corpus import ANYWHERE, BETWEEN_WORDS, LONGEST, NOWHERE, TextPart
 from tasks.tokenize.first_tokens import first_bytes
+from tasks.tokenize.split_writer import SplitWriter
 from tasks.tokenize.stage import (
     END,
     PAD,
-    SplitWriter,
     characters,
     cuts,
     encode,
