@@ -180,7 +180,7 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     if profile.synthesize:
         synthesis = synthesized(run, profile.synthesize, corpus, profile.given, profile.rows.columns)
     if profile.has_rows:
-        rows = run.stage("rows", profile.rows, source=source, synthetic=synthesis)
+        rows = run.stage("rows", profile.reading_rows, source=source, synthetic=synthesis)
     if profile.base:
         words = rows if profile.base.is_random else None  # which its tokenizer is trained on
         base = run.stage("base", with_version(run.tracking, profile.base), rows=words)

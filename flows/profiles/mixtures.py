@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 def check_mixtures(profile: "Profile") -> None:
     """Raise ValueError for weights that nothing goes by, and for mixtures of sources that are not there."""
     _require_place(profile)
+    rows = profile.instructions.weights if profile.instructions else None
+    if left := [name for name, weight in (rows or {}).items() if not weight]:
+        raise ValueError(
+            f"the instructions' source {left[0]!r} has the weight 0, so nothing would be read of it; leave "
+            "it out, or give it a weight"
+        )
     weights = profile.corpus.weights if profile.corpus else None
     if weights and profile.base:
         raise ValueError(
@@ -37,20 +43,26 @@ def check_mixtures(profile: "Profile") -> None:
 
 
 def _require_place(profile: "Profile") -> None:
-    """Raise ValueError for weights elsewhere than at the sources of a corpus."""
+    """Raise ValueError for weights elsewhere than at the sources of a corpus or of instructions."""
     given = profile.synthesize.given if profile.synthesize else None
     others = {
-        "instructions": profile.instructions,
         "labelled": profile.labelled,
         "vocabulary": profile.vocabulary,
         "synthesize.given": given,
     }
     if wrong := [name for name, own in others.items() if _is_weighted(own)]:
-        raise ValueError(f"{wrong[0]}.sources: a weight is of a source of the corpus; leave it out")
-    followed = {"tokenize.sources": profile.tokenize.sources, "pretrain.mixture": profile.pretrain.mixture}
-    if written := [name for name, value in followed.items() if value]:
         raise ValueError(
-            f"{written[0]} follows the weights of corpus.sources in a profile; leave it out, and give each "
+            f"{wrong[0]}.sources: a weight is of a source of corpus or of instructions; leave it out"
+        )
+    followed = {
+        "tokenize.sources": (profile.tokenize.sources, "corpus"),
+        "pretrain.mixture": (profile.pretrain.mixture, "corpus"),
+        "rows.mixture": (profile.rows.mixture, "instructions"),
+    }
+    if written := [(name, section) for name, (value, section) in followed.items() if value]:
+        name, section = written[0]
+        raise ValueError(
+            f"{name} follows the weights of {section}.sources in a profile; leave it out, and give each "
             "source a weight there"
         )
 

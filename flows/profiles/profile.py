@@ -303,6 +303,12 @@ class Profile(StageConfig):
         return found
 
     @property
+    def reading_rows(self) -> RowsConfig:
+        """The settings of rows, with the weights of the instructions' sources."""
+        weights = self.instructions.weights if self.instructions else None
+        return self.rows.model_copy(update={"mixture": weights}) if weights else self.rows
+
+    @property
     def tokenizing(self) -> TokenizeConfig:
         """The settings of tokenize, which tells the sources of a weighted corpus apart."""
         weights = self.corpus.weights if self.corpus else None

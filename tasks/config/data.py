@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tasks.config.base import KEYED_IF_SET, OUTSIDE_KEY, Fraction, Positive, Seed, StageConfig
 from tasks.config.makers import MAKERS
-from tasks.config.mixtures import Weight
+from tasks.config.mixtures import Mixture, Weight
 
 
 def _known_encoding(name: str) -> str:
@@ -260,12 +260,26 @@ class RowsConfig(StageConfig):
     shuffle: Annotated[
         bool, Field(description="draw the splits at random; false: in the order of the files")
     ] = True
+    mixture: Annotated[
+        Mixture | None,
+        Field(
+            description="weights of the sources: shares of the training rows that are of each; in a profile "
+            "they stand at the sources (instructions.sources), and this follows; left out: every row once"
+        ),
+        KEYED_IF_SET,
+    ] = None
     seed: Seed = 123
 
     @model_validator(mode="after")
     def _separator_is_of_labels(self) -> Self:
         if self.separator and self.format != "multi-label":
             raise ValueError(f"separator goes with format: multi-label; format is {self.format}")
+        return self
+
+    @model_validator(mode="after")
+    def _mixes_or_balances(self) -> Self:
+        if self.mixture is not None and self.balance:
+            raise ValueError("balance and mixture both say which rows are trained on; choose one")
         return self
 
     @model_validator(mode="after")

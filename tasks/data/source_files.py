@@ -4,7 +4,7 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -58,6 +58,31 @@ def require_visible(folder: Path, files: list[tuple[Path, str]], what: str) -> N
         f"{what}; hidden files are not read, and all are hidden: {', '.join(hidden[:10])}. Rename those "
         "that are data."
     )
+
+
+def source_places(folder: Path, names: Iterable[str], setting: str) -> dict[str, tuple[str, ...]]:
+    """Where each source of a download is in its folder, which has `texts.zip` unpacked as `texts`, by name.
+
+    Raises StageError for one that is not there, which the `setting` has named.
+    """
+    found = {}
+    for name in names:
+        place = PurePosixPath(name)
+        if not (folder / place).exists() and place.suffix.lower() == ".zip":
+            place = place.with_suffix("")
+        if not (folder / place).exists():
+            raise StageError(f"{setting} names {name!r}, and no file or folder of that name was downloaded")
+        found[name] = place.parts
+    return found
+
+
+def source_of(file: str, places: Mapping[str, tuple[str, ...]]) -> str:
+    """The name of the source that a file is, or that it is below. Raises StageError where it is of none."""
+    parts = PurePosixPath(file).parts
+    for name, place in places.items():
+        if parts[: len(place)] == place:
+            return name
+    raise StageError(f"{file} is of none of the sources that have weights: {', '.join(places)}")
 
 
 def ending_of(name: str) -> str:

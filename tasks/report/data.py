@@ -1,8 +1,10 @@
 """What the card tells of the data: files, documents, rows and their splits."""
 
+from collections.abc import Mapping
+
 from tasks.machine.json_files import Json
 from tasks.show.document import Block, Fact, Facts, Fold, Group
-from tasks.show.text import capital, plural, size
+from tasks.show.text import capital, percent, plural, size
 
 DATA = {"corpus": "Corpus", "instructions": "Instructions", "labelled": "Labelled texts"}
 
@@ -42,7 +44,8 @@ def data_text(name: str, report: Json) -> str:
     if name == "corpus":
         return ", ".join([*parts, corpus_text(data)])
     parts += [f"{data['read']:,} rows, {splits_text(data)}"]
-    return "; ".join(filter(None, (", ".join(parts), moved_text(data), left_text(data))))
+    mixed = f"trained on: {sources_text(data['sources'])}" if "sources" in data else ""
+    return "; ".join(filter(None, (", ".join(parts), moved_text(data), left_text(data), mixed)))
 
 
 def _corpus_lines(corpus: Json) -> list[tuple[str, str]]:
@@ -65,6 +68,8 @@ def _row_lines(rows: Json) -> list[tuple[str, str]]:
     if labels := rows.get("labels"):
         lines.append(("Labels", ", ".join(f"{name} {count:,}" for name, count in labels.items())))
     lines += [("Splits", splits_text(rows)), ("Leaks", capital(moved_text(rows)))]
+    if sources := rows.get("sources"):
+        lines.append(("Training rows by source", sources_text(sources)))
     return lines + ([("Not used", left_text(rows))] if left_text(rows) else [])
 
 
@@ -100,13 +105,25 @@ def moved_text(rows: Json) -> str:
     return text
 
 
+def sources_text(sources: Mapping[str, Json]) -> str:
+    """`own.json 80.0% (800 drawn of 400 rows, 2.00 epochs), ...`: asked for, and drawn."""
+    return ", ".join(
+        f"{name} {percent(own['share'])} ({own['drawn']:,} drawn of {plural(own['rows'], 'row')}, "
+        f"{own['epochs']:.2f} epochs)"
+        for name, own in sources.items()
+    )
+
+
 def left_text(rows: Json) -> str:
     """What was not used: malformed rows set aside, and those that balancing left out."""
     parts = [
         f"{rows[name]:,} {why}"
         for name, why in (
             ("set_aside", "malformed and set aside"),
-            ("left_out", "left out to balance labels"),
+            (
+                "left_out",
+                "left out to mix the sources" if "sources" in rows else "left out to balance labels",
+            ),
         )
         if rows.get(name)
     ]

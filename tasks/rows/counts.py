@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-from tasks.machine.json_files import read_json, write_json
+from tasks.machine.json_files import Json, read_json, write_json
 
 COUNTS = "rows.json"
 
@@ -26,6 +26,8 @@ class RowCounts(TypedDict):
     synthetic: NotRequired[dict[str, int]]
     """Where a model made some of the rows: how many each split holds, and how many were left out (`left_out`)
     since they ask what test or validation rows ask, or are of a source of theirs."""
+    sources: NotRequired[dict[str, Json]]
+    """Where sources are mixed, what of each is trained on (`tasks/rows/mixing.py`)."""
     labels: NotRequired[dict[str, int]]
     """Of rows with labels: how many rows have each, and how many in each split."""
     split_labels: NotRequired[dict[str, dict[str, int]]]

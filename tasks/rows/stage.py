@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config import RowsConfig
 from tasks.data.reading import Record, RowError, short, type_of
+from tasks.data.source_files import source_of, source_places
 from tasks.errors import RefusedError, StageError
 from tasks.rows.canonical import LEFT_OUT, Row, as_continuation, prompt_of, write_rows
 from tasks.rows.counts import RowCounts, write_counts
@@ -15,6 +16,7 @@ from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
 from tasks.rows.kinds import kind_named
+from tasks.rows.mixing import mix_rows
 from tasks.rows.row_kind import RowKind
 from tasks.rows.splits import split_rows
 from tasks.rows.synthetic import MADE, ROWS, is_synthetic, lineage_in
@@ -42,8 +44,8 @@ def rows(
     `rows.test_synthetic` says otherwise; those that ask what test or validation rows ask, or are of a source
     of theirs, are left out.
 
-    `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds what balancing left out, none
-    of it nearly a row of validation or test.
+    `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds what balancing or a mixture of
+    sources left out, none of it nearly a row of validation or test. A mixture is of the training rows alone.
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
     test on, and when a model made no row that can be used.
@@ -63,10 +65,15 @@ def rows(
     parted = split_rows(reading.found, config, reading.own_splits)
     source_of = {row: f"row {ids[0]}" for ids in parted.alike.sources for row in ids}
     made = {name: sum(map(is_synthetic, members)) for name, members in parted.splits.items()}
+    mixed = None
+    if config.mixture is not None:
+        mixed = mix_rows(parted.splits["train"], reading.sources, config.mixture, config.seed)
+        splits = parted.splits | {"train": mixed.rows}
+        parted = parted._replace(splits=splits, left_out=parted.left_out + mixed.left_out)
     for name, members in parted.splits.items():
         written = [_opened(_named(row, source_of)) for row in members] if name == "test" else members
         write_rows(run.out / f"{name}.jsonl", written)
-    if config.balance:
+    if config.balance or mixed:
         write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
     write_groups(run.out, parted.alike)
     if reading.set_aside:
@@ -86,6 +93,8 @@ def rows(
         "set_aside": len(reading.set_aside),
         "left_out": len(parted.left_out),
     }
+    if mixed:
+        counts["sources"] = mixed.counts
     if any(map(is_synthetic, reading.found)):
         counts["synthetic"] = {**made, "left_out": len(parted.leaking)}
     if (kind := kind_named(reading.kind)) and (found := _labels(kind, reading.found)):
@@ -122,14 +131,18 @@ class _Reading:
         """The split of each row that was found, where those of the files are kept; else empty."""
         self.formats: Counter[str] = Counter()
         self.kind = ""
+        self.sources: dict[int, str] = {}
+        """The name of each row's source by its id, where those are mixed."""
         self._first_file = ""
         self._config = RowsConfig()
+        self._places: dict[str, tuple[str, ...]] = {}
         self._run = run
 
     def read(self, source: Path, config: RowsConfig) -> None:
         """Raises StageError for what cannot be read."""
         self._config = config
         check_columns(config)
+        self._places = source_places(source, config.mixture or (), "rows.mixture")
         with TemporaryDirectory(dir=self._run.checkpoint) as scratch:
             files = data_files(source, self._config, Path(scratch), self._run.say)
             _check_texts(files)
@@ -159,6 +172,8 @@ class _Reading:
             except RowError as error:
                 self._malformed(error)
                 continue
+            if self._places:
+                self.sources[len(self.found)] = source_of(file.name, self._places)
             self.found.append({"id": len(self.found)} | row)
             if file.split:
                 self.own_splits.append(file.split)

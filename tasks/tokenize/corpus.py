@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, groupby, islice
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,13 @@ from tasks.data.reading import (
     text_field,
     text_pieces,
 )
-from tasks.data.source_files import ending_of, require_visible, visible_files
+from tasks.data.source_files import (
+    ending_of,
+    require_visible,
+    source_of,
+    source_places,
+    visible_files,
+)
 from tasks.errors import StageError
 from tasks.rows.file_names import is_metadata
 from tasks.rows.tables import read_arrow, read_parquet
@@ -99,7 +105,7 @@ class Corpus:
         """How many documents each of `config.sources` holds, in the order in which they are read."""
         self._folder = folder
         self._malformed = config.malformed
-        self._sources = _places(folder, config.sources)
+        self._sources = source_places(folder, config.sources, "tokenize.sources")
         self._encoding, self._field = config.encoding, config.field
         self._sound: set[Path] = set()  # text files that were read to their end
         self._empty = 0
@@ -112,7 +118,7 @@ class Corpus:
         self.documents_of = {}
         for number, (file, _, document) in enumerate(self.documents()):
             if self._sources:
-                source = self._source_of(file)
+                source = source_of(file, self._sources)
                 self.documents_of[source] = self.documents_of.get(source, 0) + 1
             for text in document:
                 yield number, text
@@ -120,11 +126,6 @@ class Corpus:
     def where(self, number: int) -> str:
         """What people call a document: its file, and its row there."""
         return next(islice(self.documents(), number, None))[1]
-
-    def _source_of(self, file: str) -> str:
-        """The name of the source that a file is, or that it is below."""
-        parts = PurePosixPath(file).parts
-        return next(name for name, place in self._sources.items() if parts[: len(place)] == place)
 
     def require_sound(self, documents: int) -> None:
         """Once all was read: raise StageError when more is malformed than was read, or nothing was.
@@ -193,22 +194,6 @@ class Corpus:
             ) from error
         self._empty += error.where not in self.set_aside and isinstance(error, EmptyRowError)
         self.set_aside[error.where] = error.why
-
-
-def _places(folder: Path, sources: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Where each source is in the folder of a download, which unpacks `texts.zip` as `texts`, by its name.
-
-    Raises StageError for one that is not there.
-    """
-    found = {}
-    for name in sources:
-        place = PurePosixPath(name)
-        if not (folder / place).exists() and place.suffix.lower() == ".zip":
-            place = place.with_suffix("")
-        if not (folder / place).exists():
-            raise StageError(f"tokenize.sources names {name!r}, and the corpus holds no such file or folder")
-        found[name] = place.parts
-    return found
 
 
 def measure(pieces: Pieces, progress: Callable[[int], None]) -> Measures:

@@ -51,6 +51,14 @@ def test_weights_do_not_change_what_is_downloaded_or_tokenized():
     assert one.pretraining.key_fields() != other.pretraining.key_fields()
 
 
+def test_weights_of_instructions_are_of_the_training_rows():
+    found = profile(instructions=sources(a=1, b=3))
+    assert found.reading_rows.mixture == {"a": 1, "b": 3}
+    unweighted = profile(instructions={"sources": [{"path": "a"}, {"path": "b"}]})
+    assert unweighted.reading_rows == unweighted.rows
+    assert "mixture" not in unweighted.rows.key_fields()
+
+
 def test_a_source_may_be_kept_for_the_decay():
     found = profile(sources(tales=1, verse=0), pretrain=WSD | {"decay_mixture": {"tales": 1, "verse": 1}})
     assert found.pretraining.mixture_phases[0].shares == {"tales": 1.0, "verse": 0.0}
@@ -84,7 +92,19 @@ def test_a_source_may_be_kept_for_the_decay():
         ),
         ({"pretrain": {"mixture": {"tales": 1}}}, "pretrain.mixture follows the weights of corpus.sources"),
         ({"tokenize": {"sources": ["tales"]}}, "tokenize.sources follows the weights of corpus.sources"),
-        ({"labelled": sources(a=1)}, "labelled.sources: a weight is of a source of the corpus"),
+        (
+            {"labelled": sources(a=1)},
+            "labelled.sources: a weight is of a source of corpus or of instructions",
+        ),
+        ({"instructions": sources(a=1, b=0)}, "the instructions' source 'b' has the weight 0"),
+        (
+            {"instructions": "a.json", "rows": {"mixture": {"a": 1}}},
+            "rows.mixture follows the weights of inst",
+        ),
+        (
+            {"instructions": sources(a=1, b=3), "rows": {"balance": True, "mixture": {"a": 1}}},
+            "balance and mixture both say which rows are trained on",
+        ),
         (
             {"base": {"model": "a/b"}, "instructions": "rows.json", "synthesize": {"by": "ollama:a"}},
             "the base model is imported. Leave the weights out",

@@ -97,9 +97,10 @@ def test_what_is_held_out_of_one_source_is_trained_on_in_none(tmp_path):
             ("rows.jsonl", "gone.txt"),
             "tokenize.sources names 'gone.txt', and",
         ),
+        (LINES, SOURCES[1:], "verse.txt is of none of the sources that have weights: tales, rows"),
         (LINES | {"short.txt": ["ab"]}, (*SOURCES, "short.txt"), "of the source 'short.txt' the valid"),
     ],
-    ids=["not there", "too short"],
+    ids=["not there", "not named", "too short"],
 )
 def test_a_source_that_gives_nothing_is_refused(tmp_path, files, sources, told):
     with pytest.raises(StageError, match=told):
