@@ -80,8 +80,8 @@ def read_override(override: str, kind: Kind) -> tuple[list[str], Any]:
     parts: list[str] = []
     steps = name.split(".")
     while steps:
-        if _is_mapping_of_texts(kind):
-            steps = [".".join(steps)]  # a column's name may have dots
+        if _is_mapping_of_values(kind):
+            steps = [".".join(steps)]  # the name of a column, or of a file, may have dots
         parts.append(steps.pop(0))
         kind = _kind_in(kind, parts[-1])
     try:
@@ -212,10 +212,10 @@ def _takes_text(kind: Kind) -> bool:
     return _is_text(kind) or any(part in WRITTEN_AS_TEXT for part in _parts_of(kind))
 
 
-def _is_mapping_of_texts(kind: Kind) -> bool:
-    return any(
-        typing.get_origin(part) is dict and _is_text(typing.get_args(part)[1]) for part in _parts_of(kind)
-    )
+def _is_mapping_of_values(kind: Kind) -> bool:
+    """Whether it is a mapping whose values are texts or numbers, in which nothing stands deeper."""
+    values = [typing.get_args(part)[1] for part in _parts_of(kind) if typing.get_origin(part) is dict]
+    return any(_is_text(value) or {int, float} & set(_parts_of(value)) for value in values)
 
 
 def _may_be(node: yaml.Node, kind: Kind) -> bool:

@@ -1,14 +1,16 @@
 """Several sources, mixed by weights: the order in which sequences are drawn from them.
 
-Each source has an order of its own, drawn by seed, and is read again from its beginning once it was read. In
-between, the draws of all sources are due at even distances: the next sequence is of the source that is due
-first (Webster's method of apportionment). So any run of sequences has the shares that were asked for, but for
-a sequence or two of a source, and how often each was drawn before a sequence follows from the number of that
-sequence alone: a training that is continued needs to know no more.
+Each source has an order of its own, drawn by seed, and is read again from its beginning once it was read.
+Which source a sequence is of follows from its number alone, and so does how often each was drawn before: a
+training that is continued needs to know no more. The sources are halved by weight again and again, and of
+the draws that reach a half its share, rounded, goes to the one part, and the rest to the other. So any run of
+sequences has the shares that were asked for, but for a sequence or two of a source.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,30 +23,24 @@ from tasks.errors import StageError
 
 Stream = TypeVar("Stream", Blocks, MaskedSequences)
 
-
-def draws_before(shares: np.ndarray, number: int) -> np.ndarray:
-    """How many of the first `number` draws are of each source (sources,), by shares that add up to 1."""
-    time = number - len(shares)  # up to which no more draws are due than that
-    counts = np.maximum(0, np.floor(time * shares) - 1).astype(np.int64)
-    for _ in range(3):  # by the very numbers that the order goes by, whatever they are rounded to
-        counts += _due(shares, counts) <= time
-    following = next_draws(shares, counts, number - int(counts.sum()))
-    return counts + np.bincount(following, minlength=len(shares))
+WHOLE = 2**40  # in parts of which the shares of sources are counted
 
 
-def next_draws(shares: np.ndarray, counts: np.ndarray, size: int) -> np.ndarray:
-    """The sources of the next `size` draws (size,), where each was drawn `counts` times before.
+def draws_before(weights: Sequence[int], numbers: np.ndarray) -> np.ndarray:
+    """How many draws are of each source before each of `numbers` (draws,): (sources, draws).
 
-    Of sources that are due together the first is drawn first.
+    Whole weights, and numbers that are integers of Python: however far a training gets, nothing is rounded
+    but to whole draws, so that with each draw one source has one more.
     """
-    due = _due(shares[:, None], counts[:, None] + np.arange(size))
-    return np.argsort(due, axis=None, kind="stable")[:size] // max(1, size)
-
-
-def _due(shares: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """When a source's draw of this number, from 0 on, is due; never for a share of 0."""
-    with np.errstate(divide="ignore"):
-        return (numbers + 0.5) / shares
+    if len(weights) == 1:
+        return numbers[None]
+    sums = list(accumulate(weights))
+    whole = max(1, sums[-1])
+    half = min(range(1, len(weights)), key=lambda count: abs(2 * sums[count - 1] - whole))
+    first = (2 * numbers * sums[half - 1] + whole) // (2 * whole)
+    return np.concatenate(
+        [draws_before(weights[:half], first), draws_before(weights[half:], numbers - first)]
+    )
 
 
 @dataclass(frozen=True)
@@ -53,24 +49,26 @@ class MixtureOrder:
 
     begins: tuple[int, ...]
     """How many sequences are drawn before each phase, the first of which begins at 0."""
-    shares: np.ndarray
-    """Of the sequences of a phase, for each source (phases, sources)."""
+    weights: tuple[tuple[int, ...], ...]
+    """Of each phase those of the sources, by sequences."""
 
     def counts(self, taken: int) -> np.ndarray:
         """How many of the first `taken` sequences are of each source (sources,)."""
-        ends = (*self.begins[1:], taken)
-        lengths = [max(0, min(taken, end) - begin) for begin, end in zip(self.begins, ends, strict=True)]
-        return sum(draws_before(*phase) for phase in zip(self.shares, lengths, strict=True))
+        return self._before(np.array([taken], dtype=object))[:, 0]
 
     def sources(self, taken: int, size: int) -> np.ndarray:
         """The sources (size,) of the sequences behind the first `taken`."""
-        found, last = [np.empty(0, dtype=np.int64)], taken + size
-        ends = (*self.begins[1:], last)
-        for shares, begin, end in zip(self.shares, self.begins, ends, strict=True):
-            first, stop = max(taken, begin), min(last, end)
-            if first < stop:
-                found.append(next_draws(shares, draws_before(shares, first - begin), stop - first))
-        return np.concatenate(found)
+        numbers = np.arange(taken, taken + size + 1).astype(object)
+        return np.diff(self._before(numbers), axis=1).argmax(axis=0)
+
+    def _before(self, numbers: np.ndarray) -> np.ndarray:
+        """As `draws_before`, over all phases."""
+        ends = (*self.begins[1:], math.inf)
+        reached = [
+            np.minimum(np.maximum(numbers, begin), end) - begin
+            for begin, end in zip(self.begins, ends, strict=True)
+        ]
+        return sum(map(draws_before, self.weights, reached)).astype(np.int64)
 
 
 @dataclass(kw_only=True)
@@ -129,7 +127,7 @@ class MixedSequences(Mixed[MaskedSequences]):
     def mean_length(self) -> float:
         """Tokens of a sequence at the beginning of the training, its start and its end among them."""
         lengths = [stream.mean_length() for stream in self.streams.values()]
-        return float(self.order.shares[0] @ lengths)
+        return float(np.average(lengths, weights=self.order.weights[0]))
 
     def rows(self, size: int, share: slice = slice(None)) -> list[MaskedRow]:
         """As `MaskedSequences.rows`."""
@@ -206,8 +204,11 @@ def _sources(config: PretrainConfig, files: TokenFiles) -> Iterator[tuple[str, S
 def _order(config: PretrainConfig, lengths: Mapping[str, float]) -> MixtureOrder:
     """By shares of tokens, of sources whose sequences have so many on average."""
     phases = config.mixture_phases
-    shares = np.array([[phase.shares.get(name, 0.0) / lengths[name] for name in lengths] for phase in phases])
-    return MixtureOrder(tuple(phase.begins for phase in phases), shares / shares.sum(axis=1, keepdims=True))
+    weights = []
+    for phase in phases:
+        own = [phase.shares.get(name, 0.0) / length for name, length in lengths.items()]
+        weights.append(tuple(round(weight / sum(own) * WHOLE) for weight in own))
+    return MixtureOrder(tuple(phase.begins for phase in phases), tuple(weights))
 
 
 @dataclass(frozen=True)

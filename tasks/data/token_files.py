@@ -65,6 +65,12 @@ class TokenFiles:
         """What an evaluation reads: each source by its name, or the whole split without one."""
         return self.sources("validation") or {"": self.validation}
 
+    def predicted_bytes(self, apart: bool) -> int:
+        """Bytes of the validation text that the tokens stand for which are predicted, documents `apart`."""
+        facts, how = self.facts["validation"], "apart" if apart else "joined"
+        streams = list(facts.get("sources", {}).values()) or [facts]
+        return facts["bytes"] - sum(stream["unpredicted_bytes"][how] for stream in streams)
+
     @property
     def special(self) -> dict[str, Any]:
         """Ids of a tokenizer for a masked model: `start`, `end`, `mask`, `pad`, and `all` special ones.

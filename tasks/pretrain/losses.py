@@ -65,17 +65,20 @@ def losses(config: LossesConfig, run: StageRun, *, tokens: Path, **made: Path) -
 @torch.no_grad()
 def token_losses(model: HuggingFaceCausal, files: TokenFiles, context: int, apart: bool) -> np.ndarray:
     """The loss in nats of each token (tokens,) of the validation split, NaN for one that is not predicted."""
-    split, device = files.validation, next(model.parameters()).device
+    device, rows = next(model.parameters()).device, evaluation_rows(context, files.vocab_size)
     model.eval()
-    found, at = np.full(len(split), np.nan), 1
-    for batch in validation_batches(split, context, evaluation_rows(context, files.vocab_size), apart):
-        own = batch.to(device)
-        logits = model(own.inputs, documents=own.documents).float().flatten(0, 1)
-        labels = own.labels.flatten()
-        each = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
-        found[at : at + len(each)] = each.masked_fill(labels == IGNORED, math.nan).cpu().numpy()
-        at += len(each)
-    return found
+    streams: list[np.ndarray] = []
+    for stream in files.validation_streams().values():
+        found, at = np.full(len(stream), np.nan), 1
+        for batch in validation_batches(stream, context, rows, apart):
+            own = batch.to(device)
+            logits = model(own.inputs, documents=own.documents).float().flatten(0, 1)
+            labels = own.labels.flatten()
+            each = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+            found[at : at + len(each)] = each.masked_fill(labels == IGNORED, math.nan).cpu().numpy()
+            at += len(each)
+        streams.append(found)
+    return np.concatenate(streams)
 
 
 def parts_of(split: Split, context: int) -> tuple[np.ndarray, str]:
@@ -104,9 +107,7 @@ def _comparison(
     counts = np.bincount(own).astype(np.float64)
     a, b = (np.stack([np.bincount(own, one[known]) for one in measured[side]]) for side in "ab")
     tokens = int(known.sum())
-    facts = files.facts["validation"]
-    apart = config.a.document_mask or config.b.document_mask
-    size = facts["bytes"] - facts["unpredicted_bytes"]["apart" if apart else "joined"]
+    size = files.predicted_bytes(config.a.document_mask or config.b.document_mask)
     bits = tokens / math.log(2) / size  # bits a byte in a nat a token
     return LossComparison(
         tokens=tokens,

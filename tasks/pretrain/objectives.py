@@ -55,7 +55,7 @@ class Objective(Protocol):
         """A whole stream of the validation split, the same at every evaluation."""
 
     def measure(self, trainer: "Trainer") -> dict[str, float]:
-        """The `MEASURES` of the model as it is, and the loss on each source by the name of `of_source`.
+        """The `MEASURES` of the model as it is, and the loss on each source by the names of `of_sources`.
 
         Raises StageError when there is nothing to predict.
         """
@@ -85,21 +85,15 @@ class CausalObjective:
 
     def measure(self, trainer: "Trainer") -> dict[str, float]:
         loss, predicted, by_source = trainer.validation_loss()
-        per_byte = loss * predicted / math.log(2) / self._predicted_bytes(trainer.files)
+        if (size := trainer.files.predicted_bytes(self.config.document_mask)) < 1:
+            raise StageError("the validation split has no text to predict: its documents are one token long")
+        per_byte = loss * predicted / math.log(2) / size
         measured = {
             "validation_loss": loss,
             "perplexity": math.exp(min(loss, 700)),
             "bits_per_byte": per_byte,
         }
         return measured | of_sources(by_source)
-
-    def _predicted_bytes(self, files: TokenFiles) -> int:
-        """Bytes of the validation text that the predicted tokens stand for. Raises StageError for none."""
-        facts, how = files.facts["validation"], "apart" if self.config.document_mask else "joined"
-        streams = list(facts.get("sources", {}).values()) or [facts]
-        if (size := facts["bytes"] - sum(stream["unpredicted_bytes"][how] for stream in streams)) < 1:
-            raise StageError("the validation split has no text to predict: its documents are one token long")
-        return size
 
     def sample(self, trainer: "Trainer") -> str:
         (start,) = text_ids(trainer.tokenizer, [self.config.sample_prompt])

@@ -12,9 +12,7 @@ from tasks.batches.masked import Masking
 from tasks.batches.mixtures import (
     MixtureOrder,
     causal_batches,
-    draws_before,
     masked_batches,
-    next_draws,
     sources_read,
 )
 from tasks.config import PretrainConfig
@@ -43,41 +41,51 @@ def source_of(place, lengths=LENGTHS):
     return list(lengths)[int(np.searchsorted(ends, place, side="right"))]
 
 
-shares = st.lists(st.integers(0, 20), min_size=1, max_size=5).filter(any).map(lambda x: np.array(x) / sum(x))
+weights = st.lists(st.integers(0, 20), min_size=1, max_size=12).filter(any).map(tuple)
 
 
 # The order
 
 
-@given(shares=shares, size=st.integers(1, 200))
-def test_draws_of_any_first_part_have_the_shares(shares, size):
-    order = next_draws(shares, np.zeros(len(shares), dtype=int), size)
-    for number in range(1, size + 1):
-        counts = np.bincount(order[:number], minlength=len(shares))
-        assert (abs(counts - shares * number) <= 0.5 + shares * len(shares) / 2 + 1e-9).all()
+def order_of(*weights, begins=(0,)):
+    return MixtureOrder(begins, weights)
+
+
+@given(weights=weights, size=st.integers(1, 300))
+def test_draws_of_any_first_part_have_the_shares(weights, size):
+    order = order_of(weights).sources(0, size)
+    shares = np.array(weights) / sum(weights)
+    counts = np.stack([np.cumsum(order == source) for source in range(len(weights))])
+    asked = shares[:, None] * np.arange(1, size + 1)
+    assert (abs(counts - asked) <= 2).all()
+    assert not counts[shares == 0].any(), "a source of weight 0 is never drawn"
 
 
 def test_eighty_to_twenty_is_four_of_five_in_every_window():
-    order = next_draws(np.array([0.8, 0.2]), np.zeros(2, dtype=int), 1000)
+    order = order_of((80, 20)).sources(0, 1000)
     assert all((order[at : at + 5] == 0).sum() == 4 for at in range(995))
 
 
-@given(shares=shares, number=st.integers(0, 400), size=st.integers(0, 40))
-def test_draws_before_a_number_are_those_that_were_drawn(shares, number, size):
-    """A training that is continued draws what it would have drawn."""
-    whole = next_draws(shares, np.zeros(len(shares), dtype=int), number + size)
-    before = draws_before(shares, number)
-    assert before.tolist() == np.bincount(whole[:number], minlength=len(shares)).tolist()
-    assert next_draws(shares, before, size).tolist() == whole[number:].tolist()
+def test_many_small_sources_do_not_come_all_at_once():
+    """Regression: with one of half, nine equal ones were due at the same time."""
+    order = order_of((9, *[1] * 9)).sources(0, 1800)
+    assert all(8 <= (order[at : at + 18] == 0).sum() <= 10 for at in range(1782))
+    assert np.bincount(order).tolist() == [900, *[100] * 9]
 
 
-def test_draws_before_a_large_number_are_counted_at_once():
-    assert draws_before(np.array([0.7, 0.2, 0.1]), 10**12).tolist() == [7 * 10**11, 2 * 10**11, 10**11]
+@given(weights=weights, number=st.integers(0, 10**15), size=st.integers(0, 40))
+def test_draws_before_a_number_are_those_that_were_drawn(weights, number, size):
+    """A training that is continued draws what it would have drawn, however far it has got."""
+    order = order_of(weights)
+    drawn = order.sources(number, size)
+    before, after = order.counts(number), order.counts(number + size)
+    assert (before + np.bincount(drawn, minlength=len(weights))).tolist() == after.tolist()
+    assert before.sum() == number
 
 
 @given(borders=st.lists(st.integers(0, 30), min_size=2, max_size=6).map(sorted))
 def test_phases_follow_each_other_however_they_are_read(borders):
-    order = MixtureOrder((0, 12), np.array([[0.75, 0.25], [0.25, 0.75]]))
+    order = order_of((3, 1), (1, 3), begins=(0, 12))
     whole = order.sources(0, 30)
     parts = [order.sources(first, last - first) for first, last in pairwise([0, *borders, 30])]
     assert np.concatenate(parts).tolist() == whole.tolist()

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from flows.profiles.load import load_profile
 from flows.profiles.profile import Profile
 from tasks.config import MixturePhase, PretrainConfig
 
@@ -57,6 +58,11 @@ def test_weights_of_instructions_are_of_the_training_rows():
     unweighted = profile(instructions={"sources": [{"path": "a"}, {"path": "b"}]})
     assert unweighted.reading_rows == unweighted.rows
     assert "mixture" not in unweighted.rows.key_fields()
+
+
+def test_a_weight_is_set_by_the_name_of_a_file():
+    found = load_profile("mixture", ["pretrain.decay_mixture.tinyshakespeare.txt=5"])
+    assert found.pretrain.decay_mixture == {"python-reference.jsonl": 20, "tinyshakespeare.txt": 5}
 
 
 def test_a_source_may_be_kept_for_the_decay():
