@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from flows.profiles.load import load_profile
 from flows.profiles.profile import Profile
-from tasks.config import MixturePhase, PretrainConfig
+from tasks.config import LossesConfig, MixturePhase, PretrainConfig, PretrainedConfig
 
 WSD = {"schedule": "wsd", "steps": 100, "decay": 0.2, "batch_size": 4, "accumulation": 2}
 
@@ -128,3 +128,14 @@ def test_phases_begin_where_the_rate_falls():
         schedule="wsd", steps=7, decay=0.01, mixture={"a": 1}, decay_mixture={"a": 1}, batch_size=2
     )
     assert [phase.begins for phase in config.mixture_phases] == [0, 12]
+
+
+def test_seeds_of_two_mixtures_are_not_paired():
+    """Their blocks are not the same ones in the same order."""
+    plain = PretrainedConfig(seeds=(1, 2), context=8, sequences=4, document_mask=False)
+    phases = PretrainConfig(mixture={"a": 1, "b": 3}).mixture_phases
+    mixed = plain.model_copy(update={"mixture_phases": phases})
+    assert LossesConfig(a=plain, b=plain).paired_seeds
+    assert LossesConfig(a=mixed, b=mixed).paired_seeds
+    assert not LossesConfig(a=plain, b=mixed).paired_seeds
+    assert "mixture_phases" not in plain.key_fields()
