@@ -183,19 +183,24 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart: points of (x, mean, lowest, highest), each of `measured / len(points)` values."""
+    """One line of a chart: points of (x, mean, lowest, highest), each of `measured / len(points)` values.
+
+    Without a name it is not in the key; where it is not joined it is dots alone.
+    """
 
     name: str
     hue: Hue
     points: Sequence[Sequence[float]]
     measured: int
+    is_joined: bool = True
 
 
 @dataclass(frozen=True)
 class Chart:
     """Curves over `x`, such as steps; `kept` is the x of the checkpoint that was kept.
 
-    `is_share` draws y from 0 to 100%; else 0 always stands on the chart.
+    `is_share` draws y from 0 to 100%; else 0 stands on the chart, unless it need not (`from_zero`). Ticks
+    that are given, (place, label) in their order, bound their axis; else x is numbers from 0 on.
     """
 
     kind: ClassVar[str] = "chart"
@@ -204,6 +209,9 @@ class Chart:
     curves: Sequence[Curve]
     kept: float | None = None
     is_share: bool = False
+    from_zero: bool = True
+    x_ticks: Sequence[tuple[float, str]] = ()
+    y_ticks: Sequence[tuple[float, str]] = ()
     empty: str = "nothing was measured"
     keep: Keep = ALL
 

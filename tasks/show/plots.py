@@ -26,6 +26,7 @@ class Line:
     name: str
     hue: Hue
     path: str
+    """Empty where the points are not joined."""
     band: str
     """From the lowest to the highest of the values behind each point; empty when each is one value."""
     dots: str
@@ -44,17 +45,24 @@ class Plot:
 
 
 def plot_of(chart: Chart) -> Plot:
-    """A chart of one point or more; 0 always stands on it."""
+    """A chart of one point or more."""
     points = [point for curve in chart.curves for point in curve.points]
-    right = max(x for x, *_ in points) or 1.0
-    bottom, top, step = _range(points, is_share=chart.is_share)
+    left, right = 0.0, max(x for x, *_ in points) or 1.0
+    if chart.x_ticks:
+        left, right = chart.x_ticks[0][0], chart.x_ticks[-1][0]
+    bottom, top, step = _range(points, is_share=chart.is_share, from_zero=chart.from_zero)
+    if chart.y_ticks:
+        bottom, top = chart.y_ticks[0][0], chart.y_ticks[-1][0]
+
+    def across(x: float) -> float:
+        return 100 * (x - left) / (right - left or 1.0)
 
     def height(y: float) -> float:
         return 100 * (top - y) / (top - bottom)
 
     def line(curve: Curve) -> Line:
         def place(x: float, y: float) -> str:
-            return f"{100 * x / right:.2f} {height(y):.2f}"
+            return f"{across(x):.2f} {height(y):.2f}"
 
         middle = [place(x, mean) for x, mean, _, _ in curve.points]
         edge = [place(x, low) for x, _, low, _ in curve.points]
@@ -63,9 +71,11 @@ def plot_of(chart: Chart) -> Plot:
         return Line(
             name=curve.name,
             hue=curve.hue,
-            path="M" + "L".join(middle),
+            path="M" + "L".join(middle) if curve.is_joined else "",
             band="M" + "L".join(edge) + "Z" if is_thinned else "",
-            dots="".join(f"M{at}h0" for at in middle) if len(curve.points) <= FEW else "",
+            dots="".join(f"M{at}h0" for at in middle)
+            if len(curve.points) <= FEW or not curve.is_joined
+            else "",
             note=f"{curve.measured:,} {curve.name} values in {len(curve.points)} points"
             if is_thinned
             else "",
@@ -73,9 +83,11 @@ def plot_of(chart: Chart) -> Plot:
 
     return Plot(
         lines=[line(curve) for curve in chart.curves if curve.points],
-        x_ticks=[(100 * x / right, short(x)) for x in _steps(0, right, _nice_step(right))],
-        y_ticks=[(height(y), _tick(y, is_share=chart.is_share)) for y in _steps(bottom, top, step)],
-        kept=None if chart.kept is None else 100 * chart.kept / right,
+        x_ticks=[(across(x), label) for x, label in chart.x_ticks]
+        or [(across(x), short(x)) for x in _steps(0, right, _nice_step(right))],
+        y_ticks=[(height(y), label) for y, label in chart.y_ticks]
+        or [(height(y), _tick(y, is_share=chart.is_share)) for y in _steps(bottom, top, step)],
+        kept=None if chart.kept is None else across(chart.kept),
     )
 
 
@@ -83,11 +95,14 @@ def _tick(y: float, *, is_share: bool) -> str:
     return f"{y:.0%}" if is_share else f"{y:g}".replace("-", "−")
 
 
-def _range(points: Sequence[Sequence[float]], *, is_share: bool) -> tuple[float, float, float]:
+def _range(
+    points: Sequence[Sequence[float]], *, is_share: bool, from_zero: bool
+) -> tuple[float, float, float]:
     """Lowest and highest value of the plot, both round, and the step between ticks."""
     if is_share:
         return 0.0, 1.0, 0.25
-    low, high = min(0.0, *(low for *_, low, _ in points)), max(0.0, *(high for *_, high in points))
+    also = [0.0] if from_zero else []
+    low, high = min([*also, *(low for *_, low, _ in points)]), max([*also, *(high for *_, high in points)])
     step = _nice_step(high - low)
     bottom, top = step * math.floor(low / step), step * math.ceil(high / step)
     return bottom, top if top > bottom else bottom + step, step
