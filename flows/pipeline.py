@@ -192,16 +192,22 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     return Prepared(corpus, source, synthesis, rows, base, tokens)
 
 
-def before_training(run: PipelineRun, profile: Profile) -> Prepared:
-    """What does not depend on a seed of training, and is known before anything has taken hours.
-
-    That each row fits, what the checks say of them, and which judges are not to be believed.
-    """
+def checked(run: PipelineRun, profile: Profile) -> Prepared:
+    """What training reads, of which each row fits, and what the checks say of it."""
     models = reward_models.find(run.tracking, profile)
     ready = replace(prepare(run, profile), reward_models=models)
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
+    return ready
+
+
+def before_training(run: PipelineRun, profile: Profile) -> Prepared:
+    """What does not depend on a seed of training, and is known before anything has taken hours.
+
+    That each row fits, what the checks say of them, and which judges are not to be believed.
+    """
+    ready = checked(run, profile)
     if profile.is_tuned:
         own = audits(run, profile.judge, ready.rows)
         return replace(ready, audits=own, reward_audits=reward_audits(run, profile.reward_judges, ready.rows))

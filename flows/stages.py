@@ -32,6 +32,7 @@ from tasks.config import (
     RewardModelConfig,
     RowsConfig,
     SeedsConfig,
+    SweepConfig,
     SynthesizeConfig,
     TokenizeConfig,
 )
@@ -240,6 +241,13 @@ STAGES = {
             "tasks.seeds.stage:seeds",
             SeedsConfig,
             "What several trainings of one recipe show of it",
+        ),
+        Stage(
+            "sweep",
+            1,
+            "tasks.sweep.stage:sweep",
+            SweepConfig,
+            "What trials of settings show, and how far the best of them is luck",
         ),
         Stage(
             "responses",

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.dispatch.history import PROFILE
-from flows.dispatch.runs import KIND, SEED
+from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEED, SWEEP, TRIAL, TRIALS
 from tasks.judge.labels.store import OF, SET
 from tasks.record.stage import MADE_BY
 from tasks.registry.lineage import DATASET
@@ -76,7 +76,7 @@ def reasons(
 
 def _of_runs(known: "_Known", rule: Rule, profile: str | None) -> Iterator[tuple[str, str]]:
     since = 1000 * rule.since.timestamp()
-    finished: dict[str, int] = defaultdict(int)
+    finished: dict[tuple[str, str], int] = defaultdict(int)  # by profile, a sweep apart from its pipelines
     for run_id, run in known.runs.items():
         tags = run.data.tags
         of = tags.get(PROFILE)
@@ -92,9 +92,10 @@ def _of_runs(known: "_Known", rule: Rule, profile: str | None) -> Iterator[tuple
             yield run_id, "recent"
         elif profile is not None and known.profile_of(run_id) != profile:
             yield run_id, "of another profile, or of none"
-        elif of is not None and run.info.status == "FINISHED":
-            finished[of] += 1
-            if finished[of] <= rule.newest:
+        elif of is not None and run.info.status == "FINISHED" and tags.get(KIND) != TRIAL:
+            kind = (of, SWEEP if tags.get(KIND) == SWEEP else PIPELINE)
+            finished[kind] += 1
+            if finished[kind] <= rule.newest:
                 yield run_id, "among the newest of its profile"
 
 
@@ -163,7 +164,7 @@ class _Known:
     def leads_to(self, run: Run) -> Iterator[str]:
         """What it was made from, and what of it lies in other runs."""
         for tag, value in run.data.tags.items():
-            if tag.startswith((MADE_BY, SEED)) or tag == RESPONSES:
+            if tag.startswith((MADE_BY, SEED, TRIALS)) or tag in (RESPONSES, CHOSEN):
                 yield value
             elif tag.startswith(DATASET) or tag == OF:
                 yield from self._by_digest.get(value, ())

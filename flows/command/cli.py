@@ -27,6 +27,7 @@ from flows.command import (
     serve,
     servers,
     settings,
+    sweeping,
     synthesizing,
 )
 from flows.command.options import (
@@ -36,13 +37,16 @@ from flows.command.options import (
     DespiteAudit,
     Group,
     Json,
+    Mirror,
     Overrides,
+    ProfileName,
     Pull,
     Refresh,
     Scorers,
     Verbose,
     end_unless_completed,
     judge_settings,
+    require_sources,
 )
 from flows.process.interrupts import STATUS, interrupts
 from flows.server.access import sign_in
@@ -56,7 +60,7 @@ if TYPE_CHECKING:
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
-for subject in (*SUBJECTS, synthesizing, cleaning):
+for subject in (*SUBJECTS, synthesizing, sweeping, cleaning):
     app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
@@ -68,21 +72,6 @@ FEW_COLLECTIONS = (
 )  # objects; by default a quarter of the time that imports take is spent on them
 NO_ROOM = 2**20  # bytes: a database that grows needs some pages
 CONTINUES = "interrupted; the same command continues where it stopped"
-
-
-def _complete_profile(incomplete: str) -> list[str]:
-    from flows.profiles.load import profile_names
-
-    return [name for name in profile_names() if name.startswith(incomplete)]
-
-
-ProfileName = Annotated[
-    str,
-    typer.Argument(
-        help="A name from `touchstone profiles`, or a YAML file", autocompletion=_complete_profile
-    ),
-]
-Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
 
 
 @app.callback()
@@ -228,21 +217,12 @@ def _ready(
     """The profile and its stages to do again, once what can be told before Prefect starts is right."""
     from flows.process.console import console
     from flows.profiles.load import load_profile
-    from flows.profiles.spelling import DOWNLOADS
     from flows.server.readiness import verbosely
-    from tasks.download.stage import fingerprints
 
     loaded = load_profile(profile, overrides, mirror)
     stages = refresh(loaded)
     verbosely(verbose)
-    for name in DOWNLOADS:
-        if download := getattr(loaded, name):
-            fingerprints(download)  # a file that is missing
-    if loaded.base and loaded.base.is_registered:
-        from tasks.record.tracking import open_tracking
-        from tasks.registry.resolve import resolve
-
-        resolve(open_tracking(), loaded.base.model)  # a champion that there is not
+    require_sources(loaded)
     console.say(f"touchstone {loaded.name}: {loaded.description}", style="bold")
     if servers is not _nothing:
         servers()

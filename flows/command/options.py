@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from tasks.errors import RefusedError, StageError, UsageError
 
 if TYPE_CHECKING:
+    from flows.profiles.profile import Profile
     from tasks.show.document import Document
 
     Documents = Callable[[dict[str, Any]], Sequence[Document]]
@@ -46,6 +47,20 @@ class Commands(typer.Typer):
 RUN = "A run's id or its beginning, @latest, a profile that was run, NAME/3 or NAME@champion"
 """What `flows/dispatch/names.py` resolves, in the help of arguments."""
 
+
+def _complete_profile(incomplete: str) -> list[str]:
+    from flows.profiles.load import profile_names
+
+    return [name for name in profile_names() if name.startswith(incomplete)]
+
+
+ProfileName = Annotated[
+    str,
+    typer.Argument(
+        help="A name from `touchstone profiles`, or a YAML file", autocompletion=_complete_profile
+    ),
+]
+Mirror = Annotated[str | None, typer.Option(metavar="DIR_OR_URL", help="Where every download looks first")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Show Prefect's log lines, and tracebacks of defects")
@@ -87,6 +102,21 @@ def parse_columns(mapped: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--column {each!r}: expected NAME=COLUMN, for example output=answer")
         found[name] = column
     return found
+
+
+def require_sources(profile: "Profile") -> None:
+    """Raises what tells that a file of a profile is missing, or the registered model that it starts from."""
+    from flows.profiles.spelling import DOWNLOADS
+    from tasks.download.stage import fingerprints
+
+    for name in DOWNLOADS:
+        if download := getattr(profile, name):
+            fingerprints(download)
+    if profile.base and profile.base.is_registered:
+        from tasks.record.tracking import open_tracking
+        from tasks.registry.resolve import resolve
+
+        resolve(open_tracking(), profile.base.model)
 
 
 def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ from prefect.states import Completed
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
-from flows.dispatch.runs import PIPELINE, SEEDS
+from flows.dispatch.runs import OF_PROFILES, PIPELINE
 from flows.dispatch.stage_flows import run_here, stage_run_name
 from flows.process.console import console
 from flows.process.flow_body import error_in
@@ -204,8 +204,9 @@ def pipeline_run(
     """Open the MLflow run that stages are children of, and give it the end that they have.
 
     The page of the run shows the settings that are not the defaults; all are in its `settings.json`.
-    `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all seeds
-    that this is one of. What earlier processes of this machine left RUNNING is ended first.
+    `profile` is the name of what is run, where that is not the run's own; `group` the MLflow run of all
+    seeds, or of the sweep, that this is one of. What earlier processes of this machine left RUNNING is ended
+    first.
     """
     tracking = open_tracking(wait=intervals().mlflow_away if pools else 0)
     client = tracking.client
@@ -215,7 +216,7 @@ def pipeline_run(
         tags = {
             "mlflow.runName": name,
             "touchstone.kind": kind,
-            **({"touchstone.profile": profile or name} if kind in (PIPELINE, SEEDS) else {}),
+            **({"touchstone.profile": profile or name} if kind in OF_PROFILES else {}),
             **({"mlflow.parentRunId": group} if group else {}),
             **lineage(),
             **lock_tags(tracking, lock),

@@ -11,10 +11,11 @@ from tasks.record.work import Reference
 SUMMARY = "summary.json"  # an artifact of such a run: what its command told at the end
 KIND = "touchstone.kind"  # the tag of a run that stages are children of
 SEED = "touchstone.seed."  # before a seed's number, on the run of all seeds: the pipeline run of that one
-PIPELINE, SEEDS = (
-    "pipeline",
-    "seeds",
-)  # its value on a pipeline's own MLflow run, and on that of several seeds
+PIPELINE, SEEDS, SWEEP, TRIAL = "pipeline", "seeds", "sweep", "trial"
+"""Its value on a pipeline's own MLflow run, on that of several seeds, of a sweep, and of a trial."""
+OF_PROFILES = (PIPELINE, SEEDS, SWEEP, TRIAL)  # kinds of runs that are of a profile
+TRIALS = "touchstone.trial."  # before a trial's number, on the run of a sweep: the run of that trial
+CHOSEN = "touchstone.chosen"  # on the run of a sweep: the pipeline run of what was chosen
 
 
 Output = TypeVar("Output")

@@ -47,6 +47,7 @@ from tasks.config.reward_models import RegisterConfig, RewardModelConfig
 from tasks.config.rewards import MODEL, MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
+from tasks.config.sweeping import Direction, Sampler, SweepConfig, SweepDimension, SweepTrial
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
 from tasks.config.tuning import (
     ClassifyConfig,
@@ -75,6 +76,7 @@ __all__ = [
     "CompareConfig",
     "Criterion",
     "Device",
+    "Direction",
     "DownloadConfig",
     "DpoConfig",
     "ExportConfig",
@@ -108,6 +110,7 @@ __all__ = [
     "RewardModelConfig",
     "RowFormat",
     "RowsConfig",
+    "Sampler",
     "ScoredTuningConfig",
     "Seed",
     "SeedRun",
@@ -115,6 +118,9 @@ __all__ = [
     "SeedsConfig",
     "Source",
     "StageConfig",
+    "SweepConfig",
+    "SweepDimension",
+    "SweepTrial",
     "SynthesisKind",
     "SynthesizeConfig",
     "TemplateName",

@@ -2,7 +2,7 @@
 
 Which inputs there are decides what the card is about: a pretrained model alone, models that were judged
 side by side, or a classifier; with `seeds`, of several trainings of one recipe, of which the other inputs are
-the first's.
+the first's; with `sweep`, of what was chosen among trials.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from tasks.report.exports import ExportSummary
 from tasks.reward_models.examples import evaluated
 from tasks.rows.counts import read_counts
 from tasks.seeds.outputs import Spread
+from tasks.sweep.outputs import Sweep
 from tasks.synthesize.outputs import Synthesis
 
 LISTED = 50  # files named one by one; of a folder with more, the digest over all of them still stands
@@ -120,6 +121,8 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
         found["reward_evaluation"] = rewards
     if "reward_version" in inputs:
         found["reward_version"] = Registration.read(inputs["reward_version"]).as_json()
+    if "sweep" in inputs:
+        found["sweep"] = Sweep.read(inputs["sweep"]).as_json()
     if "export" in inputs:
         found["export"] = ExportSummary.read(inputs["export"]).as_json()
     if "promotion" not in inputs:

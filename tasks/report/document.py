@@ -11,7 +11,8 @@ from tasks.report.verdict import verdict
 from tasks.reward_models.card import section as reward_section
 from tasks.show.document import NOT_IN_TERMINAL, TERMINAL_ONLY, Document, Fact, Facts, Section, Text
 from tasks.show.text import capital
-from tasks.synthesize.document import card_section
+from tasks.sweep.document import card_section as sweep_section
+from tasks.synthesize.document import card_section as synthesis_section
 
 
 def as_document(report: Json, cost: Json, rows: Sequence[Json] = ()) -> Document:
@@ -33,6 +34,8 @@ def as_document(report: Json, cost: Json, rows: Sequence[Json] = ()) -> Document
 
 def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Section]:
     yield from use.section(report, cost)
+    if "sweep" in report:
+        yield sweep_section(report["sweep"])
     if "seeds" in report:
         yield seeds.section(report)
     if is_judged(report):
@@ -46,7 +49,7 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
     if "reward_evaluation" in report:
         yield reward_section(report["reward_evaluation"], report.get("reward_version"))
     if "synthesis" in report:
-        yield card_section(report["synthesis"], report["instructions"].get("synthetic"))
+        yield synthesis_section(report["synthesis"], report["instructions"].get("synthetic"))
     yield from exports.section(report)
     yield from training.sections(report, cost)
     yield from cost_section.sections(cost)

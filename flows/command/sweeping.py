@@ -1,0 +1,153 @@
+"""The command `sweep`: trials of a profile's settings, chosen by validation, and the chosen one whole."""
+
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from flows.command.options import (
+    Commands,
+    Json,
+    Mirror,
+    Overrides,
+    ProfileName,
+    Verbose,
+    end_unless_completed,
+    require_sources,
+)
+from tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from flows.sweeping.space import Given
+    from flows.sweeping.study import Asked
+
+commands = Commands()
+
+MOST_TRIALS = 1000
+
+
+@commands.command()
+def sweep(
+    profile: ProfileName,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A.B=VALUES",
+            help="A setting and what is tried of it: 1e-4..1e-2:log, 1..8, or 4,8,16; may be repeated",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=MOST_TRIALS, metavar="N", help="How many in all; a grid has as many as it has points"
+        ),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="How settings are drawn: grid, random or tpe")
+    ] = "tpe",
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="What of the last training's validation chooses: validation_loss, bits_per_byte, "
+            "validation_score, reward_accuracy, validation_reward; by default what its weights are kept by",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the trials are kept: postgresql://USER:PASSWORD@HOST/NAME; by default in mlruns/",
+        ),
+    ] = None,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    pools: Annotated[
+        bool, typer.Option("--pools", help="The stages of trials on the work pools: training on gpu-pool")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Try settings of a profile, choose by validation alone, and run what was chosen whole, once."""
+    from flows.process.console import console
+    from flows.profiles.load import load_settings
+    from flows.server.readiness import begin_prefect, prefect_is_ready, require_servers, verbosely
+    from flows.sweeping.space import Given, own_point
+    from flows.sweeping.study import opened, require_optuna, storage_address
+
+    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
+    overrides = tuple(override for override in set_ or () if override not in waiting)
+    given = Given(profile, overrides, mirror)
+    asked, points = _asked(given, over or [], sampler, by, trials)
+    require_optuna()
+    if storage:
+        storage_address(storage)
+    require_sources(asked.profile)
+    verbosely(verbose)
+    console.say(f"touchstone sweep {asked.profile.name}: {asked.profile.description}", style="bold")
+    if pools:
+        require_servers()
+    else:
+        begin_prefect()
+    console.wait("starting Prefect")
+    from flows.server.pools import Pools
+    from flows.sweeping.sweeping import Sweeping, run_sweep  # after the checks, which need not wait for it
+    from tasks.record.tracking import open_tracking
+
+    with opened(asked, open_tracking(), storage) as study:
+        own = own_point(given, asked.profile, asked.space)
+        study.enqueue(points or ([own] if own else []))
+        prefect_is_ready()
+        outcome = run_sweep(
+            Sweeping(given, asked, study, len(points) or trials),
+            [],
+            load_settings(Pools, "pools", {}, waiting) if pools else None,
+        )
+    if json_:
+        from flows.process.console import print_json
+
+        print_json(outcome)
+    else:
+        _show(outcome)
+    end_unless_completed(outcome)
+
+
+def _asked(
+    given: "Given", over: list[str], sampler: str, by: str | None, trials: int | None
+) -> "tuple[Asked, list[dict[str, str]]]":
+    """What is to be tried, and of a grid its points. Raises UsageError for what no trial could be made of."""
+    from flows.sweeping.objectives import objective_of
+    from flows.sweeping.space import check_space, grid_of, parse_space, size_of
+    from flows.sweeping.study import Asked
+    from tasks.config import Sampler
+
+    if sampler not in get_args(Sampler):
+        raise UsageError(f"--sampler {sampler!r}: expected {', '.join(get_args(Sampler))}")
+    space = parse_space(over)
+    profile = given.load().with_commits()
+    objective = objective_of(profile, by)
+    check_space(given, profile, objective, space)
+    points = grid_of(space) if sampler == "grid" else []
+    size = size_of(space)
+    if points and trials not in (None, len(points)):
+        raise UsageError(f"--trials {trials}: this grid has {len(points)} points; leave --trials out")
+    if not points and trials is None:
+        raise UsageError("--trials is missing: how many there are to be, for example --trials 12")
+    if not points and size is not None and size < trials:
+        raise UsageError(
+            f"--trials {trials}: there are {size} combinations; --sampler grid tries each of them once"
+        )
+    return Asked(profile, space, sampler, objective), points
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from flows.process.console import print_result
+    from tasks.show.terminal import show
+    from tasks.sweep.document import document
+
+    out = Console(highlight=False)
+    show(document(outcome), out)
+    for name, address in (("Sweep", outcome["page"]), ("Report card", outcome["report"])):
+        if address:
+            print_result(f"{name}: {address}")

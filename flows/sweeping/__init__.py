@@ -1,0 +1,1 @@
+"""Trials of a profile's settings, chosen by validation; then the chosen one, whole."""

@@ -1,0 +1,162 @@
+"""By what a sweep chooses: a validation number of a profile's last training, and what may be tried for it.
+
+Trials are told apart by that number alone, so that what is tried must change the training, and must leave
+what is measured as it is: a loss a token means something else with other tokens, or on other rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flows.profiles.profile import Profile
+from flows.profiles.spelling import DOWNLOADS
+from tasks.config import Direction
+from tasks.errors import UsageError
+from tasks.models import TRAININGS
+
+DATA = (*DOWNLOADS, "synthesize", "rows")
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number in the summary of a training."""
+
+    field: str
+    direction: Direction
+    fixed: tuple[str, ...] = ()
+    """Settings, or their sections, with which it measures something else."""
+
+
+RESPONSES = ("keep_by", "keep_rows")
+TOKENS = ("tokenize", "base")  # what a text is cut into
+MEASURES: Mapping[str, Mapping[str, Measure]] = {
+    "pretrain": {
+        "bits_per_byte": Measure(
+            "best_bits_per_byte",
+            "minimize",
+            ("tokenize.validation", "tokenize.include_rows", "pretrain.document_mask", "pretrain.objective"),
+        ),
+        "validation_loss": Measure(
+            "best_validation_loss",
+            "minimize",
+            (
+                "tokenize",
+                *(f"pretrain.{name}" for name in ("document_mask", "objective", "mask_rate", "masking")),
+            ),
+        ),
+    },
+    "finetune": {
+        "validation_loss": Measure(
+            "best_validation_loss",
+            "minimize",
+            (*TOKENS, *(f"finetune.{name}" for name in ("template", "loss", "turns", "max_length"))),
+        ),
+        "validation_score": Measure(
+            "best_validation_score", "maximize", tuple(f"finetune.{name}" for name in RESPONSES)
+        ),
+    },
+    "dpo": {
+        "validation_loss": Measure(
+            "best_validation_loss", "minimize", (*TOKENS, "dpo.beta", "dpo.template", "dpo.max_length")
+        ),
+        "reward_accuracy": Measure("validation_reward_accuracy", "maximize"),
+        "validation_score": Measure(
+            "best_validation_score", "maximize", tuple(f"dpo.{name}" for name in RESPONSES)
+        ),
+    },
+    "grpo": {
+        "validation_reward": Measure(
+            "validation_reward",
+            "maximize",
+            ("grpo.rewards", "grpo.asking", "grpo.validation_prompts", "grpo.max_new_tokens"),
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a sweep of a profile chooses by."""
+
+    stage: str
+    """The last training."""
+    by: str
+    measure: Measure
+    metric: str | None = None
+    """The scorer of a validation score."""
+
+
+def objective_of(profile: Profile, by: str | None) -> Objective:
+    """By what trials of a profile are compared; `by` names it, None leaves it to the profile.
+
+    Raises UsageError for a profile that trains nothing or measures test rows in training, and for a number
+    that it does not have.
+    """
+    stage = _last_training(profile)
+    known = dict(MEASURES[stage])
+    config = profile.trainings.get(stage)
+    keep_by = getattr(config, "keep_by", "loss")
+    if keep_by == "loss":
+        known.pop("validation_score", None)
+    else:
+        known = {"validation_score": known.pop("validation_score")} | known
+    if stage == "pretrain" and profile.pretrain.objective == "masked":
+        known.pop("bits_per_byte")
+    if by is not None and by not in known:
+        hint = ""
+        if by == "validation_score" and stage in ("finetune", "dpo"):
+            hint = f". It is there with --set {stage}.keep_by=chrf, or another metric"
+        raise UsageError(f"--by {by}: {stage} of {profile.name} has {', '.join(known)}{hint}")
+    name = by or next(iter(known))
+    metric = f"metric:{keep_by}" if name == "validation_score" else None
+    return Objective(stage, name, known[name], metric)
+
+
+def _last_training(profile: Profile) -> str:
+    if profile.labelled:
+        raise UsageError(
+            f"{profile.name} trains a classifier, and the stage that trains it measures test rows too, which "
+            "a sweep must not touch. A sweep takes profiles that pretrain, or train a model that writes"
+        )
+    last = next(reversed(profile.trainings), None) if profile.is_tuned else None
+    if last is None and profile.base:
+        raise UsageError(f"{profile.name} trains nothing: there is nothing to choose by")
+    return last or "pretrain"
+
+
+def require_tellable(profile: Profile, objective: Objective, setting: str) -> None:
+    """Raises UsageError for a setting whose values the objective cannot tell apart, or cannot compare."""
+    section, _, name = setting.partition(".")
+    by = f"{objective.by} of {objective.stage}"
+    if section not in Profile.model_fields:
+        return  # that it does not exist is told where it is read
+    if section in DATA or _is_in(setting, objective.measure.fixed):
+        raise UsageError(
+            f"--over {setting}: with another value {by} measures something else, and trials could not be "
+            f"compared. Set it for all of them: --set {setting}=VALUE"
+        )
+    known = [one for one in _sections_before(profile, objective.stage) if one not in objective.measure.fixed]
+    if section not in known:
+        raise UsageError(
+            f"--over {setting}: {by} does not depend on it, so that no value of it is better than another. "
+            f"A sweep of {profile.name} may try settings of {', '.join(known)}"
+        )
+    if not name and section != "base":
+        raise UsageError(f"--over {setting}: name a setting of it: --over {setting}.KEY=A,B,C")
+    if name.rpartition(".")[2] == SEED:
+        raise UsageError(
+            f"--over {setting}: the best of several seeds is the luckiest, and no recipe. "
+            "touchstone run --seeds N tells how far seeds are apart"
+        )
+
+
+def _sections_before(profile: Profile, last: str) -> list[str]:
+    """The sections of the stages that make what is measured, the last training's among them."""
+    running = [
+        name for name in profile.stages() if name in ("base", "tokenize", "pretrain", *TRAININGS.values())
+    ]
+    return running[: running.index(last) + 1]
+
+
+def _is_in(setting: str, fixed: tuple[str, ...]) -> bool:
+    return any(setting == one or setting.startswith(f"{one}.") for one in fixed)

@@ -1,0 +1,270 @@
+"""A sweep: trials one after another, the best of them by validation run whole, and what that shows.
+
+In MLflow the sweep has a run of its own, with the trials' runs below it and named in its tags, and the run of
+what was chosen. What was done is found at the next call: finished trials in the study, their stages by key.
+"""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import State, flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.dispatch.cards import Recorded
+from flows.dispatch.overview import show_card
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
+from flows.dispatch.results import finished, outcome_of, run_here
+from flows.dispatch.runs import CHOSEN, SWEEP, TRIALS, read_output, reference_of
+from flows.pipeline import pipeline
+from flows.process.console import console
+from flows.process.flow_body import flow_body
+from flows.server.pools import Pools
+from flows.server.sweep import CRASH_HOOKS
+from flows.sweeping.space import Given, Settings, as_overrides
+from flows.sweeping.study import Asked, Study, Trial
+from flows.sweeping.trials import trial
+from tasks.config import ReportConfig, SweepConfig, SweepTrial
+from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
+from tasks.machine.json_files import Json
+from tasks.models import MODELS
+from tasks.record.outputs import AUXILIARY, read_config
+from tasks.record.stage import MADE_BY
+from tasks.record.tracking import set_tags
+from tasks.record.work import Reference
+from tasks.registry.lineage import inputs_of
+from tasks.report.document import as_document
+from tasks.report.outputs import page_address, read_cost, read_report
+from tasks.show.markdown import as_markdown
+from tasks.sweep.document import document
+from tasks.sweep.outputs import Sweep
+from tasks.sweep.stage import best_of, distinct
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """What is swept, and how many trials there are to be.
+
+    No parameter of the flow, which Prefect keeps: the study's storage may have an address with a password.
+    """
+
+    given: Given
+    asked: Asked
+    study: Study
+    count: int
+
+
+_present: ContextVar[Sweeping] = ContextVar("sweeping")
+
+
+def run_sweep(present: Sweeping, refresh: Sequence[str], pools: Pools | None) -> Json:
+    """Run the flow of a sweep in this process; what it tells. Raises the error that ended it before that."""
+    token = _present.set(present)
+    try:
+        return run_here(sweep, present.asked.profile.name, present.study.name, refresh, pools)
+    finally:
+        _present.reset(token)
+
+
+@flow(
+    name="touchstone-sweep",
+    flow_run_name="sweep {profile}",
+    description="Trials of a profile's settings, chosen by validation; then the chosen one, whole",
+    persist_result=False,
+    **CRASH_HOOKS,
+)
+@flow_body
+def sweep(
+    profile: str, study: str, refresh: Sequence[str] = (), pools: Pools | None = None
+) -> State | dict[str, Any]:
+    """Make the trials that are left, run what they chose, and tell what they come to.
+
+    Returns what `touchstone sweep --json` prints, or a failed state: when every trial failed, and as the run
+    of the chosen one ended.
+    """
+    present = _present.get()
+    settings = {"profile": present.asked.profile, "study": study}
+    with pipeline_run(
+        f"sweep {profile}", settings, refresh, SWEEP, pools, present.asked.profile.reuse, profile=profile
+    ) as run:
+        trials = _Trials(run, present, refresh, pools).run()
+        best = best_of(distinct(trials), present.asked.objective.measure.direction)
+        if best is None:
+            found, _ = _show(run, present, trials, {})
+            return finished(run, found | _nothing(), _why_none(trials))
+        console.say(f"trial {best.number} is the best by validation; it is run whole", style="bold")
+        outcome = _run_whole(run, _with(present.given, best.settings), refresh, pools)
+        return _conclude(run, present, trials, outcome)
+
+
+class _Trials:
+    """Makes the trials that a sweep lacks, one after another; one that fails does not lose the others."""
+
+    def __init__(
+        self, run: PipelineRun, present: Sweeping, refresh: Sequence[str], pools: Pools | None
+    ) -> None:
+        self._run = run
+        self._present = present
+        self._refresh = refresh
+        self._pools = pools
+
+    def run(self) -> list[SweepTrial]:
+        study, count = self._present.study, self._present.count
+        ended = study.trials()
+        self._link(ended)
+        if ended:
+            console.say(f"{min(len(ended), count)} of {count} trials are done already", style="dim")
+        while len(ended) < count:
+            asked = study.ask()
+            told = ", ".join(f"{name}={value}" for name, value in asked.settings.items())
+            console.say(f"trial {asked.number} ({len(ended) + 1} of {count}): {told}", style="bold")
+            one = self._repeated(asked, ended) or self._made(asked)
+            asked.tell(one)
+            self._link([one])
+            ended.append(one)
+        return ended[:count]
+
+    def _repeated(self, asked: Trial, ended: Sequence[SweepTrial]) -> SweepTrial | None:
+        """A sampler may draw settings twice: the trial has the value that is known."""
+        same = next((one for one in distinct(ended) if one.settings == asked.settings), None)
+        return same and same.model_copy(update={"number": asked.number, "repeats": same.number})
+
+    def _made(self, asked: Trial) -> SweepTrial:
+        started = time.monotonic()
+        try:
+            profile = self._present.given.load(asked.settings)
+            with without_heartbeat():
+                state = trial(
+                    profile.with_commits(),
+                    self._present.asked.objective.measure.field,
+                    asked.number,
+                    self._run.run_id,
+                    self._refresh,
+                    self._pools,
+                    return_state=True,
+                )
+            outcome = outcome_of(state)
+        except StoppedError:
+            raise  # somebody stopped the trial; the same command continues it
+        except TouchstoneError as error:
+            console.say(f"trial {asked.number} failed: {error}", style="red")
+            seconds = round(time.monotonic() - started, 1)
+            return SweepTrial(
+                number=asked.number,
+                settings=asked.settings,
+                state="failed",
+                seconds=seconds,
+                reason=str(error),
+            )
+        stages = outcome["stages"]
+        return SweepTrial(
+            number=asked.number,
+            settings=asked.settings,
+            state="done",
+            value=outcome["value"],
+            seconds=round(outcome["seconds"], 1),
+            stages=len(stages),
+            cached=sum(one["cached"] for one in stages),
+            run_id=outcome["run_id"],
+        )
+
+    def _link(self, ended: Sequence[SweepTrial]) -> None:
+        """Name the trials' runs on the sweep's, also those of an earlier call."""
+        tags = {f"{TRIALS}{one.number}": one.run_id for one in ended if one.run_id}
+        if tags:
+            set_tags(self._run.tracking.client, self._run.run_id, tags)
+
+
+def _with(given: Given, settings: Settings) -> Given:
+    return Given(given.profile, (*given.overrides, *as_overrides(settings)), given.mirror)
+
+
+def command_of(given: Given) -> str:
+    """The command line that runs a profile as it is given."""
+    words = ["touchstone", "run", given.profile]
+    words += [word for override in given.overrides for word in ("--set", override)]
+    words += ["--mirror", given.mirror] if given.mirror else []
+    return shlex.join(words)
+
+
+def _run_whole(
+    run: PipelineRun, chosen: Given, refresh: Sequence[str], pools: Pools | None
+) -> Json | TouchstoneError:
+    """What the pipeline of the chosen settings told, or the error that ended it before that."""
+    with without_heartbeat():
+        state = pipeline(chosen.load(), refresh=list(refresh), pools=pools, return_state=True)
+    try:
+        outcome = outcome_of(state)
+    except StoppedError:
+        raise
+    except TouchstoneError as error:
+        return error
+    set_tags(run.tracking.client, run.run_id, {CHOSEN: outcome["run_id"]})
+    return outcome
+
+
+def _conclude(
+    run: PipelineRun, present: Sweeping, trials: list[SweepTrial], outcome: Json | TouchstoneError
+) -> Json:
+    """What the sweep shows, with the card of the chosen one, on which that is told too."""
+    if isinstance(outcome, TouchstoneError):
+        found, _ = _show(run, present, trials, {})
+        kind = RefusedError if isinstance(outcome, RefusedError) else IncompleteError
+        error = kind(f"the trials are done and kept; what they chose, run whole, failed: {outcome}")
+        return finished(run, found | _nothing(), error)
+    client, chosen = run.tracking.client, outcome["run_id"]
+    card = client.get_run(chosen).data.tags.get(f"{MADE_BY}report")
+    inputs = inputs_of(run.tracking, client.get_run(card)) if card else {}
+    found, made = _show(run, present, trials, inputs)
+    page = outcome["report"]
+    if card:
+        config = ReportConfig.model_validate_json(read_config(reference_of(run.tracking, card)))
+        report = Recorded(run.tracking, chosen).stage("report", config, **inputs, sweep=made)
+        shown = as_document(read_output(run.tracking, report, read_report), read_cost(report))
+        for run_id in (chosen, run.run_id):
+            show_card(run.tracking, run_id, report, shown)
+        set_tags(client, run.run_id, {f"{MADE_BY}report": report.run_id})
+        page = page_address(report)
+    told = {"scores": outcome["scores"], "model": outcome["model"], "report": page, "chosen_run_id": chosen}
+    return finished(run, found | told, RefusedError(outcome["error"]) if "error" in outcome else None)
+
+
+def _show(
+    run: PipelineRun, present: Sweeping, trials: list[SweepTrial], inputs: Mapping[str, Reference]
+) -> tuple[Json, Reference]:
+    """What the trials show, as the command tells it; `inputs` are those of the card of the chosen one."""
+    asked = present.asked
+    best = best_of(distinct(trials), asked.objective.measure.direction)
+    config = SweepConfig(
+        profile=asked.profile.name,
+        command=command_of(_with(present.given, best.settings)) if best else "",
+        stage=asked.objective.stage,
+        by=asked.objective.by,
+        direction=asked.objective.measure.direction,
+        metric=asked.objective.metric,
+        sampler=asked.sampler,
+        space=asked.space,
+        trials=tuple(trials),
+    )
+    scored = [f"{model}_scores" for model in MODELS if f"{model}_scores" in inputs]
+    made = run.stage("sweep", config, scores=inputs[scored[-1]] if scored else None)
+    found = read_output(run.tracking, made, Sweep.read).as_json()
+    create_markdown_artifact(
+        as_markdown(document(found)), key=f"sweep-{asked.profile.name}", description="Sweep"
+    )
+    if best:
+        run.tracking.client.log_metric(run.run_id, asked.objective.by, best.value)
+    return found | {"study": present.study.name, "page": f"{made.uri}/{AUXILIARY}/sweep.html"}, made
+
+
+def _nothing() -> Json:
+    return {"scores": [], "model": None, "report": None, "chosen_run_id": None}
+
+
+def _why_none(trials: Sequence[SweepTrial]) -> TouchstoneError:
+    """Why nothing could be chosen: the reasons of the trials, each once."""
+    reasons = "; ".join(dict.fromkeys(one.reason for one in trials if one.reason))
+    return IncompleteError(f"all {len(trials)} trials failed, so that none could be chosen: {reasons}")

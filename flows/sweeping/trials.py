@@ -1,0 +1,68 @@
+"""One trial: a pipeline up to its last training, with no stage that measures the model on test rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
+from flows.dispatch.results import finished
+from flows.dispatch.runs import TRIAL, read_output
+from flows.pipeline import checked, train
+from flows.process.flow_body import flow_body
+from flows.profiles.profile import Profile
+from flows.profiles.seeds import trainings_of
+from flows.server.pools import Pools
+from flows.server.sweep import CRASH_HOOKS
+from tasks.errors import StageError
+from tasks.models.summary import ModelSummary
+from tasks.record.work import Reference
+
+
+def _run_name() -> str:
+    given = flow_run.parameters
+    return f"{Profile.model_validate(given['profile']).name} trial {given['number']}"
+
+
+@flow(
+    name="touchstone-trial",
+    flow_run_name=_run_name,
+    description="A trial of a sweep: a profile up to its last training, measured on validation rows alone",
+    persist_result=False,
+    **CRASH_HOOKS,
+)
+@flow_body
+def trial(
+    profile: Profile,
+    field: str,
+    number: int,
+    group: str,
+    refresh: Sequence[str] = (),
+    pools: Pools | None = None,
+) -> State | dict[str, Any]:
+    """Train with the first of the profile's seeds; tells the number `field` of the last training's summary.
+
+    `group` is the MLflow run of the sweep.
+    """
+    (one, *_) = trainings_of(profile)
+    name = f"{profile.name} trial {number}"
+    with pipeline_run(
+        name, one.profile, refresh, TRIAL, pools, profile.reuse, profile=profile.name, group=group
+    ) as run:
+        value = read_output(run.tracking, _trained(run, one.profile), ModelSummary.read).numbers.get(field)
+        if value is None:
+            raise StageError(
+                "there is nothing to choose by: the training was not evaluated on validation rows. Give some "
+                "(rows.validation, tokenize.validation)"
+            )
+        return finished(run, {"profile": profile.name, "value": value})
+
+
+def _trained(run: PipelineRun, profile: Profile) -> Reference:
+    """The model of the last training."""
+    ready = checked(run, profile)
+    base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
+    if not profile.is_tuned:
+        return base
+    return list(train(run, profile, ready, base).values())[-1]

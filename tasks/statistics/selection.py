@@ -1,0 +1,69 @@
+"""How far the best of several flatters itself: what is chosen by a number is better by it than it is.
+
+Of k equal recipes that differ by noise alone, the best is ahead of their mean by the expected largest of k
+draws of the noise. And of recipes that were measured on the same rows, the bootstrap shows how much of the
+lead of the best is the luck of those rows: rows are drawn anew, the best of that draw is chosen, and its
+number there is compared with its number on all rows (Efron and Tibshirani, An Introduction to the Bootstrap,
+1993, chapter 17: optimism).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import stdev
+
+import numpy as np
+from scipy.integrate import quad
+from scipy.special import ndtr
+
+DRAWS_AT_ONCE = 200  # resamples whose row numbers are in memory together
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """What the choice among several adds to the number of the one that is chosen, by the luck of the rows."""
+
+    amount: float
+    """In the unit of the numbers, never negative in expectation: the chosen one is worse by it."""
+    chosen_again: float
+    """The share of the draws in which the same one is chosen."""
+
+
+def largest_of(count: int) -> float:
+    """The expected largest of `count` independent draws of a standard normal."""
+    above, _ = quad(lambda x: 1 - ndtr(x) ** count, 0, np.inf)
+    below, _ = quad(lambda x: ndtr(x) ** count, -np.inf, 0)
+    return above - below
+
+
+def lead_of_noise(values: Sequence[float]) -> float | None:
+    """By how much the best of equal recipes would be ahead of their mean, were all differences noise.
+
+    The spread of the values themselves is taken for the noise, so that the true amount is at most about as
+    large. None of fewer than two.
+    """
+    return largest_of(len(values)) * stdev(values) if len(values) > 1 else None
+
+
+def optimism(
+    sums: np.ndarray, counts: np.ndarray, *, minimize: bool, resamples: int, seed: int = 0
+) -> Optimism:
+    """The bootstrap's estimate for recipes that were measured on the same rows.
+
+    `sums` (recipes, rows) are what each row adds, `counts` (rows,) how much of each there is (its tokens; 1
+    for a mean over rows): a recipe's number is the ratio of the totals. Raises ValueError for fewer than two
+    rows, and for counts of other rows.
+    """
+    if counts.size < 2 or sums.shape[1:] != counts.shape:
+        raise ValueError(f"{counts.size} rows were counted, and {sums.shape} measured")
+    sign = 1.0 if minimize else -1.0
+    whole = sums.sum(axis=1) / counts.sum()
+    chosen = int(np.argmin(sign * whole))
+    random = np.random.default_rng(seed)
+    gained, again = 0.0, 0
+    for start in range(0, resamples, DRAWS_AT_ONCE):
+        draws = random.integers(counts.size, size=(min(DRAWS_AT_ONCE, resamples - start), counts.size))
+        drawn = sums[:, draws].sum(axis=2) / counts[draws].sum(axis=1)
+        best = np.argmin(sign * drawn, axis=0)
+        gained += float((sign * (whole[best] - drawn[best, np.arange(len(best))])).sum())
+        again += int((best == chosen).sum())
+    return Optimism(gained / resamples, again / resamples)

@@ -1,0 +1,37 @@
+"""What a sweep leaves: `sweep.json`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tasks.machine.json_files import Json, JsonFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(JsonFile):
+    """The trials, the one that was chosen by validation alone, and how far its number flatters it."""
+
+    FILE: ClassVar[str] = "sweep.json"
+
+    profile: str
+    command: str
+    """That runs the chosen settings by themselves."""
+    stage: str
+    by: str
+    direction: str
+    sampler: str
+    space: Sequence[Json]
+    trials: Sequence[Json]
+    best: int | None
+    """The number of the trial that was chosen; None where none came to its end."""
+    survived: int
+    """The trials that it was the best of: those of different settings that came to their end, itself too."""
+    importance: Json | None
+    """Each setting's share of the variance between trials, of all 1; None where that cannot be told."""
+    flattery: Json
+    """`noise`: the lead that the best of equal trials would have over their mean; `rows`: the bootstrap's
+    estimate over validation rows, None where these were not measured one by one."""
+    metric: str | None = None
+    """The scorer behind a validation score."""
+    test: Sequence[Json] = ()
+    """The scores of the chosen trial's model on the test rows, by the headline and by `metric`."""
