@@ -35,6 +35,7 @@ from tasks.config import (
     SweepConfig,
     SynthesizeConfig,
     TokenizeConfig,
+    ValidateConfig,
 )
 from tasks.record.work import Stage, always
 
@@ -241,6 +242,14 @@ STAGES = {
             "tasks.seeds.stage:seeds",
             SeedsConfig,
             "What several trainings of one recipe show of it",
+        ),
+        Stage(
+            "validate",
+            1,
+            "tasks.sweep.validating:validate",
+            ValidateConfig,
+            "A trained model's number on validation rows, one by one",
+            pool="gpu",
         ),
         Stage(
             "sweep",

@@ -34,6 +34,7 @@ from tasks.reward_models.outputs import RewardEvaluation, RewardSummary, read_pa
 from tasks.rows.counts import read_counts, write_counts
 from tasks.rows.responses import has_responses, read_responses, write_responses
 from tasks.seeds.outputs import Spread
+from tasks.sweep.outputs import RowValues, Sweep
 from tasks.synthesize.outputs import Synthesis
 
 COUNTED = {"parameters": 9, "trainable_parameters": 3}
@@ -90,6 +91,27 @@ SCHEMAS = [
         "seeds.json",
         {"runs": [{}], "done": [1], "headline": None, "scores": [], "differences": [], "losses": None},
         {},
+    ),
+    (
+        RowValues,
+        "values.json",
+        {"unit": "rows", "validation": {"sums": [2.5], "counts": [3.0]}},
+        {"test": None},
+    ),
+    (
+        Sweep,
+        "sweep.json",
+        {"profile": "学", "command": "touchstone run 学", "stage": "finetune", "by": "validation_loss"}
+        | {
+            "direction": "minimize",
+            "sampler": "grid",
+            "space": [{}],
+            "trials": [{}],
+            "best": 0,
+            "survived": 1,
+        }
+        | {"importance": None, "flattery": {"noise": None}},
+        {"metric": None, "test": ()},
     ),
     (
         Synthesis,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flows.profiles.profile import Profile
 from flows.profiles.spelling import DOWNLOADS
-from tasks.config import Direction
+from tasks.config import Direction, ValidateConfig
 from tasks.errors import UsageError
 from tasks.models import TRAININGS
 
@@ -110,6 +110,18 @@ def objective_of(profile: Profile, by: str | None) -> Objective:
     name = by or next(iter(known))
     metric = f"metric:{keep_by}" if name == "validation_score" else None
     return Objective(stage, name, known[name], metric)
+
+
+def validate_config(profile: Profile, objective: Objective) -> ValidateConfig | None:
+    """How a trial's model is measured row by row; None where its number is of no rows that stay the same."""
+    stage, has_score = objective.stage, objective.metric is not None
+    if stage == "pretrain" and profile.pretrain.objective == "causal":
+        return ValidateConfig(pretrain=profile.pretrain)
+    if stage == "finetune":
+        return ValidateConfig(finetune=profile.finetune, score=has_score)
+    if stage == "dpo" and has_score:
+        return ValidateConfig(dpo=profile.dpo, score=True)
+    return None
 
 
 def _last_training(profile: Profile) -> str:

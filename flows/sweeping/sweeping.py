@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 
@@ -24,15 +25,16 @@ from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
+from flows.sweeping.objectives import validate_config
 from flows.sweeping.space import Given, Settings, as_overrides
 from flows.sweeping.study import Asked, Study, Trial
-from flows.sweeping.trials import trial
+from flows.sweeping.trials import trial, validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
 from tasks.machine.json_files import Json
 from tasks.models import MODELS
-from tasks.record.outputs import AUXILIARY, read_config
-from tasks.record.stage import MADE_BY
+from tasks.record.outputs import AUXILIARY, fault, read_config
+from tasks.record.stage import MADE_BY, reference_to
 from tasks.record.tracking import set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import inputs_of
@@ -139,7 +141,7 @@ class _Trials:
             with without_heartbeat():
                 state = trial(
                     profile.with_commits(),
-                    self._present.asked.objective.measure.field,
+                    self._present.asked.objective.by,
                     asked.number,
                     self._run.run_id,
                     self._refresh,
@@ -250,7 +252,8 @@ def _show(
         trials=tuple(trials),
     )
     scored = [f"{model}_scores" for model in MODELS if f"{model}_scores" in inputs]
-    made = run.stage("sweep", config, scores=inputs[scored[-1]] if scored else None)
+    measured = _measured(run, trials) | _measured_on_test_rows(run, present, best, inputs)
+    made = run.stage("sweep", config, scores=inputs[scored[-1]] if scored else None, **measured)
     found = read_output(run.tracking, made, Sweep.read).as_json()
     create_markdown_artifact(
         as_markdown(document(found)), key=f"sweep-{asked.profile.name}", description="Sweep"
@@ -258,6 +261,36 @@ def _show(
     if best:
         run.tracking.client.log_metric(run.run_id, asked.objective.by, best.value)
     return found | {"study": present.study.name, "page": f"{made.uri}/{AUXILIARY}/sweep.html"}, made
+
+
+def _measured(run: PipelineRun, trials: Sequence[SweepTrial]) -> dict[str, Reference]:
+    """What the trials came to row by row, of those that still have it."""
+    client, found = run.tracking.client, {}
+    for one in distinct(trials):
+        try:
+            made = client.get_run(one.run_id).data.tags.get(f"{MADE_BY}validate")
+            reference = reference_to(client.get_run(made)) if made else None
+        except MlflowException:  # it was cleaned away
+            continue
+        if reference and fault(run.tracking, reference) is None:
+            found[f"trial_{one.number}"] = reference
+    return found
+
+
+def _measured_on_test_rows(
+    run: PipelineRun, present: Sweeping, best: SweepTrial | None, inputs: Mapping[str, Reference]
+) -> dict[str, Reference]:
+    """The chosen model's loss on the test rows, which are measured here and for it alone."""
+    trained = [inputs[model] for model in MODELS if model in inputs]
+    if best is None or not trained:
+        return {}
+    profile = present.given.load(best.settings)
+    config = validate_config(profile, present.asked.objective)
+    if not (config and config.finetune and not config.score):
+        return {}
+    config = config.model_copy(update={"test": True})
+    given = validated_inputs(run.tracking, profile, trained[-1])
+    return {"chosen": run.stage("validate", config, "validate chosen", **given)}
 
 
 def _nothing() -> Json:

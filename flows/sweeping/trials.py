@@ -15,9 +15,13 @@ from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
 from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
+from flows.sweeping.objectives import objective_of, validate_config
 from tasks.errors import StageError
+from tasks.models import STARTS_FROM
 from tasks.models.summary import ModelSummary
+from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
+from tasks.registry.lineage import inputs_of
 
 
 def _run_name() -> str:
@@ -35,13 +39,13 @@ def _run_name() -> str:
 @flow_body
 def trial(
     profile: Profile,
-    field: str,
+    by: str,
     number: int,
     group: str,
     refresh: Sequence[str] = (),
     pools: Pools | None = None,
 ) -> State | dict[str, Any]:
-    """Train with the first of the profile's seeds; tells the number `field` of the last training's summary.
+    """Train with the first of the profile's seeds; tells the number of the last training that `by` names.
 
     `group` is the MLflow run of the sweep.
     """
@@ -50,13 +54,30 @@ def trial(
     with pipeline_run(
         name, one.profile, refresh, TRIAL, pools, profile.reuse, profile=profile.name, group=group
     ) as run:
-        value = read_output(run.tracking, _trained(run, one.profile), ModelSummary.read).numbers.get(field)
+        objective = objective_of(one.profile, by)
+        made = _trained(run, one.profile)
+        value = read_output(run.tracking, made, ModelSummary.read).numbers.get(objective.measure.field)
         if value is None:
             raise StageError(
                 "there is nothing to choose by: the training was not evaluated on validation rows. Give some "
                 "(rows.validation, tokenize.validation)"
             )
+        if config := validate_config(one.profile, objective):
+            run.stage("validate", config, **validated_inputs(run.tracking, one.profile, made))
         return finished(run, {"profile": profile.name, "value": value})
+
+
+def validated_inputs(tracking: Tracking, profile: Profile, made: Reference) -> dict[str, Reference | None]:
+    """The model of a profile's last training, with what it is measured on."""
+    given = inputs_of(tracking, tracking.client.get_run(made.run_id))
+    if made.stage == "pretrain":
+        return {"model": made, "tokens": given["tokens"]}
+    adapters = profile.trainings[made.stage].keeps_adapters
+    return {
+        "model": made,
+        "rows": given["rows"],
+        "base": given[STARTS_FROM[made.stage]] if adapters else None,
+    }
 
 
 def _trained(run: PipelineRun, profile: Profile) -> Reference:

@@ -47,7 +47,7 @@ from tasks.config.reward_models import RegisterConfig, RewardModelConfig
 from tasks.config.rewards import MODEL, MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
-from tasks.config.sweeping import Direction, Sampler, SweepConfig, SweepDimension, SweepTrial
+from tasks.config.sweeping import Direction, Sampler, SweepConfig, SweepDimension, SweepTrial, ValidateConfig
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
 from tasks.config.tuning import (
     ClassifyConfig,
@@ -126,6 +126,7 @@ __all__ = [
     "TemplateName",
     "TokenizeConfig",
     "TuningConfig",
+    "ValidateConfig",
     "WriterConfig",
     "on",
     "parts_of",

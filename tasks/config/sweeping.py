@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.config.base import Positive, StageConfig
+from tasks.config.pretraining import PretrainConfig
+from tasks.config.tuning import DpoConfig, FinetuneConfig
 
 Sampler = Literal["grid", "random", "tpe"]
 Direction = Literal["minimize", "maximize"]
@@ -57,6 +59,19 @@ class SweepDimension(StageConfig):
     def choices(self) -> tuple[str, ...]:
         """All values of a dimension that has a size."""
         return self.values or tuple(map(str, range(int(self.low), int(self.high) + 1)))
+
+
+class ValidateConfig(StageConfig):
+    """The training whose model is measured row by row: one of the three."""
+
+    pretrain: PretrainConfig | None = None
+    finetune: FinetuneConfig | None = None
+    dpo: DpoConfig | None = None
+    """By responses, where its weights are kept by a score of these."""
+    score: bool = False
+    """By the metric that weights are kept by, instead of the loss."""
+    test: bool = False
+    """The test rows too; of a loss on rows alone."""
 
 
 class SweepTrial(StageConfig):

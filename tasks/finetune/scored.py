@@ -34,14 +34,18 @@ class ValidationScore:
     config: GenerateConfig
 
     def of(self, model: PreTrainedModel | PeftModel, stop: Stop) -> float:
-        """From 0 to 100."""
+        """The mean, from 0 to 100."""
+        return fmean(self.by_row(model, stop))
+
+    def by_row(self, model: PreTrainedModel | PeftModel, stop: Stop) -> list[float]:
+        """From 0 to 100 each, in the order of the rows."""
         tokenizer = self.template.tokenizer
         responses = decoded(model, tokenizer, self.config, self.prompts, BATCH_TOKENS, stop)
         name = f"metric:{self.metric}"
         metric = {name: (METRICS | SUMMARY_METRICS)[name]}
         texts = map(self.template.response, responses)
         pairs = zip(texts, self.rows, strict=True)
-        return fmean(metric_scores(text, row["output"], metric)[name] for text, row in pairs)
+        return [metric_scores(text, row["output"], metric)[name] for text, row in pairs]
 
 
 def validation_score(config: ScoredTuningConfig, data: TuningData | PreferenceData) -> ValidationScore | None:

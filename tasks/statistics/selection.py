@@ -4,16 +4,19 @@ Of k equal recipes that differ by noise alone, the best is ahead of their mean b
 draws of the noise. And of recipes that were measured on the same rows, the bootstrap shows how much of the
 lead of the best is the luck of those rows: rows are drawn anew, the best of that draw is chosen, and its
 number there is compared with its number on all rows (Efron and Tibshirani, An Introduction to the Bootstrap,
-1993, chapter 17: optimism).
+1993, chapter 17: optimism). What all recipes gain alike by a draw, of easy rows, is no part of it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtrit
+
+from tasks.statistics.bounded import TAIL
 
 DRAWS_AT_ONCE = 200  # resamples whose row numbers are in memory together
 
@@ -49,21 +52,38 @@ def optimism(
 ) -> Optimism:
     """The bootstrap's estimate for recipes that were measured on the same rows.
 
-    `sums` (recipes, rows) are what each row adds, `counts` (rows,) how much of each there is (its tokens; 1
-    for a mean over rows): a recipe's number is the ratio of the totals. Raises ValueError for fewer than two
-    rows, and for counts of other rows.
+    `sums` (recipes, rows) are what each row adds, `counts` (recipes, rows) how much of each there is (its
+    tokens; 1 for a mean over rows): a recipe's number is the ratio of the totals. Raises ValueError for fewer
+    than two rows, and for counts of other rows.
     """
-    if counts.size < 2 or sums.shape[1:] != counts.shape:
-        raise ValueError(f"{counts.size} rows were counted, and {sums.shape} measured")
+    if sums.shape[1] < 2 or sums.shape != counts.shape:
+        raise ValueError(f"expected two rows or more, each counted; found {sums.shape} and {counts.shape}")
     sign = 1.0 if minimize else -1.0
-    whole = sums.sum(axis=1) / counts.sum()
+    rows = sums.shape[1]
+    whole = sums.sum(axis=1) / counts.sum(axis=1)
     chosen = int(np.argmin(sign * whole))
     random = np.random.default_rng(seed)
     gained, again = 0.0, 0
     for start in range(0, resamples, DRAWS_AT_ONCE):
-        draws = random.integers(counts.size, size=(min(DRAWS_AT_ONCE, resamples - start), counts.size))
-        drawn = sums[:, draws].sum(axis=2) / counts[draws].sum(axis=1)
+        draws = random.integers(rows, size=(min(DRAWS_AT_ONCE, resamples - start), rows))
+        drawn = sums[:, draws].sum(axis=2) / counts[:, draws].sum(axis=2)
         best = np.argmin(sign * drawn, axis=0)
-        gained += float((sign * (whole[best] - drawn[best, np.arange(len(best))])).sum())
+        flattered = sign * (whole[:, None] - drawn)
+        gained += float((flattered[best, np.arange(len(best))] - flattered.mean(axis=0)).sum())
         again += int((best == chosen).sum())
     return Optimism(gained / resamples, again / resamples)
+
+
+def ratio_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
+    """The ratio of totals over rows (rows,), and its 95% interval.
+
+    Student's t on the residuals of the rows (Cochran, Sampling Techniques, 1977, chapter 6). Raises
+    ValueError for fewer than two rows.
+    """
+    rows, whole = sums.size, counts.sum()
+    if rows < 2:
+        raise ValueError(f"expected two rows or more; found {rows}")
+    ratio = float(sums.sum() / whole)
+    error = math.sqrt(np.square(sums - ratio * counts).sum() * rows / (rows - 1)) / whole
+    half = float(-stdtrit(rows - 1, TAIL)) * error
+    return ratio, ratio - half, ratio + half

@@ -120,24 +120,37 @@ def flattery(report: Json) -> list[Block]:
             )
         )
     blocks.append(_of_rows(report, best) if found["rows"] else Text(NO_ROWS, "muted"))
-    blocks += _on_test_rows(report, best)
+    if found["test"]:
+        blocks.append(_of_test(report, best))
+    blocks += _scored_on_test_rows(report, best)
     return blocks
 
 
 def _of_rows(report: Json, best: Json) -> Text:
     rows = report["flattery"]["rows"]
-    sign = 1 if report["direction"] == "minimize" else -1
-    expected = best["value"] + sign * max(0.0, rows["amount"])
+    luck = max(0.0, rows["amount"])
+    expected = best["value"] + luck * (1 if report["direction"] == "minimize" else -1)
     return Text(
         f"The validation value is of {rows['count']:,} {rows['unit']}. Where these are drawn anew "
         f"(bootstrap, {rows['resamples']:,} draws), whichever is best by the draw looks better there by "
-        f"{value_text(report, rows['amount'])} than it is: about {value_text(report, expected)} is to be "
-        f"expected of the chosen one elsewhere. The same trial is chosen in {percent(rows['chosen_again'])} "
-        "of the draws."
+        f"{value_text(report, luck)} than it is: about {value_text(report, expected)} is to be expected of "
+        f"the chosen one elsewhere. The same trial is chosen in {percent(rows['chosen_again'])} of the draws."
     )
 
 
-def _on_test_rows(report: Json, best: Json) -> Iterator[Text]:
+def _of_test(report: Json, best: Json) -> Text:
+    test = report["flattery"]["test"]
+    gap = test["value"] - best["value"]
+    worse = gap > 0 if report["direction"] == "minimize" else gap < 0
+    return Text(
+        f"On {plural(test['count'], 'test row')}, which nothing was chosen by, the {by_text(report)} is "
+        f"{value_text(report, test['value'])} (95% {value_text(report, test['low'])} to "
+        f"{value_text(report, test['high'])}): {'worse' if worse else 'better'} than on validation rows by "
+        f"{value_text(report, abs(gap))}. How hard the rows are is in that too."
+    )
+
+
+def _scored_on_test_rows(report: Json, best: Json) -> Iterator[Text]:
     for entry in report.get("test", ()):
         if not wording.has_mean(entry):
             continue

@@ -8,6 +8,21 @@ from tasks.machine.json_files import Json, JsonFile
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowValues(JsonFile):
+    """A trained model's number, in parts: a trial's is the ratio of the totals of validation."""
+
+    FILE: ClassVar[str] = "values.json"
+
+    unit: str
+    """What the parts are: rows, documents, or stretches of a text."""
+    validation: Json
+    """`sums` and `counts` of each part: nats and tokens, bits and bytes, or a score and 1. Both empty where
+    the model is of a kind that is not measured so."""
+    test: Json | None = None
+    """The same of the test rows, where those were measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sweep(JsonFile):
     """The trials, the one that was chosen by validation alone, and how far its number flatters it."""
 
@@ -30,7 +45,8 @@ class Sweep(JsonFile):
     """Each setting's share of the variance between trials, of all 1; None where that cannot be told."""
     flattery: Json
     """`noise`: the lead that the best of equal trials would have over their mean; `rows`: the bootstrap's
-    estimate over validation rows, None where these were not measured one by one."""
+    estimate over validation rows, None where these were not measured one by one; `test`: the number of the
+    chosen trial on test rows, with its interval, where it was measured."""
     metric: str | None = None
     """The scorer behind a validation score."""
     test: Sequence[Json] = ()

@@ -1,20 +1,26 @@
 """The sweep stage: which trial is best by validation, which settings mattered, and what is luck."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from tasks.config import SweepConfig, SweepTrial
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.machine.json_files import Json
 from tasks.record.stage import StageRun
-from tasks.statistics.selection import lead_of_noise
+from tasks.statistics.selection import lead_of_noise, optimism, ratio_interval
 from tasks.sweep.document import document
 from tasks.sweep.importance import importance
-from tasks.sweep.outputs import Sweep
+from tasks.sweep.outputs import RowValues, Sweep
 
 
-def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None) -> None:
+def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None, **measured: Path) -> None:
     """Tell what the trials show. `scores` are those of the chosen trial's model on the test rows.
+
+    `measured` are what the validate stage made: `trial_<number>` of each trial, and `chosen`, which has the
+    test rows too; of a sweep that they are not all of, how far it is flattered is told without them.
 
     Writes `sweep.json`; aside, the page `sweep.html`.
     """
@@ -32,7 +38,7 @@ def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None) -> 
         best=best.number if best else None,
         survived=len(done),
         importance=importance(config.space, done, config.direction),
-        flattery=_flattery(done),
+        flattery=_flattery(config, done, {name: RowValues.read(own) for name, own in measured.items()}),
         metric=config.metric,
         test=_test_scores(config, scores) if scores else (),
     )
@@ -57,10 +63,44 @@ def _test_scores(config: SweepConfig, scores: Path) -> list[Json]:
     return [dict(one) for one in found.scores if one["scorer"] in (found.headline, config.metric)]
 
 
-def _flattery(done: Sequence[SweepTrial]) -> Json:
+def _flattery(config: SweepConfig, done: Sequence[SweepTrial], measured: Mapping[str, RowValues]) -> Json:
     values = [one.value for one in done]
+    chosen = measured.get("chosen")
     return {
         "mean": sum(values) / len(values) if values else None,
         "noise": lead_of_noise(values),
-        "rows": None,
+        "rows": _of_rows(config, [measured.get(f"trial_{one.number}") for one in done]),
+        "test": _of_test(chosen.test) if chosen and chosen.test else None,
     }
+
+
+def _of_rows(config: SweepConfig, trials: Sequence[RowValues | None]) -> Json | None:
+    """The bootstrap over validation rows; None where some trial was not measured on those of the others."""
+    if len(trials) < 2 or None in trials or not _are_of_same_rows(trials):
+        return None
+    found = optimism(
+        np.array([one.validation["sums"] for one in trials]),
+        np.array([one.validation["counts"] for one in trials]),
+        minimize=config.direction == "minimize",
+        resamples=config.resamples,
+    )
+    count = len(trials[0].validation["sums"])
+    return asdict(found) | {"unit": trials[0].unit, "count": count, "resamples": config.resamples}
+
+
+def _are_of_same_rows(trials: Sequence[RowValues]) -> bool:
+    """Whether there are several parts, the same in all; stretches are, where they have as many tokens."""
+    counts = [one.validation["counts"] for one in trials]
+    same = all(len(one) == len(counts[0]) for one in counts)
+    return (
+        len(counts[0]) > 1
+        and same
+        and (trials[0].unit != "stretches" or counts.count(counts[0]) == len(counts))
+    )
+
+
+def _of_test(values: Json) -> Json | None:
+    if len(values["sums"]) < 2:
+        return None
+    value, low, high = ratio_interval(np.array(values["sums"]), np.array(values["counts"]))
+    return {"value": value, "low": low, "high": high, "count": len(values["sums"])}

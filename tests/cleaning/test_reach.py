@@ -108,6 +108,17 @@ def test_the_seeds_of_a_kept_group_stay():
     assert history.stays().keys() == {"group", "one", "tuned"}
 
 
+def test_a_sweep_that_stays_keeps_its_trials_and_what_it_chose():
+    tags = {"touchstone__kind": "sweep", "touchstone__profile": "a", "touchstone__trial__0": "zero"}
+    history = History().pipeline("newest", "a").run("sweep", **tags, touchstone__chosen="chosen")
+    history.pipeline("chosen", "a").pipeline("old", "a")
+    for trial in ("zero", "other"):
+        own = {"touchstone__kind": "trial", "touchstone__profile": "a", "touchstone__stage__rows": "rows"}
+        history.run(trial, **own)
+    history.stage("rows", "rows", "zero").run("older sweep", **tags)
+    assert history.stays().keys() == {"newest", "sweep", "chosen", "zero", "rows"}
+
+
 def test_of_one_profile_alone_the_others_stay():
     history = History().pipeline("a1", "a").pipeline("a2", "a", ["rows"]).stage("rows", "rows", "a2")
     history.pipeline("b1", "b").pipeline("b2", "b", ["other"]).stage("other", "rows", "b2")
