@@ -52,6 +52,10 @@ def sweep(
             "validation_score, reward_accuracy, validation_reward; by default what its weights are kept by",
         ),
     ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="End a trial whose validation curve is worse than half of the others"),
+    ] = False,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +81,9 @@ def sweep(
     waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
     overrides = tuple(override for override in set_ or () if override not in waiting)
     given = Given(profile, overrides, mirror)
-    asked, points = _asked(given, over or [], sampler, by, trials)
+    asked, points = _asked(given, over or [], sampler, by, trials, prune)
+    if prune and pools:
+        raise UsageError("--prune looks at trainings of this process; leave out --pools, or --prune")
     require_optuna()
     if storage:
         storage_address(storage)
@@ -112,7 +118,7 @@ def sweep(
 
 
 def _asked(
-    given: "Given", over: list[str], sampler: str, by: str | None, trials: int | None
+    given: "Given", over: list[str], sampler: str, by: str | None, trials: int | None, prune: bool
 ) -> "tuple[Asked, list[dict[str, str]]]":
     """What is to be tried, and of a grid its points. Raises UsageError for what no trial could be made of."""
     from flows.sweeping.objectives import objective_of
@@ -125,6 +131,8 @@ def _asked(
     space = parse_space(over)
     profile = given.load().with_commits()
     objective = objective_of(profile, by)
+    if prune and objective.measure.curve is None:
+        raise UsageError(f"--prune: {objective.stage} logs no curve of {objective.by}; leave --prune out")
     check_space(given, profile, objective, space)
     points = grid_of(space) if sampler == "grid" else []
     size = size_of(space)
@@ -136,7 +144,7 @@ def _asked(
         raise UsageError(
             f"--trials {trials}: there are {size} combinations; --sampler grid tries each of them once"
         )
-    return Asked(profile, space, sampler, objective), points
+    return Asked(profile, space, sampler, objective, prune), points
 
 
 def _show(outcome: dict[str, Any]) -> None:

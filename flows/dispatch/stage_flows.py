@@ -7,10 +7,11 @@ which is not imported before there is work to do.
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -34,7 +35,7 @@ from tasks.errors import StageError, TouchstoneError, UnreachableError
 from tasks.machine.home import without_password
 from tasks.machine.scarcity import wanting
 from tasks.machine.secrets import redacted
-from tasks.record.stage import MADE_BY, execute
+from tasks.record.stage import MADE_BY, Watch, execute, watch_nothing
 from tasks.record.tracking import Tracking, open_tracking, set_tags
 from tasks.record.work import Reference, Work
 
@@ -65,6 +66,7 @@ def run_recorded(
     parent: str | None,
     refresh: bool,
     reuse: Reuse,
+    watch: Watch,
 ) -> Reference:
     """Execute the stage, or find what another process made of it meanwhile."""
     with _told_without_secrets(), ProgressArtifact(label) as progress:
@@ -83,6 +85,7 @@ def run_recorded(
             phase=progress.phase,
             say=partial(_say, label),
             show=partial(_show_page, label),
+            watch=watch,
             opened=partial(link_to_mlflow, tracking),
         )
         if parent:
@@ -236,7 +239,8 @@ def flow_of(name: str) -> Flow[..., Any]:
     ) -> Any:
         work = _known.get() or work_of(stage.name, config, inputs)
         again = refresh or asks_anew(config)
-        return run_recorded(work, label or stage.name, parent, again, reuse).model_dump()
+        watch = _watched.get().get(stage.name, watch_nothing)
+        return run_recorded(work, label or stage.name, parent, again, reuse, watch).model_dump()
 
     return flow(
         name=stage.name,
@@ -248,6 +252,17 @@ def flow_of(name: str) -> Flow[..., Any]:
 
 
 _known: ContextVar[Work | None] = ContextVar("known", default=None)
+_watched: ContextVar[Mapping[str, Watch]] = ContextVar("watched", default=MappingProxyType({}))
+
+
+@contextmanager
+def watching(stage: str, watch: Watch) -> Iterator[None]:
+    """Look at the curves of a stage that runs in this process while the body does."""
+    token = _watched.set({stage: watch})
+    try:
+        yield
+    finally:
+        _watched.reset(token)
 
 
 def stage_run_name(pipeline: str | None, label: str) -> str:

@@ -25,50 +25,54 @@ class Measure:
     direction: Direction
     fixed: tuple[str, ...] = ()
     """Settings, or their sections, with which it measures something else."""
+    curve: str | None = None
+    """What the training logs of it at each evaluation; None where that is another number."""
+
+
+def _in(section: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{section}.{name}" for name in names)
 
 
 RESPONSES = ("keep_by", "keep_rows")
 TOKENS = ("tokenize", "base")  # what a text is cut into
+LOSS, SCORE, BITS = "validation_loss", "validation_score", "bits_per_byte"
 MEASURES: Mapping[str, Mapping[str, Measure]] = {
     "pretrain": {
-        "bits_per_byte": Measure(
-            "best_bits_per_byte",
+        BITS: Measure(
+            f"best_{BITS}",
             "minimize",
-            ("tokenize.validation", "tokenize.include_rows", "pretrain.document_mask", "pretrain.objective"),
+            ("tokenize.validation", "tokenize.include_rows", *_in("pretrain", "document_mask", "objective")),
+            BITS,
         ),
-        "validation_loss": Measure(
-            "best_validation_loss",
+        LOSS: Measure(
+            f"best_{LOSS}",
             "minimize",
-            (
-                "tokenize",
-                *(f"pretrain.{name}" for name in ("document_mask", "objective", "mask_rate", "masking")),
-            ),
+            ("tokenize", *_in("pretrain", "document_mask", "objective", "mask_rate", "masking")),
+            LOSS,
         ),
     },
     "finetune": {
-        "validation_loss": Measure(
-            "best_validation_loss",
+        LOSS: Measure(
+            f"best_{LOSS}",
             "minimize",
-            (*TOKENS, *(f"finetune.{name}" for name in ("template", "loss", "turns", "max_length"))),
+            (*TOKENS, *_in("finetune", "template", "loss", "turns", "max_length")),
+            LOSS,
         ),
-        "validation_score": Measure(
-            "best_validation_score", "maximize", tuple(f"finetune.{name}" for name in RESPONSES)
-        ),
+        SCORE: Measure(f"best_{SCORE}", "maximize", _in("finetune", *RESPONSES), SCORE),
     },
     "dpo": {
-        "validation_loss": Measure(
-            "best_validation_loss", "minimize", (*TOKENS, "dpo.beta", "dpo.template", "dpo.max_length")
+        LOSS: Measure(
+            f"best_{LOSS}", "minimize", (*TOKENS, *_in("dpo", "beta", "template", "max_length")), LOSS
         ),
         "reward_accuracy": Measure("validation_reward_accuracy", "maximize"),
-        "validation_score": Measure(
-            "best_validation_score", "maximize", tuple(f"dpo.{name}" for name in RESPONSES)
-        ),
+        SCORE: Measure(f"best_{SCORE}", "maximize", _in("dpo", *RESPONSES), SCORE),
     },
     "grpo": {
         "validation_reward": Measure(
             "validation_reward",
             "maximize",
-            ("grpo.rewards", "grpo.asking", "grpo.validation_prompts", "grpo.max_new_tokens"),
+            _in("grpo", "rewards", "asking", "validation_prompts", "max_new_tokens"),
+            "validation_reward",
         ),
     },
 }

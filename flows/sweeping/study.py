@@ -37,6 +37,7 @@ SQLITE, POSTGRES = "sqlite", ("postgresql", "postgres")
 FILE = "sweeps.db"  # in mlruns/
 DIGITS = 12  # of the digest in a study's name
 AT_RANDOM = 5  # trials that TPE draws before it looks at what came of them
+BEFORE_PRUNING = 3  # trials that came to their end
 MACHINE, ENDED = "machine", "ended"  # attributes of a trial: who makes it, and how it ended
 
 
@@ -54,6 +55,7 @@ class Asked:
     space: Space
     sampler: Sampler
     objective: Objective
+    prune: bool = False
 
     @property
     def name(self) -> str:
@@ -63,6 +65,7 @@ class Asked:
             "space": [one.model_dump(mode="json") for one in self.space],
             "sampler": self.sampler,
             "by": self.objective.by,
+            "prune": self.prune,
         }
         return f"{self.profile.name}-{hashlib.sha256(canonical_json(told)).hexdigest()[:DIGITS]}"
 
@@ -164,7 +167,10 @@ class Study:
         A sampler is made for each trial, by the number of that: a sweep that was killed goes on as it would
         have.
         """
+        from optuna.pruners import MedianPruner
+
         self._study.sampler = self._sampler(len(self._trials()))
+        self._study.pruner = MedianPruner(n_startup_trials=BEFORE_PRUNING)
         trial = self._study.ask(self._distributions)
         trial.set_user_attr(MACHINE, self._machine)
         return Trial(self._study, trial, self._texts(trial.params))
@@ -226,6 +232,17 @@ class Trial:
         self._trial = trial
         self.number = trial.number
         self.settings = settings
+        self.pruned: str | None = None
+        """Why the trial was asked to stop."""
+
+    def watch(self, curve: str, values: Mapping[str, float], step: int) -> bool:
+        """Whether half of the other trials were better at that step than this one has been."""
+        if curve not in values:
+            return False
+        self._trial.report(values[curve], step)
+        if self._trial.should_prune():
+            self.pruned = f"at step {step} it was worse than half of the trials were there"
+        return self.pruned is not None
 
     def tell(self, ended: SweepTrial) -> None:
         self._trial.set_user_attr(ENDED, ended.model_dump(mode="json"))

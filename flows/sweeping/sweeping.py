@@ -7,8 +7,10 @@ what was chosen. What was done is found at the next call: finished trials in the
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -20,6 +22,7 @@ from flows.dispatch.overview import show_card
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
 from flows.dispatch.results import finished, outcome_of, run_here
 from flows.dispatch.runs import CHOSEN, SWEEP, TRIALS, read_output, reference_of
+from flows.dispatch.stage_flows import watching
 from flows.pipeline import pipeline
 from flows.process.console import console
 from flows.process.flow_body import flow_body
@@ -138,7 +141,7 @@ class _Trials:
         started = time.monotonic()
         try:
             profile = self._present.given.load(asked.settings)
-            with without_heartbeat():
+            with without_heartbeat(), self._watching(asked):
                 state = trial(
                     profile.with_commits(),
                     self._present.asked.objective.by,
@@ -149,17 +152,18 @@ class _Trials:
                     return_state=True,
                 )
             outcome = outcome_of(state)
-        except StoppedError:
-            raise  # somebody stopped the trial; the same command continues it
         except TouchstoneError as error:
-            console.say(f"trial {asked.number} failed: {error}", style="red")
-            seconds = round(time.monotonic() - started, 1)
+            if isinstance(error, StoppedError) and not asked.pruned:
+                raise  # somebody stopped it; the same command continues it
+            state = "pruned" if asked.pruned else "failed"
+            reason = asked.pruned or str(error)
+            console.say(f"trial {asked.number} {state}: {reason}", style="yellow" if asked.pruned else "red")
             return SweepTrial(
                 number=asked.number,
                 settings=asked.settings,
-                state="failed",
-                seconds=seconds,
-                reason=str(error),
+                state=state,
+                seconds=round(time.monotonic() - started, 1),
+                reason=reason,
             )
         stages = outcome["stages"]
         return SweepTrial(
@@ -172,6 +176,13 @@ class _Trials:
             cached=sum(one["cached"] for one in stages),
             run_id=outcome["run_id"],
         )
+
+    def _watching(self, asked: Trial) -> AbstractContextManager[None]:
+        """While a trial is made, its validation curve is looked at, where trials are to be pruned."""
+        objective = self._present.asked.objective
+        if not self._present.asked.prune:
+            return nullcontext()
+        return watching(objective.stage, partial(asked.watch, objective.measure.curve))
 
     def _link(self, ended: Sequence[SweepTrial]) -> None:
         """Name the trials' runs on the sweep's, also those of an earlier call."""

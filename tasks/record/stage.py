@@ -84,6 +84,17 @@ def no_show(key: str, markdown: str, description: str) -> None:
     """For callers that show none."""
 
 
+class Watch(Protocol):
+    """Who looks at the curves of a stage as they grow; True asks it to stop where it can be continued."""
+
+    def __call__(self, values: Mapping[str, float], step: int) -> bool: ...
+
+
+def watch_nothing(*_: object) -> bool:
+    """For callers that do not look."""
+    return False
+
+
 @dataclass
 class StageRun:
     """What a running stage is given: folders to write to, and a way to report numbers and progress."""
@@ -108,6 +119,7 @@ class StageRun:
     say: Callable[[str], None] = say_nothing
     """Who is told what a person should know and the numbers do not tell: where a training resumes."""
     show: Show = no_show
+    watch: Watch = watch_nothing
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when the stage is to stop; a training heeds it where it can be continued."""
     shared: Path | None = None
@@ -131,6 +143,8 @@ class StageRun:
         if self._buffer:
             prefix = "" if step is None else CURVES
             self._buffer.add({prefix + name: value for name, value in values.items()}, step or 0)
+        if step is not None and self.watch(values, step):
+            self.stop.set()
 
     def log_dataset(self, name: str, digest: str, source: str, context: str, **profile: object) -> None:
         """Record a dataset as an input of this run; a tag keeps what MLflow cuts from the digest."""
@@ -267,6 +281,7 @@ def execute(
     phase: Callable[[str], None] = say_nothing,
     say: Callable[[str], None] = say_nothing,
     show: Show = no_show,
+    watch: Watch = watch_nothing,
     opened: Callable[[str], None] | None = None,
 ) -> Reference:
     """Run a stage inside its own MLflow run and return the reference to its output.
@@ -313,6 +328,7 @@ def execute(
             phase=phase,
             say=say,
             show=show,
+            watch=watch,
         )
         with ending(tracking, run.run_id, run.flush, run.log_traceback):
             if opened:

@@ -93,6 +93,20 @@ def test_sweep_that_was_killed_draws_what_it_would_have_drawn(home, sampler, tmp
     assert len({one["a.b"] for one in drawn[0]}) == 4
 
 
+def test_trial_is_pruned_where_half_of_the_others_were_better(home):
+    with opened(asked(RANGE), home, None) as study:
+        for value in (1.0, 2.0, 3.0):
+            trial = study.ask()
+            assert not trial.watch("loss", {"loss": value}, 10)
+            trial.tell(done(trial, value))
+        trial = study.ask()
+        assert not trial.watch("loss", {"other": 9.0}, 10)
+        assert trial.watch("loss", {"loss": 9.0}, 10)
+        assert trial.pruned == "at step 10 it was worse than half of the trials were there"
+        trial.tell(SweepTrial(number=trial.number, settings=trial.settings, state="pruned"))
+        assert [one.state for one in study.trials()] == ["done", "done", "done", "pruned"]
+
+
 def test_study_is_another_for_whatever_else_is_asked():
     names = {
         asked(over, sampler, by).name
