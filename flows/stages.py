@@ -32,6 +32,7 @@ from tasks.config import (
     RewardModelConfig,
     RowsConfig,
     SeedsConfig,
+    SeriesConfig,
     SweepConfig,
     SynthesizeConfig,
     TokenizeConfig,
@@ -257,6 +258,13 @@ STAGES = {
             "tasks.sweep.stage:sweep",
             SweepConfig,
             "What trials of settings show, and how far the best of them is luck",
+        ),
+        Stage(
+            "series",
+            1,
+            "tasks.series.stage:series",
+            SeriesConfig,
+            "How loss falls with size, and whether that foretells the largest",
         ),
         Stage(
             "responses",

@@ -34,6 +34,7 @@ from tasks.reward_models.outputs import RewardEvaluation, RewardSummary, read_pa
 from tasks.rows.counts import read_counts, write_counts
 from tasks.rows.responses import has_responses, read_responses, write_responses
 from tasks.seeds.outputs import Spread
+from tasks.series.outputs import Series
 from tasks.sweep.outputs import RowValues, Sweep
 from tasks.synthesize.outputs import Synthesis
 
@@ -112,6 +113,13 @@ SCHEMAS = [
         }
         | {"importance": None, "flattery": {"noise": None}},
         {"metric": None, "test": ()},
+    ),
+    (
+        Series,
+        "series.json",
+        {"profile": "学", "tokens_per_parameter": 20.0, "flops": None, "rungs": [{}], "fit": {"alpha": 0.4}}
+        | {"held_out": None},
+        {"why_not": "", "parts": None},
     ),
     (
         Synthesis,

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.dispatch.history import PROFILE
-from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEED, SWEEP, TRIAL, TRIALS
+from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEED, SERIES, SWEEP, TRIAL, TRIALS
 from tasks.judge.labels.store import OF, SET
 from tasks.record.stage import MADE_BY
 from tasks.registry.lineage import DATASET
@@ -93,7 +93,7 @@ def _of_runs(known: "_Known", rule: Rule, profile: str | None) -> Iterator[tuple
         elif profile is not None and known.profile_of(run_id) != profile:
             yield run_id, "of another profile, or of none"
         elif of is not None and run.info.status == "FINISHED" and tags.get(KIND) != TRIAL:
-            kind = (of, SWEEP if tags.get(KIND) == SWEEP else PIPELINE)
+            kind = (of, tags[KIND] if tags.get(KIND) in (SWEEP, SERIES) else PIPELINE)
             finished[kind] += 1
             if finished[kind] <= rule.newest:
                 yield run_id, "among the newest of its profile"

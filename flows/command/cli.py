@@ -24,6 +24,7 @@ from flows.command import (
     labels,
     registry,
     runs,
+    series,
     serve,
     servers,
     settings,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
-for subject in (*SUBJECTS, synthesizing, sweeping, cleaning):
+for subject in (*SUBJECTS, synthesizing, sweeping, series, cleaning):
     app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

@@ -20,7 +20,7 @@ from datetime import datetime
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from flows.dispatch.runs import KIND, PIPELINE, SEEDS, SWEEP, read_output, reference_of
+from flows.dispatch.runs import KIND, PIPELINE, SEEDS, SERIES, SWEEP, read_output, reference_of
 from tasks.errors import UsageError
 from tasks.machine.home import without_password
 from tasks.record.stage import MADE_BY
@@ -195,7 +195,7 @@ def _newest(tracking: Tracking, condition: str, finished: bool) -> Run | None:
     group = runs[0].data.tags.get("mlflow.parentRunId")
     whole = tracking.client.get_run(group) if group else runs[0]
     is_whole = not finished or REPORT in whole.data.tags
-    return whole if is_whole and whole.data.tags.get(KIND) in (PIPELINE, SEEDS, SWEEP) else runs[0]
+    return whole if is_whole and whole.data.tags.get(KIND) in (PIPELINE, SEEDS, SWEEP, SERIES) else runs[0]
 
 
 def _by_beginning(tracking: Tracking, beginning: str) -> Run | None:

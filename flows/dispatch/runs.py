@@ -11,9 +11,10 @@ from tasks.record.work import Reference
 SUMMARY = "summary.json"  # an artifact of such a run: what its command told at the end
 KIND = "touchstone.kind"  # the tag of a run that stages are children of
 SEED = "touchstone.seed."  # before a seed's number, on the run of all seeds: the pipeline run of that one
-PIPELINE, SEEDS, SWEEP, TRIAL = "pipeline", "seeds", "sweep", "trial"
-"""Its value on a pipeline's own MLflow run, on that of several seeds, of a sweep, and of a trial."""
-OF_PROFILES = (PIPELINE, SEEDS, SWEEP, TRIAL)  # kinds of runs that are of a profile
+PIPELINE, SEEDS, SWEEP, SERIES, TRIAL = "pipeline", "seeds", "sweep", "series", "trial"
+"""Its value on the MLflow run of a pipeline, of several seeds, of a sweep, of a series of sizes, and of a
+trial of one of the last two."""
+OF_PROFILES = (PIPELINE, SEEDS, SWEEP, SERIES, TRIAL)  # kinds of runs that are of a profile
 TRIALS = "touchstone.trial."  # before a trial's number, on the run of a sweep: the run of that trial
 CHOSEN = "touchstone.chosen"  # on the run of a sweep: the pipeline run of what was chosen
 

@@ -90,13 +90,15 @@ class Objective:
     """The scorer of a validation score."""
 
 
-def objective_of(profile: Profile, by: str | None) -> Objective:
-    """By what trials of a profile are compared; `by` names it, None leaves it to the profile.
+def objective_of(profile: Profile, by: str | None, stage: str | None = None) -> Objective:
+    """By what trials of a profile are compared, up to its last training or to `stage`.
+
+    `by` names the number, None leaves it to the profile.
 
     Raises UsageError for a profile that trains nothing or measures test rows in training, and for a number
     that it does not have.
     """
-    stage = _last_training(profile)
+    stage = stage or _last_training(profile)
     known = dict(MEASURES[stage])
     config = profile.trainings.get(stage)
     keep_by = getattr(config, "keep_by", "loss")

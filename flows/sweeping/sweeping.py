@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mlflow.exceptions import MlflowException
 from prefect import State, flow
@@ -144,27 +144,21 @@ class _Trials:
             with without_heartbeat(), self._watching(asked):
                 state = trial(
                     profile.with_commits(),
+                    self._present.asked.objective.stage,
                     self._present.asked.objective.by,
-                    asked.number,
+                    f"trial {asked.number}",
                     self._run.run_id,
                     self._refresh,
                     self._pools,
                     return_state=True,
                 )
             outcome = outcome_of(state)
-        except TouchstoneError as error:
-            if isinstance(error, StoppedError) and not asked.pruned:
+        except StoppedError:
+            if not asked.pruned:
                 raise  # somebody stopped it; the same command continues it
-            state = "pruned" if asked.pruned else "failed"
-            reason = asked.pruned or str(error)
-            console.say(f"trial {asked.number} {state}: {reason}", style="yellow" if asked.pruned else "red")
-            return SweepTrial(
-                number=asked.number,
-                settings=asked.settings,
-                state=state,
-                seconds=round(time.monotonic() - started, 1),
-                reason=reason,
-            )
+            return self._without_value(asked, started, "pruned", asked.pruned)
+        except TouchstoneError as error:
+            return self._without_value(asked, started, "failed", str(error))
         stages = outcome["stages"]
         return SweepTrial(
             number=asked.number,
@@ -175,6 +169,16 @@ class _Trials:
             stages=len(stages),
             cached=sum(one["cached"] for one in stages),
             run_id=outcome["run_id"],
+        )
+
+    @staticmethod
+    def _without_value(
+        asked: Trial, started: float, state: Literal["pruned", "failed"], reason: str
+    ) -> SweepTrial:
+        console.say(f"trial {asked.number} {state}: {reason}", style="yellow")
+        seconds = round(time.monotonic() - started, 1)
+        return SweepTrial(
+            number=asked.number, settings=asked.settings, state=state, seconds=seconds, reason=reason
         )
 
     def _watching(self, asked: Trial) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import TRIAL, read_output
-from flows.pipeline import checked, train
+from flows.pipeline import checked, prepare, train
 from flows.process.flow_body import flow_body
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
@@ -26,7 +26,7 @@ from tasks.registry.lineage import inputs_of
 
 def _run_name() -> str:
     given = flow_run.parameters
-    return f"{Profile.model_validate(given['profile']).name} trial {given['number']}"
+    return f"{Profile.model_validate(given['profile']).name} {given['label']}"
 
 
 @flow(
@@ -39,23 +39,24 @@ def _run_name() -> str:
 @flow_body
 def trial(
     profile: Profile,
+    stage: str,
     by: str,
-    number: int,
+    label: str,
     group: str,
     refresh: Sequence[str] = (),
     pools: Pools | None = None,
 ) -> State | dict[str, Any]:
-    """Train with the first of the profile's seeds; tells the number of the last training that `by` names.
+    """Train with the first of the profile's seeds up to `stage`; tells the number of that which `by` names.
 
-    `group` is the MLflow run of the sweep.
+    `group` is the MLflow run of all trials, of which this one is called `label`.
     """
     (one, *_) = trainings_of(profile)
-    name = f"{profile.name} trial {number}"
+    name = f"{profile.name} {label}"
     with pipeline_run(
         name, one.profile, refresh, TRIAL, pools, profile.reuse, profile=profile.name, group=group
     ) as run:
-        objective = objective_of(one.profile, by)
-        made = _trained(run, one.profile)
+        objective = objective_of(one.profile, by, stage)
+        made = _trained(run, one.profile, stage)
         value = read_output(run.tracking, made, ModelSummary.read).numbers.get(objective.measure.field)
         if value is None:
             raise StageError(
@@ -80,10 +81,10 @@ def validated_inputs(tracking: Tracking, profile: Profile, made: Reference) -> d
     }
 
 
-def _trained(run: PipelineRun, profile: Profile) -> Reference:
-    """The model of the last training."""
+def _trained(run: PipelineRun, profile: Profile, stage: str) -> Reference:
+    """The model of the last training, or of pretraining where that is asked for."""
+    if stage == "pretrain":
+        return run.stage(stage, profile.pretrain, tokens=prepare(run, profile).tokens)
     ready = checked(run, profile)
     base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
-    if not profile.is_tuned:
-        return base
     return list(train(run, profile, ready, base).values())[-1]

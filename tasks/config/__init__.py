@@ -47,6 +47,7 @@ from tasks.config.reward_models import RegisterConfig, RewardModelConfig
 from tasks.config.rewards import MODEL, MODEL_INPUT, GrpoConfig, RewardConfig
 from tasks.config.scoring import GenerateConfig, PredictConfig, PromoteConfig, ReportConfig
 from tasks.config.seeds import SeedRun, Seeds, SeedsConfig
+from tasks.config.series import SeriesConfig, SeriesRung
 from tasks.config.sweeping import Direction, Sampler, SweepConfig, SweepDimension, SweepTrial, ValidateConfig
 from tasks.config.synthesis import SynthesisKind, SynthesizeConfig, WriterConfig
 from tasks.config.tuning import (
@@ -116,6 +117,8 @@ __all__ = [
     "SeedRun",
     "Seeds",
     "SeedsConfig",
+    "SeriesConfig",
+    "SeriesRung",
     "Source",
     "StageConfig",
     "SweepConfig",

@@ -42,7 +42,7 @@ def slices(report: Json, done: Sequence[Json], title: str) -> list[Chart]:
 
 def parallel(report: Json, done: Sequence[Json], by: str) -> Chart:
     """A line for each trial through the places of its settings, which end at its value."""
-    names = [_short(one["setting"]) for one in report["space"]]
+    names = [short_name(one["setting"]) for one in report["space"]]
     values = [one["value"] for one in done]
     low, high = min(values), max(values)
     curves = []
@@ -92,5 +92,6 @@ def _by_hue(report: Json, done: Sequence[Json]) -> list[tuple[str, Hue, list[Jso
     return [("other trials", OTHERS, others), (f"trial {report['best']}", BEST, best)]
 
 
-def _short(setting: str) -> str:
+def short_name(setting: str) -> str:
+    """`learning_rate` of `finetune.learning_rate`."""
     return setting.rpartition(".")[2]

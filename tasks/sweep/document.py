@@ -22,7 +22,7 @@ from tasks.show.document import (
     table_of,
 )
 from tasks.show.text import duration, percent, plural
-from tasks.sweep.charts import best_so_far, parallel, slices
+from tasks.sweep.charts import best_so_far, parallel, short_name, slices
 
 SAMPLERS = {
     "grid": "every point of a grid",
@@ -109,17 +109,9 @@ def flattery(report: Json) -> list[Block]:
     if best is None:
         return []
     blocks: list[Block] = [Text(LUCK, "muted")]
-    if found["noise"] is not None:
-        lead = abs(best["value"] - found["mean"])
-        luck = min(lead, found["noise"])
-        blocks.append(
-            Text(
-                f"It is ahead of the mean of {plural(report['survived'], 'trial')} by "
-                f"{value_text(report, lead)}, of which at most about {value_text(report, luck)} is luck: so "
-                "far ahead would the best be, were all equally good and their whole spread noise."
-            )
-        )
     blocks.append(_of_rows(report, best) if found["rows"] else Text(NO_ROWS, "muted"))
+    if found["noise"] is not None:
+        blocks.append(_of_noise(report, abs(best["value"] - found["mean"])))
     if found["test"]:
         blocks.append(_of_test(report, best))
     blocks += _scored_on_test_rows(report, best)
@@ -135,6 +127,18 @@ def _of_rows(report: Json, best: Json) -> Text:
         f"(bootstrap, {rows['resamples']:,} draws), whichever is best by the draw looks better there by "
         f"{value_text(report, luck)} than it is: about {value_text(report, expected)} is to be expected of "
         f"the chosen one elsewhere. The same trial is chosen in {percent(rows['chosen_again'])} of the draws."
+    )
+
+
+def _of_noise(report: Json, lead: float) -> Text:
+    """The bound that the spread of the trials alone gives."""
+    noise = report["flattery"]["noise"]
+    beyond = value_text(report, lead - noise) if lead > noise else "nothing"
+    return Text(
+        f"It is ahead of the mean of {plural(report['survived'], 'trial')} by {value_text(report, lead)}. "
+        "Were all equally good, and their whole spread noise, the best would be ahead by about "
+        f"{value_text(report, noise)}: {beyond} of its lead is beyond that bound, which takes for luck what "
+        "settings do."
     )
 
 
@@ -196,7 +200,7 @@ def _settings(report: Json, done: Sequence[Json]) -> Iterator[Section]:
         return
     blocks: list[Block] = []
     if shares := report["importance"]:
-        bars = [Bar(name, share, percent(share)) for name, share in shares.items()]
+        bars = [Bar(short_name(name), share, percent(share)) for name, share in shares.items()]
         blocks += [Text(EXPLAINED, "muted"), Bars(bars)]
     blocks.append(Columns(slices(report, done, by_text(report)), keep=NOT_IN_TERMINAL))
     blocks.append(parallel(report, done, by_text(report)))

@@ -22,6 +22,14 @@ class RowValues(JsonFile):
     """The same of the test rows, where those were measured."""
 
 
+def are_of_same_parts(values: Sequence[RowValues]) -> bool:
+    """Whether there are several parts, the same in all; stretches are, where they have as many tokens."""
+    counts = [one.validation["counts"] for one in values]
+    same = all(len(one) == len(counts[0]) for one in counts)
+    is_cut = values[0].unit == "stretches"
+    return len(counts[0]) > 1 and same and not (is_cut and counts.count(counts[0]) < len(counts))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep(JsonFile):
     """The trials, the one that was chosen by validation alone, and how far its number flatters it."""

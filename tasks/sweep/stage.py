@@ -13,7 +13,7 @@ from tasks.record.stage import StageRun
 from tasks.statistics.selection import lead_of_noise, optimism, ratio_interval
 from tasks.sweep.document import document
 from tasks.sweep.importance import importance
-from tasks.sweep.outputs import RowValues, Sweep
+from tasks.sweep.outputs import RowValues, Sweep, are_of_same_parts
 
 
 def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None, **measured: Path) -> None:
@@ -76,7 +76,7 @@ def _flattery(config: SweepConfig, done: Sequence[SweepTrial], measured: Mapping
 
 def _of_rows(config: SweepConfig, trials: Sequence[RowValues | None]) -> Json | None:
     """The bootstrap over validation rows; None where some trial was not measured on those of the others."""
-    if len(trials) < 2 or None in trials or not _are_of_same_rows(trials):
+    if len(trials) < 2 or None in trials or not are_of_same_parts(trials):
         return None
     found = optimism(
         np.array([one.validation["sums"] for one in trials]),
@@ -86,17 +86,6 @@ def _of_rows(config: SweepConfig, trials: Sequence[RowValues | None]) -> Json | 
     )
     count = len(trials[0].validation["sums"])
     return asdict(found) | {"unit": trials[0].unit, "count": count, "resamples": config.resamples}
-
-
-def _are_of_same_rows(trials: Sequence[RowValues]) -> bool:
-    """Whether there are several parts, the same in all; stretches are, where they have as many tokens."""
-    counts = [one.validation["counts"] for one in trials]
-    same = all(len(one) == len(counts[0]) for one in counts)
-    return (
-        len(counts[0]) > 1
-        and same
-        and (trials[0].unit != "stretches" or counts.count(counts[0]) == len(counts))
-    )
 
 
 def _of_test(values: Json) -> Json | None:

@@ -17,7 +17,8 @@ from tests.commands import CHECKOUT
 
 COMMANDS = (
     "run preflight report runs logs cancel init profiles settings judge audit compare label up deploy worker "
-    "models promote rollback export generate synthesize chat serve clean".split()
+    "models promote rollback export generate synthesize chat serve clean "
+    "sweep series".split()
 )
 
 

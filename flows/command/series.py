@@ -1,0 +1,94 @@
+"""The command `series`: a ladder of sizes, pretrained alike, and the law that their losses follow."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.command.options import (
+    Commands,
+    Json,
+    Mirror,
+    Overrides,
+    ProfileName,
+    Verbose,
+    end_unless_completed,
+    require_sources,
+)
+from tasks.errors import UsageError
+
+commands = Commands()
+
+TOKENS_PER_PARAMETER = 20.0
+
+
+@commands.command()
+def series(
+    profile: ProfileName,
+    sizes: Annotated[
+        str, typer.Option(metavar="A,B,C,D", help="As in pretrain.size; the largest is held out of the fit")
+    ],
+    tokens_per_parameter: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="N", help="How long each is trained; 20 where nothing is said"),
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(min=1.0, metavar="F", help="Instead: so many FLOPs each, 6 a parameter and token"),
+    ] = None,
+    set_: Overrides = None,
+    mirror: Mirror = None,
+    pools: Annotated[
+        bool, typer.Option("--pools", help="The stages on the work pools: training on gpu-pool")
+    ] = False,
+    json_: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Pretrain several sizes alike, fit how loss falls with size, and foretell the largest by the others."""
+    from flows.process.console import console
+    from flows.profiles.load import load_settings
+    from flows.series.ladder import Ladder
+    from flows.server.readiness import begin_prefect, prefect_is_ready, require_servers, verbosely
+
+    if tokens_per_parameter and flops:
+        raise UsageError("--tokens-per-parameter and --flops: choose one")
+    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
+    overrides = tuple(override for override in set_ or () if override not in waiting)
+    per_parameter = None if flops else tokens_per_parameter or TOKENS_PER_PARAMETER
+    given = tuple(size.strip() for size in sizes.split(","))
+    ladder = Ladder(profile, overrides, mirror, given, per_parameter, flops)
+    loaded = ladder.check()
+    require_sources(loaded)
+    verbosely(verbose)
+    console.say(f"touchstone series {loaded.name}: {loaded.description}", style="bold")
+    if pools:
+        require_servers()
+    else:
+        begin_prefect()
+    console.wait("starting Prefect")
+    from flows.dispatch.results import run_here
+    from flows.series.series import series as series_flow
+    from flows.server.pools import Pools
+    from tasks.record.tracking import open_tracking
+
+    open_tracking()
+    prefect_is_ready()
+    on_pools = load_settings(Pools, "pools", {}, waiting) if pools else None
+    outcome = run_here(series_flow, loaded.name, ladder, on_pools)
+    if json_:
+        from flows.process.console import print_json
+
+        print_json(outcome)
+    else:
+        _show(outcome)
+    end_unless_completed(outcome)
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from flows.process.console import print_result
+    from tasks.series.document import document
+    from tasks.show.terminal import show
+
+    show(document(outcome), Console(highlight=False))
+    print_result(f"Series: {outcome['page']}")

@@ -1,0 +1,1 @@
+"""A ladder of sizes, pretrained alike: how loss falls with size."""
