@@ -17,8 +17,8 @@ from flows.command.options import (
 from tasks.errors import UsageError
 
 if TYPE_CHECKING:
-    from flows.sweeping.space import Given
-    from flows.sweeping.study import Asked
+    from flows.sweeping.space import ProfileSource
+    from flows.sweeping.study import StudyDefinition
 
 commands = Commands()
 
@@ -75,37 +75,36 @@ def sweep(
     from flows.process.console import console
     from flows.profiles.load import load_settings
     from flows.server.readiness import begin_prefect, prefect_is_ready, require_servers, verbosely
-    from flows.sweeping.space import Given, own_point
+    from flows.sweeping.space import ProfileSource, own_point
     from flows.sweeping.study import opened, require_optuna, storage_address
 
     waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
     overrides = tuple(override for override in set_ or () if override not in waiting)
-    given = Given(profile, overrides, mirror)
-    asked, points = _asked(given, over or [], sampler, by, trials, prune)
+    source = ProfileSource(profile, overrides, mirror)
+    definition, points = _define(source, over or [], sampler, by, trials, prune)
     if prune and pools:
         raise UsageError("--prune looks at trainings of this process; leave out --pools, or --prune")
     require_optuna()
     if storage:
         storage_address(storage)
-    require_sources(asked.profile)
+    require_sources(definition.profile)
     verbosely(verbose)
-    console.say(f"touchstone sweep {asked.profile.name}: {asked.profile.description}", style="bold")
+    console.say(f"touchstone sweep {definition.profile.name}: {definition.profile.description}", style="bold")
     if pools:
         require_servers()
     else:
         begin_prefect()
     console.wait("starting Prefect")
     from flows.server.pools import Pools
-    from flows.sweeping.sweeping import Sweeping, run_sweep  # after the checks, which need not wait for it
+    from flows.sweeping.sweeping import SweepRun, run_sweep  # after the checks, which need not wait for it
     from tasks.record.tracking import open_tracking
 
-    with opened(asked, open_tracking(), storage) as study:
-        own = own_point(given, asked.profile, asked.space)
+    with opened(definition, open_tracking(), storage) as study:
+        own = own_point(source, definition.profile, definition.space)
         study.enqueue(points or ([own] if own else []))
         prefect_is_ready()
         outcome = run_sweep(
-            Sweeping(given, asked, study, len(points) or trials),
-            [],
+            SweepRun(source, definition, study, len(points) or trials),
             load_settings(Pools, "pools", {}, waiting) if pools else None,
         )
     if json_:
@@ -117,23 +116,23 @@ def sweep(
     end_unless_completed(outcome)
 
 
-def _asked(
-    given: "Given", over: list[str], sampler: str, by: str | None, trials: int | None, prune: bool
-) -> "tuple[Asked, list[dict[str, str]]]":
+def _define(
+    source: "ProfileSource", over: list[str], sampler: str, by: str | None, trials: int | None, prune: bool
+) -> "tuple[StudyDefinition, list[dict[str, str]]]":
     """What is to be tried, and of a grid its points. Raises UsageError for what no trial could be made of."""
     from flows.sweeping.objectives import objective_of
     from flows.sweeping.space import check_space, grid_of, parse_space, size_of
-    from flows.sweeping.study import Asked
+    from flows.sweeping.study import StudyDefinition
     from tasks.config import Sampler
 
     if sampler not in get_args(Sampler):
         raise UsageError(f"--sampler {sampler!r}: expected {', '.join(get_args(Sampler))}")
     space = parse_space(over)
-    profile = given.load().with_commits()
+    profile = source.load().with_commits()
     objective = objective_of(profile, by)
     if prune and objective.measure.curve is None:
         raise UsageError(f"--prune: {objective.stage} logs no curve of {objective.by}; leave --prune out")
-    check_space(given, profile, objective, space)
+    check_space(source, profile, objective, space)
     points = grid_of(space) if sampler == "grid" else []
     size = size_of(space)
     if points and trials not in (None, len(points)):
@@ -144,7 +143,7 @@ def _asked(
         raise UsageError(
             f"--trials {trials}: there are {size} combinations; --sampler grid tries each of them once"
         )
-    return Asked(profile, space, sampler, objective, prune), points
+    return StudyDefinition(profile, space, sampler, objective, prune), points
 
 
 def _show(outcome: dict[str, Any]) -> None:

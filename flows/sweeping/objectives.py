@@ -35,6 +35,7 @@ def _in(section: str, *names: str) -> tuple[str, ...]:
 
 RESPONSES = ("keep_by", "keep_rows")
 TOKENS = ("tokenize", "base")  # what a text is cut into
+REFERENCE = (*TOKENS, "pretrain", "finetune")  # the model that preferences are measured against
 LOSS, SCORE, BITS = "validation_loss", "validation_score", "bits_per_byte"
 MEASURES: Mapping[str, Mapping[str, Measure]] = {
     "pretrain": {
@@ -55,16 +56,16 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
         LOSS: Measure(
             f"best_{LOSS}",
             "minimize",
-            (*TOKENS, *_in("finetune", "template", "loss", "turns", "max_length")),
+            (*TOKENS, "pretrain.context", *_in("finetune", "template", "loss", "turns", "max_length")),
             LOSS,
         ),
         SCORE: Measure(f"best_{SCORE}", "maximize", _in("finetune", *RESPONSES), SCORE),
     },
     "dpo": {
         LOSS: Measure(
-            f"best_{LOSS}", "minimize", (*TOKENS, *_in("dpo", "beta", "template", "max_length")), LOSS
+            f"best_{LOSS}", "minimize", (*REFERENCE, *_in("dpo", "beta", "template", "max_length")), LOSS
         ),
-        "reward_accuracy": Measure("validation_reward_accuracy", "maximize"),
+        "reward_accuracy": Measure("validation_reward_accuracy", "maximize", REFERENCE),
         SCORE: Measure(f"best_{SCORE}", "maximize", _in("dpo", *RESPONSES), SCORE),
     },
     "grpo": {

@@ -1,4 +1,4 @@
-"""What `--over` says, and whether a profile takes every value that it would be given."""
+"""What `--over` says, and whether a profile takes every value that it would be source."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ Settings = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Given:
+class ProfileSource:
     """A profile as the command names it."""
 
     profile: str
@@ -92,7 +92,7 @@ def _values(told: str) -> Iterator[str]:
     yield told[start:].strip()
 
 
-def check_space(given: Given, profile: Profile, objective: Objective, space: Space) -> None:
+def check_space(source: ProfileSource, profile: Profile, objective: Objective, space: Space) -> None:
     """Raises UsageError for a dimension that cannot be tried, before anything is.
 
     Each value of a list and each end of a range is read into the profile, and what lies between the ends.
@@ -103,7 +103,7 @@ def check_space(given: Given, profile: Profile, objective: Objective, space: Spa
     for dimension in space:
         seen: dict[str, str] = {}
         for text in _tried(dimension):
-            loaded = given.load(base | {dimension.setting: text})
+            loaded = source.load(base | {dimension.setting: text})
             made = _what_is_made(loaded, dimension.setting)
             if made in seen:
                 raise UsageError(
@@ -154,13 +154,13 @@ def grid_of(space: Space) -> list[dict[str, str]]:
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*choices)]
 
 
-def own_point(given: Given, profile: Profile, space: Space) -> dict[str, str] | None:
+def own_point(source: ProfileSource, profile: Profile, space: Space) -> dict[str, str] | None:
     """The settings that the profile has by itself, where they are among what is tried."""
-    own = {one.setting: _own_value(given, profile, one) for one in space}
+    own = {one.setting: _own_value(source, profile, one) for one in space}
     return None if None in own.values() else own
 
 
-def _own_value(given: Given, profile: Profile, dimension: SweepDimension) -> str | None:
+def _own_value(source: ProfileSource, profile: Profile, dimension: SweepDimension) -> str | None:
     value = profile
     for name in dimension.setting.split("."):
         value = getattr(value, name, None)
@@ -169,5 +169,5 @@ def _own_value(given: Given, profile: Profile, dimension: SweepDimension) -> str
         inside = is_number and dimension.low <= value <= dimension.high
         return dimension.text(value) if inside else None
     own = _what_is_made(profile, dimension.setting)
-    loads = ((text, given.load({dimension.setting: text})) for text in dimension.values)
+    loads = ((text, source.load({dimension.setting: text})) for text in dimension.values)
     return next((text for text, loaded in loads if _what_is_made(loaded, dimension.setting) == own), None)

@@ -48,7 +48,7 @@ def require_optuna() -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyDefinition:
     """What a sweep is of: with other trials of it, it goes on."""
 
     profile: Profile
@@ -71,19 +71,19 @@ class Asked:
 
 
 @contextmanager
-def opened(asked: Asked, tracking: Tracking, storage: str | None) -> Iterator["Study"]:
+def opened(definition: StudyDefinition, tracking: Tracking, storage: str | None) -> Iterator["Study"]:
     """The study, which this process alone adds to while the body runs.
 
     Raises UsageError for a storage that is none or cannot be opened, RefusedError while another process makes
     trials of the same study.
     """
     address = storage_address(storage) if storage else f"sqlite:///{tracking.root / FILE}"
-    name = asked.name
+    name = definition.name
     try:
         with holding(lock_path(tracking, f"sweep-{name}"), timeout=0):
             with holding(lock_path(tracking, "sweeps")):  # of a storage that has no tables yet
-                study = _load(asked, address)
-            yield Study(asked, study, machine_of(tracking))
+                study = _load(definition, address)
+            yield Study(definition, study, machine_of(tracking))
     except Timeout:
         raise RefusedError(
             f"another process makes trials of this sweep ({name}). Wait until it has ended, or stop it "
@@ -107,7 +107,7 @@ def storage_address(storage: str) -> str:
     return parts._replace(scheme="postgresql+psycopg2").geturl()
 
 
-def _load(asked: Asked, address: str) -> "OptunaStudy":
+def _load(definition: StudyDefinition, address: str) -> "OptunaStudy":
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -116,8 +116,8 @@ def _load(asked: Asked, address: str) -> "OptunaStudy":
         storage = _storage(address)
         return optuna.create_study(
             storage=storage,
-            study_name=asked.name,
-            direction=asked.objective.measure.direction,
+            study_name=definition.name,
+            direction=definition.objective.measure.direction,
             load_if_exists=True,
         )
     except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, RuntimeError) as error:
@@ -139,11 +139,11 @@ def _storage(address: str) -> "RDBStorage":
 class Study:
     """The trials of a sweep, of which one is made at a time."""
 
-    def __init__(self, asked: Asked, study: "OptunaStudy", machine: str) -> None:
-        self._asked = asked
+    def __init__(self, definition: StudyDefinition, study: "OptunaStudy", machine: str) -> None:
+        self._definition = definition
         self._study = study
         self._machine = machine
-        self._distributions = {one.setting: distribution(one) for one in asked.space}
+        self._distributions = {one.setting: distribution(one) for one in definition.space}
         self._ask_again()
 
     @property
@@ -207,18 +207,18 @@ class Study:
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = int.from_bytes(hashlib.sha256(f"{self.name} {number}".encode()).digest()[:4], "big")
-        if self._asked.sampler == "tpe":
+        if self._definition.sampler == "tpe":
             return TPESampler(seed=seed, n_startup_trials=AT_RANDOM)
         return RandomSampler(seed=seed)
 
     def _texts(self, params: Mapping[str, Any]) -> dict[str, str]:
         return {
             one.setting: one.text(params[one.setting]) if one.is_range else params[one.setting]
-            for one in self._asked.space
+            for one in self._definition.space
         }
 
     def _parameters(self, settings: Settings) -> dict[str, Any]:
-        return {one.setting: parameter(one, settings[one.setting]) for one in self._asked.space}
+        return {one.setting: parameter(one, settings[one.setting]) for one in self._definition.space}
 
     def _settings(self, trial: "FrozenTrial") -> dict[str, str]:
         return self._texts(trial.params or trial.system_attrs["fixed_params"])

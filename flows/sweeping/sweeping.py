@@ -29,8 +29,8 @@ from flows.process.flow_body import flow_body
 from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
 from flows.sweeping.objectives import validate_config
-from flows.sweeping.space import Given, Settings, as_overrides
-from flows.sweeping.study import Asked, Study, Trial
+from flows.sweeping.space import ProfileSource, Settings, as_overrides
+from flows.sweeping.study import Study, StudyDefinition, Trial
 from flows.sweeping.trials import trial, validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
@@ -50,28 +50,28 @@ from tasks.sweep.stage import best_of, distinct
 
 
 @dataclass(frozen=True)
-class Sweeping:
+class SweepRun:
     """What is swept, and how many trials there are to be.
 
     No parameter of the flow, which Prefect keeps: the study's storage may have an address with a password.
     """
 
-    given: Given
-    asked: Asked
+    source: ProfileSource
+    definition: StudyDefinition
     study: Study
     count: int
 
 
-_present: ContextVar[Sweeping] = ContextVar("sweeping")
+_current: ContextVar[SweepRun] = ContextVar("sweeping")
 
 
-def run_sweep(present: Sweeping, refresh: Sequence[str], pools: Pools | None) -> Json:
+def run_sweep(swept: SweepRun, pools: Pools | None) -> Json:
     """Run the flow of a sweep in this process; what it tells. Raises the error that ended it before that."""
-    token = _present.set(present)
+    token = _current.set(swept)
     try:
-        return run_here(sweep, present.asked.profile.name, present.study.name, refresh, pools)
+        return run_here(sweep, swept.definition.profile.name, swept.study.name, pools)
     finally:
-        _present.reset(token)
+        _current.reset(token)
 
 
 @flow(
@@ -82,42 +82,37 @@ def run_sweep(present: Sweeping, refresh: Sequence[str], pools: Pools | None) ->
     **CRASH_HOOKS,
 )
 @flow_body
-def sweep(
-    profile: str, study: str, refresh: Sequence[str] = (), pools: Pools | None = None
-) -> State | dict[str, Any]:
+def sweep(profile: str, study: str, pools: Pools | None = None) -> State | dict[str, Any]:
     """Make the trials that are left, run what they chose, and tell what they come to.
 
     Returns what `touchstone sweep --json` prints, or a failed state: when every trial failed, and as the run
     of the chosen one ended.
     """
-    present = _present.get()
-    settings = {"profile": present.asked.profile, "study": study}
+    swept = _current.get()
+    settings = {"profile": swept.definition.profile, "study": study}
     with pipeline_run(
-        f"sweep {profile}", settings, refresh, SWEEP, pools, present.asked.profile.reuse, profile=profile
+        f"sweep {profile}", settings, (), SWEEP, pools, swept.definition.profile.reuse, profile=profile
     ) as run:
-        trials = _Trials(run, present, refresh, pools).run()
-        best = best_of(distinct(trials), present.asked.objective.measure.direction)
+        trials = _Trials(run, swept, pools).run()
+        best = best_of(distinct(trials), swept.definition.objective.measure.direction)
         if best is None:
-            found, _ = _show(run, present, trials, {})
+            found, _ = _show(run, swept, trials, {})
             return finished(run, found | _nothing(), _why_none(trials))
         console.say(f"trial {best.number} is the best by validation; it is run whole", style="bold")
-        outcome = _run_whole(run, _with(present.given, best.settings), refresh, pools)
-        return _conclude(run, present, trials, outcome)
+        outcome = _run_whole(run, _with(swept.source, best.settings), pools)
+        return _conclude(run, swept, trials, outcome)
 
 
 class _Trials:
     """Makes the trials that a sweep lacks, one after another; one that fails does not lose the others."""
 
-    def __init__(
-        self, run: PipelineRun, present: Sweeping, refresh: Sequence[str], pools: Pools | None
-    ) -> None:
+    def __init__(self, run: PipelineRun, swept: SweepRun, pools: Pools | None) -> None:
         self._run = run
-        self._present = present
-        self._refresh = refresh
+        self._sweep = swept
         self._pools = pools
 
     def run(self) -> list[SweepTrial]:
-        study, count = self._present.study, self._present.count
+        study, count = self._sweep.study, self._sweep.count
         ended = study.trials()
         self._link(ended)
         if ended:
@@ -140,16 +135,15 @@ class _Trials:
     def _made(self, asked: Trial) -> SweepTrial:
         started = time.monotonic()
         try:
-            profile = self._present.given.load(asked.settings)
+            profile = self._sweep.source.load(asked.settings)
             with without_heartbeat(), self._watching(asked):
                 state = trial(
                     profile.with_commits(),
-                    self._present.asked.objective.stage,
-                    self._present.asked.objective.by,
+                    self._sweep.definition.objective.stage,
+                    self._sweep.definition.objective.by,
                     f"trial {asked.number}",
                     self._run.run_id,
-                    self._refresh,
-                    self._pools,
+                    pools=self._pools,
                     return_state=True,
                 )
             outcome = outcome_of(state)
@@ -183,8 +177,8 @@ class _Trials:
 
     def _watching(self, asked: Trial) -> AbstractContextManager[None]:
         """While a trial is made, its validation curve is looked at, where trials are to be pruned."""
-        objective = self._present.asked.objective
-        if not self._present.asked.prune:
+        objective = self._sweep.definition.objective
+        if not self._sweep.definition.prune:
             return nullcontext()
         return watching(objective.stage, partial(asked.watch, objective.measure.curve))
 
@@ -195,24 +189,22 @@ class _Trials:
             set_tags(self._run.tracking.client, self._run.run_id, tags)
 
 
-def _with(given: Given, settings: Settings) -> Given:
-    return Given(given.profile, (*given.overrides, *as_overrides(settings)), given.mirror)
+def _with(source: ProfileSource, settings: Settings) -> ProfileSource:
+    return ProfileSource(source.profile, (*source.overrides, *as_overrides(settings)), source.mirror)
 
 
-def command_of(given: Given) -> str:
-    """The command line that runs a profile as it is given."""
-    words = ["touchstone", "run", given.profile]
-    words += [word for override in given.overrides for word in ("--set", override)]
-    words += ["--mirror", given.mirror] if given.mirror else []
+def command_of(source: ProfileSource) -> str:
+    """The command line that runs a profile as it is source."""
+    words = ["touchstone", "run", source.profile]
+    words += [word for override in source.overrides for word in ("--set", override)]
+    words += ["--mirror", source.mirror] if source.mirror else []
     return shlex.join(words)
 
 
-def _run_whole(
-    run: PipelineRun, chosen: Given, refresh: Sequence[str], pools: Pools | None
-) -> Json | TouchstoneError:
+def _run_whole(run: PipelineRun, chosen: ProfileSource, pools: Pools | None) -> Json | TouchstoneError:
     """What the pipeline of the chosen settings told, or the error that ended it before that."""
     with without_heartbeat():
-        state = pipeline(chosen.load(), refresh=list(refresh), pools=pools, return_state=True)
+        state = pipeline(chosen.load(), pools=pools, return_state=True)
     try:
         outcome = outcome_of(state)
     except StoppedError:
@@ -224,18 +216,18 @@ def _run_whole(
 
 
 def _conclude(
-    run: PipelineRun, present: Sweeping, trials: list[SweepTrial], outcome: Json | TouchstoneError
+    run: PipelineRun, swept: SweepRun, trials: list[SweepTrial], outcome: Json | TouchstoneError
 ) -> Json:
     """What the sweep shows, with the card of the chosen one, on which that is told too."""
     if isinstance(outcome, TouchstoneError):
-        found, _ = _show(run, present, trials, {})
+        found, _ = _show(run, swept, trials, {})
         kind = RefusedError if isinstance(outcome, RefusedError) else IncompleteError
         error = kind(f"the trials are done and kept; what they chose, run whole, failed: {outcome}")
         return finished(run, found | _nothing(), error)
     client, chosen = run.tracking.client, outcome["run_id"]
     card = client.get_run(chosen).data.tags.get(f"{MADE_BY}report")
     inputs = inputs_of(run.tracking, client.get_run(card)) if card else {}
-    found, made = _show(run, present, trials, inputs)
+    found, made = _show(run, swept, trials, inputs)
     page = outcome["report"]
     if card:
         config = ReportConfig.model_validate_json(read_config(reference_of(run.tracking, card)))
@@ -250,32 +242,32 @@ def _conclude(
 
 
 def _show(
-    run: PipelineRun, present: Sweeping, trials: list[SweepTrial], inputs: Mapping[str, Reference]
+    run: PipelineRun, swept: SweepRun, trials: list[SweepTrial], inputs: Mapping[str, Reference]
 ) -> tuple[Json, Reference]:
     """What the trials show, as the command tells it; `inputs` are those of the card of the chosen one."""
-    asked = present.asked
-    best = best_of(distinct(trials), asked.objective.measure.direction)
+    definition = swept.definition
+    best = best_of(distinct(trials), definition.objective.measure.direction)
     config = SweepConfig(
-        profile=asked.profile.name,
-        command=command_of(_with(present.given, best.settings)) if best else "",
-        stage=asked.objective.stage,
-        by=asked.objective.by,
-        direction=asked.objective.measure.direction,
-        metric=asked.objective.metric,
-        sampler=asked.sampler,
-        space=asked.space,
+        profile=definition.profile.name,
+        command=command_of(_with(swept.source, best.settings)) if best else "",
+        stage=definition.objective.stage,
+        by=definition.objective.by,
+        direction=definition.objective.measure.direction,
+        metric=definition.objective.metric,
+        sampler=definition.sampler,
+        space=definition.space,
         trials=tuple(trials),
     )
     scored = [f"{model}_scores" for model in MODELS if f"{model}_scores" in inputs]
-    measured = _measured(run, trials) | _measured_on_test_rows(run, present, best, inputs)
+    measured = _measured(run, trials) | _measured_on_test_rows(run, swept, best, inputs)
     made = run.stage("sweep", config, scores=inputs[scored[-1]] if scored else None, **measured)
     found = read_output(run.tracking, made, Sweep.read).as_json()
     create_markdown_artifact(
-        as_markdown(document(found)), key=f"sweep-{asked.profile.name}", description="Sweep"
+        as_markdown(document(found)), key=f"sweep-{definition.profile.name}", description="Sweep"
     )
     if best:
-        run.tracking.client.log_metric(run.run_id, asked.objective.by, best.value)
-    return found | {"study": present.study.name, "page": f"{made.uri}/{AUXILIARY}/sweep.html"}, made
+        run.tracking.client.log_metric(run.run_id, definition.objective.by, best.value)
+    return found | {"study": swept.study.name, "page": f"{made.uri}/{AUXILIARY}/sweep.html"}, made
 
 
 def _measured(run: PipelineRun, trials: Sequence[SweepTrial]) -> dict[str, Reference]:
@@ -293,19 +285,19 @@ def _measured(run: PipelineRun, trials: Sequence[SweepTrial]) -> dict[str, Refer
 
 
 def _measured_on_test_rows(
-    run: PipelineRun, present: Sweeping, best: SweepTrial | None, inputs: Mapping[str, Reference]
+    run: PipelineRun, swept: SweepRun, best: SweepTrial | None, inputs: Mapping[str, Reference]
 ) -> dict[str, Reference]:
     """The chosen model's loss on the test rows, which are measured here and for it alone."""
     trained = [inputs[model] for model in MODELS if model in inputs]
     if best is None or not trained:
         return {}
-    profile = present.given.load(best.settings)
-    config = validate_config(profile, present.asked.objective)
+    profile = swept.source.load(best.settings)
+    config = validate_config(profile, swept.definition.objective)
     if not (config and config.finetune and not config.score):
         return {}
     config = config.model_copy(update={"test": True})
-    given = validated_inputs(run.tracking, profile, trained[-1])
-    return {"chosen": run.stage("validate", config, "validate chosen", **given)}
+    source = validated_inputs(run.tracking, profile, trained[-1])
+    return {"chosen": run.stage("validate", config, "validate chosen", **source)}
 
 
 def _nothing() -> Json:

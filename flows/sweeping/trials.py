@@ -1,6 +1,5 @@
 """One trial: a pipeline up to its last training, with no stage that measures the model on test rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from prefect import State, flow
@@ -43,7 +42,6 @@ def trial(
     by: str,
     label: str,
     group: str,
-    refresh: Sequence[str] = (),
     pools: Pools | None = None,
 ) -> State | dict[str, Any]:
     """Train with the first of the profile's seeds up to `stage`; tells the number of that which `by` names.
@@ -53,7 +51,7 @@ def trial(
     (one, *_) = trainings_of(profile)
     name = f"{profile.name} {label}"
     with pipeline_run(
-        name, one.profile, refresh, TRIAL, pools, profile.reuse, profile=profile.name, group=group
+        name, one.profile, (), TRIAL, pools, profile.reuse, profile=profile.name, group=group
     ) as run:
         objective = objective_of(one.profile, by, stage)
         made = _trained(run, one.profile, stage)

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.sweeping.objectives import objective_of, require_tellable
-from flows.sweeping.space import Given, check_space, grid_of, own_point, parse_dimension, parse_space, size_of
+from flows.sweeping.space import (
+    ProfileSource,
+    check_space,
+    grid_of,
+    own_point,
+    parse_dimension,
+    parse_space,
+    size_of,
+)
 from tasks.errors import UsageError
 from tests.integration.conftest import TINY
 
@@ -16,8 +24,8 @@ def tiny(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
 
     def load(*overrides):
-        given = Given(str(tmp_path / "tiny.yaml"), overrides)
-        return given, given.load()
+        source = ProfileSource(str(tmp_path / "tiny.yaml"), overrides)
+        return source, source.load()
 
     return load
 
@@ -114,23 +122,23 @@ def test_grid_has_each_point_once():
     ],
 )
 def test_setting_that_cannot_be_tried_is_told_before_any_trial(tiny, over, told):
-    given, profile = tiny()
+    source, profile = tiny()
     with pytest.raises(UsageError, match=told):
-        check_space(given, profile, objective_of(profile, None), parse_space([over]))
+        check_space(source, profile, objective_of(profile, None), parse_space([over]))
 
 
 def test_every_end_of_a_range_fits_the_profile(tiny):
-    given, profile = tiny()
+    source, profile = tiny()
     space = parse_space(["finetune.learning_rate=1e-4..1e-2:log", "pretrain.steps=4..8"])
-    check_space(given, profile, objective_of(profile, None), space)
+    check_space(source, profile, objective_of(profile, None), space)
 
 
 def test_own_point_is_tried_first_where_it_is_among_them(tiny):
-    given, profile = tiny()
+    source, profile = tiny()
     among = parse_space(["finetune.learning_rate=1e-3..1e-1:log", "finetune.epochs=1,2.0"])
-    assert own_point(given, profile, among) == {"finetune.learning_rate": "0.02", "finetune.epochs": "2.0"}
+    assert own_point(source, profile, among) == {"finetune.learning_rate": "0.02", "finetune.epochs": "2.0"}
     beside = parse_space(["finetune.learning_rate=1e-3..1e-2:log", "finetune.epochs=1,2"])
-    assert own_point(given, profile, beside) is None
+    assert own_point(source, profile, beside) is None
 
 
 @pytest.mark.parametrize(
@@ -152,14 +160,14 @@ def test_objective_that_there_is_not_is_told(tiny):
     _, profile = tiny()
     with pytest.raises(UsageError, match=r"finetune of tiny has validation_loss\. It is there with --set"):
         objective_of(profile, "validation_score")
-    spam = Given("spam").load()
+    spam = ProfileSource("spam").load()
     with pytest.raises(UsageError, match="the stage that trains it measures test rows too"):
         objective_of(spam, None)
 
 
 def test_objective_of_pretraining_does_not_depend_on_tokens(tmp_path):
     (tmp_path / "text.yaml").write_text("corpus: {sources: [{path: corpus.txt}]}\n")
-    profile = Given(str(tmp_path / "text.yaml")).load()
+    profile = ProfileSource(str(tmp_path / "text.yaml")).load()
     bits, loss = objective_of(profile, None), objective_of(profile, "validation_loss")
     assert (bits.stage, bits.by) == ("pretrain", "bits_per_byte")
     require_tellable(profile, bits, "tokenize.vocab_size")

@@ -6,7 +6,7 @@ import pytest
 
 from flows.sweeping.objectives import Measure, Objective
 from flows.sweeping.space import grid_of, parse_space
-from flows.sweeping.study import Asked, opened, storage_address
+from flows.sweeping.study import StudyDefinition, opened, storage_address
 from tasks.config import SweepTrial
 from tasks.errors import RefusedError, UsageError
 
@@ -25,7 +25,7 @@ class Named:
 
 def asked(over, sampler="random", by="loss"):
     objective = Objective("finetune", by, Measure("best_validation_loss", "minimize"))
-    return Asked(Named(), parse_space(over), sampler, objective)
+    return StudyDefinition(Named(), parse_space(over), sampler, objective)
 
 
 @pytest.fixture
