@@ -20,7 +20,7 @@ from datetime import datetime
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from flows.dispatch.runs import KIND, PIPELINE, SEEDS, SERIES, SWEEP, read_output, reference_of
+from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEEDS, SERIES, SWEEP, read_output, reference_of
 from tasks.errors import UsageError
 from tasks.machine.home import without_password
 from tasks.record.stage import MADE_BY
@@ -60,7 +60,8 @@ def resolve_name(tracking: Tracking, text: str | None, *, finished: bool = True)
     """What is meant; None is `@latest`.
 
     With `finished`, names and `@latest` stand for the newest run that has a report, else for the newest of
-    any state. Of several seeds it is the run of all of them, once that has a report.
+    any state. Of several seeds it is the run of all of them, once that has a report; a sweep stands for the
+    run of what it chose.
 
     Raises UsageError for what is not there, or could be several things: it lists them.
     """
@@ -82,6 +83,8 @@ def resolve_name(tracking: Tracking, text: str | None, *, finished: bool = True)
     run = newest or (_by_beginning(tracking, name) if _ID.fullmatch(name) else None)
     if run is None:
         raise _unknown(tracking, text, name)
+    if finished and (chosen := run.data.tags.get(CHOSEN)):
+        run = tracking.client.get_run(chosen)
     return Named(run, model=model)
 
 

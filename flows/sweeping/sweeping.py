@@ -235,7 +235,6 @@ def _conclude(
         shown = as_document(read_output(run.tracking, report, read_report), read_cost(report))
         for run_id in (chosen, run.run_id):
             show_card(run.tracking, run_id, report, shown)
-        set_tags(client, run.run_id, {f"{MADE_BY}report": report.run_id})
         page = page_address(report)
     told = {"scores": outcome["scores"], "model": outcome["model"], "report": page, "chosen_run_id": chosen}
     return finished(run, found | told, RefusedError(outcome["error"]) if "error" in outcome else None)
