@@ -9,6 +9,7 @@ from flows.sweeping.space import grid_of, parse_space
 from flows.sweeping.study import StudyDefinition, opened, storage_address
 from tasks.config import SweepTrial
 from tasks.errors import RefusedError, UsageError
+from tests.postgres import MissingError, postgres_server
 
 GRID = ["a.b=1..2", "c.d=x,y"]
 RANGE = ["a.b=1e-4..1e-2:log"]
@@ -151,6 +152,27 @@ def test_storage_that_cannot_be_opened_is_told(home):
         opened(asked(RANGE), home, "sqlite:////nowhere/at/all.db"),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_study_in_postgres_goes_on_and_keeps_its_password(home):
+    try:
+        with postgres_server("hid:den") as port:
+            address = f"postgresql://touchstone:hid%3Aden@127.0.0.1:{port}/postgres"
+            with opened(asked(RANGE), home, address) as study:
+                trial = study.ask()
+                trial.tell(done(trial))
+            with opened(asked(RANGE), home, address) as study:
+                assert [one.value for one in study.trials()] == [1.0]
+            wrong = address.replace("hid%3A", "secret")
+            with (
+                pytest.raises(UsageError, match="--storage postgresql") as raised,
+                opened(asked(RANGE), home, wrong),
+            ):
+                pass
+            assert "secret" not in str(raised.value)
+    except MissingError as missing:
+        pytest.skip(str(missing))
 
 
 def test_storage_of_postgres_has_the_driver_that_there_is():
