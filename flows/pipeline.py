@@ -193,12 +193,14 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
 
 
 def checked(run: PipelineRun, profile: Profile) -> Prepared:
-    """What training reads, of which each row fits, and what the checks say of it."""
+    """What training reads: rows that fit and were checked, and judges that are believed as rewards."""
     models = reward_models.find(run.tracking, profile)
     ready = replace(prepare(run, profile), reward_models=models)
     if profile.has_rows:
         inputs = {"tokens": ready.tokens, "rows": ready.rows, "base": ready.base}
         run.stage("preflight", profile.checks(rows_only=True), "preflight rows", **inputs)
+    if profile.is_tuned:
+        return replace(ready, reward_audits=reward_audits(run, profile.reward_judges, ready.rows))
     return ready
 
 
@@ -209,8 +211,7 @@ def before_training(run: PipelineRun, profile: Profile) -> Prepared:
     """
     ready = checked(run, profile)
     if profile.is_tuned:
-        own = audits(run, profile.judge, ready.rows)
-        return replace(ready, audits=own, reward_audits=reward_audits(run, profile.reward_judges, ready.rows))
+        return replace(ready, audits=audits(run, profile.judge, ready.rows))
     return ready
 
 

@@ -82,7 +82,8 @@ def validated_inputs(tracking: Tracking, profile: Profile, made: Reference) -> d
 def _trained(run: PipelineRun, profile: Profile, stage: str) -> Reference:
     """The model of the last training, or of pretraining where that is asked for."""
     if stage == "pretrain":
-        return run.stage(stage, profile.pretrain, tokens=prepare(run, profile).tokens)
+        return run.stage(stage, profile.pretraining, tokens=prepare(run, profile).tokens)
     ready = checked(run, profile)
-    base = ready.base or run.stage("pretrain", profile.pretrain, tokens=ready.tokens)
-    return list(train(run, profile, ready, base).values())[-1]
+    base = ready.base or run.stage("pretrain", profile.pretraining, tokens=ready.tokens)
+    models, _ = train(run, profile, ready, base)
+    return list(models.values())[-1]
