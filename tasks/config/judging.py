@@ -25,6 +25,8 @@ NO_CRITERION = "and by no criterion"
 METRICS = ("chrf", "bleu", "rouge-1", "rouge-2", "rouge-l", "exact")
 JUDGES = [f"{kind}:MODEL" for kind in KINDS]
 EXPECTED_JUDGE = one_of(JUDGES)
+EXPECTED_TOLD = one_of([f"{name}:MODEL" for name, kind in KINDS.items() if kind.reads != "rewards"])
+"""Judges that are told in words what to look at."""
 EXPECTED = one_of([*JUDGES, *(f"metric:{name}" for name in METRICS)])
 
 
@@ -254,8 +256,7 @@ class JudgeConfig(AskConfig):
             raise ValueError(f"criteria: {', '.join(twice)} is a duplicate; each has a name of its own")
         if names and not self.judges:
             raise ValueError(
-                f"criteria are asked of a judge, and scorer is {self.scorer}; expected ollama:MODEL, "
-                "openai:MODEL or hf:MODEL"
+                f"criteria are asked of a judge, and scorer is {self.scorer}; expected {EXPECTED_TOLD}"
             )
         if names and self.prompt == "plain":
             raise ValueError(f"prompt: plain asks for a bare number, {NO_CRITERION}")

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from tasks.config.base import OUTSIDE_KEY, Device, Positive, Seed, without_login
 from tasks.config.data import DownloadConfig, Encoding, JsonField, Malformed
 from tasks.config.judge_kinds import KINDS, kind_of
-from tasks.config.judging import EXPECTED_JUDGE, METRICS, AskConfig, JudgeConfig, is_scorer
+from tasks.config.judging import EXPECTED_TOLD, METRICS, AskConfig, JudgeConfig, is_scorer
 from tasks.config.servers import ServerConfig
 
 SynthesisKind = Literal["questions", "answers", "rewordings", "preferences"]
@@ -114,13 +114,13 @@ class SynthesizeConfig(ServerConfig):
         ),
     ] = 0.6
     grounded_by: Annotated[
-        str, Field(description=f"words: counted; {EXPECTED_JUDGE}: a judge that passed its audit")
+        str, Field(description=f"words: counted; {EXPECTED_TOLD}: a judge that passed its audit")
     ] = "words"
     order_by: Annotated[
         str,
         Field(
             description="what says which of two answers is better: metric:chrf, bleu, rouge-l or exact, "
-            f"against the given answer; {EXPECTED_JUDGE}: a judge that passed its audit"
+            f"against the given answer; {EXPECTED_TOLD}: a judge that passed its audit"
         ),
     ] = DEFAULT_ORDER
     margin: Annotated[
@@ -197,10 +197,11 @@ class SynthesizeConfig(ServerConfig):
     @classmethod
     def _judges(cls, value: str) -> str:
         if value != "words" and not is_scorer(value):
-            raise ValueError(f"{value!r} is no judge; expected {EXPECTED_JUDGE}")
-        if value.startswith("reward:"):
+            raise ValueError(f"{value!r} is no judge; expected {EXPECTED_TOLD}")
+        kind = KINDS.get(value.partition(":")[0])
+        if kind and kind.reads == "rewards":
             raise ValueError(
-                f"{value} is a reward model, which cannot be told what to look at; name another judge"
+                f"{value} is a reward model, which cannot be told what to look at; expected {EXPECTED_TOLD}"
             )
         return value
 
@@ -221,7 +222,7 @@ class SynthesizeConfig(ServerConfig):
         if self.order_by == "words" or self.grounded_by.startswith("metric:"):
             raise ValueError(
                 f"order_by: one of {', '.join(f'metric:{name}' for name in METRICS)} or a judge; "
-                f"grounded_by: words or a judge ({EXPECTED_JUDGE})"
+                f"grounded_by: words or a judge ({EXPECTED_TOLD})"
             )
         if self.min_words > self.max_words:
             raise ValueError(f"min_words ({self.min_words}) is more than max_words ({self.max_words})")
