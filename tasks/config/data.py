@@ -49,6 +49,11 @@ class Source(StageConfig):
     subset: Annotated[str | None, Field(description="of the dataset: its configuration's name")] = None
     split: Annotated[str, Field(description="of the dataset")] = "train"
     revision: Annotated[str | None, Field(description="commit or tag of the dataset")] = None
+    labels: Annotated[
+        Literal["names", "numbers"],
+        Field(description="of the dataset: how labels are given that it numbers"),
+        KEYED_IF_SET,
+    ] = "names"
     made: Annotated[
         Literal[*MAKERS] | None,
         Field(
@@ -98,6 +103,8 @@ class Source(StageConfig):
             raise ValueError(f"a source needs exactly one of urls, path, dataset, made; found {found}")
         if self.rows is not None and self.dataset is None:
             raise ValueError(f"rows goes with dataset, not with {given[0]}; leave it out")
+        if self.labels != "names" and self.dataset is None:
+            raise ValueError(f"labels goes with dataset, not with {given[0]}; leave it out")
         parts = PurePosixPath(self.name).parts
         if not parts or ".." in parts or PurePosixPath(self.name).is_absolute() or "\\" in self.name:
             raise ValueError(f"a source's name must stay inside its folder; found {self.name!r}")

@@ -49,8 +49,8 @@ def made_rows(source: Source) -> Sequence[Mapping[str, Any]]:
 def dataset_rows(source: Source) -> Iterator[Any]:
     """The rows of one split; when only some are wanted, no more is downloaded than those need.
 
-    A label that the data set numbers is given by its name, and null where the row has none.
-    Raises StageError that names the data set and the endpoint asked.
+    A label that the data set numbers is given by its name, and null where the row has none, unless
+    `source.labels` asks for the numbers. Raises StageError that names the data set and the endpoint asked.
     """
     import datasets
     from huggingface_hub.constants import ENDPOINT
@@ -70,7 +70,7 @@ def dataset_rows(source: Source) -> Iterator[Any]:
             streaming=source.rows is not None,
             token=False,  # a stored token would go to whatever HF_ENDPOINT names
         )
-        labels = _labels_of(rows)
+        labels = _labels_of(rows) if source.labels == "names" else {}
         for row in rows:
             yield row | {name: _label(names, row[name]) for name, names in labels.items()}
     except Exception as error:  # of datasets, huggingface_hub, httpx, pyarrow: each has its own

@@ -25,6 +25,16 @@ def test_numbered_labels_are_given_by_name_and_hidden_as_null(monkeypatch, strea
     ]
 
 
+def test_numbered_labels_stay_numbers_where_that_is_asked(monkeypatch):
+    made = datasets.Dataset.from_dict(NUMBERED, features=FEATURES)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: made)
+    found = dataset_rows(Source(dataset="owner/messages", labels="numbers"))
+    assert [row["label"] for row in found] == [0, 1, -1, None]
+    assert "labels" not in Source(dataset="owner/messages").key_fields()
+    with pytest.raises(ValueError, match="labels goes with dataset, not with made"):
+        Source(made="skills", labels="numbers")
+
+
 def test_stream_without_known_columns_is_given_as_it_is(monkeypatch):
     made = datasets.IterableDataset.from_generator(lambda: iter([{"text": "a", "label": 0}]))
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: made)
