@@ -53,6 +53,13 @@ def losses(
 
 def summed_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> Tensor:
     """Of a causal model; rows are padded on the right, where nothing sees it."""
+    logits, labels = logits_after_prompts(read, references)
+    loss = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return loss.double().sum(dim=1)
+
+
+def logits_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> tuple[Tensor, Tensor]:
+    """Logits (rows, time, vocabulary), and the tokens that they predict (rows, time), IGNORED for others."""
     width = max(len(one.prompt) + len(one.completion) for one in references)
     ids = torch.zeros(len(references), width, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
@@ -65,5 +72,4 @@ def summed_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> T
     device = read.model.device
     kept = torch.arange(first, width - 1, device=device)
     logits = read(ids.to(device), mask.to(device), kept)
-    loss = F.cross_entropy(logits.transpose(1, 2), labels[:, first:-1].to(device), reduction="none")
-    return loss.double().sum(dim=1)
+    return logits, labels[:, first:-1].to(device)
