@@ -23,6 +23,7 @@ MAKERS: dict[str, Maker] = {
         "sentences whose persons, places, organisations and dates are tagged",
     ),
     "questions": Maker("tasks.makers.questions:make_rows", "questions whose answers stand in made passages"),
+    "quiz": Maker("tasks.makers.quiz:make_rows", "multiple-choice questions about what the skills teach"),
     "skills": Maker("tasks.makers.skills:make_rows", "instructions whose answers can be computed"),
     "summaries": Maker(
         "tasks.makers.summaries:make_rows", "short reports, whose summaries follow from what they say"
