@@ -14,6 +14,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.benchmarking.stages import Suite, read_suite
 from flows.dispatch.cards import labels_output
 from flows.dispatch.overview import score_metric, show_card, show_datasets, show_model
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
@@ -147,6 +148,8 @@ class Prepared:
     """A model that is imported."""
     tokens: Reference | None = None
     """What a model is pretrained on."""
+    suite: Suite | None = None
+    """What models are asked beside the test rows."""
     audits: Audits = field(default_factory=dict)
     reward_audits: Audits = field(default_factory=dict)
     """Of the judges among the rewards."""
@@ -189,7 +192,8 @@ def prepare(run: PipelineRun, profile: Profile) -> Prepared:
     if not profile.base:
         texts = rows if profile.tokenize.include_rows or not corpus else None
         tokens = run.stage("tokenize", profile.tokenizing, corpus=corpus, rows=texts, vocabulary=vocabulary)
-    return Prepared(corpus, source, synthesis, rows, base, tokens)
+    suite = read_suite(run, profile.benchmark) if profile.benchmark else None
+    return Prepared(corpus, source, synthesis, rows, base, tokens, suite)
 
 
 def checked(run: PipelineRun, profile: Profile) -> Prepared:
@@ -226,6 +230,7 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
     rewarding: Outputs = {}
     trained = {"base": base}
     judged: dict[str, Judged] = {}
+    asked = {"base": ready.suite.asked_of(run, base, "base")} if ready.suite else {}
 
     if profile.is_tuned:
         models, rewarding = train(run, profile, ready, base)
@@ -235,6 +240,8 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
             kept = model in TRAININGS and getattr(profile, TRAININGS[model]).keeps_adapters
             under = trained[before[model]] if kept else None
             judged[model] = judge(run, profile, ready, model, reference, under)
+            if ready.suite and model not in asked:
+                asked[model] = ready.suite.asked_of(run, reference, MODELS[model], under)
         earlier, last = dict(trained), next(reversed(trained))
         promotion = promote(run, profile, ready, earlier.pop(last), judged[last], **earlier)
     if profile.labelled:
@@ -251,6 +258,7 @@ def stages(run: PipelineRun, profile: Profile) -> tuple[Outputs, Audits]:
         **{model: trained.get(model) for model in MODELS},
         **rewarding,
         "classifier": classifier,
+        **{f"{model}_benchmark": results for model, results in asked.items()},
         **{name: own for model in MODELS for name, own in judged.get(model, Judged()).named(model).items()},
         "promotion": promotion,
     }

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.config import (
     AuditConfig,
     BaseConfig,
+    BenchmarkConfig,
     ClassifyConfig,
     CompareConfig,
     DownloadConfig,
@@ -33,6 +34,7 @@ from tasks.config import (
     RowsConfig,
     SeedsConfig,
     SeriesConfig,
+    SuiteConfig,
     SweepConfig,
     SynthesizeConfig,
     TokenizeConfig,
@@ -50,7 +52,7 @@ STAGES = {
             "tasks.download.stage:download",
             DownloadConfig,
             "Verified files from mirrors, addresses, folders and hubs",
-            runs_in=lambda profile: profile.has_rows or not profile.base,
+            runs_in=lambda profile: profile.has_rows or not profile.base or profile.benchmark,
             fingerprints="tasks.download.stage:fingerprints",
         ),
         Stage(
@@ -88,6 +90,15 @@ STAGES = {
             "A tokenizer, and the corpus as tokens",
             runs_in=lambda profile: not profile.base,
             fingerprints="tasks.record.content:of_tokenizer",
+        ),
+        Stage(
+            "suite",
+            1,
+            "tasks.benchmark.suite:suite",
+            SuiteConfig,
+            "The tasks of a benchmark with their rows, read and checked",
+            runs_in=lambda profile: profile.benchmark,
+            fingerprints="tasks.benchmark.catalogue:fingerprints",
         ),
         Stage(
             "preflight",
@@ -201,6 +212,16 @@ STAGES = {
             runs_in=lambda profile: profile.is_tuned,
             pool="as configured",
             fingerprints="tasks.judge.ask.identities:fingerprints",
+        ),
+        Stage(
+            "benchmark",
+            1,
+            "tasks.benchmark.stage:benchmark",
+            BenchmarkConfig,
+            "A model's accuracy on tasks of lm-eval and on questions of one's own",
+            runs_in=lambda profile: profile.benchmark,
+            pool="gpu",
+            fingerprints="tasks.benchmark.catalogue:fingerprints",
         ),
         Stage(
             "labels",

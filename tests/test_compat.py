@@ -1,7 +1,9 @@
 """Insides of libraries that this project depends on: when one of these fails, the library has changed."""
 
 import inspect
+from pathlib import Path
 
+import lm_eval.api.task
 import mlflow
 import prefect.settings
 import prefect.workers.process
@@ -14,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from trl import DPOTrainer
 
 from flows.compat import BRIEF_SERVER, EPHEMERAL, load_flows_by
+from tasks.compat.lm_eval_tasks import described, quietly
 from tasks.compat.mlflow_runs import active
 from tasks.compat.training import FIRST_SIGNAL, AlreadyTokenized, forget_processes, lerp, lerp_, scale_
 
@@ -36,6 +39,18 @@ def test_prefects_worker_loads_flows_by_a_function_of_its_module(monkeypatch):
 
     load_flows_by(load)
     assert prefect.workers.process.load_flow_from_flow_run is load
+
+
+def test_lm_eval_reads_and_draws_by_these_names():
+    folder = Path(lm_eval.__file__).parent / "tasks"
+    found = described(folder / "hellaswag" / "hellaswag.yaml")
+    assert (found["task"], callable(found["process_docs"]), "tag" in found) == ("hellaswag", True, False)
+    bar = lm_eval.api.task.tqdm
+    assert "tqdm(" in inspect.getsource(lm_eval.api.task.Task.build_all_requests)
+    with quietly():
+        assert list(lm_eval.api.task.tqdm([1, 2], total=2)) == [1, 2]
+        assert lm_eval.api.task.tqdm is not bar
+    assert lm_eval.api.task.tqdm is bar
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4)])

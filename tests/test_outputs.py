@@ -6,6 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tasks.benchmark.outputs import (
+    BenchmarkResults,
+    Suite,
+    read_items,
+    read_questions,
+    write_items,
+    write_questions,
+)
 from tasks.classify.outputs import ClassifySummary, Evaluation, read_predictions, write_predictions
 from tasks.errors import StageError
 from tasks.export.ollama import OllamaModel
@@ -243,6 +251,13 @@ SCHEMAS = [
         {"registered": None},
     ),
     (
+        Suite,
+        "suite.json",
+        {"lm_eval": "0.4", "tasks": [{"name": "学", "rows": 2, "shots": 0}]},
+        {},
+    ),
+    (BenchmarkResults, "benchmark.json", {"tasks": [{"name": "学", "acc": {"mean": 0.5}}]}, {}),
+    (
         GenerateSummary,
         "summary.json",
         {"rows": 2, "cut": 0, "empty": 1, "mean_tokens": 2.5, "reference_perplexity": 3.0}
@@ -297,6 +312,20 @@ def test_lines_have_these_bytes(tmp_path):
     assert read_pairs(tmp_path) == [{"id": 7, "chosen": 1.5, "rejected": -0.5}]
     assert was_trained(tmp_path)
     assert judges_of(tmp_path) == []
+
+
+def test_benchmark_items_and_questions_have_these_bytes(tmp_path):
+    item = {"task": "a", "id": 0, "acc": 1.0, "chance": 0.5, "bits": 2.5, "bytes": 3}
+    write_items(tmp_path, [item])
+    write_questions(tmp_path, "quiz", [{"id": 0, "prompt": "学", "choices": ["a", "b"], "answer": 1}])
+    assert (tmp_path / "items.jsonl").read_text(encoding="utf-8") == (
+        '{"task": "a", "id": 0, "acc": 1.0, "chance": 0.5, "bits": 2.5, "bytes": 3}\n'
+    )
+    assert (tmp_path / "questions" / "quiz.jsonl").read_text(encoding="utf-8") == (
+        '{"id": 0, "prompt": "学", "choices": ["a", "b"], "answer": 1}\n'
+    )
+    assert read_items(tmp_path) == [item]
+    assert read_questions(tmp_path, "quiz")[0]["prompt"] == "学"
 
 
 def test_a_report_and_the_counts_of_rows_have_these_bytes(tmp_path):

@@ -69,7 +69,7 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
         raw["description"] = f"the profile {path.stem}, but for {', '.join(changed)}"
     if replaced:
         raw["description"] += f"; base takes the place of {', '.join(replaced)}"
-    for source in (*DOWNLOADS, "base"):
+    for source in (*DOWNLOADS, "base", "benchmark"):
         if mirror and isinstance(raw.get(source), dict):
             raw[source]["mirror"] = mirror
     try:

@@ -16,6 +16,7 @@ from flows.stages import STAGES
 from tasks.config import (
     AskConfig,
     BaseConfig,
+    BenchmarkConfig,
     ClassifyConfig,
     DownloadConfig,
     DpoConfig,
@@ -118,6 +119,10 @@ class Profile(StageConfig):
     classify: ClassifyConfig = ClassifyConfig()
     generate: GenerateConfig = GenerateConfig()
     judge: JudgeConfig = JudgeConfig()
+    benchmark: Annotated[
+        BenchmarkConfig | None,
+        Field(description="what each model is asked beside the test rows; left out: nothing"),
+    ] = None
     promote: PromoteConfig = PromoteConfig()
     export: Annotated[
         ExportConfig | None, Field(description="left out: the model stays in the registry alone")
@@ -159,6 +164,12 @@ class Profile(StageConfig):
                 "pretrain.objective is masked, and instructions need a model that writes: one that fills in "
                 "masked words cannot continue a prompt. Give labelled texts or no rows, or set "
                 "pretrain.objective=causal"
+            )
+        if self.benchmark and (is_masked or self.labelled):
+            made = "a model that fills in masked words" if is_masked else "a classifier"
+            raise ValueError(
+                f"benchmark asks how likely a text is behind a question, which {made} cannot say. Leave out "
+                "benchmark, or make a model that writes"
             )
         if is_masked and self.export and not self.labelled:
             raise ValueError(
@@ -357,6 +368,7 @@ class Profile(StageConfig):
 
     def with_commits(self) -> Self:
         """The profile with the commits that its models and data sets of the hub are now."""
+        from tasks.benchmark.catalogue import with_revisions
         from tasks.download.commits import pinned
 
         running = {*self.stages(), *DOWNLOADS}
@@ -365,6 +377,8 @@ class Profile(StageConfig):
         if self.synthesize and self.synthesize.given:
             given = pinned(self.synthesize.given)
             commits["synthesize"] = self.synthesize.model_copy(update={"given": given})
+        if self.benchmark:
+            commits["benchmark"] = with_revisions(self.benchmark)
         return self.model_copy(update=commits)
 
     def _unused_stages(self) -> set[str]:

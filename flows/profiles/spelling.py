@@ -17,7 +17,9 @@ def spell_out(raw: dict[str, Any], folder: Path) -> None:
     synthesize = raw.get("synthesize") if isinstance(raw.get("synthesize"), dict) else {}
     if synthesize.get("prompt"):
         synthesize["prompt"] = str(folder / str(synthesize["prompt"]))
-    for holder, name in [*((raw, name) for name in DOWNLOADS), (synthesize, "given")]:
+    benchmark = raw.get("benchmark") if isinstance(raw.get("benchmark"), dict) else {}
+    nested = ((synthesize, "given"), (benchmark, "questions"))
+    for holder, name in [*((raw, name) for name in DOWNLOADS), *nested]:
         if isinstance(holder.get(name), str):
             holder[name] = {"sources": [source_from_text(holder[name])]}
         sources = holder[name].get("sources") if isinstance(holder.get(name), dict) else None

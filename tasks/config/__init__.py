@@ -15,6 +15,7 @@ from tasks.config.base import (
     Seed,
     StageConfig,
 )
+from tasks.config.benchmark import BenchmarkConfig, SuiteConfig
 from tasks.config.criteria import Criterion, on, parts_of
 from tasks.config.data import (
     DownloadConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "AskConfig",
     "AuditConfig",
     "BaseConfig",
+    "BenchmarkConfig",
     "ClassifyConfig",
     "CompareConfig",
     "Criterion",
@@ -121,6 +123,7 @@ __all__ = [
     "SeriesRung",
     "Source",
     "StageConfig",
+    "SuiteConfig",
     "SweepConfig",
     "SweepDimension",
     "SweepTrial",

@@ -18,6 +18,7 @@ from typing import Any
 
 from tasks.config import (
     AskConfig,
+    BenchmarkConfig,
     ExportConfig,
     GenerateConfig,
     LossesConfig,
@@ -46,7 +47,7 @@ def computing(config: StageConfig) -> Any:
         return None if config.rows_only else config.pretrain
     if isinstance(config, AskConfig | GenerateConfig):  # else a server of its own answers
         return config if config.in_process else None
-    computed = PretrainConfig | TuningConfig | PredictConfig | ExportConfig | LossesConfig
+    computed = PretrainConfig | TuningConfig | PredictConfig | ExportConfig | LossesConfig | BenchmarkConfig
     return config if isinstance(config, computed) else None
 
 

@@ -8,12 +8,14 @@ the first's; with `sweep`, of what was chosen among trials.
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.benchmark.comparing import of_models
+from tasks.benchmark.outputs import BenchmarkResults, read_items
 from tasks.classify.examples import classified, misclassified
 from tasks.config import ReportConfig
 from tasks.data.token_files import read_facts
 from tasks.machine.digests import sha256_of
 from tasks.machine.json_files import Json, read_json
-from tasks.models import CLASSIFIER
+from tasks.models import CLASSIFIER, MODELS
 from tasks.models.summary import ModelSummary, read_history, was_trained
 from tasks.preflight.report import Report
 from tasks.record.manifest import canonical_json, digest_of, files_under
@@ -112,6 +114,7 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
             found[name] = _files(inputs[name]) | read_counts(inputs["rows"])
     if models:
         found |= judged.judged(config, models)
+    found |= _benchmarks(inputs)
     if CLASSIFIER in inputs:
         found |= classified(config, inputs[CLASSIFIER])
     if "seeds" in inputs:
@@ -129,6 +132,22 @@ def _card(config: ReportConfig, inputs: Inputs, models: judged.Models) -> Json:
         return {"title": f"{model['family']} on {_named(found['corpus'])}"} | found
     promotion = Promotion.read(inputs["promotion"])
     return {"title": promotion.name} | found | {"promotion": promotion.as_json()}
+
+
+def _benchmarks(inputs: Inputs) -> Json:
+    """What models came to on the tasks of a benchmark; nothing where none was asked any."""
+    asked = {
+        label: inputs[f"{name}_benchmark"] for name, label in MODELS.items() if f"{name}_benchmark" in inputs
+    }
+    if not asked:
+        return {}
+    results = {label: BenchmarkResults.read(folder) for label, folder in asked.items()}
+    return {
+        "benchmarks": {
+            "models": [{"model": label, "tasks": own.tasks} for label, own in results.items()],
+            "differences": of_models({label: read_items(folder) for label, folder in asked.items()}),
+        }
+    }
 
 
 def is_pretrained(inputs: Inputs) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from tasks.classify.tasks import card_of
 from tasks.machine.json_files import Json
 from tasks.registry.promote.promotion_wording import checked_text, decision_rows
-from tasks.report import cost_section, exports, head, scores, seeds, training, use
+from tasks.report import benchmarks, cost_section, exports, head, scores, seeds, training, use
 from tasks.report.kinds import is_classified, is_judged, is_pretrained_only
 from tasks.report.verdict import verdict
 from tasks.reward_models.card import section as reward_section
@@ -40,6 +40,7 @@ def _sections(report: Json, cost: Json, rows: Sequence[Json]) -> Iterator[Sectio
         yield seeds.section(report)
     if is_judged(report):
         yield from scores.sections(report, rows)
+    yield from benchmarks.section(report)
     if is_classified(report):
         yield from card_of(report["evaluation"]).sections(report, rows)
     if not is_pretrained_only(report):

@@ -60,6 +60,10 @@ def test_the_fields_outside_the_key_are_these_and_no_others():
             for name in ("checkpoint_every", "device", "gradient_checkpointing", "processes")
         ),
         "GrpoConfig.batch_tokens",
+        *(
+            f"BenchmarkConfig.{name}"
+            for name in ("questions", "revisions", "mirror", "batch_tokens", "device")
+        ),
         *(f"ExportConfig.{name}" for name in ("device", "host", "output", "private", "push")),
         *(
             f"GenerateConfig.{name}"
@@ -426,7 +430,10 @@ def test_a_setting_that_would_grow_is_refused(value):
             "judge: {zzz: 5}",
             "there is no setting judge.zzz; there are anew, attempts, audit_rows, base_url, ",
         ),
-        ("zzz: 5", "there is no setting zzz; there are base, classify, corpus, description, dpo, "),
+        (
+            "zzz: 5",
+            "there is no setting zzz; there are base, benchmark, classify, corpus, description, dpo, ",
+        ),
         ("pretrain: {steps: many}", "pretrain.steps: Input should be a valid integer, unable to parse"),
         ("pretrain: {steps: many}", ", found 'many'"),
         ("pretrain: {steps: 0}", "pretrain.steps: Input should be greater than 0, found 0"),
@@ -454,7 +461,7 @@ def test_a_setting_that_would_grow_is_refused(value):
         ("pretrain: {size: 125M}", "pretrain: size '125M' is neither one of"),
         ("promote: {name: a/b}", "promote.name: String should match pattern"),
         ("name: My Profile", "name: String should match pattern"),
-        ("1: 2", "there is no setting 1; there are base, classify, corpus"),
+        ("1: 2", "there is no setting 1; there are base, benchmark, classify, corpus"),
         ("judge: {scorer: }", "judge.scorer: '' is no scorer; expected ollama:MODEL"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Models asked the tasks of a benchmark: in a pipeline, or by themselves."""
