@@ -16,6 +16,7 @@ import typer
 from flows import VERSION
 from flows.command import (
     benchmarking,
+    board,
     chat,
     cleaning,
     export,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
 SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs, chat, serve, export)
-for subject in (*SUBJECTS, synthesizing, benchmarking, sweeping, series, cleaning):
+for subject in (*SUBJECTS, board, synthesizing, benchmarking, sweeping, series, cleaning):
     app.add_typer(subject.commands)
 
 BEFORE_TRAINING = ("download", "rows", "base", "tokenize")

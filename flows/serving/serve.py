@@ -6,10 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from flows.server.guard import Guard
 from flows.server.servers import Place
@@ -43,19 +45,22 @@ class Listener:
                 f"--host {self.host} lets other machines in; name the variable that holds the key that they "
                 "must bring: --api-key-env NAME"
             )
-        try:
-            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise UsageError(
-                    f"port {self.port} of {self.host} is taken; take another: --port {self.port + 1}"
-                ) from error
-            raise UsageError(f"{self.host}:{self.port} cannot be listened at: {error}") from error
-        return listening
+        return listening_socket(self.host, self.port)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises UsageError when it cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"port {port} of {host} is taken; take another: --port {port + 1}") from error
+        raise UsageError(f"{host}:{port} cannot be listened at: {error}") from error
+    return listening
 
 
 def key_in(variable: str | None) -> str | None:
@@ -72,12 +77,25 @@ def key_in(variable: str | None) -> str | None:
     return key
 
 
-@contextmanager
-def listening(fronts: Fronts, place: Listener, at: socket.socket) -> Iterator[threading.Thread]:
+def listening(fronts: Fronts, place: Listener, at: socket.socket) -> AbstractContextManager[threading.Thread]:
     """The fronts answer while the body runs, in the thread that is given."""
-    app = Guard(fronts.app(), Place(place.host).hosts)
+    return answering(fronts.app(), place.host, at, lifespan="off")
+
+
+@contextmanager
+def answering(
+    app: ASGIApp, host: str, at: socket.socket, lifespan: Literal["on", "off"]
+) -> Iterator[threading.Thread]:
+    """An application answers while the body runs, in the thread that is given; foreign pages are refused.
+
+    `lifespan` says whether it is told of its beginning and its end.
+    """
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+        Guard(app, Place(host).hosts),
+        log_level="error",
+        access_log=False,
+        lifespan=lifespan,
+        timeout_graceful_shutdown=GRACE,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [at]}, name="front", daemon=True)

@@ -18,7 +18,7 @@ from tests.commands import CHECKOUT
 COMMANDS = (
     "run preflight report runs logs cancel init profiles settings judge audit compare label up deploy worker "
     "models promote rollback export generate synthesize benchmark chat serve clean "
-    "sweep series".split()
+    "sweep series board".split()
 )
 
 

@@ -1,0 +1,28 @@
+"""What every tab of the board is given: the workplace that the commands would find here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tasks.machine.home import home
+from tasks.record.tracking import Tracking, open_tracking
+
+
+@dataclass(frozen=True)
+class Board:
+    """A workplace; the board keeps nothing of its own."""
+
+    home: Path
+    tracking: Tracking
+    environment: Mapping[str, str]
+    """What a command that is started from the board is told, as this one was."""
+    profiles: tuple[Path, ...] = ()
+    """YAML files that are offered beside the profiles of the home."""
+
+    @classmethod
+    def here(cls, profiles: tuple[Path, ...] = ()) -> Self:
+        """The workplace of this process. Raises UsageError as `open_tracking` does."""
+        environment = dict(os.environ)  # before MLflow writes its address into it
+        return cls(home(), open_tracking(), environment | {"TOUCHSTONE_HOME": str(home())}, profiles)
