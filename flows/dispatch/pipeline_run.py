@@ -16,6 +16,7 @@ from flows.dispatch.lookup import Content, Outcome, asks_anew, work_of
 from flows.dispatch.runs import OF_PROFILES, PIPELINE
 from flows.dispatch.stage_flows import run_here, stage_run_name
 from flows.process.console import console
+from flows.process.detached import log_tags
 from flows.process.flow_body import error_in
 from flows.process.intervals import intervals
 from flows.server.pools import Pools, deployment_of, run_on_pool
@@ -103,6 +104,7 @@ class PipelineRun:
                     reference = self._run_here(work, label, refresh)
         else:
             console.end(label, "cached", time.monotonic() - started, "dim")
+            set_tags(self.tracking.client, self.run_id, {MADE_BY + label: reference.run_id})
             reused(stage_run_name(self.name, label), reference.run_id, return_state=True)
             log.info("%s: found in MLflow run %s", label, reference.run_id)
         self._remember(label, reference, time.monotonic() - started)
@@ -220,6 +222,7 @@ def pipeline_run(
             **({"mlflow.parentRunId": group} if group else {}),
             **lineage(),
             **lock_tags(tracking, lock),
+            **log_tags(),
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
         run = PipelineRun(tracking, run_id, name, refresh, pools, reuse)

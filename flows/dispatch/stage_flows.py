@@ -24,6 +24,7 @@ from pydantic import Field
 
 from flows.dispatch.lineage import lineage, link_to_mlflow
 from flows.dispatch.lookup import Inputs, asks_anew, work_of
+from flows.dispatch.progress_tag import ProgressTag
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.process.intervals import intervals
@@ -86,11 +87,17 @@ def run_recorded(
             say=partial(_say, label),
             show=partial(_show_page, label),
             watch=watch,
-            opened=partial(link_to_mlflow, tracking),
+            opened=partial(_opened, tracking, progress),
         )
         if parent:
             set_tags(tracking.client, parent, {MADE_BY + label: reference.run_id})
         return reference
+
+
+def _opened(tracking: Tracking, progress: "ProgressArtifact", run_id: str) -> None:
+    """The stage's MLflow run is there."""
+    link_to_mlflow(tracking, run_id)
+    progress.tag = ProgressTag(tracking, run_id)
 
 
 def _require_run(tracking: Tracking, run_id: str) -> None:
@@ -142,7 +149,7 @@ def artifact_key(name: str) -> str:
 
 
 class ProgressArtifact:
-    """A stage's progress on the console, and every few seconds in Prefect: as an artifact, and in its log.
+    """A stage's progress on the console, in MLflow, and in Prefect as an artifact and in its log.
 
     While this is entered the log has a line every ten seconds (every minute after an hour), though the stage
     tell nothing: whoever waits for it elsewhere reads them there. Beside those it has one at each evaluation
@@ -151,7 +158,7 @@ class ProgressArtifact:
     belongs to the run that this was made in all the same.
     """
 
-    EVERY = 3.0  # seconds between two values of the artifact
+    EVERY = 3.0  # seconds between two values of the artifact, and of the tag in MLflow
 
     def __init__(self, label: str, clock: Clock = time.monotonic) -> None:
         self.stage = StageProgress(label, clock)
@@ -160,6 +167,9 @@ class ProgressArtifact:
         self._artifact: UUID | None = None
         self._sent = clock()
         self._logged = 0.0  # seconds after the beginning
+        self._tagged = 0.0  # likewise
+        self.tag: ProgressTag | None = None
+        """Set once the stage has an MLflow run."""
         self._ticker: Ticker | None = None
 
     def __enter__(self) -> Self:
@@ -171,10 +181,15 @@ class ProgressArtifact:
         if error is None and self.stage.total:
             self.stage.phase("")
             self._log()
+        if error is None and self.tag:
+            self.tag.remove()
 
     def tick(self) -> None:
-        """Write into the run's log how far the stage is, when a line is due."""
+        """Write into the run's log, and on its MLflow run, how far the stage is, when that is due."""
         gone = self.stage.gone
+        if self.tag and gone - self._tagged >= self.EVERY:
+            self._tagged = gone
+            self.tag.tell(self.stage)
         if gone - self._logged < lines_apart(gone):
             return
         self._log()
