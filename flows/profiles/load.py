@@ -52,6 +52,14 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     them instead, unless one of them is a description, and what a base model took the place of. Raises
     UsageError naming every key at fault.
     """
+    try:
+        return Profile.model_validate(profile_settings(name, overrides, mirror))
+    except ValidationError as error:
+        raise UsageError(f"profile {name}: {explain(error, Profile)}") from error
+
+
+def profile_settings(name: str, overrides: Iterable[str] = (), mirror: str | None = None) -> dict[str, Any]:
+    """What `load_profile` makes a profile of: what is written, with paths and downloads in full."""
     path, overrides = _find(name), list(overrides)
     raw = _read(path)
     raw.setdefault("name", path.stem)
@@ -72,10 +80,7 @@ def load_profile(name: str, overrides: Iterable[str] = (), mirror: str | None = 
     for source in (*DOWNLOADS, "base", "benchmark"):
         if mirror and isinstance(raw.get(source), dict):
             raw[source]["mirror"] = mirror
-    try:
-        return Profile.model_validate(raw)
-    except ValidationError as error:
-        raise UsageError(f"profile {name}: {explain(error, Profile)}") from error
+    return raw
 
 
 def load_settings(

@@ -209,7 +209,7 @@ class Profile(StageConfig):
     def _reject_unused_settings(self) -> Self:
         unused = [
             f"{stage}.{name}"
-            for stage in sorted(self._unused_stages() & self.model_fields_set)
+            for stage in sorted(self.unused_stages() & self.model_fields_set)
             if (config := getattr(self, stage)) is not None
             for name in sorted(config.model_fields_set)
         ]
@@ -221,7 +221,7 @@ class Profile(StageConfig):
 
     def _why_unused(self) -> str:
         """Of the settings that are not used."""
-        wrong = self._unused_stages() & self.model_fields_set
+        wrong = self.unused_stages() & self.model_fields_set
         reasons = {
             "the base model is imported, so nothing is tokenized or pretrained": wrong
             & {"tokenize", "pretrain"},
@@ -381,13 +381,13 @@ class Profile(StageConfig):
             commits["benchmark"] = with_revisions(self.benchmark)
         return self.model_copy(update=commits)
 
-    def _unused_stages(self) -> set[str]:
-        """The stages' settings that nothing is done with."""
+    def unused_stages(self) -> set[str]:
+        """The stages' sections, where nothing is done with their settings."""
         called_for = {name for name, stage in STAGES.items() if stage.runs_in is not never}
         return (called_for & type(self).model_fields.keys()) - set(self.stages())
 
     @model_serializer(mode="wrap")
     def _what_runs(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the stages that do not run: no parameter is recorded that nothing was done with."""
-        unused = self._unused_stages() | {"takes"}
+        unused = self.unused_stages() | {"takes"}
         return {name: value for name, value in dump(self).items() if value is not None and name not in unused}

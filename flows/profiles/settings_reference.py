@@ -4,7 +4,7 @@
 """
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import NoneType, UnionType
@@ -62,16 +62,16 @@ def settings_reference() -> list[Section]:
     """Every section, in the order of a profile; then those of commands alone."""
     top, sections, downloads = [], [], None
     for name, field in Profile.model_fields.items():
-        model = _model_in(field.annotation)
+        model = model_in(field.annotation)
         if model is None:
             top.append(_setting(name, field, field.default, changes_result=False))
         elif name in DOWNLOADS:
             downloads = model
         else:
-            meaning = ". ".join(filter(None, (_sentence(field.description), _sentence(_first_line(model)))))
+            meaning = ". ".join(filter(None, (sentence(field.description), sentence(first_line(model)))))
             sections.append(Section((name,), f"{meaning}.", tuple(_settings(model, field.default))))
     told = "; ".join(f"{name}: {what}" for name, what in DOWNLOADED.items())
-    meaning = f"{_first_line(downloads)} {told}."
+    meaning = f"{first_line(downloads)} {told}."
     return [
         Section((PROFILE,), "What stands in a profile outside its sections.", tuple(top)),
         Section(tuple(DOWNLOADS), meaning, tuple(_settings(downloads, None))),
@@ -81,7 +81,7 @@ def settings_reference() -> list[Section]:
 
 
 def _of_a_command(name: str, model: type[StageConfig], told: str) -> Section:
-    meaning = f"{_sentence(_first_line(model))}. Set with {told}"
+    meaning = f"{sentence(first_line(model))}. Set with {told}"
     return Section((name,), meaning, tuple(_settings(model, None)))
 
 
@@ -116,34 +116,55 @@ def _code(default: str) -> str:
     return default if default == REQUIRED else f"`{default}`"
 
 
-def _settings(model: type[BaseModel], given: BaseModel | None, prefix: str = "") -> list[Setting]:
+def _settings(model: type[BaseModel], given: BaseModel | None) -> list[Setting]:
     """The settings of a model and of those inside it; `given` holds the defaults where one is the default."""
-    found = []
+    return [
+        _setting(one.key, one.field, one.default, changes_result=OUTSIDE_KEY not in one.field.metadata)
+        for one in places(model, given)
+        if not one.is_section
+    ]
+
+
+@dataclass(frozen=True)
+class SettingPlace:
+    """Where a setting stands in a model."""
+
+    key: str
+    """Dotted, N for a position in a list."""
+    field: FieldInfo
+    default: Any
+    is_section: bool
+    """Whether it is a model whose own settings follow."""
+
+
+def places(model: type[BaseModel], given: BaseModel | None, prefix: str = "") -> Iterator[SettingPlace]:
+    """The settings of a model and of those inside it, in their order; `given` holds defaults."""
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         default = field.get_default(call_default_factory=True) if given is None else getattr(given, name)
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner in (None, Gate):
-            found.append(_setting(key, field, default, changes_result=OUTSIDE_KEY not in field.metadata))
+            yield SettingPlace(key, field, default, is_section=False)
         elif isinstance(default, BaseModel) or (default is None and not _is_list(field.annotation)):
-            found += _settings(inner, default, f"{key}.")
+            yield SettingPlace(key, field, default, is_section=True)
+            yield from places(inner, default, f"{key}.")
         else:
-            found.append(_setting(key, field, default, changes_result=OUTSIDE_KEY not in field.metadata))
-            found += _settings(inner, None, f"{key}.N.")
-    return found
+            yield SettingPlace(key, field, default, is_section=False)
+            yield from places(inner, None, f"{key}.N.")
 
 
 def _setting(key: str, field: FieldInfo, default: Any, *, changes_result: bool) -> Setting:
     written = REQUIRED if default is PydanticUndefined else _written(default)
-    kind = _type(field.annotation, field.metadata)
+    kind = type_in_words(field.annotation, field.metadata)
     return Setting(key, kind, written, field.description or "", changes_result)
 
 
-def _first_line(model: type[BaseModel]) -> str:
+def first_line(model: type[BaseModel]) -> str:
+    """What a model says of itself."""
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
-def _sentence(text: str | None) -> str:
+def sentence(text: str | None) -> str:
     """A capital at the start and no full stop."""
     return "" if not text else (text[0].upper() + text[1:]).removesuffix(".")
 
@@ -167,21 +188,22 @@ def _written(value: Any) -> str:
 # What an annotation says of a value, in words
 
 
-def _type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
+def type_in_words(annotation: Any, bounds: Sequence[Any] = ()) -> str:
+    """What may be written for a setting, with its range."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         inner, *told = arguments
         for one in told:
             bounds = [*bounds, *(one.metadata if isinstance(one, FieldInfo) else [one])]
-        return _type(inner, bounds)
+        return type_in_words(inner, bounds)
     if origin in (typing.Union, UnionType):
         return one_of([name for part in arguments for name in _alternatives(part, bounds)])
     if origin is Literal:
         return one_of(_alternatives(annotation))
     if origin in (tuple, list):
-        return "list of mappings" if _model_in(arguments[0]) else f"list: {_type(arguments[0])}"
+        return "list of mappings" if model_in(arguments[0]) else f"list: {type_in_words(arguments[0])}"
     if origin is dict:
-        return f"mapping: {_type(arguments[0])} to {_type(arguments[1])}"
+        return f"mapping: {type_in_words(arguments[0])} to {type_in_words(arguments[1])}"
     if annotation in (int, float):
         return _number(annotation, bounds)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -194,7 +216,7 @@ def _type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
 def _alternatives(part: Any, bounds: Sequence[Any] = ()) -> list[str]:
     if typing.get_origin(part) is Literal:
         return [str(value) for value in typing.get_args(part)]
-    return ["null"] if part is NoneType else [_type(part, bounds)]
+    return ["null"] if part is NoneType else [type_in_words(part, bounds)]
 
 
 def _number(annotation: type, bounds: Sequence[Any]) -> str:
@@ -211,11 +233,11 @@ def _number(annotation: type, bounds: Sequence[Any]) -> str:
     return f"{'whole number' if annotation is int else 'number'} {told}".strip()
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that a value is, or a list of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
+    return next((found for part in typing.get_args(annotation) if (found := model_in(part))), None)
 
 
 def _is_list(annotation: Any) -> bool:
