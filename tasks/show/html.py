@@ -7,17 +7,22 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.show.document import Block, Document, Excerpts, Form, Item, kept_blocks, shown_rows
+from tasks.show.document import Block, Chart, Document, Excerpts, Form, Item, kept_blocks, shown_rows
 from tasks.show.plots import plot_of
 from tasks.show.text import capital, visible
 
 FORM: Form = "page"
-TEMPLATE = "document.html.j2"
+TEMPLATE, BLOCKS = "document.html.j2", "blocks.html.j2"
 
 
 def as_html(document: Document) -> str:
     """The page. The template engine escapes all text, and control characters are made visible."""
     return _environment().get_template(TEMPLATE).render(document=document)
+
+
+def chart_html(chart: Chart) -> str:
+    """A chart alone, for a page that has its own style sheet; escaped as `as_html` escapes."""
+    return str(_environment().get_template(BLOCKS).module.chart(chart))
 
 
 @cache
