@@ -1,4 +1,4 @@
-"""Take the pictures of the README: `python docs/screenshots.py`.
+"""Take the pictures of the README and of the board: `python docs/screenshots.py`.
 
 The quickstart is run in a home of its own; servers of Prefect and MLflow are then started on it, looked at
 with a Chromium without a window, and stopped again. It needs Playwright (`pip install ".[docs]"`).
@@ -16,6 +16,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 WIDTH, HEIGHT = 1400, 900
+BOARD = {"width": 1280, "height": 1000}
 SETTLED = 6000  # milliseconds until a page of the UIs has drawn its graphs
 ASSISTANT = "[data-component-id='mlflow.assistant.chat_panel.close']"  # MLflow's panel that is closed
 FLOW_RUN = "touchstone.prefect_flow_run_id"
@@ -23,13 +24,14 @@ COMMAND = Path(sys.executable).with_name("touchstone")
 
 
 def main() -> None:
-    """Run the quickstart where it was not run yet, and write the three pictures."""
+    """Run the quickstart where it was not run yet, and write the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--home", type=Path, help="keep the runs in this folder, and show those that it has")
     parser.add_argument("--run", help="MLflow run of a pipeline in that folder; by default the newest")
     parser.add_argument("--browser", default="/usr/bin/chromium", help="path of a Chromium")
+    parser.add_argument("--board", action="store_true", help="take the pictures of the board alone")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of the pictures")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as everything:
@@ -41,7 +43,9 @@ def main() -> None:
         os.environ["TOUCHSTONE_HOME"] = str(home)
         if not (home / "mlruns" / "mlflow.db").exists():
             subprocess.run([str(COMMAND), "run", "quickstart"], check=True)
-        photograph(everything, home, arguments.run, arguments.browser, arguments.out)
+        if not arguments.board:
+            photograph(everything, home, arguments.run, arguments.browser, arguments.out)
+        photograph_board(everything, arguments.browser, arguments.out)
 
 
 def photograph(
@@ -81,6 +85,37 @@ def photograph(
             page.screenshot(path=str(out / name))
             print(out / name)
             page.close()
+        chromium.close()
+
+
+def photograph_board(everything: contextlib.ExitStack, browser: str, out: Path) -> None:
+    """Start the board on the home, and photograph its tabs."""
+    from playwright.sync_api import sync_playwright
+
+    from flows.server.servers import Process, answers, free_port
+
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(COMMAND), "board", "--port", str(port)]
+    with tempfile.TemporaryDirectory() as logs, sync_playwright() as player:
+        board = Process("board", command, os.environ, Path(logs, "board.log"))
+        board.start()
+        everything.callback(board.stop)
+        board.wait_until(lambda: answers(address))
+        chromium = player.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page(viewport=BOARD)
+        page.goto(address)
+        page.get_by_label("Profile").first.click()
+        page.get_by_role("option", name="quickstart", exact=True).click()
+        page.get_by_role("button", name="tokenize").click()
+        page.get_by_label("vocab_size", exact=True).fill("4096")
+        page.get_by_text("--set tokenize.vocab_size=4096").wait_for()
+        page.wait_for_timeout(SETTLED)
+        page.screenshot(path=str(out / "board-start.png"))
+        page.get_by_role("tab", name="Watch").click()
+        page.get_by_label("Run", exact=True).click()
+        page.get_by_role("option", name="quickstart").first.click()
+        page.wait_for_timeout(SETTLED)
+        page.screenshot(path=str(out / "board-watch.png"))
         chromium.close()
 
 

@@ -23,6 +23,7 @@ from tasks.record.outputs import read_config
 from tasks.record.stage import MADE_BY, find, reference_to
 from tasks.record.tracking import Tracking, local_folder
 from tasks.record.work import Reference, Work
+from tasks.show.text import duration, short, size
 
 BYTES_TRAINED = 16  # a parameter in float32: weight, gradient, two moments
 BYTES_KEPT = 4
@@ -126,6 +127,29 @@ def plan(tracking: Tracking, profile: Profile, refresh: Collection[str]) -> dict
         "disk_not_known": [step.name for step, size in zip(running, sizes, strict=True) if size is None],
         "disk_free": shutil.disk_usage(tracking.root).free,
     }
+
+
+def sum_lines(found: dict[str, Any]) -> list[str]:
+    """Time, memory and disk of what would run."""
+    running = [step for step in found["stages"] if not step["cached"]]
+    if not running:
+        return ["Every stage is cached: the run only finds what there is."]
+    return [
+        f"{len(running)} of {len(found['stages'])} stages run.",
+        f"Time: {_known(duration(found['seconds']), found['seconds_not_known'], running)}",
+        "Memory: not known"
+        if found["memory_bytes"] is None
+        else f"Memory: at least {size(found['memory_bytes'])} for the weights, gradients and moments of "
+        f"{short(found['parameters'])} parameters; activations come on top",
+        f"Disk: {_known(size(found['disk_bytes']), found['disk_not_known'], running)}; "
+        f"{size(found['disk_free'])} are free",
+    ]
+
+
+def _known(total: str, unknown: list[str], running: list[dict[str, Any]]) -> str:
+    if len(unknown) == len(running):
+        return "not known"
+    return f"about {total}" + (f", and what {', '.join(unknown)} take" if unknown else "")
 
 
 def _bytes(step: Step, parameters: int | None) -> int | None:

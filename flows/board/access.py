@@ -46,5 +46,4 @@ def prepare_gradio(root: Path) -> None:
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str(root / "work" / "board"),
-        "GRADIO_SHARE": "False",
     }

@@ -14,6 +14,7 @@ from flows.board.tabs import TABS
 
 AT_ONCE = 16  # presses of one button that are heeded at the same time, of all who have the page open
 LARGEST_UPLOAD = "4gb"
+HOUR = 3600  # seconds; files that were uploaded or downloaded go after a day
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; frame-src 'self'; "
@@ -27,7 +28,9 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono"
 
 def board_app(board: Board) -> gr.Blocks:
     """The page: a tab for each of `TABS`."""
-    with gr.Blocks(title="Touchstone", analytics_enabled=False, fill_width=True) as blocks:
+    with gr.Blocks(
+        title="Touchstone", analytics_enabled=False, fill_width=True, delete_cache=(HOUR, 24 * HOUR)
+    ) as blocks:
         gr.HTML('<h1 class="board-title">Touchstone</h1>')
         with gr.Tabs():
             for name, build in TABS.items():
@@ -56,9 +59,13 @@ def served(board: Board, login: Login | None) -> ASGIApp:
         ssr_mode=False,
         enable_monitoring=False,
         theme=theme,
-        css=files("flows.board").joinpath("board.css").read_text(encoding="utf-8"),
+        css=_style("tasks.show", "chart.css") + _style("flows.board", "board.css"),
     )
     return _with_policy(app)
+
+
+def _style(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _with_policy(app: ASGIApp) -> ASGIApp:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 def tell_plan(profile: "Profile", refresh: list[str], json_: bool) -> None:
     """Print which stages are cached and which run, with the time, memory and disk to expect."""
     from flows.judging.reward_models import with_digests
-    from flows.plan import plan
+    from flows.plan import plan, sum_lines
     from flows.process.console import console, print_json, print_result
     from tasks.record.tracking import open_tracking
 
@@ -43,28 +43,3 @@ def _took(step: dict[str, Any]) -> str:
         return "not known"
     other = "" if step["same_settings"] else " with other settings"
     return f"{duration(step['seconds'])} last time{other}"
-
-
-def sum_lines(found: dict[str, Any]) -> list[str]:
-    """Time, memory and disk of what would run."""
-    from tasks.show.text import duration, short, size
-
-    running = [step for step in found["stages"] if not step["cached"]]
-    if not running:
-        return ["Every stage is cached: the run only finds what there is."]
-    return [
-        f"{len(running)} of {len(found['stages'])} stages run.",
-        f"Time: {_known(duration(found['seconds']), found['seconds_not_known'], running)}",
-        "Memory: not known"
-        if found["memory_bytes"] is None
-        else f"Memory: at least {size(found['memory_bytes'])} for the weights, gradients and moments of "
-        f"{short(found['parameters'])} parameters; activations come on top",
-        f"Disk: {_known(size(found['disk_bytes']), found['disk_not_known'], running)}; "
-        f"{size(found['disk_free'])} are free",
-    ]
-
-
-def _known(total: str, unknown: list[str], running: list[dict[str, Any]]) -> str:
-    if len(unknown) == len(running):
-        return "not known"
-    return f"about {total}" + (f", and what {', '.join(unknown)} take" if unknown else "")

@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from tasks.data.reading import RowError
 from tasks.errors import StageError, UsageError
 from tasks.rows.canonical import Row
 from tasks.rows.files import DataFile, data_files, records_of, survey
-from tasks.rows.formats import layout_of
+from tasks.rows.formats import Layout, layout_of
 
 SHOWN = 3  # rows of each file
 CORPUS, COMPLETIONS, PREFERENCES = "text", "completion", "preference"
@@ -66,17 +66,20 @@ class OwnFile:
     examples: list[Row]
 
 
-def recognise(path: Path, columns: Mapping[str, str]) -> list[OwnFile]:
+def recognise(
+    path: Path, columns: Mapping[str, str], malformed: Callable[[RowError], None] | None = None
+) -> list[OwnFile]:
     """What a file, or each file of a folder, holds; `columns` is as the setting rows.columns.
 
-    Raises UsageError for what is nothing to train on.
+    `malformed` is told of the first rows that cannot be read. Raises UsageError for what is nothing to train
+    on, and for such a row when there is nobody to tell.
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected files or folders of text, JSON, CSV or Parquet")
     with tempfile.TemporaryDirectory() as scratch, _folder_of(path) as folder:
         try:
             files = data_files(folder, RowsConfig(), Path(scratch))
-            found = [_recognise(path, file, columns) for file in files]
+            found = [_recognise(path, file, columns, malformed or _malformed) for file in files]
         except StageError as error:
             told = str(error)
             raise UsageError(told if path.name in told else f"{path}: {told}") from error
@@ -96,11 +99,13 @@ def _folder_of(path: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-def _recognise(given: Path, file: DataFile, mapped: Mapping[str, str]) -> OwnFile:
+def _recognise(
+    given: Path, file: DataFile, mapped: Mapping[str, str], malformed: Callable[[RowError], None]
+) -> OwnFile:
     config = RowsConfig()
     size = file.path.stat().st_size
     if file.type == "text":
-        records = list(records_of(file, config, _malformed))
+        records = list(records_of(file, config, malformed))
         if not records:
             raise UsageError(f"{file.name} is empty: there is nothing to train on")
         examples = [{"text": values["text"]} for _, values in records[:SHOWN]]
@@ -109,7 +114,7 @@ def _recognise(given: Path, file: DataFile, mapped: Mapping[str, str]) -> OwnFil
     if not sample:
         raise UsageError(f"{file.name} holds no rows: there is nothing to train on")
     layout = layout_of(file.name, columns, RowsConfig(columns=dict(mapped or file.columns)), sample)
-    examples = [layout.row(record) for record in islice(records_of(file, config, _malformed), SHOWN)]
+    examples = list(islice(_rows(file, layout, config, malformed), SHOWN))
     lengths = [
         sum(len(str(values.get(column) or "")) for column in layout.columns.values())
         for _, values in records_of(file, config, lambda _: None)
@@ -118,6 +123,16 @@ def _recognise(given: Path, file: DataFile, mapped: Mapping[str, str]) -> OwnFil
     return OwnFile(
         given, kind, layout.format, dict(layout.columns), len(lengths), max(lengths), size, examples
     )
+
+
+def _rows(
+    file: DataFile, layout: Layout, config: RowsConfig, malformed: Callable[[RowError], None]
+) -> Iterator[Row]:
+    for record in records_of(file, config, malformed):
+        try:
+            yield layout.row(record)
+        except RowError as error:
+            malformed(error)
 
 
 def _malformed(error: RowError) -> None:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flows.board.context import Board
 from flows.server.servers import Process, answers, free_port
-from tests.commands import COMMAND
+from tests.commands import CHECKOUT, COMMAND
 from tests.integration.conftest import Workplace, workplace_in
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -106,3 +107,11 @@ def page(open_page, board_server):
 def width_of(page) -> int:
     """How wide the page is, in pixels; more than the window means that it is scrolled sideways."""
     return page.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.fixture
+def board_of_nothing(tmp_path, fresh_store) -> Board:
+    """A workplace in which nothing was run, without a page and without servers."""
+    (tmp_path / "deployments").symlink_to(CHECKOUT / "deployments")
+    tracking = fresh_store(tmp_path / "mlruns")
+    return Board(tmp_path, tracking, {"TOUCHSTONE_HOME": str(tmp_path)})
