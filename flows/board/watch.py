@@ -46,6 +46,8 @@ SIGNS = {
     "interrupted": "■",
     "not run": "○",
 }
+PARTS = ("run", "others", "stages", "quantity", "curves", "samples", "messages", "stop", "resume")
+ASKED, CHOSEN = "asked", "chosen"  # beside the parts: what a page was drawn for, and the run that it shows
 HUES: Sequence[Hue] = ("slate", "amber", "teal", "violet")
 OTHERS = len(HUES) - 1  # runs that may be laid over the chosen one
 VALIDATION = "validation"
@@ -96,8 +98,8 @@ def watch_tab(board: Board) -> None:
         show_progress="hidden",
         trigger_mode="always_last",
     )
-    stop.click(handler(partial(_stop, board)), run, outcome)
-    resume.click(handler(partial(_resume, board)), run, outcome)
+    stop.click(handler(partial(_stop, board)), seen, outcome)
+    resume.click(handler(partial(_resume, board)), seen, outcome)
 
 
 def _text_box(label: str) -> gr.Textbox:
@@ -107,23 +109,22 @@ def _text_box(label: str) -> gr.Textbox:
 
 
 Seen = dict[str, Any]
-"""What a page shows already: it is not drawn anew."""
+"""What a page shows already, by the names of its parts, and of which run: it is not drawn anew."""
 
 
-def _look(board: Board, seen: Seen, run: str, others: list[str], quantity: str | None) -> list[Any]:
+def _look(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -> list[Any]:
     """What has become of the run; a store that does not answer is told in the place of the stages."""
     try:
-        found = _now(board, run, others, quantity)
+        found = _now(board, seen, run, others or [], quantity)
     except Exception as error:
         told = error if isinstance(error, TouchstoneError) else explained_by_store(error, board.tracking.uri)
         if told is None:
             raise
-        found = {"stages": f'<p class="wrong">{shown(str(told))}</p>'}
-    names = ("run", "others", "stages", "quantity", "curves", "samples", "messages", "stop", "resume")
+        found = {"stages": f'<p class="wrong">{shown(str(told))}</p>', ASKED: None}
     changed = {name: value for name, value in found.items() if seen.get(name) != value}
     return [
         seen | changed,
-        *(_drawn(name, changed[name]) if name in changed else gr.skip() for name in names),
+        *(_drawn(name, changed[name]) if name in changed else gr.skip() for name in PARTS),
     ]
 
 
@@ -135,26 +136,30 @@ def _drawn(name: str, value: Any) -> Any:
     return value
 
 
-def _now(board: Board, run: str, others: list[str], quantity: str | None) -> Seen:
-    """Everything that the tab shows, by its names."""
+def _now(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -> Seen:
+    """The parts that may differ from what a page shows; of runs that have ended only the messages do."""
     tracking = board.tracking
     reap_orphaned_runs(tracking)  # what was killed is told as that
     runs = newest_runs(tracking)
+    asked = run, others, quantity, [(one.info.run_id, one.info.status) for one in runs]
     choices = [(title_of(one), one.info.run_id) for one in runs]
-    followed = {"run": [("the newest run", NEWEST), *choices], "others": choices}
+    found = {"run": [("the newest run", NEWEST), *choices], "others": choices, ASKED: asked}
     chosen = _chosen(runs, run)
     if chosen is None:
-        return followed
+        return found
+    drawn = [chosen, *(one for one in runs if one.info.run_id in others and one is not chosen)]
+    if seen.get(ASKED) == asked and all(one.info.status != "RUNNING" for one in drawn):
+        return found | {"messages": messages_of(chosen)}  # the command tells its card yet
     states = stage_states(tracking, chosen)
-    beside = [one for one in runs if one.info.run_id in (others or ()) and one is not chosen]
     lines = curves_of(tracking, chosen, states)
     newest = _of_newest_training(lines)
-    for one in beside:
+    for one in drawn[1:]:
         lines += curves_of(tracking, one, stage_states(tracking, one))
     quantities = list(dict.fromkeys(f"{line.stage}: {line.quantity}" for line in lines))
     picked = quantity if quantity in quantities else newest
     is_running = chosen.info.status == "RUNNING"
-    return followed | {
+    return found | {
+        CHOSEN: chosen.info.run_id,
         "stages": _stages(chosen, states),
         "quantity": [OF_NEWEST, *((each, each) for each in quantities)],
         "curves": _curves(lines, picked),
@@ -222,23 +227,23 @@ def _stage(stage: StageState) -> str:
     return f'<li class="{kind}">{sign}<div>{name}{bar}{more}{wrong}</div></li>'
 
 
-def _named(board: Board, name: str) -> Run:
-    run = _chosen(newest_runs(board.tracking), name)
-    if run is None:
-        raise UsageError("there is no such run any more; open the page again")
-    return run
+def _shown_run(board: Board, seen: Seen) -> Run:
+    """The run that the page shows: by now another may be the newest."""
+    if CHOSEN not in seen:
+        raise UsageError("there is no run yet")
+    return board.tracking.client.get_run(seen[CHOSEN])
 
 
-def _stop(board: Board, name: str) -> str:
+def _stop(board: Board, seen: Seen) -> str:
     """Stop the run as `touchstone cancel` does."""
-    run = _named(board, name)
+    run = _shown_run(board, seen)
     state = STATES[cancel_run(board.tracking, run)]
     return f"<p>Run {shown(name_of(run))} is {state}; it can be continued.</p>"
 
 
-def _resume(board: Board, name: str) -> str:
+def _resume(board: Board, seen: Seen) -> str:
     """Run its settings again: what is done is found."""
-    run = _named(board, name)
+    run = _shown_run(board, seen)
     started = continue_run(board, run)
     again = wait_for_run(board, started)
     if again is None:

@@ -3,14 +3,15 @@
 import re
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
 from flows.board import watch
 from flows.board.run_state import Line, StageState
-from flows.board.watch import _curves, _look, _of_newest_training, _stage
+from flows.board.watch import NEWEST, PARTS, _curves, _look, _of_newest_training, _stage
 from flows.dispatch.progress_tag import ToldProgress
-from tasks.errors import StageError
+from tasks.errors import StageError, UsageError
 from tests.board.conftest import DESKTOP, PHONE, board_of, width_of
 from tests.board.test_start import choose, open_section
 
@@ -59,16 +60,37 @@ def test_store_that_is_away_is_told_in_the_place_of_stages(board_of_nothing, mon
         raise StageError("the MLflow server does not answer any more")
 
     monkeypatch.setattr(watch, "_now", away)
-    _, _, _, stages, *others = _look(board_of_nothing, {"stages": "before"}, "@latest", [], None)
-    assert "the MLflow server does not answer any more" in stages
-    assert len(others) == 6
+    _, *drawn = _look(board_of_nothing, {"stages": "before"}, NEWEST, [], NEWEST)
+    assert "the MLflow server does not answer any more" in drawn.pop(PARTS.index("stages"))
+    assert drawn == [gr.skip()] * (len(PARTS) - 1)
 
 
-def test_what_is_shown_already_is_not_drawn_again(board_of_nothing):
-    seen, *_ = _look(board_of_nothing, {}, "@latest", [], None)
-    again, *drawn = _look(board_of_nothing, seen, "@latest", [], None)
+@pytest.fixture
+def ended(board_of_nothing):
+    """A run that was interrupted."""
+    client, experiment = board_of_nothing.tracking.client, board_of_nothing.tracking.experiment_id
+    tags = {"touchstone.kind": "pipeline", "touchstone.profile": "tiny", "mlflow.runName": "tiny"}
+    run_id = client.create_run(experiment, tags=tags).info.run_id
+    client.set_terminated(run_id, "KILLED")
+    return run_id
+
+
+def test_what_is_shown_already_is_not_looked_for_again(board_of_nothing, ended, monkeypatch):
+    seen, *drawn = _look(board_of_nothing, {}, NEWEST, [], NEWEST)
+    assert "Interrupted, " in drawn[PARTS.index("stages")]
+    assert drawn[PARTS.index("resume")] == gr.update(interactive=True)
+    monkeypatch.setattr(watch, "stage_states", None)
+    again, *drawn = _look(board_of_nothing, seen, NEWEST, [], NEWEST)
     assert again == seen
-    assert [one for one in drawn if one.get("__type__") != "update" or len(one) > 1] == []
+    assert drawn == [gr.skip()] * len(PARTS)
+
+
+def test_run_that_is_shown_is_stopped_and_no_newer_one(board_of_nothing, ended):
+    seen, *_ = _look(board_of_nothing, {}, NEWEST, [], NEWEST)
+    tags = {"touchstone.kind": "pipeline", "touchstone.profile": "new", "mlflow.runName": "new"}
+    board_of_nothing.tracking.client.create_run(board_of_nothing.tracking.experiment_id, tags=tags)
+    with pytest.raises(UsageError, match=rf"run {ended[:8]} \(tiny\) is not running"):
+        watch._stop(board_of_nothing, seen)
 
 
 # In the browser
