@@ -31,6 +31,8 @@ from tasks.preflight.document import document as checks_document
 from tasks.show.document import Cell, Document, Section, Text, table_of
 from tasks.show.text import duration
 
+FIRST = "quickstart"
+
 
 def start_tab(board: Board) -> None:
     """Build the tab."""
@@ -96,7 +98,12 @@ def _own_files() -> tuple[gr.File, gr.Textbox, gr.Checkbox, gr.Button]:
 
 
 def _choices(board: Board) -> Any:
-    return gr.update(choices=offered_profiles(board))
+    """What may be chosen now, and what is at first: a file of the command line, or the quickstart."""
+    offered = offered_profiles(board)
+    first = board.profiles[0] if board.profiles else FIRST
+    return gr.update(
+        choices=offered, value=next((value for _, value in offered if value == str(first)), None)
+    )
 
 
 def _name_after(files: list[str] | None, name: str) -> str:
