@@ -59,10 +59,10 @@ def take_in(uploads: Path, name: str, files: Sequence[Path], *, set_aside: bool)
     With `set_aside` the profile leaves malformed rows out; else it stops at them. Raises UsageError for files
     that nothing can be trained on, StageError for rows that cannot be split, and for a name that is taken.
     """
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a profile; expected small letters, digits and dashes")
     if not files:
         raise UsageError("choose files first: text, JSON, JSON Lines, CSV, TSV or Parquet")
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name of a profile; expected small letters, digits and dashes")
     folder = uploads / name
     if folder.exists():
         raise UsageError(f"there are files under the name {name} already; give another name")

@@ -72,7 +72,6 @@ def start_tab(board: Board) -> None:
     here.click(handler(partial(_start, board, False)), chosen, outcome)
     pools.click(handler(partial(_start, board, True)), chosen, outcome)
     files, name, set_aside, look = own
-    files.upload(_name_after, [files, name], name, show_progress="hidden")
     look.click(
         handler(partial(_taken_in, board)),
         [files, name, set_aside],
@@ -89,7 +88,8 @@ def _own_files() -> tuple[gr.File, gr.Textbox, gr.Checkbox, gr.Button]:
         height=140,
     )
     name = gr.Textbox(
-        label="Name", info="of the profile that is written for them: small letters, digits, dashes"
+        label="Name",
+        info="of the profile that is written: small letters, digits, dashes; else after the first",
     )
     set_aside = gr.Checkbox(
         False, label="Leave malformed rows out", info="else the run stops at the first of them"
@@ -106,10 +106,6 @@ def _choices(board: Board) -> Any:
     )
 
 
-def _name_after(files: list[str] | None, name: str) -> str:
-    return name or (name_after(Path(files[0])) if files else "")
-
-
 def _about(profile: str | None) -> str:
     """What a profile is for, and what it takes."""
     if profile is None:
@@ -123,7 +119,8 @@ def _about(profile: str | None) -> str:
 
 def _taken_in(board: Board, files: list[str] | None, name: str, set_aside: bool) -> list[Any]:
     paths = [Path(file) for file in files or ()]
-    found = take_in(uploads_folder(board), name.strip(), paths, set_aside=set_aside)
+    called = name.strip() or (name_after(paths[0]) if paths else "")
+    found = take_in(uploads_folder(board), called, paths, set_aside=set_aside)
     offered = gr.update(choices=offered_profiles(board), value=str(found.profile))
     return [frame(own_files.document(found)), offered, None, ""]
 

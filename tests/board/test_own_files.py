@@ -57,6 +57,11 @@ def test_own_files_need_a_plain_name(uploads, asked, name):
     assert not uploads.exists()
 
 
+def test_own_files_are_chosen_first(uploads):
+    with pytest.raises(UsageError, match="choose files first"):
+        take_in(uploads, "", [], set_aside=False)
+
+
 def test_own_files_that_hold_nothing_leave_nothing(uploads, tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("", encoding="utf-8")

@@ -143,7 +143,7 @@ def test_own_files_are_looked_at_and_nothing_in_them_runs(page, tmp_path):
     assert "<script>alert(1)</script>" in shown.locator("body").inner_text()
     page.get_by_text("uploads/hostile/hostile.yaml").first.wait_for()
     page.get_by_role("button", name="Look at them").click()
-    page.locator(".toast-body").get_by_text("expected small letters").wait_for()
+    page.locator(".toast-body").get_by_text("choose files first").wait_for()
     assert page.dialogs == []
     assert page.foreign == []
 
