@@ -27,6 +27,7 @@ from flows.pipeline import stages
 from flows.plan import WEIGHTS
 from flows.process.detached import LOG_TAG
 from flows.profiles.profile import Profile
+from flows.server.live_runs import last_lines
 from flows.server.servers import logs_folder
 from tasks.config import StageConfig
 from tasks.errors import UsageError
@@ -288,14 +289,15 @@ def log_of(run: Run) -> Path | None:
     return path if path and path.parent == logs_folder() and path.is_file() else None
 
 
-def messages_of(run: Run) -> str:
-    """What the command of a run has said, the last line first; where nothing of it is kept, how to see it."""
+def messages_of(tracking: Tracking, run: Run) -> str:
+    """What a run has said, the last line first: by its log here, else by a Prefect server that answers."""
     if path := log_of(run):
         return "\n".join(reversed(_tail(path).splitlines()))
-    short = run.info.run_id[:SHOWN]
+    if lines := last_lines(tracking, run):
+        return "\n".join(lines)
     return (
-        "This run was not started from a board on this machine: its messages are where it was started. What "
-        f"Prefect keeps of them: touchstone logs {short}"
+        "Its messages are where it was started, and no Prefect server that answers here has them. What was "
+        f"kept of them: touchstone logs {run.info.run_id[:SHOWN]}"
     )
 
 

@@ -18,8 +18,8 @@ from flows.board.context import Board
 from flows.board.run_state import name_of, profile_text
 from flows.process.detached import COMMAND, LOG_TAG, start_detached
 from flows.profiles.load import load_profile, profile_names
-from flows.server.access import kept_addresses
-from flows.server.servers import answers, logs_folder
+from flows.server.live_runs import present_server
+from flows.server.servers import logs_folder
 from tasks.errors import StageError, UsageError
 from tasks.record.manifest import write_atomically
 
@@ -78,7 +78,7 @@ def start_run(board: Board, profile: str, overrides: Sequence[str], *, pools: bo
     Raises UsageError when the profile is wrong, before anything is started, or there is no server with pools.
     """
     load_profile(profile, overrides)
-    if pools and not has_server(board):
+    if pools and present_server() is None:
         raise UsageError("no Prefect server answers: start one with touchstone up, or set PREFECT_API_URL")
     return _start(board, run_arguments(profile, overrides, pools=pools))
 
@@ -154,12 +154,6 @@ def _last_words(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace").strip()
     _, error, told = text.rpartition(ERROR)
     return told if error else text[-1000:] or f"the command ended without a word; its log is {log}"
-
-
-def has_server(board: Board) -> bool:
-    """Whether a Prefect server answers that a run could be handed to."""
-    address = board.environment.get("PREFECT_API_URL") or kept_addresses().get("PREFECT_API_URL")
-    return address is not None and answers(f"{address}/health")
 
 
 def check_profile(board: Board, profile: str, overrides: Sequence[str]) -> dict[str, Any]:

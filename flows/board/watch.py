@@ -149,7 +149,7 @@ def _now(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -
         return found
     drawn = [chosen, *(one for one in runs if one.info.run_id in others and one is not chosen)]
     if seen.get(ASKED) == asked and all(one.info.status != "RUNNING" for one in drawn):
-        return found | {"messages": messages_of(chosen)}  # the command tells its card yet
+        return found | {"messages": messages_of(tracking, chosen)}  # the command tells its card yet
     states = stage_states(tracking, chosen)
     lines = curves_of(tracking, chosen, states)
     newest = _of_newest_training(lines)
@@ -164,7 +164,7 @@ def _now(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -
         "quantity": [OF_NEWEST, *((each, each) for each in quantities)],
         "curves": _curves(lines, picked),
         "samples": samples_of(tracking, states),
-        "messages": messages_of(chosen),
+        "messages": messages_of(tracking, chosen),
         "stop": is_running,
         "resume": not is_running and chosen.info.status != "FINISHED",
     }

@@ -4,13 +4,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 from mlflow.entities import Run
 
-from flows.server.access import kept_addresses
+from flows.server.access import credentials, kept_addresses, kept_secret, told_secret
+from flows.server.servers import answers
 from tasks.errors import StageError, UsageError
 from tasks.record.run_lifecycle import LOCK, MACHINE, lock_path, machine_of
 from tasks.record.tracking import Tracking
@@ -112,6 +116,58 @@ def _flow_runs(tracking: Tracking, run: Run) -> list[UUID]:
     return [UUID(each) for each in dict.fromkeys(found) if each]
 
 
+@dataclass(frozen=True)
+class PresentServer:
+    """A Prefect server that answers, and the login that it is given."""
+
+    address: str
+    login: str | None
+
+
+def present_server() -> PresentServer | None:
+    """The server that a command here would use, if it answers: nothing is started, and nothing configured."""
+    if address := os.environ.get("PREFECT_API_URL"):
+        login = os.environ.get("PREFECT_API_AUTH_STRING")
+    elif address := kept_addresses().get("PREFECT_API_URL"):
+        secret = told_secret() or kept_secret()
+        login = credentials(secret)["PREFECT_API_AUTH_STRING"] if secret else None
+    if not address or not answers(f"{address}/health"):
+        return None
+    return PresentServer(address, login)
+
+
+def last_lines(tracking: Tracking, run: Run) -> list[str]:
+    """The last that a run and its stages have logged, the newest first; nothing where no server answers."""
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.sorting import LogSort
+    from prefect.exceptions import PrefectException
+
+    flow_runs, server = _flow_runs(tracking, run), present_server()
+    if not flow_runs or server is None:
+        return []
+    try:
+        with SyncPrefectClient(server.address, auth_string=server.login) as client:
+            page = client.read_logs(_of(flow_runs), limit=LOG_PAGE, sort=LogSort.TIMESTAMP_DESC)
+    except (httpx.HTTPError, PrefectException):  # it has just gone, or lets nobody in
+        return []
+    return [_told(line) for line in page if _is_ours(line)]
+
+
+def _of(flow_runs: list[UUID]) -> Any:
+    """A filter of Prefect's, which takes seconds to import."""
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    return LogFilter(flow_run_id=LogFilterFlowRunId(any_=flow_runs))
+
+
+def _is_ours(line: Any) -> bool:
+    return line.name.startswith("flows.")
+
+
+def _told(line: Any) -> str:
+    return f"{line.timestamp.astimezone():%H:%M:%S}  {line.message}"
+
+
 class LogReader:
     """The log lines of some flow runs, each once."""
 
@@ -121,18 +177,17 @@ class LogReader:
 
     def new(self, flow_runs: list[UUID]) -> Iterator[str]:
         """The lines since the last call."""
-        from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
         from prefect.client.schemas.sorting import LogSort
 
         if not flow_runs:
             return
-        wanted, offset = LogFilter(flow_run_id=LogFilterFlowRunId(any_=flow_runs)), 0
+        wanted, offset = _of(flow_runs), 0
         while True:
             page = self._read_logs(wanted, limit=LOG_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
             for line in page:
-                if line.id not in self._seen and line.name.startswith("flows."):
+                if line.id not in self._seen and _is_ours(line):
                     self._seen.add(line.id)
-                    yield f"{line.timestamp.astimezone():%H:%M:%S}  {line.message}"
+                    yield _told(line)
             offset += len(page)
             if len(page) < LOG_PAGE:
                 return

@@ -1,8 +1,12 @@
 """A run's state for Watch is read from MLflow and the files beside it, whoever started the run."""
 
 import json
+import os
+from uuid import uuid4
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import LogCreate
 
 from flows.board import run_state
 from flows.board.run_state import (
@@ -18,8 +22,10 @@ from flows.board.run_state import (
 from flows.dispatch.progress_tag import PROGRESS
 from flows.process.detached import LOG_TAG
 from flows.profiles.load import load_profile
+from flows.server.access import credentials, required_secret
 from tasks.errors import UsageError
 from tasks.record.stage import MADE_BY
+from tests import shared
 
 BEGIN, SECOND = 1_800_000_000_000, 1000  # milliseconds
 
@@ -154,14 +160,35 @@ def test_messages_are_the_end_of_the_log_the_last_first(begin, store, logs):
     log = logs / "run.log"
     log.write_text("".join(f"line {number}\n" for number in range(5000)), encoding="utf-8")
     run = store.client.get_run(begin("quickstart", **{LOG_TAG: str(log)}))
-    told = messages_of(run).splitlines()
+    told = messages_of(store, run).splitlines()
     assert told[:2] == ["line 4999", "line 4998"]
     assert len("\n".join(told)) <= run_state.TAIL
     assert set(map(len, told)) == {len("line 4999")}
 
 
-def test_messages_of_a_run_elsewhere_say_how_to_see_them(run):
-    assert f"touchstone logs {run.info.run_id[:8]}" in messages_of(run)
+def test_messages_of_a_run_elsewhere_say_how_to_see_them(store, run):
+    assert f"touchstone logs {run.info.run_id[:8]}" in messages_of(store, run)
+
+
+def test_messages_of_a_run_elsewhere_are_those_of_prefect(store, begin, monkeypatch):
+    address, flow_run = shared.prefect(), uuid4()
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", credentials(required_secret())["PREFECT_API_AUTH_STRING"])
+    tag = {"touchstone.prefect_flow_run_id": str(flow_run)}
+    told = [("flows.pipeline", "one"), ("tasks.data", "a library's word"), ("flows.pipeline", "<b>two")]
+    logs = [
+        LogCreate(
+            name=name, level=20, message=text, timestamp=f"2026-11-29T10:00:0{second}Z", flow_run_id=flow_run
+        )
+        for second, (name, text) in enumerate(told)
+    ]
+    login = os.environ["PREFECT_API_AUTH_STRING"]
+    with SyncPrefectClient(address, auth_string=login) as client:
+        client.create_logs(logs)
+    run = store.client.get_run(begin("quickstart", **tag))
+    assert [line[10:] for line in messages_of(store, run).splitlines()] == ["<b>two", "one"]
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "touchstone:wrong")
+    assert "touchstone logs" in messages_of(store, run)
 
 
 def test_log_outside_the_folder_of_logs_is_not_read(begin, store, logs):

@@ -68,7 +68,8 @@ def test_run_with_a_wrong_setting_is_not_started(board_of_nothing):
     assert not (board_of_nothing.tracking.work / "logs").exists()
 
 
-def test_pools_without_a_server_are_told(board_of_nothing):
+def test_pools_without_a_server_are_told(board_of_nothing, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(UsageError, match="no Prefect server answers"):
         start_run(board_of_nothing, "quickstart", [], pools=True)
 
