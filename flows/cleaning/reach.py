@@ -17,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from flows.dispatch.history import PROFILE
 from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEED, SERIES, SWEEP, TRIAL, TRIALS
 from tasks.judge.labels.store import OF, SET
+from tasks.judge.votes.store import VOTES
 from tasks.record.stage import MADE_BY
 from tasks.registry.lineage import DATASET
 
@@ -88,6 +89,8 @@ def _of_runs(known: "_Known", rule: Rule, profile: str | None) -> Iterator[tuple
             yield run_id, f"with the tag {KEEP}"
         elif tags.get(KIND) == SET:
             yield run_id, "with labels that people gave"
+        elif tags.get(KIND) == VOTES:
+            yield run_id, "with votes that people gave"
         elif run.info.start_time >= since:
             yield run_id, "recent"
         elif profile is not None and known.profile_of(run_id) != profile:

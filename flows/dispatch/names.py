@@ -22,6 +22,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows.dispatch.runs import CHOSEN, KIND, PIPELINE, SEEDS, SERIES, SWEEP, read_output, reference_of
 from tasks.errors import UsageError
+from tasks.judge.labels.store import SET
+from tasks.judge.votes.store import VOTES
 from tasks.machine.home import without_password
 from tasks.record.stage import MADE_BY
 from tasks.record.tracking import Tracking
@@ -183,10 +185,9 @@ def _newest_called(tracking: Tracking, name: str, finished: bool) -> Run | None:
 
 def _newest(tracking: Tracking, condition: str, finished: bool) -> Run | None:
     """Of several seeds the newest is the run of all of them, once that has a report; of trials the sweep."""
-    conditions = [
-        f"tags.`{REPORT}` != '' AND tags.`{KIND}` = '{PIPELINE}'" if finished else f"tags.`{KIND}` != ''",
-        *([condition] if condition else []),
-    ]
+    started = [f"tags.`{KIND}` != '{kind}'" for kind in ("", SET, VOTES)]  # what people said is no run
+    of_pipelines = [f"tags.`{REPORT}` != ''", f"tags.`{KIND}` = '{PIPELINE}'"]
+    conditions = [*(of_pipelines if finished else started), *([condition] if condition else [])]
     runs = tracking.client.search_runs(
         [tracking.experiment_id],
         " AND ".join(conditions),

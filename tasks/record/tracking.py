@@ -5,7 +5,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 
 import httpx
 from mlflow import MlflowClient, set_tracking_uri
-from mlflow.entities import Experiment, Metric, Param, RunTag
+from mlflow.entities import Experiment, Metric, Param, RunTag, Trace
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import StageError, UnreachableError, UsageError, causes
@@ -38,6 +38,7 @@ PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
 NAME_LIMIT = 250  # characters of the name of a metric or a tag
+TRACES_AT_ONCE = 100  # in one answer of MLflow
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,23 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, object]) 
 
 def set_tags(client: MlflowClient, run_id: str, tags: Mapping[str, object]) -> None:
     client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+
+def traces_of(tracking: Tracking, run_id: str, *, spans: bool = False) -> Iterator[Trace]:
+    """Every trace that was made under a run, with its assessments; what it holds only with `spans`."""
+    token = None
+    while True:
+        page = tracking.client.search_traces(
+            locations=[tracking.experiment_id],
+            run_id=run_id,
+            max_results=TRACES_AT_ONCE,
+            page_token=token,
+            include_spans=spans,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def mlflow_name(text: str, suffix: str = "") -> str:

@@ -98,6 +98,11 @@ def test_labels_keep_the_responses_they_are_of():
     assert history.stays().keys() == {"labels", "said", "tuned"}
 
 
+def test_votes_stay():
+    history = History().run("votes", touchstone__kind="votes")
+    assert history.stays() == {"votes": "with votes that people gave"}
+
+
 def test_runs_of_others_in_the_experiment_are_left_alone():
     assert History().run("notebook", params="x").stays() == {"notebook": "not made by Touchstone"}
 

@@ -77,6 +77,14 @@ def test_of_any_state_it_is_the_newest(store, runs):
     assert named(store, "quick", finished=False).run.info.run_id == runs["failed"]
 
 
+@pytest.mark.parametrize("kind", ["labels", "votes"])
+def test_newest_of_any_state_holds_no_labels_or_votes(tmp_path, fresh_store, kind):
+    store = Store(fresh_store(tmp_path / "mlruns"))
+    running = store.run("quick")
+    store.run("said", kind=kind)
+    assert named(store, "@latest", finished=False).run.info.run_id == running
+
+
 @pytest.mark.parametrize("length", [8, 31, 32])
 def test_part_of_an_id_and_a_stage_name_the_pipeline(store, runs, length):
     assert named(store, runs["failed"][:length]).run.info.run_id == runs["failed"]

@@ -20,7 +20,7 @@ from tasks.judge.labels.sample import Design
 from tasks.judge.labels.scale import LABELS, label_of
 from tasks.judge.protocol.responses import ResponseRow
 from tasks.machine.locks import holding
-from tasks.record.tracking import Tracking
+from tasks.record.tracking import Tracking, traces_of
 from tasks.record.work import Reference
 
 KIND, OF = "touchstone.kind", "touchstone.labels.of"
@@ -29,7 +29,6 @@ DRAWN = "touchstone.labels.drawn"  # the most rows that were ever drawn
 ROW = "touchstone.labels.row"  # tag of a trace
 LABEL = "label"  # the assessment's name
 DESIGN = "design.json"
-AT_ONCE = 100  # traces in one answer of MLflow
 LONGEST = 250  # characters of a person's name
 
 
@@ -169,19 +168,9 @@ class LabelSet:
         return root.trace_id
 
     def _traces(self) -> Iterator[Trace]:
-        token = None
-        while True:
-            page = self.tracking.client.search_traces(
-                locations=[self.tracking.experiment_id],
-                run_id=self.run_id,
-                max_results=AT_ONCE,
-                page_token=token,
-                include_spans=False,
-            )
-            yield from (trace for trace in page if trace.info.tags.get(ROW, "").isdecimal())
-            token = page.token
-            if not token:
-                return
+        for trace in traces_of(self.tracking, self.run_id):
+            if trace.info.tags.get(ROW, "").isdecimal():
+                yield trace
 
 
 def _is_label(given: Assessment) -> bool:

@@ -8,11 +8,11 @@ import pytest
 from mlflow.entities import AssessmentSource, AssessmentSourceType
 
 from tasks.errors import StageError
-from tasks.judge.labels import store
 from tasks.judge.labels.review import queue_for_review
 from tasks.judge.labels.stage import labels_fingerprint, labels_of
 from tasks.judge.labels.store import LabelSet, snapshot
 from tasks.judge.protocol.responses import read_rows
+from tasks.record import tracking as tracking_module
 from tasks.record.outputs import OUTPUT, fetch
 from tests.judge.labels.labelling import labelled, labels_record, open_set, responses_of, row_of
 
@@ -110,7 +110,7 @@ def test_the_rows_that_anybody_was_asked_about_are_known(tracking, responses):
 
 
 def test_more_labels_than_one_answer_of_mlflow_holds(tracking, responses, monkeypatch):
-    monkeypatch.setattr(store, "AT_ONCE", 5)
+    monkeypatch.setattr(tracking_module, "TRACES_AT_ONCE", 5)
     reference, rows = responses
     labelled(tracking, reference, rows, {row.id: 3 for row in rows})
     assert len(read_labels(tracking, reference)) == 12
