@@ -100,7 +100,7 @@ def _labelled(
     named: bool,
 ) -> dict[str, Any]:
     """Ask, or take what was answered; returns what was done. Unless it is named, a file says by whom."""
-    given = {one.row: one.label for one in labels.labels() if one.by == by}
+    given = labels.given_by(by)
     if place == "terminal":
         return {"given": _in_terminal(labels, drawn, given, by)}
     if place == "csv":
@@ -133,15 +133,7 @@ def _in_terminal(labels: "LabelSet", drawn: "list[ResponseRow]", given: dict[int
     from tasks.judge.labels.terminal import keyboard, label_rows
 
     with keyboard() as keys:
-        rows = {row.id: row for row in drawn}
-        traces: dict[int, str] = {}
-
-        def save(row: int, value: int) -> None:
-            if row not in traces:
-                traces.update(labels.with_traces([rows[row]]))
-            labels.save(traces[row], value, by)
-
-        return label_rows(drawn, given, save, keys, Console(stderr=True, highlight=False))
+        return label_rows(drawn, given, labels.saver(drawn, by), keys, Console(stderr=True, highlight=False))
 
 
 def _make_card_anew(pipeline: str) -> None:

@@ -12,6 +12,7 @@ from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.dispatch.stage_flows import artifact_key
+from flows.exporting.made import VERSION
 from flows.exporting.sources import find_exported
 from flows.process.console import console
 from flows.process.flow_body import flow_body
@@ -111,4 +112,4 @@ def _note_on(
     }
     tag = f"touchstone.export.{config.to}{f'.{kinds}' if kinds else ''}"
     tracking.client.set_model_version_tag(name, str(number), tag, json.dumps(noted, allow_nan=False))
-    set_tags(tracking.client, reference.run_id, {"touchstone.export.version": f"{name}/{number}"})
+    set_tags(tracking.client, reference.run_id, {VERSION: f"{name}/{number}"})

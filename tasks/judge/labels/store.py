@@ -16,6 +16,7 @@ from mlflow.entities import Assessment, AssessmentSource, AssessmentSourceType, 
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import StageError
+from tasks.judge.labels.queue import Save
 from tasks.judge.labels.sample import Design
 from tasks.judge.labels.scale import LABELS, label_of
 from tasks.judge.protocol.responses import ResponseRow
@@ -127,6 +128,10 @@ class LabelSet:
         self.unreadable = tuple(unreadable)
         return sorted(label for _, label in latest.values())
 
+    def given_by(self, by: str) -> dict[int, int]:
+        """One person's labels by row."""
+        return {one.row: one.label for one in self.labels() if one.by == by}
+
     def with_traces(self, rows: Sequence[ResponseRow]) -> dict[int, str]:
         """The id of the trace of each row, made where there is none."""
         found = {int(trace.info.tags[ROW]): trace.info.trace_id for trace in self._traces()}
@@ -137,6 +142,18 @@ class LabelSet:
             if row.id in made:
                 mlflow.log_expectation(trace_id=made[row.id], name="expected_response", value=row.reference)
         return found | made
+
+    def saver(self, rows: Sequence[ResponseRow], by: str) -> Save:
+        """What keeps a person's labels of these rows, each the moment it is given."""
+        of = {row.id: row for row in rows}
+        traces: dict[int, str] = {}
+
+        def save(row: int, label: int) -> None:
+            if row not in traces:
+                traces.update(self.with_traces([of[row]]))
+            self.save(traces[row], label, by)
+
+        return save
 
     def save(self, trace_id: str, label: int, by: str) -> None:
         """Write a person's label of a row; one that the person gave before is changed."""

@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from tasks.errors import UsageError
+from tasks.judge.labels.queue import LabelQueue, Save
 from tasks.judge.labels.scale import ANCHORS, LABELS
 from tasks.judge.protocol.responses import ResponseRow
 from tasks.show.text import visible
@@ -21,8 +22,6 @@ KEYS = "0 to 5 label · s skip · b back · q quit"
 END = "\x04"  # Ctrl-D
 
 Keys = Callable[[], str]
-Save = Callable[[int, int], None]
-"""Keeps the label of a row, by its id."""
 
 
 def label_rows(
@@ -33,29 +32,20 @@ def label_rows(
     `given` are the person's labels so far, which are only seen by going back. Every label is saved before the
     next row is shown.
     """
-    labels = dict(given)
-    place = _next(rows, labels, 0)
-    count = 0
-    while place < len(rows):
-        row = rows[place]
-        _show(row, place, len(rows), labels.get(row.id), console)
+    queue, count = LabelQueue(rows, dict(given), save), 0
+    while row := queue.row:
+        _show(row, queue.place, len(rows), queue.present, console)
         key = _known(keys)
         if key == QUIT:
             break
         if key == BACK:
-            place = max(place - 1, 0)
+            queue.back()
         elif key == SKIP:
-            place = _next(rows, labels, place + 1)
+            queue.skip()
         else:
-            save(row.id, int(key))
-            labels[row.id], count = int(key), count + 1
-            place = _next(rows, labels, place + 1)
+            queue.label(int(key))
+            count += 1
     return count
-
-
-def _next(rows: Sequence[ResponseRow], labels: Mapping[int, int], start: int) -> int:
-    """The first place from `start` on whose row has no label."""
-    return next((place for place in range(start, len(rows)) if rows[place].id not in labels), len(rows))
 
 
 def _known(keys: Keys) -> str:
