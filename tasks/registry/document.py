@@ -44,7 +44,7 @@ def _version(version: dict[str, Any], champion: int | None) -> dict[str, Cell]:
         "mean": _points(version["mean"]),
         "sealed": _points(version["sealed_mean"]),
         "scorer": version["scorer"] or "",
-        "decision": _told(version),
+        "decision": decision_text(version),
     }
     return {name: Cell(text, tone=tone) for name, text in cells.items()}
 
@@ -53,7 +53,7 @@ def _points(mean: float | None) -> str:
     return "" if mean is None else f"{mean:.1f}"
 
 
-def _told(version: dict[str, Any]) -> str:
+def decision_text(version: dict[str, Any]) -> str:
     """Why a version is champion or not, and what people did with it since."""
     parts = [version["decision"] or "registered by another tool"]
     parts += [f"champion by override: {version['override']}"] if version["override"] else []

@@ -1,0 +1,155 @@
+"""The tab Label: responses that people grade from 0 to 5, blind to the judge, a key a label."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import gradio as gr
+
+from flows.board.context import Board
+from flows.board.models import models_of_runs, versions
+from flows.board.shown import choices, when_shown
+from flows.board.told import frame, handler, shown
+from flows.judging.labelling import (
+    Judged,
+    Target,
+    drawn_rows,
+    open_labels,
+    person,
+    read_target,
+    target_of,
+    told,
+)
+from tasks.errors import UsageError
+from tasks.judge.labels.document import document
+from tasks.judge.labels.queue import LabelQueue
+from tasks.judge.labels.scale import ANCHORS
+from tasks.judge.protocol.responses import ResponseRow
+from tasks.record.tracking import Tracking
+
+ROWS = 40  # that are asked about where nothing is said, as `touchstone label` has it
+KEYS = """
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable=true]");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const key = document.getElementById("label-key-" + event.key.toLowerCase());
+  if (key && key.offsetParent !== null && !key.disabled) { event.preventDefault(); key.click(); }
+});
+"""
+SKIP, BACK = "s", "b"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """One person's labelling of one model's responses; every label is in MLflow the moment it is given."""
+
+    tracking: Tracking
+    target: Target
+    judged: Judged
+    queue: LabelQueue
+    by: str
+
+    @classmethod
+    def begin(cls, tracking: Tracking, model: str | None, rows: int, by: str) -> Self:
+        """Of a model by its name, as `touchstone label` draws rows.
+
+        Raises UsageError when there is no such model, or it has no scores to draw rows by.
+        """
+        if not model:
+            raise UsageError("choose the model whose responses are labelled")
+        by = person(by)
+        target = target_of(tracking, model)
+        judged = read_target(tracking, target)
+        labels = open_labels(tracking, target, judged, None)
+        drawn = drawn_rows(labels, judged, rows)
+        queue = LabelQueue(drawn, labels.given_by(by), labels.saver(drawn, by))
+        return cls(tracking, target, judged, queue, by)
+
+    def agreement(self) -> str:
+        """What everybody's labels so far make of the scores, as HTML."""
+        outcome = {"place": "board", "of": self.target.name, "given": self.queue.done, "by": self.by}
+        return frame(document(outcome | {"labels": told(self.tracking, self.target, self.judged)}))
+
+
+def label_tab(board: Board) -> None:
+    """Build the tab."""
+    held = gr.State(None)
+    with gr.Row():
+        model = gr.Dropdown([], label="Whose responses", elem_id="label-model")
+        rows = gr.Number(ROWS, label="Rows in all", info="Drawn from every grade", precision=0, minimum=1)
+        by = gr.Textbox(person(None), label="Who labels", max_length=250, elem_id="label-by")
+    start = gr.Button("Start", variant="primary", elem_id="label-start")
+    gr.HTML(js_on_load=KEYS, visible="hidden")
+    row = gr.HTML(elem_id="label-row")
+    with gr.Column(visible=False, elem_id="label-keys") as keys:
+        buttons: dict[str, gr.Button] = {
+            str(value): gr.Button(f"{value}  {meaning}", size="sm", elem_id=f"label-key-{value}")
+            for value, meaning in ANCHORS.items()
+        }
+        with gr.Row():
+            buttons[SKIP] = gr.Button("Skip (s)", size="sm", elem_id=f"label-key-{SKIP}")
+            buttons[BACK] = gr.Button("Back (b)", size="sm", elem_id=f"label-key-{BACK}")
+    with gr.Accordion("What the labels say so far", open=False):
+        agreement = gr.HTML("<p>nothing is labelled yet</p>", elem_id="agreement")
+
+    def look() -> dict[str, Any]:
+        return choices([*versions(board.tracking), *models_of_runs(board.tracking)])
+
+    def begin(name: str | None, count: int, who: str) -> tuple[Any, ...]:
+        labelling = Labelling.begin(board.tracking, name, count, who)
+        return labelling, *_asked(labelling)
+
+    def press(key: str, labelling: Labelling) -> tuple[Any, ...]:
+        pressed(labelling.queue, key)
+        return labelling, *_asked(labelling)
+
+    def tell(labelling: Labelling | None) -> str:
+        return labelling.agreement() if labelling else ""
+
+    when_shown(look, model)
+    pane = [held, row, keys]
+    start.click(handler(begin), [model, rows, by], pane).success(handler(tell), held, agreement)
+    for key, button in buttons.items():
+        asked = button.click(handler(partial(press, key)), held, pane, show_progress="hidden")
+        if key not in (SKIP, BACK):
+            asked.success(handler(tell), held, agreement, show_progress="hidden")
+
+
+def pressed(queue: LabelQueue, key: str) -> None:
+    """Do what a key means: a label, to skip, or to go back."""
+    acts: dict[str, Callable[[], None]] = {SKIP: queue.skip, BACK: queue.back}
+    if key in acts:
+        acts[key]()
+    elif queue.row is not None:
+        queue.label(int(key))
+
+
+def _asked(labelling: Labelling) -> tuple[str, dict[str, Any]]:
+    """The row that is asked about, and whether there are keys for it."""
+    queue = labelling.queue
+    done = f"{queue.done:,} of {len(queue.rows):,} labelled by {labelling.by}"
+    if queue.row is None:
+        skipped = len(queue.rows) - queue.done
+        end = (
+            f"{skipped:,} rows were skipped; start again to see them."
+            if skipped
+            else "That was the last row."
+        )
+        return f"<p class='progress'>{shown(done)}</p><p>{end}</p>", gr.update(visible=False)
+    now = "" if queue.present is None else f", now {queue.present}"
+    head = f"<p class='progress'>{shown(f'{queue.place + 1} of {len(queue.rows)}{now} · {done}')}</p>"
+    return head + row_html(queue.row), gr.update(visible=True)
+
+
+def row_html(row: ResponseRow) -> str:
+    """All that a label is about, and nothing of what a judge gave."""
+    parts = [(turn.role, turn.content) for turn in row.before]
+    parts += [("instruction", row.instruction)]
+    parts += [("input", row.input)] if row.input.strip() else []
+    parts += [("reference", row.reference), ("response", row.response or "(nothing)")]
+    return "".join(
+        f'<section class="part part-{"response" if name == "response" else "asked"}">'
+        f"<h4>{shown(name)}</h4><p>{shown(text)}</p></section>"
+        for name, text in parts
+    )
