@@ -11,7 +11,7 @@ import gradio as gr
 from flows.board.chat_session import ChatSession, settings_of
 from flows.board.context import Board
 from flows.board.models import Listed, exported_files, models_of_runs, open_chosen, versions
-from flows.board.shown import choices, when_shown
+from flows.board.shown import WIDE, choices, when_shown
 from flows.board.told import frame, handler, shown
 from flows.judging.labelling import person
 from flows.serving.ready import ReadyModels
@@ -21,9 +21,9 @@ from tasks.judge.votes.rows import preference_rows
 from tasks.judge.votes.store import Choice, save_vote, votes
 from tasks.machine.json_files import as_text
 from tasks.serve.chat_models import ChatSettings, Token
-from tasks.show.text import visible
 
 IN_MEMORY = 4  # models at once, of all who have the page open
+ALONE = ("none", "")  # in the place of a second model
 FRAME = 0.05  # seconds between two looks at answers that are being written
 VOTES: dict[Choice, str] = {
     "a": "A is better",
@@ -46,15 +46,11 @@ def chat_tab(board: Board) -> None:
     atexit.register(ready.close)
     session = gr.State(ChatSession())
     with gr.Row():
-        first = gr.Dropdown([], label="Model", elem_id="chat-a")
-        second = gr.Dropdown([], label="Beside it", info="None, or a second model", elem_id="chat-b")
-        blind = gr.Checkbox(
-            value=True,
-            label="Hide names until the vote",
-            info="With two models; which one is A is then drawn",
-        )
+        first = gr.Dropdown([], label="Model", min_width=WIDE, elem_id="chat-a")
+        second = gr.Dropdown([ALONE], value="", label="Beside it", min_width=WIDE, elem_id="chat-b")
+        blind = gr.Checkbox(value=True, label="Hide the names of two until the vote", elem_id="chat-blind")
     with gr.Accordion("System message and sampling", open=False):
-        system = gr.Textbox(label="System message", lines=2)
+        system = gr.Textbox("", label="System message", lines=2, elem_id="chat-system")
         with gr.Row():
             sampling = _sampling()
     with gr.Row():
@@ -63,6 +59,7 @@ def chat_tab(board: Board) -> None:
     with gr.Row(visible=False, elem_id="votes") as ballot:
         buttons = {choice: gr.Button(words, size="sm") for choice, words in VOTES.items()}
     text = gr.Textbox(
+        "",
         show_label=False,
         placeholder="Say something",
         submit_btn=True,
@@ -79,7 +76,7 @@ def chat_tab(board: Board) -> None:
 
     def look() -> tuple[Any, ...]:
         found = [*versions(board.tracking), *models_of_runs(board.tracking), *exported_files(board.tracking)]
-        return choices(found), choices([Listed("none", ""), *found]), _tally(board)
+        return choices(found), choices([Listed(*ALONE), *found]), _tally(board)
 
     def begin() -> tuple[Any, ...]:
         return ChatSession(), *_shown(ChatSession())
@@ -93,7 +90,8 @@ def chat_tab(board: Board) -> None:
         system_text: str,
         *values: object,
     ) -> Iterator[tuple[Any, ...]]:
-        settings = settings_of(dict(zip(ChatSettings.model_fields, values, strict=True)))
+        chosen_settings = dict(zip(ChatSettings.model_fields, values, strict=True))
+        settings = settings_of(chosen_settings | {"top_k": chosen_settings["top_k"] or None})
         if not held.names:
             chosen = [name for name in (model, other) if name]
             held = ChatSession.begin(chosen, blind=is_blind, system=system_text)
@@ -131,61 +129,55 @@ def _sampling() -> list[gr.components.Component]:
     """A component for each of the settings of a chat, in their order, with what is possible."""
     default = ChatSettings()
     return [
-        gr.Slider(0, 2, default.temperature, step=0.05, label="Temperature", info="0: the likeliest token"),
+        gr.Slider(0, 2, default.temperature, step=0.05, label="Temperature; 0: the likeliest token"),
         gr.Slider(0.01, 1, default.top_p, step=0.01, label="Top p"),
-        gr.Number(default.top_k, label="Top k", info="Empty: all tokens", precision=0, minimum=1),
+        gr.Number(0, label="Top k; 0: all tokens", precision=0),
         gr.Slider(1, 2, default.repetition_penalty, step=0.01, label="Repetition penalty"),
-        gr.Number(default.max_tokens, label="Tokens at most", precision=0, minimum=1),
-        gr.Number(default.seed, label="Seed", precision=0, minimum=0),
+        gr.Number(default.max_tokens, label="Tokens at most", precision=0, elem_id="chat-most"),
+        gr.Number(default.seed, label="Seed", precision=0),
     ]
 
 
-def _log(side: str, visible: bool) -> gr.Chatbot:
-    """What was said to one model and by it; texts are shown as they are, and never rendered."""
-    return gr.Chatbot(
-        label=side,
+def _log(side: str, visible: bool) -> gr.HTML:
+    """What was said to one model and by it. Gradio's own log renders the HTML that a model writes."""
+    return gr.HTML(
         visible=visible,
-        render_markdown=False,
-        sanitize_html=True,
-        latex_delimiters=[],
-        allow_file_downloads=False,
-        buttons=[],
-        feedback_options=None,
-        min_width=300,
-        height=380,
+        autoscroll=True,
+        min_height=320,
+        max_height=420,
+        container=True,
+        padding=True,
+        elem_classes="log",
         elem_id=f"log-{side.lower()}",
     )
 
 
 def _shown(session: ChatSession, text: str = "", answers: Sequence[str] | None = None) -> tuple[Any, ...]:
     """Both logs, the notes, the ballot and the tokens; `answers` to `text` are those being written."""
-    logs = []
-    for place in range(2):
-        is_there = place < len(session.names)
-        turns = session.turns[place] if is_there else []
-        if answers is not None and is_there:
-            asked, answered = _turn("user", text), _turn("assistant", answers[place])
-            turns = [*turns, asked, answered]
-        title = session.titles[place] if is_there else "AB"[place]
-        logs.append(
-            gr.update(value=[_as_shown(turn) for turn in turns], label=title, visible=is_there or not place)
-        )
+    logs = [gr.update(value="", visible=place == 0) for place in range(2)]
+    for place, title in enumerate(session.titles):
+        turns = session.turns[place]
+        if answers is not None:
+            turns = [*turns, _turn("user", text), _turn("assistant", answers[place])]
+        logs[place] = gr.update(value=log_html(title, turns), visible=True)
     named = zip(session.titles, session.notes, strict=False)
     notes = "".join(f"<p>{shown(f'{title}: {note}')}</p>" for title, note in named if note)
-    tokens = "<p>shown after the vote</p>" if session.blind else _tokens(session)
+    tokens = "<p>shown after the vote</p>" if session.blind else tokens_html(session)
     return *logs, notes, gr.update(visible=session.exchange is not None), tokens
+
+
+def log_html(title: str, turns: Sequence[Message]) -> str:
+    """A conversation under its title; texts are shown as they are."""
+    said = [f'<p class="turn {shown(turn["role"])}">{shown(turn["content"])}</p>' for turn in turns]
+    return f"<h4>{shown(title)}</h4>{''.join(said)}"
 
 
 def _turn(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def _as_shown(turn: Message) -> dict[str, Any]:
-    """A part of its own for the text: of a plain string Gradio takes the indentation away."""
-    return {"role": turn["role"], "content": [{"type": "text", "text": visible(turn["content"])}]}
-
-
-def _tokens(session: ChatSession) -> str:
+def tokens_html(session: ChatSession) -> str:
+    """The last prompt of each model, a box a token; its number is told where it is pointed at."""
     shown_prompts = [
         f"<p>{shown(title)}: {len(prompt):,} tokens</p><p class='tokens'>{''.join(map(_token, prompt))}</p>"
         for title, prompt in zip(session.titles, session.tokens, strict=False)

@@ -69,11 +69,10 @@ class ChatSession:
     @property
     def titles(self) -> list[str]:
         """What the answers of each model are headed by."""
-        if len(self.names) == 1:
+        if len(self.names) < 2:
             return list(self.names)
-        return [
-            side if self.blind else f"{side}: {name}" for side, name in zip("AB", self.names, strict=True)
-        ]
+        named = zip("AB", self.names, strict=True)
+        return [side if self.blind else f"{side}: {name}" for side, name in named]
 
     def say(self, text: str, settings: ChatSettings, ready: ReadyModels) -> Iterator[list[str]]:
         """Ask every model; gives the answers as far as they came. What came before a stop stays said.

@@ -9,7 +9,7 @@ import gradio as gr
 from flows.board.commands import BoardCommand
 from flows.board.context import Board
 from flows.board.models import Listed, models_of_runs, versions
-from flows.board.shown import choices, when_shown
+from flows.board.shown import WIDE, choices, when_shown
 from flows.board.told import frame, handler, shown
 from flows.exporting.made import files_of, made_export, made_exports
 from tasks.config.exporting import FORMATS, K_KINDS, PLAIN_KINDS
@@ -21,11 +21,12 @@ from tasks.show.text import size
 def export_tab(board: Board) -> None:
     """Build the tab."""
     with gr.Row():
-        model = gr.Dropdown([], label="Model", elem_id="export-model")
+        model = gr.Dropdown([], label="Model", min_width=WIDE, elem_id="export-model")
         to = gr.Radio(
             [(f"{name}: {form.description}", name) for name, form in FORMATS.items()],
             value=next(iter(FORMATS)),
             label="As",
+            min_width=WIDE,
             elem_id="export-format",
         )
     kinds = gr.CheckboxGroup(
@@ -37,7 +38,7 @@ def export_tab(board: Board) -> None:
     )
     button = gr.Button("Export", variant="primary", elem_id="export-start")
     told = gr.HTML(elem_id="export-told")
-    made = gr.Dropdown([], label="Exports that were made", elem_id="exports")
+    made = gr.Dropdown([], label="Exports that were made", min_width=WIDE, elem_id="exports")
     page = gr.HTML(elem_id="export-page")
     files = gr.File(
         label="Files", file_count="multiple", interactive=False, visible=False, elem_id="export-files"

@@ -9,7 +9,7 @@ import gradio as gr
 
 from flows.board.context import Board
 from flows.board.models import models_of_runs, versions
-from flows.board.shown import choices, when_shown
+from flows.board.shown import WIDE, choices, when_shown
 from flows.board.told import frame, handler, shown
 from flows.judging.labelling import (
     Judged,
@@ -51,13 +51,15 @@ class Labelling:
     by: str
 
     @classmethod
-    def begin(cls, tracking: Tracking, model: str | None, rows: int, by: str) -> Self:
+    def begin(cls, tracking: Tracking, model: str | None, rows: int | None, by: str) -> Self:
         """Of a model by its name, as `touchstone label` draws rows.
 
-        Raises UsageError when there is no such model, or it has no scores to draw rows by.
+        Raises UsageError for no rows, when there is no such model, or it has no scores to draw rows by.
         """
         if not model:
             raise UsageError("choose the model whose responses are labelled")
+        if not rows or rows < 1:
+            raise UsageError(f"rows in all: expected 1 or more, found {rows}")
         by = person(by)
         target = target_of(tracking, model)
         judged = read_target(tracking, target)
@@ -76,9 +78,9 @@ def label_tab(board: Board) -> None:
     """Build the tab."""
     held = gr.State(None)
     with gr.Row():
-        model = gr.Dropdown([], label="Whose responses", elem_id="label-model")
-        rows = gr.Number(ROWS, label="Rows in all", info="Drawn from every grade", precision=0, minimum=1)
-        by = gr.Textbox(person(None), label="Who labels", max_length=250, elem_id="label-by")
+        model = gr.Dropdown([], label="Whose responses", min_width=WIDE, elem_id="label-model")
+        rows = gr.Number(ROWS, label="Rows in all", precision=0, elem_id="label-rows")
+        by = gr.Textbox(person(None), label="Who labels", max_length=250, min_width=WIDE, elem_id="label-by")
     start = gr.Button("Start", variant="primary", elem_id="label-start")
     gr.HTML(js_on_load=KEYS, visible="hidden")
     row = gr.HTML(elem_id="label-row")
@@ -96,7 +98,7 @@ def label_tab(board: Board) -> None:
     def look() -> dict[str, Any]:
         return choices([*versions(board.tracking), *models_of_runs(board.tracking)])
 
-    def begin(name: str | None, count: int, who: str) -> tuple[Any, ...]:
+    def begin(name: str | None, count: int | None, who: str) -> tuple[Any, ...]:
         labelling = Labelling.begin(board.tracking, name, count, who)
         return labelling, *_asked(labelling)
 

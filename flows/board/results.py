@@ -9,7 +9,7 @@ import gradio as gr
 from flows.board.commands import BoardCommand
 from flows.board.context import Board
 from flows.board.models import models_of_runs, versions
-from flows.board.shown import choices, when_shown
+from flows.board.shown import WIDE, choices, when_shown
 from flows.board.tables import RUN_COLUMNS, VERSION_COLUMNS, Column, Row, run_rows, version_rows
 from flows.board.told import frame, handler, shown
 from flows.dispatch.cards import load_report
@@ -50,8 +50,10 @@ def _runs(board: Board) -> None:
 def _models(board: Board) -> None:
     table = _table(VERSION_COLUMNS, "Every version of every registered model")
     with gr.Row():
-        version = gr.Dropdown([], label="Version", elem_id="version")
-        reason = gr.Textbox(label="Reason", info="It is kept with the version", max_length=2000)
+        version = gr.Dropdown([], label="Version", min_width=WIDE, elem_id="version")
+        reason = gr.Textbox(
+            "", label="Reason", info="It is kept with the version", max_length=2000, min_width=WIDE
+        )
     with gr.Row():
         promote = gr.Button("Make it the champion", variant="primary")
         back = gr.Button("Roll back to the champion before")
@@ -66,8 +68,8 @@ def _models(board: Board) -> None:
 
     when_shown(look, [table, version])
     outputs = [told, table, version, reason]
-    promote.click(handler(partial(moved, promoted)), [version, reason], outputs)
-    back.click(handler(partial(moved, rolled_back)), [version, reason], outputs)
+    promote.click(handler(partial(moved, promoted)), [version, reason], outputs, show_progress_on=told)
+    back.click(handler(partial(moved, rolled_back)), [version, reason], outputs, show_progress_on=told)
 
 
 def _compare(board: Board) -> None:
@@ -76,7 +78,9 @@ def _compare(board: Board) -> None:
         "Positive differences mean that A is better."
     )
     with gr.Row():
-        a, b = (gr.Dropdown([], label=name, elem_id=f"compare-{name.lower()}") for name in "AB")
+        a, b = (
+            gr.Dropdown([], label=name, min_width=WIDE, elem_id=f"compare-{name.lower()}") for name in "AB"
+        )
     button = gr.Button("Compare", variant="primary")
     told = gr.HTML(elem_id="comparison")
 

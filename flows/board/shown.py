@@ -11,6 +11,8 @@ from gradio.context import get_render_context
 from flows.board.models import Listed
 from flows.board.told import handler
 
+WIDE = 240  # pixels that a part of a row takes at least: on a phone all of it
+
 
 def when_shown(look: Callable[..., Any], outputs: Component | Sequence[Component]) -> None:
     """Fill components by `look`; called inside the tab that they are in."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tasks.judge.votes.rows import preference_rows
 from tasks.judge.votes.store import Vote
 from tasks.show.document import Cell, Document, Section, Text, table_of
+from tasks.show.text import plural
 from tasks.statistics.intervals import share_of
 
 RULE = (
@@ -26,7 +27,7 @@ def document(votes: Sequence[Vote]) -> Document:
     ordered = sorted(tallies.items(), key=lambda entry: -entry[1].total())
     blind = sum(vote.exchange.blind for vote in votes)
     rows = len(preference_rows(votes))
-    told = f"{len(votes):,} votes, {blind:,} of them blind; {rows:,} are rows of preference."
+    told = f"{plural(len(votes), 'vote')}, {blind:,} of them blind; rows of preference: {rows:,}."
     return Document(
         kind="votes",
         title="Votes",

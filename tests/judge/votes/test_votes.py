@@ -74,7 +74,7 @@ def test_tally_counts_a_pair_whichever_of_the_two_was_a():
     given = [vote("a")] * 8 + [vote("b", models=("net/1", "net/2"))] * 4 + [vote("tie"), vote("neither")]
     (section,) = document(given).sections
     told, table, _ = section.blocks
-    assert told.text == "14 votes, 14 of them blind; 12 are rows of preference."
+    assert told.text == "14 votes, 14 of them blind; rows of preference: 12."
     (row,) = table.rows
     assert [cell.text for cell in row] == ["net/1", "net/2", "0", "12", "1", "1", "0%"]
     assert row[-1].tone == "worse"
