@@ -65,7 +65,7 @@ def is_harmless(page):
 
 def test_results_show_the_card_of_a_run(board, look):
     page = look("Results")
-    page.locator("td:visible", has_text=f"{MODEL}/2").first.click()
+    page.get_by_role("gridcell", name=f"{MODEL}/2").click()
     card = page.frame_locator("#card iframe")
     card.get_by_role("heading", name=MODEL).wait_for()
     assert is_harmless(page)
