@@ -112,7 +112,6 @@ def chat_tab(board: Board) -> None:
 
     panes = [session, *logs, notes, ballot, tokens]
     when_shown(look, [first, second, tally])
-    gr.on([first.input, second.input, blind.input, system.input, anew.click], handler(begin), outputs=panes)
     asked = text.submit(
         handler(say),
         [session, text, first, second, blind, system, *sampling],
@@ -120,6 +119,8 @@ def chat_tab(board: Board) -> None:
         show_progress="minimal",
     )
     text.stop(None, cancels=[asked])
+    other = [first.input, second.input, blind.input, system.input, anew.click]
+    gr.on(other, handler(begin), outputs=panes, cancels=[asked])
     for choice, button in buttons.items():
         button.click(handler(voting(choice)), session, [*panes, tally])
     download.click(handler(partial(_rows, board)), outputs=rows).then(None, rows, js=DOWNLOAD)

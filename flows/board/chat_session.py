@@ -89,14 +89,16 @@ class ChatSession:
             asked = [[*row["messages"], {"role": "user", "content": text}] for row in rows]
             self.tokens = [one.model.tokens(row) for one, row in zip(talks, rows, strict=True)]
             answers = [one.model.answer(row, settings) for one, row in zip(talks, rows, strict=True)]
-            said = [""] * len(answers)
+            said, ended = [""] * len(answers), False
             try:
                 for pieces in itertools.zip_longest(*(answer.pieces for answer in answers), fillvalue=""):
                     said = [whole + piece for whole, piece in zip(said, pieces, strict=True)]
                     yield said
+                ended = True
             finally:
                 for talk, words in zip(talks, said, strict=True):
-                    talk.add(text, words)
+                    if ended or any(said):
+                        talk.add(text, words)
             self.notes = [_note(talk, answer, settings) for talk, answer in zip(talks, answers, strict=True)]
         if len(said) > 1:
             self.exchange = Exchange(

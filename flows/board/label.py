@@ -1,8 +1,9 @@
 """The tab Label: responses that people grade from 0 to 5, blind to the judge, a key a label."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from typing import Any, Self
 
 import gradio as gr
@@ -40,7 +41,7 @@ document.addEventListener("keydown", (event) => {
 SKIP, BACK = "s", "b"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Labelling:
     """One person's labelling of one model's responses; every label is in MLflow the moment it is given."""
 
@@ -49,6 +50,9 @@ class Labelling:
     judged: Judged
     queue: LabelQueue
     by: str
+    shown: int = 0
+    """How many rows were shown: a key that is pressed before the page shows the next one means nothing."""
+    lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def begin(cls, tracking: Tracking, model: str | None, rows: int | None, by: str) -> Self:
@@ -68,6 +72,15 @@ class Labelling:
         queue = LabelQueue(drawn, labels.given_by(by), labels.saver(drawn, by))
         return cls(tracking, target, judged, queue, by)
 
+    def press(self, key: str, seen: int) -> None:
+        """Do what a key means for the row that was seen: label it, skip it, or go back."""
+        with self.lock:
+            if seen != self.shown or self.queue.row is None:
+                return
+            acts: dict[str, Callable[[], None]] = {SKIP: self.queue.skip, BACK: self.queue.back}
+            acts.get(key, lambda: self.queue.label(int(key)))()
+            self.shown += 1
+
     def agreement(self) -> str:
         """What everybody's labels so far make of the scores, as HTML."""
         outcome = {"place": "board", "of": self.target.name, "given": self.queue.done, "by": self.by}
@@ -76,7 +89,7 @@ class Labelling:
 
 def label_tab(board: Board) -> None:
     """Build the tab."""
-    held = gr.State(None)
+    held, seen = gr.State(None), gr.Number(0, precision=0, visible=False)
     with gr.Row():
         model = gr.Dropdown([], label="Whose responses", min_width=WIDE, elem_id="label-model")
         rows = gr.Number(ROWS, label="Rows in all", precision=0, elem_id="label-rows")
@@ -95,53 +108,42 @@ def label_tab(board: Board) -> None:
     with gr.Accordion("What the labels say so far", open=False):
         agreement = gr.HTML("<p>nothing is labelled yet</p>", elem_id="agreement")
 
-    def look() -> dict[str, Any]:
-        return choices([*versions(board.tracking), *models_of_runs(board.tracking)])
+    def look(request: gr.Request) -> tuple[dict[str, Any], Any]:
+        listed = choices([*versions(board.tracking), *models_of_runs(board.tracking)])
+        return listed, request.username or gr.skip()
 
     def begin(name: str | None, count: int | None, who: str) -> tuple[Any, ...]:
         labelling = Labelling.begin(board.tracking, name, count, who)
         return labelling, *_asked(labelling)
 
-    def press(key: str, labelling: Labelling) -> tuple[Any, ...]:
-        pressed(labelling.queue, key)
+    def press(key: str, labelling: Labelling, shown_last: int) -> tuple[Any, ...]:
+        labelling.press(key, shown_last)
         return labelling, *_asked(labelling)
 
     def tell(labelling: Labelling | None) -> str:
         return labelling.agreement() if labelling else ""
 
-    when_shown(look, model)
-    pane = [held, row, keys]
+    when_shown(look, [model, by])
+    pane = [held, seen, row, keys]
     start.click(handler(begin), [model, rows, by], pane).success(handler(tell), held, agreement)
     for key, button in buttons.items():
-        asked = button.click(handler(partial(press, key)), held, pane, show_progress="hidden")
+        asked = button.click(handler(partial(press, key)), [held, seen], pane, show_progress="hidden")
         if key not in (SKIP, BACK):
             asked.success(handler(tell), held, agreement, show_progress="hidden")
 
 
-def pressed(queue: LabelQueue, key: str) -> None:
-    """Do what a key means: a label, to skip, or to go back."""
-    acts: dict[str, Callable[[], None]] = {SKIP: queue.skip, BACK: queue.back}
-    if key in acts:
-        acts[key]()
-    elif queue.row is not None:
-        queue.label(int(key))
-
-
-def _asked(labelling: Labelling) -> tuple[str, dict[str, Any]]:
-    """The row that is asked about, and whether there are keys for it."""
+def _asked(labelling: Labelling) -> tuple[int, str, dict[str, Any]]:
+    """Which showing this is, the row that is asked about, and whether there are keys for it."""
     queue = labelling.queue
     done = f"{queue.done:,} of {len(queue.rows):,} labelled by {labelling.by}"
     if queue.row is None:
         skipped = len(queue.rows) - queue.done
-        end = (
-            f"{skipped:,} rows were skipped; start again to see them."
-            if skipped
-            else "That was the last row."
-        )
-        return f"<p class='progress'>{shown(done)}</p><p>{end}</p>", gr.update(visible=False)
+        end = f"{skipped:,} rows were skipped; start again to see them" if skipped else "all are labelled"
+        told_last = f"<p class='progress'>{shown(done)}</p><p>{end}</p>"
+        return labelling.shown, told_last, gr.update(visible=False)
     now = "" if queue.present is None else f", now {queue.present}"
     head = f"<p class='progress'>{shown(f'{queue.place + 1} of {len(queue.rows)}{now} · {done}')}</p>"
-    return head + row_html(queue.row), gr.update(visible=True)
+    return labelling.shown, head + row_html(queue.row), gr.update(visible=True)
 
 
 def row_html(row: ResponseRow) -> str:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from flows.board.context import Board
-from flows.board.export import arguments, listed
+from flows.board.export import arguments
 from flows.board.models import find_chosen, models_of_runs, versions
 from flows.board.tables import RUN_COLUMNS, VERSION_COLUMNS, run_rows, version_rows
 from tasks.errors import UsageError
@@ -72,12 +71,10 @@ def test_models_that_were_not_made_here_are_none(store, name):
         find_chosen(store, name)
 
 
-def test_export_is_asked_for_as_the_command_takes_it(workplace, store):
+def test_export_is_asked_for_as_the_command_takes_it():
     assert arguments("a/1", "gguf", ["q8_0"]) == [
         *("export", "--to", "gguf", "--quantize", "q8_0", "--json", "--", "a/1")
     ]
     assert "--quantize" not in arguments("a/1", "folder", ["q8_0"])
     with pytest.raises(UsageError, match="choose the model"):
         arguments(None, "folder", [])
-    for one in listed(Board(workplace.folder, store, {})):
-        assert one.title.startswith(MODEL)

@@ -1,12 +1,8 @@
 """Texts of people, data and models are shown on the board, and never run."""
 
-import pytest
-
-pytest.importorskip("gradio", reason="needs the extra board: pip install 'touchstone[board]'")
-
 from flows.board.chat import log_html, tokens_html
 from flows.board.chat_session import ChatSession
-from flows.board.label import pressed, row_html
+from flows.board.label import Labelling, row_html
 from tasks.judge.labels.queue import LabelQueue
 from tasks.judge.protocol.responses import ResponseRow, Turn
 from tasks.serve.chat_models import Token
@@ -48,10 +44,29 @@ def test_tokens_are_shown_as_text():
     assert "nothing was said yet" in tokens_html(ChatSession())
 
 
+def labelling(rows, saved):
+    queue = LabelQueue(rows, {}, lambda *label: saved.append(label))
+    return Labelling(None, None, None, queue, "ann")
+
+
 def test_keys_label_skip_and_go_back():
     saved = []
-    queue = LabelQueue([row_of(1), row_of(2), row_of(3)], {}, lambda *label: saved.append(label))
-    for key in ("5", "s", "0", "3", "b", "1"):
-        pressed(queue, key)
-    assert saved == [(1, 5), (3, 0), (3, 1)]
-    assert (queue.done, queue.row) == (2, None)
+    asked = labelling([row_of(1), row_of(2), row_of(3)], saved)
+    for seen, key in enumerate(("5", "s", "0")):
+        asked.press(key, seen)
+    assert saved == [(1, 5), (3, 0)]
+    assert (asked.queue.done, asked.queue.row) == (2, None)
+    asked.press("1", 3)  # after the last row
+    again = labelling([row_of(1), row_of(2)], saved)
+    for seen, key in enumerate(("4", "b", "2")):
+        again.press(key, seen)
+    assert saved[2:] == [(1, 4), (1, 2)]
+
+
+def test_key_pressed_before_the_next_row_is_shown_is_none():
+    saved = []
+    asked = labelling([row_of(1), row_of(2)], saved)
+    asked.press("5", 0)
+    asked.press("3", 0)
+    assert saved == [(1, 5)]
+    assert asked.queue.row.id == 2

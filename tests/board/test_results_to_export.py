@@ -1,26 +1,30 @@
 """Results, chat, labels and exports in a browser; rows, answers and reasons are hostile."""
 
 import json
+import random
+import re
 
 import pytest
 
 from tasks.judge.votes.store import votes
 from tests.board.conftest import DESKTOP, PHONE, board_of, width_of
-from tests.integration.conftest import TINY
+from tests.integration.conftest import TINY, workplace_in
 
 pytestmark = pytest.mark.slow
 
-HOSTILE = "<script>alert('ran')</script><img src=x onerror=alert('ran')>"
+HOSTILE = "<img src=x onerror=alert(7)>"
 MODEL = "touchstone-hostile"
 LOADED = 60_000  # milliseconds that a model, or a command of its own, may take
 
 
 @pytest.fixture(scope="module")
-def board(make_workplace):
+def board(tmp_path_factory):
     """A board of two runs, each with a version of the same model."""
-    workplace = make_workplace("hostile")
+    workplace = workplace_in(tmp_path_factory.mktemp("hostile"))
+    draw = random.Random(1)
+    words = ["".join(draw.choices("aeioulmnrst", k=5)) for _ in range(400)]
     rows = [
-        {"instruction": f"Repeat {HOSTILE} {place}", "output": f"{HOSTILE} number {place}"}
+        {"instruction": f"{' '.join(words[place * 6 : place * 6 + 6])} {HOSTILE}", "output": HOSTILE}
         for place in range(60)
     ]
     (workplace.folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -86,21 +90,21 @@ def test_results_compare_two_models_row_by_row(look):
 
 
 def test_results_move_the_champion_with_a_reason(board, look):
+    champion = board.workplace("models", "--json").json["models"][0]["champion"]
+    first, second = (1, 2) if champion == 2 else (2, 1)
     page = look("Results")
     show(page, "Registered models")
-    choose(page, "version", f"{MODEL}/1")
+    choose(page, "version", f"{MODEL}/{first}")
     page.get_by_role("button", name="Make it the champion").click()
     page.get_by_text("say why").wait_for()
-    page.get_by_label("Reason").fill(HOSTILE)
-    page.get_by_role("button", name="Make it the champion").click()
-    page.locator("#moved").get_by_text("version 1 is the champion now").wait_for()
-    choose(page, "version", f"{MODEL}/2")
-    page.get_by_label("Reason").fill("better")
-    page.get_by_role("button", name="Make it the champion").click()
-    page.locator("#moved").get_by_text("version 2 is the champion now").wait_for()
+    for version in (first, second):
+        choose(page, "version", f"{MODEL}/{version}")
+        page.get_by_label("Reason").fill(HOSTILE)
+        page.get_by_role("button", name="Make it the champion").click()
+        page.locator("#moved").get_by_text(f"version {version} is the champion now").wait_for()
     page.get_by_role("button", name="Roll back").click()
-    page.locator("#moved").get_by_text("version 1 is the champion now").wait_for()
-    assert board.workplace("models", "--json").json["models"][0]["champion"] == 1
+    page.locator("#moved").get_by_text(f"version {first} is the champion now").wait_for()
+    assert board.workplace("models", "--json").json["models"][0]["champion"] == first
     assert is_harmless(page)
 
 
@@ -140,27 +144,28 @@ def test_chat_settings_that_are_not_possible_are_told(look):
     page.get_by_text("max_tokens: Input should be greater than or equal to 1").wait_for()
 
 
-def test_labels_of_two_people_are_given_by_keys(board, look):
+def test_labels_of_two_people_are_given_by_keys(look):
     people = {name: look("Label") for name in ("ann", "bob")}
     for name, page in people.items():
-        choose(page, "label-model", f"{MODEL}/2")
-        page.locator("#label-by").get_by_role("textbox").fill(name)
-        page.locator("#label-start").click()
-        page.locator("#label-row").get_by_text(f"0 of 6 labelled by {name}").wait_for()
+        begin_labelling(page, name, done=0)
         page.locator("#label-row").click()  # away from the form
     for done, key in enumerate("53", start=1):
         for name, page in people.items():
             page.keyboard.press(key)
-            page.locator("#label-row").get_by_text(f"{done} of 6 labelled by {name}").wait_for()
+            page.get_by_text(re.compile(f"{done} of [0-9]+ labelled by {name}")).wait_for()
     page = people["ann"]
+    assert HOSTILE in page.locator("#label-row").inner_text()
     page.get_by_text("What the labels say so far").click()
     page.frame_locator("#agreement iframe").get_by_text("over the 2 rows that several labelled").wait_for()
-    again = look("Label")
-    choose(again, "label-model", f"{MODEL}/2")
-    again.locator("#label-by").get_by_role("textbox").fill("ann")
-    again.locator("#label-start").click()
-    again.locator("#label-row").get_by_text("3 of 6 · 2 of 6 labelled by ann").wait_for()
+    begin_labelling(look("Label"), "ann", done=2)
     assert is_harmless(page)
+
+
+def begin_labelling(page, name, done):
+    choose(page, "label-model", f"{MODEL}/2")
+    page.locator("#label-by").get_by_role("textbox").fill(name)
+    page.locator("#label-start").click()
+    page.get_by_text(re.compile(f"{done + 1} of [0-9]+ · {done} of [0-9]+ labelled by {name}")).wait_for()
 
 
 def test_export_is_made_shown_and_downloaded(board, look):
@@ -189,13 +194,3 @@ def test_tabs_are_no_wider_than_a_phone(look, name):
     page = look(name, PHONE)
     page.wait_for_timeout(1000)
     assert width_of(page) <= PHONE["width"]
-
-
-def test_results_of_a_store_that_is_gone_are_one_message(board, make_workplace, open_page):
-    workplace = make_workplace("gone")
-    with board_of(workplace, profiles=()) as server:
-        page = open_page(server.address)
-        (workplace.mlruns / "mlflow.db").unlink()
-        show(page, "Results")
-        page.get_by_test_id("toast-body").first.wait_for()
-        assert "Traceback" not in page.get_by_test_id("toast-body").first.inner_text()
