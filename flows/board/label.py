@@ -39,6 +39,7 @@ document.addEventListener("keydown", (event) => {
 });
 """
 SKIP, BACK = "s", "b"
+NOTHING = "<p>nothing is being labelled</p>"
 
 
 @dataclass
@@ -105,8 +106,8 @@ def label_tab(board: Board) -> None:
         with gr.Row():
             buttons[SKIP] = gr.Button("Skip (s)", size="sm", elem_id=f"label-key-{SKIP}")
             buttons[BACK] = gr.Button("Back (b)", size="sm", elem_id=f"label-key-{BACK}")
-    with gr.Accordion("What the labels say so far", open=False):
-        agreement = gr.HTML("<p>nothing is labelled yet</p>", elem_id="agreement")
+    with gr.Accordion("What the labels say so far", open=False) as opened:
+        agreement = gr.HTML(NOTHING, elem_id="agreement")
 
     def look(request: gr.Request) -> tuple[dict[str, Any], Any]:
         listed = choices([*versions(board.tracking), *models_of_runs(board.tracking)])
@@ -121,10 +122,11 @@ def label_tab(board: Board) -> None:
         return labelling, *_asked(labelling)
 
     def tell(labelling: Labelling | None) -> str:
-        return labelling.agreement() if labelling else ""
+        return labelling.agreement() if labelling else NOTHING
 
     when_shown(look, [model, by])
     pane = [held, seen, row, keys]
+    opened.expand(handler(tell), held, agreement, show_progress="hidden")
     start.click(handler(begin), [model, rows, by], pane).success(handler(tell), held, agreement)
     for key, button in buttons.items():
         asked = button.click(handler(partial(press, key)), [held, seen], pane, show_progress="hidden")
