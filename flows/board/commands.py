@@ -6,19 +6,17 @@ Such a command goes on when the page, or the board, is closed; whatever it makes
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 from flows.board.context import Board
+from flows.process.detached import COMMAND
 from tasks.errors import RefusedError, StageError, TouchstoneError, UsageError
 from tasks.machine.json_files import Json
 
-COMMAND = Path(sys.executable).with_name("touchstone")
 LOOK = 0.3  # seconds between two looks at what it tells
 ERRORS: dict[str, type[TouchstoneError]] = {"usage": UsageError, "refused": RefusedError}
 
@@ -33,7 +31,7 @@ class BoardCommand:
                 stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in ("out", "err")
             )  # without names: nothing is left of them when the process has ended
             self._process = subprocess.Popen(
-                [str(COMMAND), *arguments],
+                [COMMAND, *arguments],
                 cwd=board.home,
                 env=dict(board.environment),
                 stdin=subprocess.DEVNULL,

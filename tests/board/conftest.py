@@ -14,8 +14,6 @@ import pytest
 from flows.board.context import Board
 from flows.server.servers import Process, answers, free_port
 from tests.commands import CHECKOUT, COMMAND
-from tests.integration.conftest import Workplace, workplace_in
-from tests.commands import COMMAND
 from tests.integration.conftest import Workplace, finished, workplace_in  # noqa: F401 - a fixture
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from tasks.errors import RefusedError, StageError, UsageError
 @pytest.fixture
 def run(tracking, tmp_path, monkeypatch):
     """Begin a script of Python as if it were the command."""
-    monkeypatch.setattr(commands, "COMMAND", Path(sys.executable))
+    monkeypatch.setattr(commands, "COMMAND", sys.executable)
     monkeypatch.setattr(commands, "LOOK", 0.02)
     board = Board(tmp_path, tracking, dict(os.environ))
     return lambda script: BoardCommand(board, "-c", script)
