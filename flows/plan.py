@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from flows.dispatch.history import PROFILE, size_of
 from flows.dispatch.lookup import PLANNED, Content, asks_anew, is_planned, work_of
+from flows.judging.reward_models import with_digests
 from flows.pipeline import stages
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
@@ -107,7 +108,8 @@ class Plan:
 
 
 def plan(tracking: Tracking, profile: Profile, refresh: Collection[str]) -> dict[str, Any]:
-    """What `touchstone run PROFILE --dry-run --json` prints."""
+    """What `touchstone run PROFILE --dry-run --json` prints, of a profile as it was read."""
+    profile = with_digests(profile.with_commits())
     planned = Plan(tracking, profile, refresh)
     for training in trainings_of(profile):
         stages(planned, training.profile)

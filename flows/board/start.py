@@ -133,7 +133,7 @@ def _checked(board: Board, profile: str | None, changed: Changed) -> str:
 
 def _planned(board: Board, profile: str | None, changed: Changed) -> str:
     """Which stages are cached and which run, as `touchstone run --dry-run` tells it."""
-    loaded = load_profile(require_offered(board, profile), overrides_of(changed)).with_commits()
+    loaded = load_profile(require_offered(board, profile), overrides_of(changed))
     found = plan(board.tracking, loaded, ())
     rows = [
         {

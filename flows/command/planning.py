@@ -8,13 +8,12 @@ if TYPE_CHECKING:
 
 def tell_plan(profile: "Profile", refresh: list[str], json_: bool) -> None:
     """Print which stages are cached and which run, with the time, memory and disk to expect."""
-    from flows.judging.reward_models import with_digests
     from flows.plan import plan, sum_lines
     from flows.process.console import console, print_json, print_result
     from tasks.record.tracking import open_tracking
 
     console.wait("looking up the stages")
-    found = plan(open_tracking(), with_digests(profile.with_commits()), refresh)
+    found = plan(open_tracking(), profile, refresh)
     if json_:
         print_json(found)
     else:
