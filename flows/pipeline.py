@@ -367,6 +367,7 @@ def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits)
         create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
     told = {
         "profile": profile.name,
+        "headline": profile.judge.headline if profile.is_tuned else None,
         "scores": scores,
         "model": _model(run, made["promotion"]) if made["promotion"] else None,
         "report": page_address(made["report"]),

@@ -157,6 +157,7 @@ def _conclude(
     if "scores" in card:
         create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
     told |= {
+        "headline": found.headline,
         "scores": found.scores,
         "differences": found.differences,
         "losses": found.losses,
@@ -167,7 +168,7 @@ def _conclude(
 
 
 def _nothing() -> Json:
-    return {"scores": [], "differences": [], "losses": [], "model": None, "report": None}
+    return {"headline": None, "scores": [], "differences": [], "losses": [], "model": None, "report": None}
 
 
 def _told(training: Training, outcome: Json | TouchstoneError) -> Json:

@@ -133,12 +133,13 @@ def _summary(run: Run) -> Mapping[str, Any]:
 
 
 def _headline(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first scorer of the last model is the one by which it is judged."""
+    """The last model's score by what decides; a classifier has one of each model."""
     scores = summary.get("scores") or []
     if not scores:
         return None
-    last = next(one for one in scores if one["model"] == scores[-1]["model"])
-    return {name: last.get(name) for name in ("model", "scorer", "mean", "low", "high")}
+    last = [one for one in scores if one["model"] == scores[-1]["model"]]
+    decides = next((one for one in last if one["scorer"] == summary.get("headline")), last[0])
+    return {name: decides.get(name) for name in ("model", "scorer", "mean", "low", "high")}
 
 
 def _model(summary: Mapping[str, Any]) -> dict[str, Any] | None:

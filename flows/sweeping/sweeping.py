@@ -236,7 +236,13 @@ def _conclude(
         for run_id in (chosen, run.run_id):
             show_card(run.tracking, run_id, report, shown)
         page = page_address(report)
-    told = {"scores": outcome["scores"], "model": outcome["model"], "report": page, "chosen_run_id": chosen}
+    told = {
+        "headline": outcome["headline"],
+        "scores": outcome["scores"],
+        "model": outcome["model"],
+        "report": page,
+        "chosen_run_id": chosen,
+    }
     return finished(run, found | told, RefusedError(outcome["error"]) if "error" in outcome else None)
 
 
@@ -300,7 +306,7 @@ def _measured_on_test_rows(
 
 
 def _nothing() -> Json:
-    return {"scores": [], "model": None, "report": None, "chosen_run_id": None}
+    return {"headline": None, "scores": [], "model": None, "report": None, "chosen_run_id": None}
 
 
 def _why_none(trials: Sequence[SweepTrial]) -> TouchstoneError:

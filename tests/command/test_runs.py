@@ -47,12 +47,13 @@ def made(store):
     }
     scores = [
         entry | {"model": "base", "scorer": "metric:chrf", "mean": 4.0, "low": 3.0, "high": 5.0},
-        entry | {"scorer": "metric:chrf", "mean": 81.26, "low": 70.0, "high": 90.04},
         entry | {"scorer": "metric:exact", "mean": 10.0, "low": 5.0, "high": 15.0},
+        entry | {"scorer": "metric:chrf", "mean": 81.26, "low": 70.0, "high": 90.04},
     ]
     model = {"name": "touchstone-quick", "version": 3, "champion": True, "decision": "the first"}
     stages = [{"name": "rows", "cached": True, "seconds": 0.1, "run_id": "a" * 32, "key": "k"}]
-    summary = {"status": "completed", "scores": scores, "model": model, "stages": stages}
+    summary = {"status": "completed", "headline": "metric:chrf", "scores": scores, "model": model}
+    summary["stages"] = stages
     store.client.log_dict(done, summary, "summary.json")
     child = store.client.create_run(store.experiment_id, tags={"mlflow.parentRunId": done}).info.run_id
     store.client.log_text(child, "x" * 1000, "output/model.bin")
