@@ -66,7 +66,7 @@ SUBJECTS = (judging, generating, servers, registry, labels, settings, init, runs
 for subject in (*SUBJECTS, board, synthesizing, benchmarking, sweeping, series, cleaning):
     app.add_typer(subject.commands)
 
-BEFORE_TRAINING = ("download", "rows", "base", "tokenize")
+BEFORE_TRAINING = ("download", "rows", "base", "tokenize", "suite")
 
 FEW_COLLECTIONS = (
     100_000,

@@ -21,10 +21,9 @@ from tasks.record.work import Reference
 from tasks.registry.lineage import input_of
 
 PRETRAIN = f"{MADE_BY}pretrain"
-BENCHMARKS = {"download benchmarks", "download questions", "suite", "benchmark base"}
 BESIDE = {
     *("download corpus", "download vocabulary", "tokenize", "preflight", "pretrain", "export", "report"),
-    *BENCHMARKS,
+    *("download benchmarks", "download questions", "suite", "benchmark base"),
 }
 """The stages of a run that pretrains and does nothing else."""
 

@@ -22,7 +22,7 @@ from tasks.errors import UsageError
 from tasks.models import TRAININGS
 
 SEEDED = ("pretrain", *TRAININGS.values(), "reward", "classify", "generate")
-SHARED = ("download", "rows", "base", "tokenize", "preflight", "audit")  # before any of those
+SHARED = ("download", "rows", "base", "tokenize", "suite", "preflight", "audit")  # before any of those
 
 
 class SeedOf(BaseModel):

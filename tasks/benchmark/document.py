@@ -10,6 +10,7 @@ from tasks.show.document import (
     Cell,
     Document,
     Fold,
+    Group,
     Hue,
     Section,
     Text,
@@ -44,9 +45,8 @@ def document(models: Mapping[str, Sequence[Json]], differences: Sequence[Json] =
 def card_section(found: Json, hues: Mapping[str, Hue]) -> Section:
     """The section of the card, of `models` and `differences`; models have their own colours there."""
     models = {one["model"]: one["tasks"] for one in found["models"]}
-    accuracy, *others = _sections(models, found["differences"], hues)
-    more = [Fold(other.title, other.blocks, is_open=True, keep=other.keep) for other in others]
-    return Section("Benchmarks", [*accuracy.blocks, *more])
+    accuracy, bits = _sections(models, found["differences"], hues)
+    return Section("Benchmarks", [*accuracy.blocks, Group(bits.title, bits.blocks)])
 
 
 def _sections(
@@ -153,8 +153,8 @@ def _notes(models: Mapping[str, Sequence[Json]], differences: Sequence[Json]) ->
                 )
             if task["unknown"]:
                 yield (
-                    f"{capital(_column(name))}, {task['name']}: {plural(task['unknown'], 'answer')} with "
-                    "characters or words that the tokenizer does not know: to the model all of them are one."
+                    f"{capital(_column(name))}, {task['name']}: {plural(task['unknown'], 'row')} with "
+                    "choices of characters or words that the tokenizer does not know: to it all are one."
                 )
     if len(differences) > 1:
         yield (

@@ -42,14 +42,15 @@ class LikelihoodModel(TemplateLM):
         super().__init__()
         self.tokenizer = tokenizer
         self.cut = 0
-        """Requests whose context was longer than the model's, so that its beginning was left out."""
+        """Rows with a context that was longer than the model's, so that its beginning was left out."""
         self.unknown = 0
-        """Requests whose continuation holds what the tokenizer does not know."""
+        """Rows with a continuation that holds what the tokenizer does not know."""
         self._read = Reader(network)
         self._context = longest(network)
         self._budget = min(self._read.slice_tokens, batch_tokens)
         self._journal, self._report = journal, report
         self._begin = [tokenizer.bos_token_id] if begins_texts(tokenizer) else []
+        self._rows: list[int | None] = []  # that the requests are of
 
     @property
     def eot_token_id(self) -> int:
@@ -81,14 +82,15 @@ class LikelihoodModel(TemplateLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """Of each (context, continuation): log-probability in nats, and whether it is the greedy choice."""
+        self._rows = [request.doc_id for request in requests]
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     @torch.no_grad()
     def _loglikelihood_tokens(self, requests: list[Request], **_: Any) -> list[tuple[float, bool]]:
         references = [self._reference(place, request) for place, request in enumerate(requests)]
-        self.cut += sum(one.cut for one in references)
         unknown = self.tokenizer.unk_token_id
-        self.unknown += sum(unknown in one.completion for one in references) if unknown is not None else 0
+        self.cut = len({self._rows[one.row] for one in references if one.cut})
+        self.unknown = len({self._rows[one.row] for one in references if unknown in one.completion})
         lines = read_whole_lines(self._journal)
         done = {place: (value, is_greedy) for line in lines for place, value, is_greedy in line}
         waiting = [one for one in references if one.row not in done]

@@ -5,10 +5,15 @@ from collections.abc import Iterator
 from tasks.benchmark.document import card_section
 from tasks.machine.json_files import Json
 from tasks.report.hues import MODELS
-from tasks.show.document import Section
+from tasks.report.seeds import is_over_seeds
+from tasks.show.document import Section, Text
+
+OF_FIRST = "Of the first seed's models; those of the others are on the cards of their own runs."
 
 
 def section(report: Json) -> Iterator[Section]:
     """Nothing for models that were not asked."""
     if found := report.get("benchmarks"):
-        yield card_section(found, MODELS)
+        own = card_section(found, MODELS)
+        first = [Text(OF_FIRST, "muted")] if is_over_seeds(report) else []
+        yield Section(own.title, [*first, *own.blocks])

@@ -6,6 +6,7 @@ from tasks.benchmark.comparing import differences, of_models
 from tasks.benchmark.document import card_section, document
 from tasks.benchmark.summary import summary_of
 from tasks.errors import StageError
+from tasks.report import benchmarks
 from tasks.show.markdown import as_markdown
 from tasks.statistics.comparing import paired_test
 from tasks.statistics.intervals import wilson_interval
@@ -86,7 +87,7 @@ def test_document_says_what_is_not_above_chance():
     assert "Base: not above chance on quiz." in text
     assert "Tuned: not above chance" not in text
     assert "Base, quiz: 2 questions longer than the model's context" in text
-    assert "Tuned, quiz: 1 answer with characters or words that the tokenizer does not know" in text
+    assert "Tuned, quiz: 1 row with choices of characters or words that the tokenizer does not know" in text
     assert "25.0%" in text
     assert "93.8%" in text
     assert "tuned, fewer than base" in text
@@ -98,6 +99,14 @@ def test_several_comparisons_are_counted():
     told = [one for own in tasks for one in told_of(own)]
     found = {"models": [{"model": name, "tasks": told} for name in ("base", "fine-tuned")]}
     found["differences"] = of_models({"base": items, "fine-tuned": items})
-    section = card_section(found, {"base": "slate"})
-    texts = " ".join(block.text for block in section.blocks if block.kind == "text")
-    assert "2 comparisons stand here" in texts
+    texts = [block.text for block in card_section(found, {"base": "slate"}).blocks if block.kind == "text"]
+    assert any(text.startswith("2 comparisons stand here") for text in texts)
+
+
+def test_card_of_several_seeds_says_whose_models_were_asked():
+    found = {"models": [{"model": "base", "tasks": told_of(items_of([1, 0]))}], "differences": []}
+    (alone,) = benchmarks.section({"benchmarks": found})
+    (first,) = benchmarks.section({"benchmarks": found, "seeds": {"done": [1, 2]}})
+    assert first.blocks[0].text == benchmarks.OF_FIRST
+    assert first.blocks[1:] == alone.blocks
+    assert list(benchmarks.section({})) == []
