@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from flows.board.access import PASSWORD
 from tasks.machine.home import home
 from tasks.record.tracking import Tracking, open_tracking
 
@@ -17,12 +18,16 @@ class Board:
     home: Path
     tracking: Tracking
     environment: Mapping[str, str]
-    """What a command that is started from the board is told, as this one was."""
+    """What a command that is started from the board is told, as this one was; but not who may open it."""
     profiles: tuple[Path, ...] = ()
     """YAML files that are offered beside the profiles of the home."""
 
     @classmethod
     def here(cls, profiles: tuple[Path, ...] = ()) -> Self:
         """The workplace of this process. Raises UsageError as `open_tracking` does."""
-        environment = dict(os.environ)  # before MLflow writes its address into it
-        return cls(home(), open_tracking(), environment | {"TOUCHSTONE_HOME": str(home())}, profiles)
+        told = {  # before MLflow writes its address into the environment
+            name: value
+            for name, value in os.environ.items()
+            if name != PASSWORD and not name.startswith("GRADIO_")
+        }
+        return cls(home(), open_tracking(), told | {"TOUCHSTONE_HOME": str(home())}, profiles)

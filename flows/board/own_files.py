@@ -61,6 +61,10 @@ def take_in(uploads: Path, name: str, files: Sequence[Path], *, set_aside: bool)
     """
     if not files:
         raise UsageError("choose files first: text, JSON, JSON Lines, CSV, TSV or Parquet")
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise UsageError(f"two of the files are called {twice}; rename one of them")
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a profile; expected small letters, digits and dashes")
     folder = uploads / name

@@ -24,7 +24,7 @@ from flows.dispatch.pipeline_run import SETTINGS
 from flows.dispatch.progress_tag import ToldProgress, told_progress
 from flows.dispatch.runs import KIND, PIPELINE, SEEDS
 from flows.pipeline import stages
-from flows.plan import WEIGHTS
+from flows.plan import KEY, WEIGHTS
 from flows.process.detached import LOG_TAG
 from flows.profiles.profile import Profile
 from flows.server.live_runs import last_lines
@@ -45,7 +45,6 @@ CHILDREN = 1000  # runs of stages that MLflow is asked for at once
 TAIL = 16_384  # bytes of a log that are shown
 SAMPLES = "samples.txt"  # beside the output of a pretraining
 RESPONSES = "responses.json"  # the table of a generation
-KEY = "touchstone.key"
 FIELDS = {
     field: (quantity, split)
     for quantity, fields in (QUANTITIES | OF_REWARDS).items()

@@ -169,7 +169,7 @@ def beside(profile: str | None, changed: Mapping[str, str]) -> list[Any]:
     try:
         text = as_yaml(profile, overrides)
     except UsageError as error:
-        return [f'<p class="wrong">{shown(str(error))}</p>', gr.skip(), command]
+        return [f'<p class="wrong">{shown(str(error))}</p>', "", command]
     return [_differences(overrides), text, command]
 
 

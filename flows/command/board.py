@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from flows.command.options import Commands
+from flows.command.options import Commands, host_option
 from tasks.errors import UsageError
-from tasks.machine.addresses import bracketed, parse_host, reached
+from tasks.machine.addresses import bracketed, reached
 
 commands = Commands()
 
@@ -23,6 +23,12 @@ def board(
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT")] = 7860,
+    public: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Another name that a proxy before it is called by; may be repeated"
+        ),
+    ] = None,
     auth: Annotated[
         str | None,
         typer.Option(
@@ -34,15 +40,14 @@ def board(
     """Serve a page to start, watch, compare, chat with and label models, until Ctrl-C."""
     if find_spec("gradio") is None:
         raise UsageError('the page needs Gradio: pip install "touchstone[board]"')
-    try:
-        place = parse_host(host)
-    except ValueError as error:
-        raise UsageError(f"--host {host!r}: {error}; the port is told with --port") from error
+    place = host_option("--host", host, "; the port is told with --port")
+    names = tuple(host_option("--public", name) for name in public or ())
     for profile in profiles or ():
         if profile.suffix not in (".yaml", ".yml") or not profile.is_file():
             raise UsageError(f"{profile}: expected the YAML file of a profile")
     from flows.process.console import console, print_result
     from flows.process.interrupts import interrupts
+    from flows.server.servers import Place
     from flows.serving.serve import answering, listening_socket, wait
     from tasks.machine.home import home
 
@@ -56,7 +61,8 @@ def board(
         from flows.board.context import Board
 
         found = Board.here(tuple(profile.resolve() for profile in profiles or ()))
-        with answering(served(found, login), place, at, lifespan="on") as thread:
+        hosts = Place(place, public=names).hosts
+        with answering(served(found, login), hosts, at, lifespan="on") as thread:
             console.close()
             print_result(
                 f"The board is at http://{bracketed(reached(place))}:{port}; Ctrl-C ends it, and no run"

@@ -119,6 +119,16 @@ def require_sources(profile: "Profile") -> None:
         resolve(open_tracking(), profile.base.model)
 
 
+def host_option(option: str, text: str, ports: str = "") -> str:
+    """A host of the command line; `ports` says where its port is told. Raises UsageError for what is none."""
+    from tasks.machine.addresses import parse_host
+
+    try:
+        return parse_host(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: {error}{ports}") from error
+
+
 def judge_settings(scorers: list[str] | None, pull: bool = False, despite_audit: bool = False) -> list[str]:
     """The overrides that the options on judges stand for."""
     found = []

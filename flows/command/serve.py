@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flows.command.options import Commands
+from flows.command.options import Commands, host_option
 from tasks.errors import UsageError
-from tasks.machine.addresses import parse_host
 
 commands = Commands()
 
@@ -76,10 +75,8 @@ def serve(
 
     if quantize is not None and quantize not in KINDS:
         raise UsageError(f"--quantize {quantize!r} cannot be written here; expected {', '.join(KINDS)}")
-    try:
-        place = Listener(parse_host(host), port, key := key_in(api_key_env))
-    except ValueError as error:
-        raise UsageError(f"--host {host!r}: {error}; the port is told with --port") from error
+    at_host = host_option("--host", host, "; the port is told with --port")
+    place = Listener(at_host, port, key := key_in(api_key_env))
     options = EngineOptions(engine, quantize, parallel, context)
     with place.open() as at, ExitStack() as engines:
         console.wait("loading the model")

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from flows.command.options import Commands, Json, Verbose
+from flows.command.options import Commands, Json, Verbose, host_option
 from tasks.errors import UsageError
-from tasks.machine.addresses import parse_host
 
 commands = Commands()
 
@@ -47,8 +46,14 @@ def up(
         if os.environ.pop(name, None):
             console.say(f"{name} is set, and not used: these servers are new ones", style="yellow")
     verbosely(verbose)
-    names = tuple(_host("--public", name) for name in public or ())
-    place = Place(_host("--host", host), prefect_port, mlflow_port, postgres, names)
+    names = tuple(host_option("--public", name) for name in public or ())
+    place = Place(
+        host_option("--host", host, "; ports are told with --prefect-port and --mlflow-port"),
+        prefect_port,
+        mlflow_port,
+        postgres,
+        names,
+    )
     with begin_up(place) as secret:
         from flows.server.up import up as keep_up
 
@@ -56,15 +61,6 @@ def up(
             keep_up(place, secret)
         except KeyboardInterrupt:
             console.say("everything is down")
-
-
-def _host(option: str, text: str) -> str:
-    """A host of the command line. Raises UsageError for what is none."""
-    try:
-        return parse_host(text)
-    except ValueError as error:
-        ports = "; ports are told with --prefect-port and --mlflow-port" if option == "--host" else ""
-        raise UsageError(f"{option} {text!r}: {error}{ports}") from error
 
 
 @commands.command()

@@ -79,19 +79,20 @@ def key_in(variable: str | None) -> str | None:
 
 def listening(fronts: Fronts, place: Listener, at: socket.socket) -> AbstractContextManager[threading.Thread]:
     """The fronts answer while the body runs, in the thread that is given."""
-    return answering(fronts.app(), place.host, at, lifespan="off")
+    return answering(fronts.app(), Place(place.host).hosts, at, lifespan="off")
 
 
 @contextmanager
 def answering(
-    app: ASGIApp, host: str, at: socket.socket, lifespan: Literal["on", "off"]
+    app: ASGIApp, hosts: Sequence[str], at: socket.socket, lifespan: Literal["on", "off"]
 ) -> Iterator[threading.Thread]:
     """An application answers while the body runs, in the thread that is given; foreign pages are refused.
 
-    `lifespan` says whether it is told of its beginning and its end.
+    `hosts` are the names that a request may call it by; `lifespan` says whether it is told of its beginning
+    and its end.
     """
     config = uvicorn.Config(
-        Guard(app, Place(host).hosts),
+        Guard(app, hosts),
         log_level="error",
         access_log=False,
         lifespan=lifespan,

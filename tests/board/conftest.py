@@ -81,7 +81,7 @@ def open_page(browser) -> Iterator[Callable]:
         context.set_default_timeout(TIMEOUT)
         page = context.new_page()
         page.foreign, page.dialogs = [], []
-        context.on("request", lambda request: _note_foreign(page.foreign, request.url))
+        context.on("request", lambda request: note_foreign(page.foreign, request.url))
         page.on("dialog", lambda dialog: (page.dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(address)
         page.get_by_role("tab", name="Start").wait_for()
@@ -92,7 +92,8 @@ def open_page(browser) -> Iterator[Callable]:
         context.close()
 
 
-def _note_foreign(foreign: list[str], url: str) -> None:
+def note_foreign(foreign: list[str], url: str) -> None:
+    """Add the address of a request that leaves this machine."""
     address = urlsplit(url)
     if address.scheme in ("http", "https", "ws", "wss") and address.hostname != "127.0.0.1":
         foreign.append(url)

@@ -57,6 +57,14 @@ def test_own_files_need_a_plain_name(uploads, asked, name):
     assert not uploads.exists()
 
 
+def test_own_files_of_one_name_are_told_apart(uploads, asked, tmp_path):
+    other = tmp_path / "other" / asked.name
+    other.parent.mkdir()
+    other.write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"two of the files are called asked\.jsonl"):
+        take_in(uploads, "mine", [asked, other], set_aside=False)
+
+
 def test_own_files_are_chosen_first(uploads):
     with pytest.raises(UsageError, match="choose files first"):
         take_in(uploads, "", [], set_aside=False)

@@ -7,7 +7,7 @@ import pytest
 
 from flows.board.access import PASSWORD, login_of
 from tasks.errors import UsageError
-from tests.board.conftest import PHONE, board_of, width_of
+from tests.board.conftest import PHONE, board_of, note_foreign, width_of
 from tests.commands import COMMAND
 
 SECRET = "a long password"
@@ -53,8 +53,8 @@ def test_board_without_gradio_says_what_to_install(touchstone, monkeypatch):
 
 @pytest.mark.slow
 def test_board_lets_no_foreign_page_in(board_server):
-    answer = httpx.get(board_server.address, headers={"Host": "evil.example"})
-    assert answer.status_code == 403
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        assert httpx.get(board_server.address, headers=headers).status_code == 403
     own = httpx.get(board_server.address)
     assert own.status_code == 200
     assert "default-src 'self'" in own.headers["Content-Security-Policy"]
@@ -78,13 +78,15 @@ def test_board_is_no_wider_than_a_phone(open_page, board_server):
 def test_board_asks_for_its_password(browser, board_server):
     with board_of(board_server.workplace, "--auth", "ann", **{PASSWORD: SECRET}) as board:
         assert httpx.get(f"{board.address}/config").status_code == 401
-        page = browser.new_page()
+        page, foreign = browser.new_page(), []
+        page.on("request", lambda request: note_foreign(foreign, request.url))
         page.goto(board.address)
         page.get_by_label("username").fill("ann")
         page.get_by_label("password").fill(SECRET)
         page.get_by_role("button", name="Login").click()
         page.get_by_role("tab", name="Start").wait_for()
         page.close()
+    assert foreign == []
 
 
 @pytest.mark.slow
