@@ -118,7 +118,10 @@ def _differences(differences: Sequence[Json], task: str, measure: str) -> dict[s
     """In points of 100; of bits the fewer."""
     cells = {}
     for found in differences:
-        if found["task"] != task or measure not in found:
+        if found["task"] != task:
+            continue
+        if measure not in found:  # the bits of a single row
+            cells[f"{found['model']}, fewer than {found['against']}"] = Cell("one row shows none")
             continue
         own = found[measure]
         tone: Tone = shows(own, own["p"])

@@ -75,9 +75,9 @@ def test_single_row_has_no_interval_of_bits():
     (found,) = differences(items_of([1]), items_of([0]))
     assert "bits_per_byte" not in found
     models = {"base": items_of([0]), "tuned": items_of([1])}
-    assert "tuned minus base" in as_markdown(
-        document({name: told_of(own) for name, own in models.items()}, of_models(models))
-    )
+    text = as_markdown(document({name: told_of(own) for name, own in models.items()}, of_models(models)))
+    assert "tuned minus base" in text
+    assert "one row shows none" in text
 
 
 def test_document_says_what_is_not_above_chance():
