@@ -282,10 +282,9 @@ def _responses(stage: Run, count: int = 5) -> str:
 
 
 def log_of(run: Run) -> Path | None:
-    """Where the output of the command goes that runs this; None where a terminal has it."""
-    named = run.data.tags.get(LOG_TAG)
-    path = Path(named) if named else None
-    return path if path and path.parent == logs_folder() and path.is_file() else None
+    """Where the output of a run goes; None where a terminal or another machine has it."""
+    path = logs_folder() / Path(run.data.tags.get(LOG_TAG, "")).name  # of logs alone, whatever the tag says
+    return path if path.is_file() else None
 
 
 def messages_of(tracking: Tracking, run: Run) -> str:

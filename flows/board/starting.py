@@ -5,11 +5,11 @@ import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from mlflow.entities import Run
@@ -29,6 +29,8 @@ UPLOADS = "uploads"  # in mlruns/: files of people, each set with its profile
 CONTINUED = "continued"  # in mlruns/work/: profiles of runs that are continued
 HANDED_OVER = "flow run "  # begins what `touchstone run --pools` says once a pool has it
 ERROR = "error: "  # before what a command ends with
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -107,39 +109,39 @@ def wait_for_run(board: Board, started: Started, within: float = BEGINS_WITHIN) 
 
     Raises StageError with the command's own words when it ends before that.
     """
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        is_alive = _is_alive(started.process)  # first: its last act may be to open a run
-        if found := _run_with(board, started.log):
-            return found
-        if not is_alive:
-            raise StageError(_last_words(started.log))
-        time.sleep(LOOK)
-    return None
+
+    def opened() -> Run | None:
+        found = board.tracking.client.search_runs(
+            [board.tracking.experiment_id], f"tags.`{LOG_TAG}` = '{started.log.name}'", max_results=1
+        )
+        return found[0] if found else None
+
+    return _wait_for(opened, started, within)
 
 
 def wait_for_hand_over(started: Started, within: float = BEGINS_WITHIN) -> str | None:
     """The line in which a command that was started tells which flow run it has handed to the work pools.
 
-    None when it has not yet; raises StageError with the command's own words when it ends before that.
+    None when it has not yet; raises StageError as `wait_for_run` does.
     """
+
+    def handed_over() -> str | None:
+        lines = started.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in lines if line.startswith(HANDED_OVER)), None)
+
+    return _wait_for(handed_over, started, within)
+
+
+def _wait_for(find: Callable[[], Found | None], started: Started, within: float) -> Found | None:
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        is_alive = _is_alive(started.process)
-        lines = started.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if found := next((line for line in lines if line.startswith(HANDED_OVER)), None):
+        is_alive = _is_alive(started.process)  # first: what is waited for may be its last act
+        if (found := find()) is not None:
             return found
         if not is_alive:
             raise StageError(_last_words(started.log))
         time.sleep(LOOK)
     return None
-
-
-def _run_with(board: Board, log: Path) -> Run | None:
-    found = board.tracking.client.search_runs(
-        [board.tracking.experiment_id], f"tags.`{LOG_TAG}` = '{log}'", max_results=1
-    )
-    return found[0] if found else None
 
 
 def _is_alive(process: int) -> bool:

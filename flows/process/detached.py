@@ -38,5 +38,5 @@ def start_detached(arguments: Sequence[str], environment: Mapping[str, str], fol
 
 
 def log_tags() -> dict[str, str]:
-    """The tag that names this process's log, where it was started with one."""
-    return {LOG_TAG: os.environ[LOG]} if os.environ.get(LOG) else {}
+    """The tag that names this process's log, where it was started with one: its file, without the folder."""
+    return {LOG_TAG: Path(os.environ[LOG]).name} if os.environ.get(LOG) else {}

@@ -1,14 +1,23 @@
 """The tab Start: the form of a profile, own files, the checks, and a run that is watched to its end."""
 
 import json
+import subprocess
 
 import pytest
 
 from flows.board.settings_form import component_of, label_of, text_of, title_of, used_sections
-from flows.board.starting import command_line, require_offered, run_arguments, start_run
+from flows.board.starting import (
+    Started,
+    command_line,
+    require_offered,
+    run_arguments,
+    start_run,
+    wait_for_hand_over,
+    wait_for_run,
+)
 from flows.profiles.form import form_sections
 from flows.profiles.load import load_profile
-from tasks.errors import UsageError
+from tasks.errors import StageError, UsageError
 
 FIELDS = {field.key: field for section in form_sections() for field in section.fields}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'${alert(3)}{{4}}"
@@ -72,6 +81,29 @@ def test_pools_without_a_server_are_told(board_of_nothing, monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(UsageError, match="no Prefect server answers"):
         start_run(board_of_nothing, "quickstart", [], pools=True)
+
+
+def test_command_that_ends_before_its_run_is_told_in_its_words(board_of_nothing, tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text("  starting\nerror: there is no space left\n", encoding="utf-8")
+    started = Started(dead_process(), log)
+    with pytest.raises(StageError, match=r"^there is no space left$"):
+        wait_for_run(board_of_nothing, started)
+    with pytest.raises(StageError, match=r"^there is no space left$"):
+        wait_for_hand_over(started)
+
+
+def test_command_that_has_handed_its_run_over_says_which(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text("with the servers of up\nflow run tiny: http://here/runs/1\n", encoding="utf-8")
+    assert wait_for_hand_over(Started(dead_process(), log)) == "flow run tiny: http://here/runs/1"
+
+
+def dead_process():
+    """The number of a process that is gone."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
 # In the browser

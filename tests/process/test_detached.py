@@ -62,6 +62,6 @@ def test_detached_command_outlives_who_started_it(sleeper, tmp_path):
 
 def test_detached_command_knows_its_log(monkeypatch):
     monkeypatch.setenv(LOG, "/logs/run.log")
-    assert log_tags() == {LOG_TAG: "/logs/run.log"}
+    assert log_tags() == {LOG_TAG: "run.log"}
     monkeypatch.delenv(LOG)
     assert log_tags() == {}
