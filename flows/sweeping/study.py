@@ -82,8 +82,12 @@ def opened(definition: StudyDefinition, tracking: Tracking, storage: str | None)
     try:
         with holding(lock_path(tracking, f"sweep-{name}"), timeout=0):
             with holding(lock_path(tracking, "sweeps")):  # of a storage that has no tables yet
-                study = _load(definition, address)
-            yield Study(definition, study, machine_of(tracking))
+                storage, study = _load(definition, address)
+            try:
+                yield Study(definition, study, machine_of(tracking))
+            finally:
+                storage.remove_session()
+                storage.engine.dispose()  # a server would wait for its connections
     except Timeout:
         raise RefusedError(
             f"another process makes trials of this sweep ({name}). Wait until it has ended, or stop it "
@@ -107,19 +111,20 @@ def storage_address(storage: str) -> str:
     return parts._replace(scheme="postgresql+psycopg2").geturl()
 
 
-def _load(definition: StudyDefinition, address: str) -> "OptunaStudy":
+def _load(definition: StudyDefinition, address: str) -> "tuple[RDBStorage, OptunaStudy]":
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = _storage(address)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage,
             study_name=definition.name,
             direction=definition.objective.measure.direction,
             load_if_exists=True,
         )
+        return storage, study
     except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, RuntimeError) as error:
         told = next((one for one in causes(error) if isinstance(one, SQLAlchemyError)), error)
         first = without_password(str(told).strip().partition("\n")[0])
