@@ -39,7 +39,6 @@ document.addEventListener("keydown", (event) => {
 });
 """
 SKIP, BACK = "s", "b"
-NOTHING = "<p>nothing is being labelled</p>"
 
 
 @dataclass
@@ -106,8 +105,8 @@ def label_tab(board: Board) -> None:
         with gr.Row():
             buttons[SKIP] = gr.Button("Skip (s)", size="sm", elem_id=f"label-key-{SKIP}")
             buttons[BACK] = gr.Button("Back (b)", size="sm", elem_id=f"label-key-{BACK}")
-    with gr.Accordion("What the labels say so far", open=False) as opened:
-        agreement = gr.HTML(NOTHING, elem_id="agreement")
+    told_so_far = gr.Button("What the labels say so far", size="sm")
+    agreement = gr.HTML(elem_id="agreement")
 
     def look(request: gr.Request) -> tuple[dict[str, Any], Any]:
         listed = choices([*versions(board.tracking), *models_of_runs(board.tracking)])
@@ -122,16 +121,16 @@ def label_tab(board: Board) -> None:
         return labelling, *_asked(labelling)
 
     def tell(labelling: Labelling | None) -> str:
-        return labelling.agreement() if labelling else NOTHING
+        if labelling is None:
+            raise UsageError("choose whose responses, and start")
+        return labelling.agreement()
 
     when_shown(look, [model, by])
     pane = [held, seen, row, keys]
-    opened.expand(handler(tell), held, agreement, show_progress="hidden")
-    start.click(handler(begin), [model, rows, by], pane).success(handler(tell), held, agreement)
+    start.click(handler(begin), [model, rows, by], pane)
+    told_so_far.click(handler(tell), held, agreement)
     for key, button in buttons.items():
-        asked = button.click(handler(partial(press, key)), [held, seen], pane, show_progress="hidden")
-        if key not in (SKIP, BACK):
-            asked.success(handler(tell), held, agreement, show_progress="hidden")
+        button.click(handler(partial(press, key)), [held, seen], pane, show_progress="hidden")
 
 
 def _asked(labelling: Labelling) -> tuple[int, str, dict[str, Any]]:

@@ -155,7 +155,7 @@ def test_labels_of_two_people_are_given_by_keys(look):
             page.get_by_text(re.compile(f"{done} of [0-9]+ labelled by {name}")).wait_for()
     page = people["ann"]
     assert HOSTILE in page.locator("#label-row").inner_text()
-    page.get_by_text("What the labels say so far").click()
+    page.get_by_role("button", name="What the labels say so far").click()
     page.frame_locator("#agreement iframe").get_by_text("over the 2 rows that several labelled").wait_for()
     begin_labelling(look("Label"), "ann", done=2)
     assert is_harmless(page)
