@@ -10,20 +10,18 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.benchmarking.stages import Suite, read_suite
+from flows.conclusion import Audits, Outputs, conclude
 from flows.dispatch.cards import labels_output
-from flows.dispatch.overview import score_metric, show_card, show_datasets, show_model
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
-from flows.dispatch.results import finished
 from flows.dispatch.runs import read_output
 from flows.exporting.exporting import export_model
 from flows.exporting.sources import CARD
 from flows.judging import reward_models
-from flows.judging.audits import audits, refusal, reward_audits, score_entries
+from flows.judging.audits import audits, reward_audits
 from flows.judging.judging import find_judges
 from flows.judging.rescoring import champion_inputs
 from flows.process.flow_body import flow_body
@@ -36,23 +34,13 @@ from flows.server.readiness import stages_to_refresh
 from flows.server.sweep import CRASH_HOOKS
 from flows.synthesizing.models import find_models
 from flows.synthesizing.stages import synthesized
-from tasks.classify.outputs import Evaluation
 from tasks.errors import UsageError
 from tasks.export.deliver import require_places
-from tasks.judge.score.outputs import ScoreSummary
 from tasks.models import CLASSIFIER, MODELS, STARTS_FROM, TRAININGS
 from tasks.record.work import Reference
 from tasks.registry.promotion import Promotion
 from tasks.registry.resolve import with_version
-from tasks.registry.versions import champion_of
 from tasks.reinforce.rewards import require_functions
-from tasks.report.document import as_document
-from tasks.report.outputs import page_address, read_cost, read_report
-from tasks.report.scores import score_rows
-from tasks.show.markdown import as_markdown
-
-Audits = dict[str, Reference]
-Outputs = dict[str, Reference | None]  # by the names that the report has for them
 
 
 def _run_name() -> str:
@@ -344,72 +332,6 @@ def export(run: PipelineRun, profile: Profile, made: Outputs) -> Reference:
     version = (promotion.name, promotion.version) if promotion else None
     name = f"{version[0]}-v{version[1]}" if version else profile.name
     return export_model(run, profile.export, inputs, version, name)[0]
-
-
-def conclude(run: PipelineRun, profile: Profile, made: Outputs, audited: Audits) -> dict[str, Any]:
-    """Put the scores on the pipeline's run and the card into Prefect; returns the summary.
-
-    Raises RefusedError when a judge failed its audit: the card and the summary are there all the same.
-    """
-    scores = _scores(run, made)
-    client = run.tracking.client
-    for entry in scores:
-        if entry["mean"] is not None:
-            client.log_metric(
-                run.run_id, score_metric(entry["model"], entry["scorer"], "mean"), entry["mean"]
-            )
-    show_datasets(run.tracking, run.run_id, made)
-    report, cost = _read(run, made["report"], read_report), read_cost(made["report"])
-    card = as_document(report, cost)
-    show_card(run.tracking, run.run_id, made["report"], card)
-    create_markdown_artifact(as_markdown(card), key=f"report-{profile.name}", description="Report card")
-    if scores:
-        create_table_artifact(score_rows(report), key=f"scores-{profile.name}", description="Scores")
-    told = {
-        "profile": profile.name,
-        "headline": profile.judge.headline if profile.is_tuned else None,
-        "scores": scores,
-        "model": _model(run, made["promotion"]) if made["promotion"] else None,
-        "report": page_address(made["report"]),
-    }
-    return finished(run, told, refusal(run, audited, profile.judge))
-
-
-def _scores(run: PipelineRun, made: Outputs) -> list[dict[str, Any]]:
-    """An entry for each model and scorer; a classifier's baselines count as models."""
-    found = [
-        entry
-        for model, label in MODELS.items()
-        if made[f"{model}_scores"]
-        for entry in score_entries(label, _read(run, made[f"{model}_scores"], ScoreSummary.read))
-    ]
-    if made["classifier"]:
-        own, *_ = score_entries("fine-tuned", _read(run, made["classifier"], ScoreSummary.read))
-        evaluation = _read(run, made["classifier"], Evaluation.read)
-        for baseline in evaluation.baselines:
-            points = {
-                name: 100 * share
-                for name, share in baseline.get("score", baseline[evaluation.measure]).items()
-            }
-            found.append(own | {"model": baseline["name"]} | points)
-        found.append(own)
-    return found
-
-
-def _model(run: PipelineRun, promotion: Reference) -> dict[str, Any]:
-    """The registered version, which the run shows too; `champion` is as of now, not as of the promotion."""
-    made = _read(run, promotion, Promotion.read)
-    show_model(run.tracking, run.run_id, made.name, made.version)
-    champion = champion_of(run.tracking, made.name)
-    return {
-        "name": made.name,
-        "version": made.version,
-        "champion": champion is not None and int(champion.version) == made.version,
-        "decision": made.reason,
-        "sealed_mean": made.sealed_mean,
-        "openings": made.openings,
-        "budget_left": made.budget_left,
-    }
 
 
 def _read(run: PipelineRun, reference: Reference, read: Callable[[Path], Any]) -> Any:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import Flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.conclusion import show_report
 from flows.dispatch.elsewhere import elsewhere
-from flows.dispatch.overview import score_metric, show_card
+from flows.dispatch.overview import score_metric
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
 from flows.dispatch.results import finished, outcome_of
 from flows.dispatch.runs import SEED, SEEDS, read_output, reference_of
@@ -27,11 +27,8 @@ from tasks.models import CLASSIFIER, MODELS
 from tasks.record.tracking import set_tags
 from tasks.record.work import Reference
 from tasks.registry.lineage import DATASET
-from tasks.report.document import as_document
-from tasks.report.outputs import page_address, read_cost, read_report
-from tasks.report.scores import score_rows
+from tasks.report.outputs import page_address
 from tasks.seeds.outputs import Spread
-from tasks.show.markdown import as_markdown
 
 SCORED = ("base", *(f"{model}_scores" for model in MODELS), CLASSIFIER)
 """What the report of a training was made from that the seeds are compared by."""
@@ -150,12 +147,7 @@ def _conclude(
     report = run.stage("report", profile.report, **made[first], seeds=spread)
     found = read_output(run.tracking, spread, Spread.read)
     _log_metrics(run, found)
-    card, cost = read_output(run.tracking, report, read_report), read_cost(report)
-    document = as_document(card, cost)
-    show_card(run.tracking, run.run_id, report, document)
-    create_markdown_artifact(as_markdown(document), key=f"report-{profile.name}", description="Report card")
-    if "scores" in card:
-        create_table_artifact(score_rows(card), key=f"scores-{profile.name}", description="Scores")
+    show_report(run, profile.name, report)
     told |= {
         "headline": found.headline,
         "scores": found.scores,

@@ -84,10 +84,8 @@ def no_show(key: str, markdown: str, description: str) -> None:
     """For callers that show none."""
 
 
-class Watch(Protocol):
-    """Who looks at the curves of a stage as they grow; True asks it to stop where it can be continued."""
-
-    def __call__(self, values: Mapping[str, float], step: int) -> bool: ...
+Watch = Callable[[Mapping[str, float], int], bool]
+"""Who looks at the curves of a stage as they grow; True asks it to stop where it can be continued."""
 
 
 def watch_nothing(*_: object) -> bool:

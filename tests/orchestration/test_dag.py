@@ -111,7 +111,7 @@ def test_judge_that_rewards_is_audited_before_any_training(dag, monkeypatch):
     sections = {"instructions": ROWS, "grpo": {"rewards": [{"name": "judge:ollama:a"}]}}
     found = dag(**sections, judge={"scorer": "ollama:b"})
     order = list(found)
-    assert order.index("audit") < order.index("reward audit") < order.index("pretrain")
+    assert order.index("reward audit") < order.index("audit") < order.index("pretrain")
     assert found["grpo"] == {"tuned": "finetune", "rows": "rows", "audit_0": "reward audit"}
     assert found["judge reinforced"]["audit_0"] == "audit"
     verdict |= {"verdict": "fail", "scorer": "ollama:a", "criterion": None, "mode": "scores", "gates": []}
