@@ -1,11 +1,14 @@
 """The board as an application: its page, and what that page may load."""
 
+from http import HTTPStatus
 from importlib.resources import files
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.themes.utils.fonts import Font
+from gradio_client.utils import is_http_url_like
 from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.board.access import Login
@@ -14,6 +17,7 @@ from flows.board.tabs import TABS
 
 AT_ONCE = 16  # presses of one button that are heeded at the same time, of all who have the page open
 LARGEST_UPLOAD = "4gb"
+FILE = "/file="  # before the path of a file, in Gradio's addresses
 HOUR = 3600  # seconds; files that were uploaded or downloaded go after a day
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -69,7 +73,10 @@ def _style(package: str, name: str) -> str:
 
 
 def _with_policy(app: ASGIApp) -> ASGIApp:
-    """The application, each answer of which tells the browser to load nothing from elsewhere."""
+    """The application, each answer of which tells the browser to load nothing from elsewhere.
+
+    Nor does it fetch anything itself: behind FILE Gradio would pass on whatever a public address gives.
+    """
 
     async def told(scope: Scope, receive: Receive, send: Send) -> None:
         async def with_header(message: Message) -> None:
@@ -79,6 +86,9 @@ def _with_policy(app: ASGIApp) -> ASGIApp:
                 headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
+        if scope["type"] == "http" and is_http_url_like(scope["path"].partition(FILE)[2]):
+            await PlainTextResponse("not here", HTTPStatus.NOT_FOUND)(scope, receive, with_header)
+            return
         await app(scope, receive, with_header)
 
     return told

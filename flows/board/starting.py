@@ -1,26 +1,26 @@
 """Starting commands from the board: each is what a person would type, in a process that outlives the page."""
 
-import json
 import secrets
 import shlex
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 from mlflow.entities import Run
 
+from flows.board.commands import BoardCommand
 from flows.board.context import Board
 from flows.board.run_state import name_of, profile_text
-from flows.process.detached import COMMAND, LOG_TAG, start_detached
+from flows.process.detached import LOG_TAG, start_detached
 from flows.profiles.load import load_profile, profile_names
 from flows.server.live_runs import present_server
 from flows.server.servers import logs_folder
 from tasks.errors import StageError, UsageError
+from tasks.machine.json_files import Json
 from tasks.record.manifest import write_atomically
 
 BEGINS_WITHIN = 120.0  # seconds until a run has opened its MLflow run, or was handed over
@@ -158,25 +158,11 @@ def _last_words(log: Path) -> str:
     return told if error else text[-1000:] or f"the command ended without a word; its log is {log}"
 
 
-def check_profile(board: Board, profile: str, overrides: Sequence[str]) -> dict[str, Any]:
+def check_profile(board: Board, profile: str, overrides: Sequence[str]) -> Json:
     """What `touchstone preflight --json` tells of a profile: its checks, whether they passed or not.
 
-    Raises UsageError when the profile is wrong, StageError with the command's own words when it comes to no
-    checks.
+    Raises UsageError when the profile is wrong, and what the command told when it comes to no checks.
     """
     load_profile(profile, overrides)
-    done = subprocess.run(
-        [COMMAND, "preflight", profile, *_sets(overrides), "--json"],
-        env=dict(board.environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    try:
-        outcome = json.loads(done.stdout)
-    except ValueError:
-        raise StageError(done.stderr.strip()[-1000:] or f"the checks ended with {done.returncode}") from None
-    if "checks" not in outcome:
-        raise StageError(outcome.get("error", "the checks came to no end"))
-    return outcome
+    with BoardCommand(board, "preflight", profile, *_sets(overrides), "--json") as command:
+        return command.outcome()

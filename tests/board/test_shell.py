@@ -61,6 +61,14 @@ def test_board_lets_no_foreign_page_in(board_server):
 
 
 @pytest.mark.slow
+def test_board_fetches_nothing_for_anybody(board_server):
+    """Gradio would pass on what a public address gives, behind the path of its files."""
+    for scheme in ("http", "https"):
+        answer = httpx.get(f"{board_server.address}/gradio_api/file={scheme}://example.org/")
+        assert (answer.status_code, answer.text) == (404, "not here")
+
+
+@pytest.mark.slow
 def test_board_asks_nobody_else(page):
     for tab in page.get_by_role("tab").all():
         tab.click()
