@@ -75,8 +75,9 @@ def whatever_missing(rows: int) -> str:
 
 
 def capital(words: str) -> str:
-    """`words` with a capital first letter, the others as they are."""
-    return words[:1].upper() + words[1:]
+    """`words` with a capital first letter, the others as they are; the name of a setting stays as it is."""
+    is_name = "_" in words or "." in words.partition(" ")[0].rstrip(".")
+    return words if is_name else words[:1].upper() + words[1:]
 
 
 def plural(count: int, noun: str) -> str:

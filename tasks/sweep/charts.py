@@ -8,7 +8,7 @@ from tasks.show.document import PAGE_ONLY, Chart, Curve, Hue
 
 OTHERS: Hue = "slate"
 BEST: Hue = "teal"
-LOWEST, HIGHEST = (0.0, "lowest"), (1.0, "highest")
+LOWEST, HIGHEST = (0.0, "low"), (1.0, "high")
 
 
 def best_so_far(report: Json, done: Sequence[Json], title: str) -> Chart:

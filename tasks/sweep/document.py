@@ -77,7 +77,7 @@ def _chosen(report: Json) -> Iterator[Section]:
     best = chosen(report)
     if best is None:
         return
-    facts = [Fact(name, value, is_code=True) for name, value in best["settings"].items()]
+    facts = [Fact(short_name(name), value, is_code=True) for name, value in best["settings"].items()]
     told = [Text("The command that runs these settings by themselves:", "muted"), Code(report["command"])]
     yield Section("Chosen", [Facts(facts), *told])
     yield Section("How far that is flattered", flattery(report))
