@@ -203,8 +203,8 @@ def test_prefect_shows_named_runs_and_the_report(finished, prefect_server):
 
 
 def test_the_report_is_shown_again_without_running(finished):
-    workplace, _ = finished
-    result = workplace("report")
+    workplace, before = finished
+    result = workplace("report", before.json["run_id"])
     assert result.status == 0, result.err
     assert "touchstone-tiny" in result.out
     assert json.loads(workplace("report", "--json").out)

@@ -70,7 +70,9 @@ def test_number_that_is_not_finite_is_refused_and_leaves_no_file(tmp_path, numbe
 
 
 TEXT_FOR_OTHERS = {
+    "flows/board/own_files.py",  # what a user's record holds, as text
     "flows/command/options.py",  # a setting, written as YAML
+    "flows/profiles/form.py",  # a setting, as a person types it
     "flows/process/streams.py",  # a character
     "tasks/data/reading.py",  # what a user's record holds, as text
     "tasks/distributed/launch.py",  # what a process tells another of ours

@@ -44,7 +44,7 @@ def refused(audited, monkeypatch, tmp_path):
 def test_a_model_without_training_is_refused_as_a_judge(refused, tmp_path):
     """Its weights are random; that its answers are JSON is llama.cpp's doing."""
     judge = tiny_model(tmp_path / "judge", "chatml", context=8192, name="judge")
-    with serving(judge, EngineOptions(parallel=2), None) as front, reached(front) as client:
+    with serving(judge, EngineOptions(parallel=2)) as front, reached(front) as client:
         refused(str(client.base_url).rstrip("/"), "judge", KEY, timeout=20.0, max_tokens=8)
 
 
