@@ -54,9 +54,9 @@ def board_server(tmp_path_factory) -> Iterator[BoardServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window."""
+    """Chromium without a window; closed before other tests, since Playwright keeps an event loop running."""
     if not CHROMIUM.is_file():
         pytest.skip(f"needs a browser: there is no {CHROMIUM}; apt-get install chromium")
     from playwright.sync_api import sync_playwright

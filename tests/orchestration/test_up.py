@@ -118,6 +118,24 @@ def test_pipeline_on_pools_trains_on_the_gpu_pool_and_is_linked(site):
     assert [stage["digest"] for stage in here["stages"]] == [stage["digest"] for stage in outcome["stages"]]
 
 
+def test_a_sweep_trains_its_trials_on_the_gpu_pool(site):
+    over = ("--over", "pretrain.learning_rate=1e-3,3e-3", "--sampler", "grid")
+    outcome = site("sweep", "only.yaml", *over, "--pools", "--set", "pretrain.steps=4")
+    assert outcome["status"] == "completed"
+    assert [trial["state"] for trial in outcome["trials"]] == ["done", "done"]
+    (parent,) = site.ask(
+        "POST",
+        "flow_runs/filter",
+        flow_runs={"name": {"any_": [f"only trial {outcome['best']}"]}},
+        limit=1,
+        sort="START_TIME_DESC",
+    )
+    pools = {
+        child["name"].rpartition(": ")[2]: child["work_pool_name"] for child in site.children(parent["id"])
+    }
+    assert pools["pretrain"] == "gpu-pool"
+
+
 def test_a_failure_on_a_pool_is_told_as_here(site):
     """The child's own words, its label before them, and the status of a failed stage."""
     failed = site.result("run", "only.yaml", "--pools", "--set", "pretrain.context=65536")
