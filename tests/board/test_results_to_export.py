@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 HOSTILE = "<img src=x onerror=alert(7)>"
 MODEL = "touchstone-hostile"
+SETTLED = 2_000  # milliseconds until the server has taken a choice
 LOADED = 60_000  # milliseconds that a model, or a command of its own, may take
 
 
@@ -116,6 +117,7 @@ def test_chat_of_two_is_blind_until_the_vote(board, look):
     page.get_by_text("choose a model to talk to").wait_for()
     choose(page, "chat-a", f"{MODEL}/1")
     choose(page, "chat-b", f"{MODEL}/2")
+    page.wait_for_timeout(SETTLED)  # a choice begins anew, and ends what was said before it arrived
     text.fill(HOSTILE)
     text.press("Enter")
     page.locator("#votes").wait_for(timeout=LOADED)
