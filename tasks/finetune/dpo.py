@@ -1,16 +1,13 @@
 """Direct preference optimization (DPO) with TRL: the fine-tuned model learns what is preferred to what."""
 
 import copy
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
@@ -147,29 +144,15 @@ class _PairMeanTrainer(AlreadyTokenized, PairMeans, DPOTrainer):
     """What weights are kept by, where that is not their loss."""
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        margins = self.margins(self.heeding(self.get_eval_dataloader()))
-        metrics = {
-            "eval_loss": -logsigmoid(margins).mean().item(),
-            "eval_rewards/margins": margins.mean().item(),
-            "eval_rewards/accuracies": (margins > 0).double().mean().item(),
-        }
+        metrics = self.pair_metrics()
         if self.score:
             metrics["eval_score"] = self.score.of(self.model, self.stop_evaluating)
         return evaluated(self, metrics)
 
-    @torch.no_grad()
-    def margins(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-        """How much more the chosen gained on the reference than the rejected, times beta: one a pair."""
-        was_training = self.model.training
-        self.model.eval()
-        found = []
-        for batch in batches:
-            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            gained = completion_log_probs(self.model, inputs) - self._reference(inputs)
-            chosen, rejected = gained.chunk(2)
-            found.append((self.beta * (chosen - rejected)).double().cpu())
-        self.model.train(was_training)
-        return torch.cat(gather_object(found))
+    def ahead(self, batch: dict[str, Tensor]) -> Tensor:
+        """How much more the chosen gained on the reference than the rejected, times beta."""
+        chosen, rejected = (completion_log_probs(self.model, batch) - self._reference(batch)).chunk(2)
+        return self.beta * (chosen - rejected)
 
     def _reference(self, inputs: dict[str, Tensor]) -> Tensor:
         if isinstance(self.model, PeftModel):

@@ -1,10 +1,13 @@
 """Trainers of pairs: what they minimise and log is of all pairs of a step, not of its batches' means."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import torch
+from accelerate.utils import gather_object
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 
 from tasks.finetune.resuming import Resumable
@@ -21,7 +24,7 @@ class PairMeans(Resumable):
 
     loss_is_scaled_for_ga = True  # by compute_loss, below
     measured: ClassVar[Mapping[str, str]]
-    """The numbers of the parent, each a mean over the pairs of a batch, and what they are called here."""
+    """The margin and the accuracy of the parent, each a mean over the pairs of a batch; their names here."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -54,6 +57,32 @@ class PairMeans(Resumable):
                 self._metrics["train"][name] = [self.sum_over(self._sums[name]) / pairs]
             self._sums.clear()
         super().log(logs, start_time)
+
+    def pair_metrics(self) -> dict[str, float]:
+        """The loss of the order, the margin and the accuracy over all validation pairs."""
+        margins = self.margins(self.heeding(self.get_eval_dataloader()))
+        margin, accuracy = self.measured
+        return {
+            "eval_loss": -logsigmoid(margins).mean().item(),
+            f"eval_{margin}": margins.mean().item(),
+            f"eval_{accuracy}": (margins > 0).double().mean().item(),
+        }
+
+    @torch.no_grad()
+    def margins(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
+        """How far the chosen sequence of each pair is ahead of the rejected, in every process: (pairs,)."""
+        was_training = self.model.training
+        self.model.eval()
+        found = []
+        for batch in batches:
+            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+            found.append(self.ahead(inputs).double().cpu())
+        self.model.train(was_training)
+        return torch.cat(gather_object(found))
+
+    def ahead(self, batch: dict[str, Tensor]) -> Tensor:
+        """How far the chosen sequence of each pair of a batch is ahead of the rejected: (pairs,)."""
+        raise NotImplementedError
 
 
 def pairs_in(batch: dict[str, Tensor]) -> int:

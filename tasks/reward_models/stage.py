@@ -1,6 +1,5 @@
 """The stage: a reward model with TRL, from the fine-tuned model and pairs of responses."""
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import RewardConfig, RewardTrainer
 
@@ -177,24 +175,11 @@ class RewardTraining(AlreadyTokenized, PairMeans, RewardTrainer):
     measured = MEASURED
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        margins = self.margins(self.heeding(self.get_eval_dataloader()))
+        metrics = self.pair_metrics()
         self._metrics["eval"].clear()  # of the checks
-        metrics = {
-            "eval_loss": -logsigmoid(margins).mean().item(),
-            "eval_margin": margins.mean().item(),
-            "eval_accuracy": (margins > 0).double().mean().item(),
-        }
         return evaluated(self, metrics)
 
-    @torch.no_grad()
-    def margins(self, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-        """How much more the chosen response is worth than the rejected: one a pair."""
-        was_training = self.model.training
-        self.model.eval()
-        found = []
-        for batch in batches:
-            inputs = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            chosen, rejected = self.model(**inputs, use_cache=False).logits[:, 0].chunk(2)
-            found.append((chosen - rejected).double().cpu())
-        self.model.train(was_training)
-        return torch.cat(found)
+    def ahead(self, batch: dict[str, Tensor]) -> Tensor:
+        """How much more the chosen response is worth than the rejected."""
+        chosen, rejected = self.model(**batch, use_cache=False).logits[:, 0].chunk(2)
+        return chosen - rejected
