@@ -49,6 +49,7 @@ from flows.command.options import (
     Verbose,
     end_unless_completed,
     judge_settings,
+    part_overrides,
     require_sources,
 )
 from flows.process.interrupts import STATUS, interrupts
@@ -117,8 +118,7 @@ def run(
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     from flows.server.readiness import begin_prefect, require_servers, stages_to_refresh
 
-    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
-    overrides = [override for override in set_ or () if override not in waiting]
+    overrides, waiting = part_overrides(set_, pools)
     overrides += judge_settings(judge, pull, despite_audit)
     overrides += [] if seeds is None else [f"seeds={seeds}"]
     loaded, stages = _ready(

@@ -119,6 +119,12 @@ def require_sources(profile: "Profile") -> None:
         resolve(open_tracking(), profile.base.model)
 
 
+def part_overrides(set_: list[str] | None, pools: bool) -> tuple[list[str], list[str]]:
+    """What `--set` says of the profile, and with `--pools` of the waiting for these."""
+    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
+    return [override for override in set_ or () if override not in waiting], waiting
+
+
 def host_option(option: str, text: str, ports: str = "") -> str:
     """A host of the command line; `ports` says where its port is told. Raises UsageError for what is none."""
     from tasks.machine.addresses import parse_host

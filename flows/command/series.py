@@ -12,6 +12,7 @@ from flows.command.options import (
     ProfileName,
     Verbose,
     end_unless_completed,
+    part_overrides,
     require_sources,
 )
 from tasks.errors import UsageError
@@ -51,11 +52,10 @@ def series(
 
     if tokens_per_parameter and flops:
         raise UsageError("--tokens-per-parameter and --flops: choose one")
-    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
-    overrides = tuple(override for override in set_ or () if override not in waiting)
+    overrides, waiting = part_overrides(set_, pools)
     per_parameter = None if flops else tokens_per_parameter or TOKENS_PER_PARAMETER
     given = tuple(size.strip() for size in sizes.split(","))
-    ladder = Ladder(profile, overrides, mirror, given, per_parameter, flops)
+    ladder = Ladder(profile, tuple(overrides), mirror, given, per_parameter, flops)
     loaded = ladder.check()
     require_sources(loaded)
     verbosely(verbose)

@@ -12,6 +12,7 @@ from flows.command.options import (
     ProfileName,
     Verbose,
     end_unless_completed,
+    part_overrides,
     require_sources,
 )
 from tasks.errors import UsageError
@@ -78,9 +79,8 @@ def sweep(
     from flows.sweeping.space import ProfileSource, own_point
     from flows.sweeping.study import opened, require_optuna, storage_address
 
-    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
-    overrides = tuple(override for override in set_ or () if override not in waiting)
-    source = ProfileSource(profile, overrides, mirror)
+    overrides, waiting = part_overrides(set_, pools)
+    source = ProfileSource(profile, tuple(overrides), mirror)
     definition, points = _define(source, over or [], sampler, by, trials, prune)
     if prune and pools:
         raise UsageError("--prune looks at trainings of this process; leave out --pools, or --prune")
