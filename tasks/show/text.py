@@ -75,8 +75,9 @@ def whatever_missing(rows: int) -> str:
 
 
 def capital(words: str) -> str:
-    """`words` with a capital first letter, the others as they are; the name of a setting stays as it is."""
-    is_name = "_" in words or "." in words.partition(" ")[0].rstrip(".")
+    """`words` with a capital first letter, the others as they are; a setting in front keeps its name."""
+    first = words.partition(" ")[0].rstrip(".")
+    is_name = "_" in first or "." in first
     return words if is_name else words[:1].upper() + words[1:]
 
 
