@@ -6,16 +6,18 @@ that was killed goes on from its checkpoint.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from prefect import Flow
+from prefect import Flow, State
 
 from flows.conclusion import show_report
-from flows.dispatch.elsewhere import elsewhere
+from flows.dispatch.elsewhere import Job
 from flows.dispatch.overview import score_metric
-from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished, outcome_of
 from flows.dispatch.runs import SEED, SEEDS, read_output, reference_of
+from flows.dispatch.side_by_side import run_here, side_by_side
 from flows.process.console import console
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import SHARED, SeedOf, Training
@@ -67,58 +69,38 @@ class _Trainings:
     ) -> None:
         self._pipeline = pipeline
         self._group = run.run_id
-        self._trainings = trainings
+        self._trainings = {training.number: training for training in trainings}
         self._refresh = refresh
         self._pools = pools
         self._ended: dict[int, Json | TouchstoneError] = {}
 
     def run(self) -> dict[int, Json | TouchstoneError]:
-        """What each training told at its end, or the error that it ended with, by number.
-
-        The first runs in this process, and so does whatever no worker has begun by then: a pool without room
-        beside this run holds nothing up.
-        """
-        first, *others = self._trainings
-        if not self._pools:
-            for training in self._trainings:
-                self._run_here(training)
-            return self._ended
-        with elsewhere("touchstone/pipeline") as beside:
-            for training in others:
-                parameters = self._parameters(training) | {
-                    "profile": training.profile.model_dump(mode="json")
-                }
-                beside.start(training.number, parameters, f"{training.profile.name} {training}")
-            by_number = {training.number: training for training in others}
-            self._run_here(first)
-            while (number := beside.take_back()) is not None:
-                self._run_here(by_number[number])
-            for number, state in beside.ends():
-                if state is None:  # its process died, or never was
-                    self._run_here(by_number[number])
-                else:
-                    self._keep(by_number[number], state)
+        """What each training told at its end, or the error that it ended with, by number."""
+        side_by_side(
+            map(self._job, self._trainings.values()),
+            partial(run_here, self._pipeline),
+            self._keep,
+            "touchstone/pipeline" if self._pools else None,
+        )
         return self._ended
 
-    def _parameters(self, training: Training) -> Json:
-        return {
+    def _job(self, training: Training) -> Job:
+        label = f"seed {training.number}"
+        parameters = {
+            "profile": training.profile.model_dump(mode="json"),
             "refresh": list(self._refresh),
             "pools": self._pools.model_dump() if self._pools else None,
             "seed": SeedOf(group=self._group, number=training.number).model_dump(),
         }
+        title = f"{training} of {len(self._trainings)}"
+        return Job(training.number, label, title, f"{training.profile.name} {label}", parameters)
 
-    def _run_here(self, training: Training) -> None:
-        console.say(f"{training} of {len(self._trainings)}", style="bold")
-        with without_heartbeat():
-            state = self._pipeline(training.profile, return_state=True, **self._parameters(training))
-        self._keep(training, state)
-
-    def _keep(self, training: Training, state: Any) -> None:
+    def _keep(self, job: Job, state: State) -> None:
         try:
-            self._ended[training.number] = outcome_of(state)
+            self._ended[job.number] = outcome_of(state)
         except TouchstoneError as error:
-            self._ended[training.number] = error
-            console.say(f"{training} of {len(self._trainings)} failed: {error}", style="red")
+            self._ended[job.number] = error
+            console.say(f"{job.title} failed: {error}", style="red")
 
 
 def _conclude(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 commands = Commands()
 
 MOST_TRIALS = 1000
+AT_ONCE = 4  # trials on the work pools
 
 
 @commands.command()
@@ -67,8 +68,14 @@ def sweep(
     set_: Overrides = None,
     mirror: Mirror = None,
     pools: Annotated[
-        bool, typer.Option("--pools", help="The stages of trials on the work pools: training on gpu-pool")
+        bool, typer.Option("--pools", help="Trials on the work pools, side by side: training on gpu-pool")
     ] = False,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help=f"With --pools: how many trials there are at once; {AT_ONCE} by default"
+        ),
+    ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -84,6 +91,8 @@ def sweep(
     definition, points = _define(source, over or [], sampler, by, trials, prune)
     if prune and pools:
         raise UsageError("--prune looks at trainings of this process; leave out --pools, or --prune")
+    if at_once and not pools:
+        raise UsageError("--at-once is for --pools: here trials follow one another")
     require_optuna()
     if storage:
         storage_address(storage)
@@ -96,10 +105,11 @@ def sweep(
         begin_prefect()
     console.wait("starting Prefect")
     from flows.server.pools import Pools
-    from flows.sweeping.sweeping import SweepRun, run_sweep  # after the checks, which need not wait for it
+    from flows.sweeping.search import SweepRun
+    from flows.sweeping.sweeping import run_sweep  # after the checks, which need not wait for it
     from tasks.record.tracking import open_tracking
 
-    with opened(definition, open_tracking(), storage) as study:
+    with opened(definition, open_tracking(), storage, (at_once or AT_ONCE) if pools else 1) as study:
         own = own_point(source, definition.profile, definition.space)
         study.enqueue(points or ([own] if own else []))
         prefect_is_ready()

@@ -1,26 +1,29 @@
-"""A series: one pretraining after another, from the smallest size to the largest, and what that shows.
+"""A series: pretrainings from the smallest size to the largest, and what they show.
 
 In MLflow the series has a run of its own, with those of the sizes below it. What was trained is found at the
 next call, and one that was killed goes on from its checkpoint.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
+from flows.dispatch.elsewhere import Job
+from flows.dispatch.pipeline_run import PipelineRun, pipeline_run
 from flows.dispatch.results import finished, outcome_of
 from flows.dispatch.runs import SERIES, TRIALS, read_output, reference_of
+from flows.dispatch.side_by_side import run_here, side_by_side
 from flows.pipeline import prepare
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.series.ladder import Ladder
 from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
-from flows.sweeping.trials import trial
+from flows.sweeping.trials import DEPLOYMENT, trial, trial_parameters
 from tasks.config import SeriesConfig, SeriesRung
 from tasks.data.token_files import read_facts
 from tasks.errors import IncompleteError, StoppedError, TouchstoneError
@@ -57,43 +60,60 @@ def series(name: str, ladder: Ladder, pools: Pools | None = None) -> State | dic
         configs = [ladder.load(f"pretrain.size={size}").pretrain for size in ladder.sizes]
         rungs = [rung_of(one, vocab_size, ladder.tokens_per_parameter, ladder.flops) for one in configs]
         rungs.sort(key=lambda one: one.parameters)
-        ended = [_trained(run, ladder, one, place, len(rungs), pools) for place, one in enumerate(rungs)]
-        return _conclude(run, ladder, ended)
+        return _conclude(run, ladder, _Sizes(run, ladder, rungs, pools).run())
 
 
-def _trained(
-    run: PipelineRun, ladder: Ladder, rung: SeriesRung, place: int, count: int, pools: Pools | None
-) -> SeriesRung:
-    told = f"{rung.parameters:,} parameters, {rung.tokens:,} tokens"
-    console.say(f"size {rung.size} ({place + 1} of {count}): {told}", style="bold")
-    started = time.monotonic()
-    try:
-        profile = ladder.rung(rung.size, rung.steps).with_commits()
-        with without_heartbeat():
-            state = trial(
-                profile,
-                "pretrain",
-                BY,
-                f"size {rung.size}",
-                run.run_id,
-                pools=pools,
-                return_state=True,
-            )
-        outcome = outcome_of(state)
-    except StoppedError:
-        raise  # somebody stopped it; the same command continues it
-    except TouchstoneError as error:
-        console.say(f"size {rung.size} failed: {error}", style="red")
-        seconds = round(time.monotonic() - started, 1)
-        return rung.model_copy(update={"state": "failed", "seconds": seconds, "reason": str(error)})
-    set_tags(run.tracking.client, run.run_id, {f"{TRIALS}{place}": outcome["run_id"]})
-    return rung.model_copy(
-        update={
-            "loss": outcome["value"],
-            "seconds": round(outcome["seconds"], 1),
-            "run_id": outcome["run_id"],
-        }
-    )
+class _Sizes:
+    """Trains each size: here one after another, on the work pools side by side; one may fail alone."""
+
+    def __init__(
+        self, run: PipelineRun, ladder: Ladder, rungs: Sequence[SeriesRung], pools: Pools | None
+    ) -> None:
+        self._run = run
+        self._ladder = ladder
+        self._rungs = list(rungs)
+        self._pools = pools
+        self._began: dict[int, float] = {}
+
+    def run(self) -> list[SeriesRung]:
+        """Each size with its loss, or why it has none."""
+        side_by_side(self._jobs(), partial(run_here, trial), self._keep, DEPLOYMENT if self._pools else None)
+        return self._rungs
+
+    def _jobs(self) -> Iterator[Job]:
+        for place, rung in enumerate(self._rungs):
+            self._began[place] = time.monotonic()
+            label = f"size {rung.size}"
+            told = f"{rung.parameters:,} parameters, {rung.tokens:,} tokens"
+            title = f"{label} ({place + 1} of {len(self._rungs)}): {told}"
+            try:
+                profile = self._ladder.rung(rung.size, rung.steps).with_commits()
+            except TouchstoneError as error:
+                console.say(title, style="bold")
+                self._fail(place, error)
+                continue
+            parameters = trial_parameters(profile, "pretrain", BY, label, self._run.run_id, self._pools)
+            yield Job(place, label, title, f"{profile.name} {label}", parameters)
+
+    def _keep(self, job: Job, state: State) -> None:
+        try:
+            outcome = outcome_of(state)
+        except StoppedError:
+            raise  # somebody stopped it; the same command continues it
+        except TouchstoneError as error:
+            self._fail(job.number, error)
+            return
+        run_id = outcome["run_id"]
+        set_tags(self._run.tracking.client, self._run.run_id, {f"{TRIALS}{job.number}": run_id})
+        self._end(job.number, loss=outcome["value"], seconds=round(outcome["seconds"], 1), run_id=run_id)
+
+    def _fail(self, place: int, error: TouchstoneError) -> None:
+        console.say(f"size {self._rungs[place].size} failed: {error}", style="red")
+        seconds = round(time.monotonic() - self._began[place], 1)
+        self._end(place, state="failed", seconds=seconds, reason=str(error))
+
+    def _end(self, place: int, **found: Any) -> None:
+        self._rungs[place] = self._rungs[place].model_copy(update=found)
 
 
 def _conclude(run: PipelineRun, ladder: Ladder, ended: Sequence[SeriesRung]) -> Json:

@@ -1,8 +1,8 @@
 """A sweep's trials in Optuna's storage: what was tried is there after a kill, and is not tried again.
 
 A sweep is known by what it is of: the profile, what is tried, how, and by what trials are compared. The same
-command finds the same study. Of a study one process makes trials at a time; the trial that it was making when
-it was killed is marked as failed and its settings are asked for once more, so that its training goes on.
+command finds the same study. Of a study one process asks for trials at a time; those that it was waiting for
+when it was killed are marked as failed and their settings are asked for once more, so that training goes on.
 """
 
 import hashlib
@@ -71,8 +71,10 @@ class StudyDefinition:
 
 
 @contextmanager
-def opened(definition: StudyDefinition, tracking: Tracking, storage: str | None) -> Iterator["Study"]:
-    """The study, which this process alone adds to while the body runs.
+def opened(
+    definition: StudyDefinition, tracking: Tracking, storage: str | None, at_once: int = 1
+) -> Iterator["Study"]:
+    """The study, which this process alone adds to while the body runs; `at_once` trials are made together.
 
     Raises UsageError for a storage that is none or cannot be opened, RefusedError while another process makes
     trials of the same study.
@@ -84,7 +86,7 @@ def opened(definition: StudyDefinition, tracking: Tracking, storage: str | None)
             with holding(lock_path(tracking, "sweeps")):  # of a storage that has no tables yet
                 storage, study = _load(definition, address)
             try:
-                yield Study(definition, study, machine_of(tracking))
+                yield Study(definition, study, machine_of(tracking), at_once)
             finally:
                 storage.remove_session()
                 storage.engine.dispose()  # a server would wait for its connections
@@ -142,12 +144,15 @@ def _storage(address: str) -> "RDBStorage":
 
 
 class Study:
-    """The trials of a sweep, of which one is made at a time."""
+    """The trials of a sweep."""
 
-    def __init__(self, definition: StudyDefinition, study: "OptunaStudy", machine: str) -> None:
+    def __init__(
+        self, definition: StudyDefinition, study: "OptunaStudy", machine: str, at_once: int = 1
+    ) -> None:
         self._definition = definition
         self._study = study
         self._machine = machine
+        self.at_once = at_once
         self._distributions = {one.setting: distribution(one) for one in definition.space}
         self._ask_again()
 
@@ -170,7 +175,8 @@ class Study:
         """The next settings: those that were enqueued, then what the sampler draws.
 
         A sampler is made for each trial, by the number of that: a sweep that was killed goes on as it would
-        have.
+        have, where trials are made one after another. TPE takes those that are not done yet for bad ones, so
+        that several at once are not all of the same place.
         """
         from optuna.pruners import MedianPruner
 
@@ -213,7 +219,7 @@ class Study:
 
         seed = int.from_bytes(hashlib.sha256(f"{self.name} {number}".encode()).digest()[:4], "big")
         if self._definition.sampler == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=AT_RANDOM)
+            return TPESampler(seed=seed, n_startup_trials=AT_RANDOM, constant_liar=self.at_once > 1)
         return RandomSampler(seed=seed)
 
     def _texts(self, params: Mapping[str, Any]) -> dict[str, str]:

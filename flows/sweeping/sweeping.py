@@ -1,17 +1,13 @@
-"""A sweep: trials one after another, the best of them by validation run whole, and what that shows.
+"""A sweep: its trials, the best of them by validation run whole, and what that shows.
 
 In MLflow the sweep has a run of its own, with the trials' runs below it and named in its tags, and the run of
 what was chosen. What was done is found at the next call: finished trials in the study, their stages by key.
 """
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 from prefect import State, flow
@@ -21,17 +17,16 @@ from flows.dispatch.cards import Recorded
 from flows.dispatch.overview import show_card
 from flows.dispatch.pipeline_run import PipelineRun, pipeline_run, without_heartbeat
 from flows.dispatch.results import finished, outcome_of, run_here
-from flows.dispatch.runs import CHOSEN, SWEEP, TRIALS, read_output, reference_of
-from flows.dispatch.stage_flows import watching
+from flows.dispatch.runs import CHOSEN, SWEEP, read_output, reference_of
 from flows.pipeline import pipeline
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
 from flows.sweeping.objectives import validate_config
+from flows.sweeping.search import Search, SweepRun
 from flows.sweeping.space import ProfileSource, Settings, as_overrides
-from flows.sweeping.study import Study, StudyDefinition, Trial
-from flows.sweeping.trials import trial, validated_inputs
+from flows.sweeping.trials import validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
 from tasks.machine.json_files import Json
@@ -47,20 +42,6 @@ from tasks.show.markdown import as_markdown
 from tasks.sweep.document import document
 from tasks.sweep.outputs import Sweep
 from tasks.sweep.stage import best_of, distinct
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """What is swept, and how many trials there are to be.
-
-    No parameter of the flow, which Prefect keeps: the study's storage may have an address with a password.
-    """
-
-    source: ProfileSource
-    definition: StudyDefinition
-    study: Study
-    count: int
-
 
 _current: ContextVar[SweepRun] = ContextVar("sweeping")
 
@@ -93,7 +74,7 @@ def sweep(profile: str, study: str, pools: Pools | None = None) -> State | dict[
     with pipeline_run(
         f"sweep {profile}", settings, (), SWEEP, pools, swept.definition.profile.reuse, profile=profile
     ) as run:
-        trials = _Trials(run, swept, pools).run()
+        trials = Search(run, swept, pools).run()
         best = best_of(distinct(trials), swept.definition.objective.measure.direction)
         if best is None:
             found, _ = _show(run, swept, trials, {})
@@ -101,92 +82,6 @@ def sweep(profile: str, study: str, pools: Pools | None = None) -> State | dict[
         console.say(f"trial {best.number} is the best by validation; it is run whole", style="bold")
         outcome = _run_whole(run, _with(swept.source, best.settings), pools)
         return _conclude(run, swept, trials, outcome)
-
-
-class _Trials:
-    """Makes the trials that a sweep lacks, one after another; one that fails does not lose the others."""
-
-    def __init__(self, run: PipelineRun, swept: SweepRun, pools: Pools | None) -> None:
-        self._run = run
-        self._sweep = swept
-        self._pools = pools
-
-    def run(self) -> list[SweepTrial]:
-        study, count = self._sweep.study, self._sweep.count
-        ended = study.trials()
-        self._link(ended)
-        if ended:
-            console.say(f"{min(len(ended), count)} of {count} trials are done already", style="dim")
-        while len(ended) < count:
-            asked = study.ask()
-            told = ", ".join(f"{name}={value}" for name, value in asked.settings.items())
-            console.say(f"trial {asked.number} ({len(ended) + 1} of {count}): {told}", style="bold")
-            one = self._repeated(asked, ended) or self._made(asked)
-            asked.tell(one)
-            self._link([one])
-            ended.append(one)
-        return ended[:count]
-
-    def _repeated(self, asked: Trial, ended: Sequence[SweepTrial]) -> SweepTrial | None:
-        """A sampler may draw settings twice: the trial has the value that is known."""
-        same = next((one for one in distinct(ended) if one.settings == asked.settings), None)
-        return same and same.model_copy(update={"number": asked.number, "repeats": same.number})
-
-    def _made(self, asked: Trial) -> SweepTrial:
-        started = time.monotonic()
-        try:
-            profile = self._sweep.source.load(asked.settings)
-            with without_heartbeat(), self._watching(asked):
-                state = trial(
-                    profile.with_commits(),
-                    self._sweep.definition.objective.stage,
-                    self._sweep.definition.objective.by,
-                    f"trial {asked.number}",
-                    self._run.run_id,
-                    pools=self._pools,
-                    return_state=True,
-                )
-            outcome = outcome_of(state)
-        except StoppedError:
-            if not asked.pruned:
-                raise  # somebody stopped it; the same command continues it
-            return self._without_value(asked, started, "pruned", asked.pruned)
-        except TouchstoneError as error:
-            return self._without_value(asked, started, "failed", str(error))
-        stages = outcome["stages"]
-        return SweepTrial(
-            number=asked.number,
-            settings=asked.settings,
-            state="done",
-            value=outcome["value"],
-            seconds=round(outcome["seconds"], 1),
-            stages=len(stages),
-            cached=sum(one["cached"] for one in stages),
-            run_id=outcome["run_id"],
-        )
-
-    @staticmethod
-    def _without_value(
-        asked: Trial, started: float, state: Literal["pruned", "failed"], reason: str
-    ) -> SweepTrial:
-        console.say(f"trial {asked.number} {state}: {reason}", style="yellow")
-        seconds = round(time.monotonic() - started, 1)
-        return SweepTrial(
-            number=asked.number, settings=asked.settings, state=state, seconds=seconds, reason=reason
-        )
-
-    def _watching(self, asked: Trial) -> AbstractContextManager[None]:
-        """While a trial is made, its validation curve is looked at, where trials are to be pruned."""
-        objective = self._sweep.definition.objective
-        if not self._sweep.definition.prune:
-            return nullcontext()
-        return watching(objective.stage, partial(asked.watch, objective.measure.curve))
-
-    def _link(self, ended: Sequence[SweepTrial]) -> None:
-        """Name the trials' runs on the sweep's, also those of an earlier call."""
-        tags = {f"{TRIALS}{one.number}": one.run_id for one in ended if one.run_id}
-        if tags:
-            set_tags(self._run.tracking.client, self._run.run_id, tags)
 
 
 def _with(source: ProfileSource, settings: Settings) -> ProfileSource:

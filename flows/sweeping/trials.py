@@ -16,11 +16,14 @@ from flows.server.pools import Pools
 from flows.server.sweep import CRASH_HOOKS
 from flows.sweeping.objectives import objective_of, validate_config
 from tasks.errors import StageError
+from tasks.machine.json_files import Json
 from tasks.models import STARTS_FROM
 from tasks.models.summary import ModelSummary
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import inputs_of
+
+DEPLOYMENT = "touchstone-trial/trial"
 
 
 def _run_name() -> str:
@@ -64,6 +67,20 @@ def trial(
         if config := validate_config(one.profile, objective):
             run.stage("validate", config, **validated_inputs(run.tracking, one.profile, made))
         return finished(run, {"profile": profile.name, "value": value})
+
+
+def trial_parameters(
+    profile: Profile, stage: str, by: str, label: str, group: str, pools: Pools | None
+) -> Json:
+    """Those of the flow, as they travel to another machine."""
+    return {
+        "profile": profile.model_dump(mode="json"),
+        "stage": stage,
+        "by": by,
+        "label": label,
+        "group": group,
+        "pools": pools.model_dump() if pools else None,
+    }
 
 
 def validated_inputs(tracking: Tracking, profile: Profile, made: Reference) -> dict[str, Reference | None]:
