@@ -31,7 +31,7 @@ from flows.profiles.seeds import SeedOf, trainings_of
 from flows.seeds import run_seeds
 from flows.server.pools import Pools
 from flows.server.readiness import stages_to_refresh
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.synthesizing.models import find_models
 from flows.synthesizing.stages import synthesized
 from tasks.errors import UsageError

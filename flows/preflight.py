@@ -12,7 +12,7 @@ from flows.dispatch.runs import read_output
 from flows.pipeline import prepare
 from flows.process.flow_body import flow_body
 from flows.profiles.profile import Profile
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.errors import RefusedError
 from tasks.preflight.report import FILE, Report
 

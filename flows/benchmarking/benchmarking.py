@@ -11,7 +11,7 @@ from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.generating.inputs import ModelInput
 from flows.process.flow_body import flow_body
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.config import BenchmarkConfig
 
 KIND = "benchmark"  # the value of the tag touchstone.kind on such a run

@@ -12,7 +12,7 @@ from flows.dispatch.pipeline_run import PipelineRun, without_heartbeat
 from flows.dispatch.runs import KIND, SUMMARY
 from flows.process.flow_body import error_in, flow_started
 from flows.process.interrupts import interrupts
-from flows.server.sweep import end_at_once
+from flows.server.reaper import end_at_once
 from tasks.errors import IncompleteError, RefusedError, StageError, TouchstoneError
 from tasks.record.tracking import open_tracking
 

@@ -29,7 +29,7 @@ from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.process.intervals import intervals
 from flows.process.progress import TICK, Clock, StageProgress, Ticker, lines_apart
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.stages import STAGES
 from tasks.config import Reuse
 from tasks.errors import StageError, TouchstoneError, UnreachableError

@@ -17,7 +17,7 @@ from flows.exporting.sources import find_exported
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.server.readiness import stages_to_refresh
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.config import BaseConfig, ExportConfig
 from tasks.export.deliver import deliver, require_places
 from tasks.export.document import as_document

@@ -11,7 +11,7 @@ from flows.dispatch.results import finished
 from flows.generating.inputs import ModelInput
 from flows.generating.stages import generated
 from flows.process.flow_body import flow_body
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.config import DownloadConfig, GenerateConfig
 
 KIND = "generate"  # the value of the tag touchstone.kind on such a run

@@ -14,7 +14,7 @@ from flows.judging.inputs import ComparisonInput
 from flows.judging.judged import audited, judged
 from flows.process.console import console
 from flows.process.flow_body import flow_body
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.config import (
     AskConfig,
     AuditConfig,

@@ -13,7 +13,7 @@ from flows.judging.audits import audits, refusal, score_entries
 from flows.judging.judging import find_judges
 from flows.process.flow_body import flow_body
 from flows.server.readiness import stages_to_refresh
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from tasks.config import JudgeConfig
 from tasks.judge.score.outputs import ScoreSummary
 from tasks.registry.lineage import champion_and_rows

@@ -9,7 +9,7 @@ from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.losses.inputs import PretrainedInput, compared_losses
 from flows.process.flow_body import flow_body
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 
 
 @flow(

@@ -151,7 +151,7 @@ class Interrupts:
 
     def _act(self) -> None:
         for act in reversed(self.last_acts):
-            with suppress(Exception):  # the next sweep does what was not done
+            with suppress(Exception):  # the next reaping does what was not done
                 act()
 
     def _raise_again(self, unraisable: "sys.UnraisableHookArgs") -> None:

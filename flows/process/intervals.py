@@ -25,8 +25,8 @@ class Intervals(BaseModel):
     """Between questions to Prefect about a flow run that is waited for."""
     look: Seconds = 0.5
     """Between looks of `up` at its processes."""
-    sweep: Seconds = 15.0
-    """Between sweeps of `up`, which end the runs of processes that are gone."""
+    reap: Seconds = 15.0
+    """Between the reapings of `up`, which end the runs of processes that are gone."""
     retry: Seconds = 5.0
     """Before a stage that could not reach something is run once more."""
     worker_away: Seconds = 60.0

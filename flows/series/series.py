@@ -22,7 +22,7 @@ from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.series.ladder import Ladder
 from flows.server.pools import Pools
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.sweeping.trials import DEPLOYMENT, trial, trial_parameters
 from tasks.config import SeriesConfig, SeriesRung
 from tasks.data.token_files import read_facts

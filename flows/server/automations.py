@@ -24,8 +24,8 @@ BEGINS = {"Running", "Retrying"}
 ALIVE = {"heartbeat"}
 
 
-def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[AutomationCore]:
-    """Those of a server that has the deployment `sweep` and the work pools.
+def automations(reaping: UUID, process_pools: Collection[UUID]) -> list[AutomationCore]:
+    """Those of a server that has the deployment `reap` and the work pools.
 
     None of them forces a state: a run that has ended meanwhile stays as it is.
     """
@@ -66,7 +66,7 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
             message=f"whoever ran it did not say within {silence:g} s that it has stopped",
         ),
         AutomationCore(
-            name="touchstone: sweep after a crash",
+            name="touchstone: reap after a crash",
             description="Ends the MLflow runs that a crashed or cancelled run left RUNNING.",
             tags=[TAG],
             trigger=EventTrigger(
@@ -76,7 +76,7 @@ def automations(sweep: UUID, process_pools: Collection[UUID]) -> list[Automation
                 posture=Posture.Reactive,
                 threshold=1,
             ),
-            actions=[RunDeployment(deployment_id=sweep)],
+            actions=[RunDeployment(deployment_id=reaping)],
         ),
     ]
 

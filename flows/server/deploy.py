@@ -25,7 +25,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic.fields import FieldInfo
 
 from flows.server.automations import automations, bring
-from flows.server.deployment_file import SWEEP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
+from flows.server.deployment_file import REAP, DeploymentFile, DeploymentSpec, PoolSpec, load_deployments
 from flows.server.pools import retry_until_available
 from flows.server.servers import ENGINE, job_variables
 from flows.stages import FLOWS, STAGE_TAGS
@@ -44,8 +44,8 @@ def deploy(
     """
     file = load_deployments(path)
     _require_schedules(file, [*activate, *deactivate])
-    if SWEEP not in [spec.entrypoint for spec in file.deployments]:
-        raise UsageError(f"there is no deployment of {SWEEP}, which an automation starts after a crash")
+    if REAP not in [spec.entrypoint for spec in file.deployments]:
+        raise UsageError(f"there is no deployment of {REAP}, which an automation starts after a crash")
     awake = dict.fromkeys(activate, True) | dict.fromkeys(deactivate, False)
     with _asking_soon() as client:
         steps: dict[str, Callable[[], str]] = {
@@ -222,9 +222,9 @@ def _collisions(spec: DeploymentSpec) -> ConcurrencyOptions | None:
 
 
 def _automations(client: SyncPrefectClient, file: DeploymentFile) -> list[AutomationCore]:
-    sweep = client.read_deployment_by_name("touchstone-sweep/sweep").id
+    reaping = client.read_deployment_by_name("touchstone-reap/reap").id
     pools = [client.read_work_pool(pool.name) for pool in file.definitions.pools]
-    return automations(sweep, [pool.id for pool in pools if pool.type == "process"])
+    return automations(reaping, [pool.id for pool in pools if pool.type == "process"])
 
 
 def schedules_told() -> list[str]:

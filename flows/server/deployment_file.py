@@ -26,7 +26,7 @@ from flows.stages import with_stage_deployments
 from tasks.errors import UsageError
 from tasks.machine.home import DEPLOYMENTS, home
 
-SWEEP = "flows.server.sweep.sweeping"
+REAP = "flows.server.reaper.reaping"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -167,7 +167,7 @@ class DeploymentFile(Strict):
                     f"{spec.name}: there is no pool {spec.work_pool.name} among definitions.pools, there are "
                     f"{', '.join(pools)}"
                 )
-            if spec.entrypoint == SWEEP and TAG in spec.tags:
+            if spec.entrypoint == REAP and TAG in spec.tags:
                 raise ValueError(f"{spec.name}: tagged {TAG}, it would be started by its own crash")
         return self
 

@@ -20,6 +20,7 @@ from flows.server.deploy import create_pools
 from flows.server.deployment_file import load_deployments
 from flows.server.pools import cancel, live_workers
 from flows.server.postgres import databases
+from flows.server.reaper import reap
 from flows.server.servers import (
     Place,
     Process,
@@ -33,7 +34,6 @@ from flows.server.servers import (
     worker,
     worker_name,
 )
-from flows.server.sweep import sweep
 from tasks.errors import StageError, UsageError
 from tasks.machine.home import ADDRESSES, home
 from tasks.machine.json_files import write_json
@@ -138,7 +138,7 @@ def _tell(
 def _keep(processes: list[Process]) -> None:
     """Start again what dies, and end what it left behind, for ever."""
     deaths: dict[str, list[float]] = {process.name: [] for process in processes}
-    swept = time.monotonic()
+    reaped = time.monotonic()
     while True:
         for process in processes:
             if process.running:
@@ -150,17 +150,17 @@ def _keep(processes: list[Process]) -> None:
             console.say(f"{process.name} died and is started again; see {process.log}", style="yellow")
             end_orphans(processes)  # what it had started: a flow goes on from its checkpoint
             process.start()
-        if time.monotonic() - swept > intervals().sweep:
-            _sweep()
-            swept = time.monotonic()
+        if time.monotonic() - reaped > intervals().reap:
+            _reap()
+            reaped = time.monotonic()
         time.sleep(intervals().look)
 
 
-def _sweep() -> None:
+def _reap() -> None:
     """One that fails because a server is being restarted is done the next time."""
     try:
         with get_client(sync_client=True) as client:
-            if count := sweep(open_tracking(), client):
+            if count := reap(open_tracking(), client):
                 console.say(f"ended {count} runs of processes that are gone", style="yellow")
     except Exception as error:  # whatever it is, it must not take the servers down
         console.say(f"runs of dead processes could not be looked for: {error}", style="yellow")
@@ -181,7 +181,7 @@ def _end_what_runs(place: Place, pools: Collection[str]) -> None:
         for run in _active(client, pools):
             client.set_flow_run_state(run.id, Cancelled(message="touchstone up was stopped"), force=True)
         if answers(f"{place.mlflow}/health"):
-            sweep(open_tracking(), client)
+            reap(open_tracking(), client)
 
 
 def _end_the_dead(place: Place) -> None:

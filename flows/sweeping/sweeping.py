@@ -22,7 +22,7 @@ from flows.pipeline import pipeline
 from flows.process.console import console
 from flows.process.flow_body import flow_body
 from flows.server.pools import Pools
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.sweeping.objectives import validate_config
 from flows.sweeping.search import Search, SweepRun
 from flows.sweeping.space import ProfileSource, Settings, as_overrides

@@ -13,7 +13,7 @@ from flows.process.flow_body import flow_body
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
 from flows.server.pools import Pools
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.sweeping.objectives import objective_of, validate_config
 from tasks.errors import StageError
 from tasks.machine.json_files import Json

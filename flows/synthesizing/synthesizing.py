@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.dispatch.pipeline_run import pipeline_run
 from flows.dispatch.results import finished
 from flows.process.flow_body import flow_body
-from flows.server.sweep import CRASH_HOOKS
+from flows.server.reaper import CRASH_HOOKS
 from flows.synthesizing.models import find_models
 from flows.synthesizing.stages import made
 from tasks.config import DownloadConfig, SynthesizeConfig

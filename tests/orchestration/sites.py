@@ -41,7 +41,7 @@ HURRY = {
     "TOUCHSTONE_SECONDS_MLFLOW_AWAY": "120",
     "TOUCHSTONE_SECONDS_POLL": "0.4",
     "TOUCHSTONE_SECONDS_RETRY": "1",
-    "TOUCHSTONE_SECONDS_SWEEP": "3",
+    "TOUCHSTONE_SECONDS_REAP": "3",
 }
 
 # A training of some seconds, evaluated and so kept from time to time.

@@ -112,17 +112,17 @@ BROKEN = {
         altered("definitions", "stage_pools", "gpu", "name", value="gpus"),
         "stage-synthesize-gpu: there is no pool gpus among definitions.pools, there are cpu-pool",
     ),
-    "a sweep that starts itself": (
+    "a reaping that starts itself": (
         altered(
             *FIRST,
             value={
-                "name": "sweep",
-                "entrypoint": "flows.server.sweep.sweeping",
+                "name": "reap",
+                "entrypoint": "flows.server.reaper.reaping",
                 "tags": ["touchstone"],
                 "work_pool": {"name": "cpu-pool"},
             },
         ),
-        "sweep: tagged touchstone, it would be started by its own crash",
+        "reap: tagged touchstone, it would be started by its own crash",
     ),
     "no time zone": (altered(*FIRST, "schedules", 0, "timezone", value=None), "timezone: Field required"),
     "unknown pool": (
@@ -177,7 +177,7 @@ def test_pitfall_30_the_monitors_of_our_file_ask_anew():
 def test_our_file_has_the_pipeline_all_stages_and_schedules():
     file = load_deployments(OURS)
     names = {f"{spec.flow.name}/{spec.name}" for spec in file.deployments}
-    assert {"touchstone/pipeline", "touchstone/nightly", "touchstone-sweep/sweep"} <= names
+    assert {"touchstone/pipeline", "touchstone/nightly", "touchstone-reap/reap"} <= names
     for stage in STAGES:
         assert any(name.startswith(f"{stage}/") for name in names), stage
     schedules = {schedule.slug for spec in file.deployments for schedule in spec.schedules}

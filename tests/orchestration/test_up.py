@@ -15,8 +15,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from flows.profiles.load import profile_names
+from flows.server.reaper import SPARED
 from flows.server.servers import answers, job_variables
-from flows.server.sweep import SPARED
 from tests import shared
 from tests.commands import LOGIN
 from tests.orchestration.attacks import REBOUND, attack
@@ -40,7 +40,7 @@ def test_deploying_again_changes_nothing(site):
         "automation touchstone: crash silent runs",
         "automation touchstone: crash runs that do not start",
         "automation touchstone: end cancellations",
-        "automation touchstone: sweep after a crash",
+        "automation touchstone: reap after a crash",
     }
 
 
@@ -147,13 +147,13 @@ def test_a_failure_on_a_pool_is_told_as_here(site):
     assert "--verbose" not in failed.json["error"]
 
 
-def test_sweeps_that_are_asked_for_together_are_one(site):
+def test_reapings_that_are_asked_for_together_are_one(site):
     """A process for each would keep a machine busy for minutes after every crash."""
-    runs = [site.run("touchstone-sweep/sweep") for _ in range(4)]
+    runs = [site.run("touchstone-reap/reap") for _ in range(4)]
     ends = [site.end_of(run) for run in runs]
     done = [end for end in ends if end["type"] == "COMPLETED"]
     spared = [end for end in ends if (end["type"], end["message"]) == ("CANCELLED", SPARED)]
-    assert len(done) <= 1  # none, where an earlier trial's sweep was about to begin
+    assert len(done) <= 1  # none, where an earlier trial's reaping was about to begin
     assert len(done) + len(spared) == 4, ends
 
 
@@ -176,7 +176,7 @@ def test_a_foreign_page_and_who_has_no_secret_do_nothing(site):
         {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "touch MARK"}}]},
         {"job_variables": {"command": "touch MARK"}},
         {"entrypoint": "evil.py:evil", "path": "FOLDER"},
-        {"name": "sweep", "run": {"env": {"PREFECT__FLOW_ENTRYPOINT": "FOLDER/evil.py:evil"}}},
+        {"name": "reap", "run": {"env": {"PREFECT__FLOW_ENTRYPOINT": "FOLDER/evil.py:evil"}}},
     ],
 )
 def test_foreign_code_is_not_executed_even_with_the_secret(site, tmp_path, foreign):
@@ -185,7 +185,7 @@ def test_foreign_code_is_not_executed_even_with_the_secret(site, tmp_path, forei
     given = json.loads(json.dumps(foreign).replace("MARK", str(mark)).replace("FOLDER", str(tmp_path)))
     flow = site.ask("POST", "flows/", name="evil")
     run = given.pop("run", {})
-    ours = {"flow_id": flow["id"], "entrypoint": "flows.server.sweep.sweeping", "work_pool_name": "cpu-pool"}
+    ours = {"flow_id": flow["id"], "entrypoint": "flows.server.reaper.reaping", "work_pool_name": "cpu-pool"}
     ours |= {"name": "evil", "job_variables": job_variables({})}
     made = site.ask("POST", "deployments/", **ours | given)
     try:

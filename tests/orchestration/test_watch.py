@@ -139,11 +139,11 @@ def test_a_server_that_stays_away_or_refuses_is_told(monkeypatch):
         retry_until_available(failing(*[httpx.ConnectError("refused")] * 1000))
 
 
-def test_a_sweep_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):
+def test_a_reaping_that_fails_does_not_take_the_servers_down(monkeypatch, capsys):
     def refuse(*_, **__):
         raise httpx.ConnectError("refused")
 
     monkeypatch.setattr(flows.server.up, "open_tracking", refuse)
     monkeypatch.setattr(flows.server.up, "get_client", refuse)
-    flows.server.up._sweep()
+    flows.server.up._reap()
     assert "could not be looked for: refused" in capsys.readouterr().err

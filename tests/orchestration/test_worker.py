@@ -14,12 +14,12 @@ SHELL = {"prefect.deployments.steps.run_shell_script": {"script": "touch was-her
 
 
 def asked(deployment=None, run=None, configuration=None):
-    """What is foreign in a run of the sweep that is altered so."""
+    """What is foreign in a run of the reaping that is altered so."""
     given = {
         "id": uuid.uuid4(),
-        "name": "sweep",
+        "name": "reap",
         "flow_id": uuid.uuid4(),
-        "entrypoint": "flows.server.sweep.sweeping",
+        "entrypoint": "flows.server.reaper.reaping",
         "job_variables": job_variables({}),
     }
     made = DeploymentResponse(**given | (deployment or {}))
@@ -43,9 +43,9 @@ def test_every_deployment_of_the_file_is_ours():
     ("altered", "told"),
     [
         ({"deployment": {"name": "evil"}}, "there is no deployment evil"),
-        ({"deployment": {"entrypoint": "evil.py:evil"}}, "no deployment sweep of evil.py:evil"),
-        ({"deployment": {"entrypoint": "flows.pipeline.pipeline"}}, "no deployment sweep of flows.pipeline"),
-        ({"deployment": {"entrypoint": None}}, "no deployment sweep of None"),
+        ({"deployment": {"entrypoint": "evil.py:evil"}}, "no deployment reap of evil.py:evil"),
+        ({"deployment": {"entrypoint": "flows.pipeline.pipeline"}}, "no deployment reap of flows.pipeline"),
+        ({"deployment": {"entrypoint": None}}, "no deployment reap of None"),
         ({"deployment": {"pull_steps": [SHELL]}}, "steps that fetch code"),
         ({"deployment": {"path": "/tmp"}}, "takes code from /tmp"),
         ({"deployment": {"job_variables": {"command": "sh"}}}, "other job variables"),

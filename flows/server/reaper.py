@@ -22,18 +22,18 @@ from flows.server.readiness import is_temporary
 from tasks.record.run_lifecycle import INTERRUPTED, KILLED, end, end_open_runs, reap_orphaned_runs, running
 from tasks.record.tracking import Tracking, open_tracking
 
-SPARED = "a sweep that began later did its work"
+SPARED = "one that began later did its work"
 FLOW_RUN, PIPELINE_RUN = "touchstone.prefect_flow_run_id", "touchstone.prefect_pipeline_run_id"
 
 
 @flow(
-    name="touchstone-sweep",
-    flow_run_name="sweep",
+    name="touchstone-reap",
+    flow_run_name="reap",
     description="End the MLflow runs and flow runs of processes that are gone",
     persist_result=False,
 )
-def sweeping() -> int:
-    """What `sweep` does, as a flow that an automation starts when a flow run has crashed.
+def reaping() -> int:
+    """What `reap` does, as a flow that an automation starts when a flow run has crashed.
 
     The starts that wait meanwhile are for what happened before now, so this one does for all of them: a
     pipeline that dies with its stages asks for several at once, and each would be a process of its own.
@@ -42,7 +42,7 @@ def sweeping() -> int:
         tracking = open_tracking(wait=60)
         if deployment.id:
             _spare(client, UUID(deployment.id))
-        return sweep(tracking, client)
+        return reap(tracking, client)
 
 
 def _spare(client: SyncPrefectClient, wanted: UUID) -> None:
@@ -58,7 +58,7 @@ def _spare(client: SyncPrefectClient, wanted: UUID) -> None:
             cancel(client, run.id, SPARED)
 
 
-def sweep(tracking: Tracking, client: SyncPrefectClient) -> int:
+def reap(tracking: Tracking, client: SyncPrefectClient) -> int:
     """End every MLflow run that still says RUNNING though nobody works on it; returns how many there were.
 
     Dead is a run of this machine whose lock nobody holds, and a run anywhere whose flow run, or the pipeline
@@ -92,11 +92,11 @@ def end_at_once() -> None:
 def end_what_is_left(flow: Any, flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 (Prefect's names)
     """Cancel what the flow run had sent to work pools, and end the MLflow runs that it left RUNNING.
 
-    A server of MLflow that is away just now is not waited for: the next sweep does that.
+    A server of MLflow that is away just now is not waited for: the next call of `reap` does that.
     """
     with get_client(sync_client=True) as client:
         cancel_children(client, flow_run.id, f"{flow_run.name} ended: {state.name}")
-        sweep(open_tracking(), client)
+        reap(open_tracking(), client)
 
 
 CRASH_HOOKS: dict[str, Any] = {"on_crashed": [end_what_is_left], "on_cancellation": [end_what_is_left]}
