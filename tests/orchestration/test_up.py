@@ -118,22 +118,24 @@ def test_pipeline_on_pools_trains_on_the_gpu_pool_and_is_linked(site):
     assert [stage["digest"] for stage in here["stages"]] == [stage["digest"] for stage in outcome["stages"]]
 
 
-def test_a_sweep_trains_its_trials_on_the_gpu_pool(site):
-    over = ("--over", "pretrain.learning_rate=1e-3,3e-3", "--sampler", "grid")
+def test_trials_of_a_sweep_run_side_by_side_on_the_pools(site):
+    """One in the command's process, the others begun by workers; each trains on gpu-pool."""
+    rates = ["1e-3", "2e-3", "3e-3", "4e-3"]
+    over = ("--over", f"pretrain.learning_rate={','.join(rates)}", "--sampler", "grid", "--at-once", "3")
     outcome = site("sweep", "only.yaml", *over, "--pools", "--set", "pretrain.steps=4")
     assert outcome["status"] == "completed"
-    assert [trial["state"] for trial in outcome["trials"]] == ["done", "done"]
-    (parent,) = site.ask(
-        "POST",
-        "flow_runs/filter",
-        flow_runs={"name": {"any_": [f"only trial {outcome['best']}"]}},
-        limit=1,
-        sort="START_TIME_DESC",
-    )
-    pools = {
-        child["name"].rpartition(": ")[2]: child["work_pool_name"] for child in site.children(parent["id"])
-    }
-    assert pools["pretrain"] == "gpu-pool"
+    assert [trial["state"] for trial in outcome["trials"]] == ["done"] * 4
+    assert [trial["settings"]["pretrain.learning_rate"] for trial in outcome["trials"]] == rates
+    named = {"name": {"any_": [f"only trial {trial['number']}" for trial in outcome["trials"]]}}
+    done = named | {"state": {"type": {"any_": ["COMPLETED"]}}}
+    runs = site.ask("POST", "flow_runs/filter", flow_runs=done)
+    assert len(runs) == 4
+    assert {run["work_pool_name"] for run in runs} == {None, "cpu-pool"}
+    for run in runs:
+        pools = {
+            child["name"].rpartition(": ")[2]: child["work_pool_name"] for child in site.children(run["id"])
+        }
+        assert pools["pretrain"] == "gpu-pool"
 
 
 def test_a_failure_on_a_pool_is_told_as_here(site):
