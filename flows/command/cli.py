@@ -116,7 +116,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
-    from flows.server.readiness import begin_prefect, require_servers, stages_to_refresh
+    from flows.server.readiness import begin_servers, stages_to_refresh
 
     overrides, waiting = part_overrides(set_, pools)
     overrides += judge_settings(judge, pull, despite_audit)
@@ -127,7 +127,7 @@ def run(
         mirror,
         verbose,
         refresh=lambda found: stages_to_refresh(refresh or (), found.stages()),
-        servers=_nothing if dry_run else require_servers if pools else begin_prefect,
+        servers=_nothing if dry_run else lambda: begin_servers(pools),
     )
     if dry_run:
         from flows.command.planning import tell_plan

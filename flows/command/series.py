@@ -48,7 +48,7 @@ def series(
     from flows.process.console import console
     from flows.profiles.load import load_settings
     from flows.series.ladder import Ladder
-    from flows.server.readiness import begin_prefect, prefect_is_ready, require_servers, verbosely
+    from flows.server.readiness import begin_servers, prefect_is_ready, verbosely
 
     if tokens_per_parameter and flops:
         raise UsageError("--tokens-per-parameter and --flops: choose one")
@@ -60,10 +60,7 @@ def series(
     require_sources(loaded)
     verbosely(verbose)
     console.say(f"touchstone series {loaded.name}: {loaded.description}", style="bold")
-    if pools:
-        require_servers()
-    else:
-        begin_prefect()
+    begin_servers(pools)
     console.wait("starting Prefect")
     from flows.dispatch.results import run_here
     from flows.series.series import series as series_flow

@@ -82,7 +82,7 @@ def sweep(
     """Try settings of a profile, choose by validation alone, and run what was chosen whole, once."""
     from flows.process.console import console
     from flows.profiles.load import load_settings
-    from flows.server.readiness import begin_prefect, prefect_is_ready, require_servers, verbosely
+    from flows.server.readiness import begin_servers, prefect_is_ready, verbosely
     from flows.sweeping.space import ProfileSource, own_point
     from flows.sweeping.study import opened, require_optuna, storage_address
 
@@ -99,10 +99,7 @@ def sweep(
     require_sources(definition.profile)
     verbosely(verbose)
     console.say(f"touchstone sweep {definition.profile.name}: {definition.profile.description}", style="bold")
-    if pools:
-        require_servers()
-    else:
-        begin_prefect()
+    begin_servers(pools)
     console.wait("starting Prefect")
     from flows.server.pools import Pools
     from flows.sweeping.search import SweepRun

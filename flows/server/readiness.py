@@ -65,6 +65,14 @@ def begin_prefect() -> None:
 _own: list[Process] = []  # the server of this command, once it has one
 
 
+def begin_servers(pools: bool) -> None:
+    """Those of the work pools, which must answer; without pools, of this command alone."""
+    if pools:
+        require_servers()
+    else:
+        begin_prefect()
+
+
 def prefect_is_ready() -> None:
     """Wait for this command's own Prefect server. Raises StageError when it does not come up."""
     for server in _own:

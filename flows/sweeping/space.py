@@ -1,9 +1,9 @@
-"""What `--over` says, and whether a profile takes every value that it would be source."""
+"""What `--over` says, and whether a profile takes every value that is to be tried."""
 
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from pydantic import ValidationError
@@ -35,13 +35,15 @@ class ProfileSource:
     overrides: tuple[str, ...] = ()
     mirror: str | None = None
 
+    def with_settings(self, settings: Settings) -> "ProfileSource":
+        """The same profile as a trial sets it."""
+        more = (f"{name}={value}" for name, value in settings.items())
+        return replace(self, overrides=(*self.overrides, *more))
+
     def load(self, settings: Settings | None = None) -> Profile:
         """The profile with a trial's settings. Raises UsageError as `load_profile` does."""
-        return load_profile(self.profile, [*self.overrides, *as_overrides(settings or {})], self.mirror)
-
-
-def as_overrides(settings: Settings) -> list[str]:
-    return [f"{name}={value}" for name, value in settings.items()]
+        source = self.with_settings(settings or {})
+        return load_profile(source.profile, source.overrides, source.mirror)
 
 
 def parse_space(over: Sequence[str]) -> Space:

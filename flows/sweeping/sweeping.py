@@ -25,7 +25,7 @@ from flows.server.pools import Pools
 from flows.server.reaper import CRASH_HOOKS
 from flows.sweeping.objectives import validate_config
 from flows.sweeping.search import Search, SweepRun
-from flows.sweeping.space import ProfileSource, Settings, as_overrides
+from flows.sweeping.space import ProfileSource
 from flows.sweeping.trials import validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
@@ -80,16 +80,12 @@ def sweep(profile: str, study: str, pools: Pools | None = None) -> State | dict[
             found, _ = _show(run, swept, trials, {})
             return finished(run, found | _nothing(), _why_none(trials))
         console.say(f"trial {best.number} is the best by validation; it is run whole", style="bold")
-        outcome = _run_whole(run, _with(swept.source, best.settings), pools)
+        outcome = _run_whole(run, swept.source.with_settings(best.settings), pools)
         return _conclude(run, swept, trials, outcome)
 
 
-def _with(source: ProfileSource, settings: Settings) -> ProfileSource:
-    return ProfileSource(source.profile, (*source.overrides, *as_overrides(settings)), source.mirror)
-
-
 def command_of(source: ProfileSource) -> str:
-    """The command line that runs a profile as it is source."""
+    """The command line that runs the profile of a source."""
     words = ["touchstone", "run", source.profile]
     words += [word for override in source.overrides for word in ("--set", override)]
     words += ["--mirror", source.mirror] if source.mirror else []
@@ -149,7 +145,7 @@ def _show(
     best = best_of(distinct(trials), definition.objective.measure.direction)
     config = SweepConfig(
         profile=definition.profile.name,
-        command=command_of(_with(swept.source, best.settings)) if best else "",
+        command=command_of(swept.source.with_settings(best.settings)) if best else "",
         stage=definition.objective.stage,
         by=definition.objective.by,
         direction=definition.objective.measure.direction,
