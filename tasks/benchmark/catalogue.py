@@ -29,7 +29,13 @@ KNOWN_COMMITS = {
     "allenai/openbookqa": "388097ea7776314e93a529163e0fea805b8a6454",
     "allenai/sciq": "2c94ad3e1aafab77146f384e23536f97a4849815",
     "allenai/winogrande": "01e74176c63542e6b0bcb004dcdea22d94fb67b5",
+    "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
     "baber/piqa": "142f6d7367fd9877f0fb3b5734ea6a545f54cdd1",
+    "cais/mmlu": "c30699e8356da336a370243923dbaf21066bb9fe",
+    "nyu-mll/blimp": "877fba0801ffb7cbd8c39c1ff314a46f053f6036",
+    "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+    "tau/commonsense_qa": "94630fe30dad47192a8546eb75f094926d47e155",
+    "truthfulqa/truthful_qa": "741b8276f2d1982aa3d5b832d3ee81ed3b896490",
 }
 """Of data sets: the state in which others have published results on them."""
 

@@ -92,12 +92,12 @@ def test_commit_that_is_not_known_is_asked_for(monkeypatch):
         return COMMIT
 
     monkeypatch.setattr(catalogue, "commit_of", commit_of)
-    config = with_revisions(BenchmarkConfig(tasks=("copa",)))
-    assert asked == [("dataset", "aps/super_glue", None)]
-    assert config.revisions == {"aps/super_glue": COMMIT}
+    config = with_revisions(BenchmarkConfig(tasks=("race",)))
+    assert asked == [("dataset", "EleutherAI/race", None)]
+    assert config.revisions == {"EleutherAI/race": COMMIT}
     monkeypatch.undo()
-    with pytest.raises(StageError, match=r"aps/super_glue .* could not be downloaded"):
-        with_revisions(BenchmarkConfig(tasks=("copa",)))
+    with pytest.raises(StageError, match=r"EleutherAI/race .* could not be downloaded"):
+        with_revisions(BenchmarkConfig(tasks=("race",)))
 
 
 def test_mirror_serves_tasks_and_questions(tmp_path):
