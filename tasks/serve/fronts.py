@@ -24,6 +24,8 @@ from tasks.machine.json_files import Json
 from tasks.serve.front import CHAT, COMPLETIONS, Front, entry_of
 from tasks.serve.protocol import ProtocolError
 
+ANSWERED = 1.0  # seconds that a model has to end an answer whose last words have been sent
+
 Answer = Callable[[Front, Request, Json], Awaitable[Response]]
 
 
@@ -56,7 +58,7 @@ class Fronts:
     ) -> None:
         self.fronts, self.on_demand, self.key = {front.name: front for front in fronts}, on_demand, key
         self._opened: dict[str, _Opened] = {}  # that was used last, last
-        self._opening = asyncio.Lock()
+        self._room = asyncio.Condition()  # its lock is held while models are opened and closed
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -86,7 +88,7 @@ class Fronts:
         return JSONResponse({"object": "list", "data": list(entries.values())})
 
     async def opened(self, name: str) -> _Opened:
-        """The model of that name; the caller takes one from its `busy` at the end.
+        """The model of that name, which the caller gives back with `closed`.
 
         Raises ProtocolError where there is none, and where there is no room for it.
         """
@@ -94,22 +96,43 @@ class Fronts:
             return _Opened(self.fronts[name], ExitStack(), busy=1)
         if self.on_demand is None:
             raise _no_such_model(name, self.fronts)
-        async with self._opening:
+        async with self._room:
+            await self._wait_for_place(name)
             if name in self._opened:
                 self._opened[name] = self._opened.pop(name)
             else:
-                await self._make_room(self.on_demand.most)
+                if not self._has_free_place():
+                    await run_in_threadpool(self._opened.pop(self._idle()).stack.close)
                 self._opened[name] = await run_in_threadpool(_open, self.on_demand, name)
             self._opened[name].busy += 1
             return self._opened[name]
 
-    async def _make_room(self, most: int) -> None:
-        """Close what was used longest ago. Raises ProtocolError, to ask again, where all are answering."""
-        while len(self._opened) >= most:
-            idle = next((name for name, one in self._opened.items() if not one.busy), None)
-            if idle is None:
-                raise ProtocolError(503, f"{most} models answer at the moment. Ask again", "overloaded")
-            await run_in_threadpool(self._opened.pop(idle).stack.close)
+    async def closed(self, opened: _Opened) -> None:
+        """A request was answered, or given up."""
+        opened.busy -= 1
+        async with self._room:
+            self._room.notify_all()
+
+    async def _wait_for_place(self, name: str) -> None:
+        """Until the model is there, or can be; one that is about to have answered is waited for.
+
+        Raises ProtocolError, to ask again, where all go on answering.
+        """
+        try:
+            async with asyncio.timeout(ANSWERED):
+                await self._room.wait_for(
+                    lambda: name in self._opened or self._has_free_place() or self._idle() is not None
+                )
+        except TimeoutError:
+            told = f"{self.on_demand.most} models answer at the moment. Ask again"
+            raise ProtocolError(503, told, "overloaded") from None
+
+    def _has_free_place(self) -> bool:
+        return len(self._opened) < self.on_demand.most
+
+    def _idle(self) -> str | None:
+        """The model that was used longest ago, of those that answer nothing now."""
+        return next((name for name, one in self._opened.items() if not one.busy), None)
 
 
 class _Answering:
@@ -127,7 +150,7 @@ class _Answering:
             response = await self.answer(opened.front, request, body)
             await response(scope, receive, send)
         finally:
-            opened.busy -= 1
+            await self.fronts.closed(opened)
 
 
 def _open(source: OnDemand, name: str) -> _Opened:

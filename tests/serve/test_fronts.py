@@ -1,5 +1,6 @@
 """Several models behind one address: who answers, what is opened, and what is closed for the next."""
 
+import asyncio
 import json
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from flows.serving.engines import LLAMA
 from tasks.errors import UsageError
 from tasks.machine.kept_files import KeptFiles
 from tasks.serve.front import Engine, Front
-from tasks.serve.fronts import OnDemand
+from tasks.serve.fronts import Fronts, OnDemand
 from tasks.serve.llama_cpp import llama_cpp
 from tasks.serve.models import gguf_of
 from tests.serve.test_front import KEY, reached
@@ -94,18 +95,38 @@ def test_a_model_is_opened_once_and_closed_for_the_next(made, asked):
     assert home.log[-1] == "close x"
 
 
-def test_a_model_that_answers_is_not_closed(made):
+def test_a_model_that_answers_is_not_closed(made, monkeypatch):
     home = Home(made, "x", "y")
     with reached(on_demand=home.on_demand()) as client:
         with client.completions.create(model="x", stream=True, **PROMPT | {"max_tokens": 200}) as stream:
             next(iter(stream))
-            with pytest.raises(openai.InternalServerError, match="1 models answer at the moment"):
-                client.completions.create(model="y", **PROMPT)
+            with monkeypatch.context() as patch:
+                patch.setattr("tasks.serve.fronts.ANSWERED", 0.01)
+                with pytest.raises(openai.InternalServerError, match="1 models answer at the moment"):
+                    client.completions.create(model="y", **PROMPT)
             assert home.log == ["open x"]
             for _ in stream:
                 pass
         client.completions.create(model="y", **PROMPT)
         assert home.log == ["open x", "close x", "open y"]
+
+
+def test_a_model_that_is_about_to_have_answered_is_waited_for(made):
+    """Regression: who had read a stream to its end could be told that its model was still answering."""
+    home = Home(made, "x", "y")
+
+    async def trial():
+        fronts = Fronts([], home.on_demand())
+        first = await fronts.opened("x")
+        others = [asyncio.create_task(fronts.opened("y")) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert home.log == ["open x"]
+        await fronts.closed(first)
+        assert {one.front.name for one in await asyncio.gather(*others)} == {"y"}
+        fronts.close()
+
+    asyncio.run(trial())
+    assert home.log == ["open x", "close x", "open y", "close y"]
 
 
 def test_what_is_listed_does_not_change_when_it_is_opened(made):
