@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from tasks.makers.skills import DAYS, KIND_OF, KINDS, OPPOSITES, PAST
+from tasks.makers.turns import rows_in_turn
 
 MadeQuestion = dict[str, str | int | list[str]]
 
@@ -68,18 +69,8 @@ def make_rows(count: int, seed: int) -> list[MadeQuestion]:
     them are exhausted before `count` is reached.
     """
     draw = random.Random(seed)
-    streams = {name: family(draw) for name, family in FAMILIES.items()}
-    rows: list[MadeQuestion] = []
-    while len(rows) < count and streams:
-        for name in list(streams):
-            row = next(streams[name], None)
-            if row is None:
-                del streams[name]
-            elif len(rows) < count:
-                rows.append(row | {"category": name})
-    if len(rows) < count:
-        raise ValueError(f"the quiz has only {len(rows)} distinct questions; {count} were asked for")
-    return rows
+    families = {name: family(draw) for name, family in FAMILIES.items()}
+    return rows_in_turn(families, count, "the quiz has only {} distinct questions")
 
 
 def _question(draw: random.Random, asked: str, right: str, beside: Sequence[str]) -> MadeQuestion:

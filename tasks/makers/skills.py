@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tasks.data.duplicates import Groups, join_near_duplicates, words_of
 from tasks.data.rewordings import join_rewordings
+from tasks.makers.turns import rows_in_turn
 
 MadeRow = dict[str, str]
 
@@ -137,17 +138,8 @@ def make_rows(count: int, seed: int) -> list[MadeRow]:
     of them are exhausted before `count` is reached.
     """
     draw = random.Random(seed)
-    streams = {name: _new(family, draw) for name, family in FAMILIES.items()}
-    rows: list[MadeRow] = []
-    while len(rows) < count and streams:
-        for name in list(streams):
-            row = next(streams[name], None)
-            if row is None:
-                del streams[name]
-            elif len(rows) < count:
-                rows.append(row | {"category": name})
-    if len(rows) < count:
-        raise ValueError(f"the skills have only {len(rows)} distinct rows; {count} were asked for")
+    families = {name: _new(family, draw) for name, family in FAMILIES.items()}
+    rows = rows_in_turn(families, count, "the skills have only {} distinct rows")
     _check_new(rows)
     return rows
 
