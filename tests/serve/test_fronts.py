@@ -111,7 +111,7 @@ def test_a_model_that_answers_is_not_closed(made, monkeypatch):
         assert home.log == ["open x", "close x", "open y"]
 
 
-def test_a_model_that_is_about_to_have_answered_is_waited_for(made):
+def test_a_model_that_has_nearly_answered_is_waited_for(made):
     """Regression: who had read a stream to its end could be told that its model was still answering."""
     home = Home(made, "x", "y")
 
