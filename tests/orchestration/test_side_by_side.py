@@ -114,7 +114,7 @@ def test_one_at_once_is_made_here_alone(run):
     assert pool.most == 0
 
 
-def test_run_whose_process_died_is_made_here_and_failures_are_kept(run):
+def test_run_whose_process_died_is_made_here(run):
     here, states = run(Pool(dies=[2], fails=[1]), jobs(3))
     assert here == [0, 2]
     assert states == {0: DONE, 1: FAILED, 2: DONE}
