@@ -105,7 +105,7 @@ SCHEMAS = [
         RowValues,
         "values.json",
         {"unit": "rows", "validation": {"sums": [2.5], "counts": [3.0]}},
-        {"test": None},
+        {"test": None, "scorer": None},
     ),
     (
         Sweep,
@@ -230,7 +230,7 @@ SCHEMAS = [
         | COUNTED
         | {"supervised_rows": 4, "rows_cut": 0}
         | LOSSES,
-        {},
+        {"measured_test": True},
     ),
     (
         ImportSummary,

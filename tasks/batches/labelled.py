@@ -48,6 +48,10 @@ class Labelled:
     def every_text(self) -> list[Text]:
         return [text for texts in self.texts.values() for text in texts]
 
+    def texts_by_row(self, split: str) -> list[list[Text]]:
+        """For each row of the split what is read of it."""
+        return [[text] for text in self.texts[split]]
+
     def collate(self, texts: Sequence[Text], more: int = 0) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (texts, longest + more), padded on the right; `labels` (texts,).
 

@@ -67,6 +67,10 @@ class Questions(Labelled):
             batch["token_type_ids"] = types
         return batch | {"labels": torch.tensor([(e.start, e.end, len(e.input_ids)) for e in texts])}
 
+    def texts_by_row(self, split: str) -> list[list[Asked]]:
+        """For each row of the split its windows."""
+        return [[self.texts[split][place] for place in places] for places in self.windows_by_row(split)]
+
     def windows_by_row(self, split: str) -> list[list[int]]:
         """For each row of the split the places of its windows."""
         found: list[list[int]] = [[] for _ in self.rows[split]]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.classify.card import Card
-from tasks.classify.outputs import Evaluation, Prediction, read_predictions
+from tasks.classify.outputs import Evaluation, Prediction, read_predictions, require_measured
 from tasks.classify.tasks import card_of
 from tasks.config import ReportConfig
 from tasks.judge.score.outputs import ScoreSummary
@@ -13,7 +13,11 @@ from tasks.show.document import spread
 
 
 def classified(config: ReportConfig, folder: Path) -> Json:
-    """The evaluation as it stands, and some test rows, those answered wrongly first."""
+    """The evaluation as it stands, and some test rows, those answered wrongly first.
+
+    Raises StageError for a classifier that was not measured on test rows.
+    """
+    require_measured(folder)
     scores = ScoreSummary.read(folder)
     evaluation = Evaluation.read(folder)
     card = card_of(evaluation.as_json())

@@ -126,9 +126,14 @@ def predictions_of(
     ]
 
 
+def scores_of(task: ClassifyTask, rows: Sequence[Row], found: Outcome) -> list[float]:
+    """How right what each row was given is, from 0 to 100."""
+    return [task.score(task.truth(row), given) for row, given in zip(rows, found.given, strict=True)]
+
+
 def write_scores(task: ClassifyTask, folder: Path, rows: Sequence[Row], found: Outcome) -> None:
     """The test rows' scores as the judge writes those of responses: a right answer has 100."""
-    scores = [task.score(task.truth(row), given) for row, given in zip(rows, found.given, strict=True)]
+    scores = scores_of(task, rows, found)
     sources = sources_of(rows)
     lines = [
         {"id": row["id"], task.scorer: score} | ({"source": source} if source else {})

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tasks.errors import StageError
 from tasks.machine.json_files import Json, JsonFile, read_lines, write_lines
-from tasks.models.summary import CLASSIFICATION, SUMMARY
+from tasks.models.summary import CLASSIFICATION, SUMMARY, ModelSummary
 
 PREDICTIONS = "predictions.jsonl"
 ACCURACY = "accuracy"
@@ -31,6 +32,18 @@ class ClassifySummary(JsonFile):
     train_loss: float | None
     best_step: int | None
     best_validation_loss: float | None
+    measured_test: bool = True
+    """Whether the model was measured on the test rows; else no other file of this room is beside it."""
+
+
+def require_measured(folder: Path) -> None:
+    """Raise StageError for the model of a classifier that was not measured on test rows."""
+    if not ModelSummary.read(folder).numbers.get("measured_test", True):
+        raise StageError(
+            "the classifier is of a trial of a sweep, whose test rows were not measured, so that there is "
+            "nothing to promote or to show of it. Take the run of what the sweep chose, or run the profile "
+            "with the trial's settings"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,9 +49,10 @@ def classify(
     Writes `model/` (the checkpoint with the lowest validation loss), `history.jsonl`, `summary.json`,
     `evaluation.json` with the baselines, `predictions.jsonl`, and `scores.json` and `scores.jsonl` of the
     test rows as the judge writes them. `tokens` is what the base model was pretrained on, which must hold no
-    tested row; none of an imported one. Raises StageError for rows that cannot be classified, a base that
-    cannot be made a classifier, and a loss that is not a number; RefusedError when a check of the preflight
-    fails.
+    tested row; none of an imported one. Without `config.measure_test` no row is classified once the model is
+    trained, and the last four files are left out. Raises StageError for rows that cannot be classified, a
+    base that cannot be made a classifier, and a loss that is not a number; RefusedError when a check of the
+    preflight fails.
     """
     run_training(learn_labels, config, run, base=base, rows=rows, tokens=tokens)
 
@@ -106,11 +107,13 @@ def _write(
         **counted,
         supervised_rows=len(data.rows["train"]),
         rows_cut=sum(text.lost > 0 for text in data.texts["train"]),
+        measured_test=config.measure_test,
     )
     history = History.of(trainer, NAMES | task.logged)
     write_result(run, history, "Classification", trainer.state.global_step, summary)
-    run.phase("classifying all rows, and by the baselines")
-    write_findings(task, run, task.load(run.out / "model").to(trainer.args.device), data)
+    if config.measure_test:
+        run.phase("classifying all rows, and by the baselines")
+        write_findings(task, run, task.load(run.out / "model").to(trainer.args.device), data)
 
 
 def make_trainer(

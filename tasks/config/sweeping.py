@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.config.base import Positive, StageConfig
+from tasks.config.base import KEYED_IF_SET, Positive, StageConfig
 from tasks.config.pretraining import PretrainConfig
-from tasks.config.tuning import DpoConfig, FinetuneConfig
+from tasks.config.tuning import ClassifyConfig, DpoConfig, FinetuneConfig
 
 Sampler = Literal["grid", "random", "tpe"]
 Direction = Literal["minimize", "maximize"]
@@ -62,14 +62,15 @@ class SweepDimension(StageConfig):
 
 
 class ValidateConfig(StageConfig):
-    """The training whose model is measured row by row: one of the three."""
+    """The training whose model is measured row by row: one of the four."""
 
     pretrain: PretrainConfig | None = None
     finetune: FinetuneConfig | None = None
     dpo: DpoConfig | None = None
     """By responses, where its weights are kept by a score of these."""
+    classify: Annotated[ClassifyConfig | None, KEYED_IF_SET] = None
     score: bool = False
-    """By the metric that weights are kept by, instead of the loss."""
+    """By the metric that weights are kept by, of a classifier by its task's score, instead of the loss."""
     test: bool = False
     """The test rows too; of a loss on rows alone."""
 

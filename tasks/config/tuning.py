@@ -179,6 +179,14 @@ class ClassifyConfig(TuningConfig):
     ] = "last-block"
     epochs: Epochs = 5.0
     max_length: Annotated[Positive, Field(description="tokens of a text; longer ones are cut")] = 256
+    measure_test: Annotated[
+        bool,
+        Field(
+            description="whether the model is measured on the test rows once it is trained; a sweep leaves "
+            "these out in its trials, and no profile can"
+        ),
+        KEYED_IF_SET,
+    ] = True
 
     @model_validator(mode="after")
     def _is_written_whole(self) -> Self:

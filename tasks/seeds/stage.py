@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tasks.classify.outputs import Evaluation, read_predictions
+from tasks.classify.outputs import Evaluation, read_predictions, require_measured
 from tasks.classify.tasks import task_of
 from tasks.config import SeedsConfig
 from tasks.errors import StageError
@@ -29,7 +29,8 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
     Names are `base_scores`, `tuned_scores` and so on of every model that writes, `classifier`, and `base`
     for what pretraining came to. Writes `seeds.json`.
 
-    Raises StageError when seeds were not scored on the same rows by the same scorers.
+    Raises StageError when seeds were not scored on the same rows by the same scorers, and for a classifier
+    that was not measured on test rows.
     """
     numbers = [one.number for one in config.runs if one.error is None]
     scored = {
@@ -38,6 +39,8 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
         + [(CLASSIFIER, CLASSIFIER)]
         if f"seed_{numbers[0]}_{name}" in made
     }
+    for folder in scored.get(CLASSIFIER, ()):
+        require_measured(folder)
     models = {model: _Model(folders) for model, folders in scored.items()}
     entries = [entry for model, own in models.items() for entry in _scores(model, own)]
     Spread(

@@ -20,6 +20,13 @@ class RowValues(JsonFile):
     the model is of a kind that is not measured so."""
     test: Json | None = None
     """The same of the test rows, where those were measured."""
+    scorer: str | None = None
+    """Of the scores of a classifier's rows, whose task says by what they are."""
+
+    @property
+    def mean(self) -> float:
+        """The number of the trial."""
+        return sum(self.validation["sums"]) / sum(self.validation["counts"])
 
 
 def are_of_same_parts(values: Sequence[RowValues]) -> bool:

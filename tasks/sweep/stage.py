@@ -24,6 +24,10 @@ def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None, **m
 
     Writes `sweep.json`; aside, the page `sweep.html`.
     """
+    values = {name: RowValues.read(folder) for name, folder in measured.items()}
+    if config.metric is None:  # a classifier's is known by its rows
+        metric = next((one.scorer for one in values.values() if one.scorer), None)
+        config = config.model_copy(update={"metric": metric})
     done = distinct(config.trials)
     best = best_of(done, config.direction)
     made = Sweep(
@@ -38,7 +42,7 @@ def sweep(config: SweepConfig, run: StageRun, *, scores: Path | None = None, **m
         best=best.number if best else None,
         survived=len(done),
         importance=importance(config.space, done, config.direction),
-        flattery=_flattery(config, done, {name: RowValues.read(own) for name, own in measured.items()}),
+        flattery=_flattery(config, done, values),
         metric=config.metric,
         test=_test_scores(config, scores) if scores else (),
     )

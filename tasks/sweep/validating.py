@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from tasks.batches.supervised import supervise
 from tasks.batches.tuning import TuningData, preference_data, sft_data
+from tasks.classify.predicting import TrainedClassifier
 from tasks.config import FinetuneConfig, PretrainConfig, ScoredTuningConfig, ValidateConfig
 from tasks.data.token_files import IGNORED, load_tokens
 from tasks.finetune.scored import validation_score
@@ -50,6 +51,8 @@ def validate(
     """
     if config.pretrain:
         found = _of_text(config.pretrain, model / "model", tokens)
+    elif config.classify:
+        found = _of_classified(config, model, rows)
     elif is_seq2seq(model / "model", base and base / "model"):
         found = RowValues(unit=ROWS, validation=_values([]))
     else:
@@ -84,10 +87,28 @@ def _of_rows(config: ValidateConfig, run: StageRun, folder: Path, base: Path | N
     data = read(training, tokenizer, rows, longest(model))
     if config.score:
         return RowValues(unit=ROWS, validation=_scored(training, model, data))
-    splits = {split: data.rows[split] for split in ("validation", "test") if split != "test" or config.test}
+    splits = {split: data.rows[split] for split in _splits(config)}
     values = {
         split: _values(zip(own, _losses(training, run, model, data, own), strict=True))
         for split, own in splits.items()
+    }
+    return RowValues(unit=ROWS, **values)
+
+
+def _splits(config: ValidateConfig) -> Sequence[str]:
+    return ("validation", "test") if config.test else ("validation",)
+
+
+def _of_classified(config: ValidateConfig, folder: Path, rows: Path) -> RowValues:
+    """Each row's score by the classifier's task, or its part of the loss that is minimised."""
+    splits = _splits(config)
+    device = pick_device(config.classify.device)
+    found = TrainedClassifier.load(folder, rows, splits, device, config.classify.batch_size)
+    if config.score:
+        own = zip(found.data.rows["validation"], found.scores("validation"), strict=True)
+        return RowValues(unit=ROWS, validation=_values(own), scorer=found.task.scorer)
+    values = {
+        split: _values(zip(found.data.rows[split], found.losses(split), strict=True)) for split in splits
     }
     return RowValues(unit=ROWS, **values)
 

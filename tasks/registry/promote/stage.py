@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
+from tasks.classify.outputs import require_measured
 from tasks.config import PromoteConfig
 from tasks.judge.labels.stage import Labels
 from tasks.machine.digests import sha256_of
@@ -69,7 +70,10 @@ def promote(
 
     An attempt that was killed leaves a version that it may have made champion: that one is used again, any
     other is deleted.
+
+    Raises StageError for a classifier that was not measured on test rows.
     """
+    require_measured(model)
     before = {"base": base, "tuned": tuned, "preferred": preferred}
     trained = {name: folder for name, folder in (before | {"model": model}).items() if folder}
     candidate = Candidate.of(rows, scores, run.references, trained, config.criterion)
