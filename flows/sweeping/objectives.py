@@ -15,6 +15,7 @@ from tasks.models import TRAININGS
 
 DATA = (*DOWNLOADS, "synthesize", "rows")
 SEED = "seed"
+CLASSIFY = "classify"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Measure:
     """Settings, or their sections, with which it measures something else."""
     curve: str | None = None
     """What the training logs of it at each evaluation; None where that is another number."""
+    by_row: bool = False
+    """Whether the validate stage has it, as the mean over its rows; `field` tells whether there are any."""
 
 
 def _in(section: str, *names: str) -> tuple[str, ...]:
@@ -76,6 +79,12 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
             "validation_reward",
         ),
     },
+    CLASSIFY: {
+        LOSS: Measure(
+            f"best_{LOSS}", "minimize", (*TOKENS, "pretrain.context", *_in("classify", "max_length")), LOSS
+        ),
+        SCORE: Measure(f"best_{LOSS}", "maximize", by_row=True),
+    },
 }
 
 
@@ -88,7 +97,7 @@ class Objective:
     by: str
     measure: Measure
     metric: str | None = None
-    """The scorer of a validation score."""
+    """The scorer of a validation score; None of a classifier's, whose rows say what that is."""
 
 
 def objective_of(profile: Profile, by: str | None, stage: str | None = None) -> Objective:
@@ -96,47 +105,45 @@ def objective_of(profile: Profile, by: str | None, stage: str | None = None) -> 
 
     `by` names the number, None leaves it to the profile.
 
-    Raises UsageError for a profile that trains nothing or measures test rows in training, and for a number
-    that it does not have.
+    Raises UsageError for a profile that trains nothing, and for a number that it does not have.
     """
     stage = stage or _last_training(profile)
     known = dict(MEASURES[stage])
     config = profile.trainings.get(stage)
-    keep_by = getattr(config, "keep_by", "loss")
+    keep_by = getattr(config, "keep_by", None)
     if keep_by == "loss":
-        known.pop("validation_score", None)
-    else:
-        known = {"validation_score": known.pop("validation_score")} | known
+        known.pop(SCORE)
+    elif keep_by:
+        known = {SCORE: known.pop(SCORE)} | known
     if stage == "pretrain" and profile.pretrain.objective == "masked":
-        known.pop("bits_per_byte")
+        known.pop(BITS)
     if by is not None and by not in known:
         hint = ""
-        if by == "validation_score" and stage in ("finetune", "dpo"):
+        if by == SCORE and stage in ("finetune", "dpo"):
             hint = f". It is there with --set {stage}.keep_by=chrf, or another metric"
         raise UsageError(f"--by {by}: {stage} of {profile.name} has {', '.join(known)}{hint}")
     name = by or next(iter(known))
-    metric = f"metric:{keep_by}" if name == "validation_score" else None
+    metric = f"metric:{keep_by}" if name == SCORE and keep_by else None
     return Objective(stage, name, known[name], metric)
 
 
 def validate_config(profile: Profile, objective: Objective) -> ValidateConfig | None:
     """How a trial's model is measured row by row; None where its number is of no rows that stay the same."""
-    stage, has_score = objective.stage, objective.metric is not None
+    stage, has_score = objective.stage, objective.by == SCORE
     if stage == "pretrain" and profile.pretrain.objective == "causal":
         return ValidateConfig(pretrain=profile.pretrain)
     if stage == "finetune":
         return ValidateConfig(finetune=profile.finetune, score=has_score)
     if stage == "dpo" and has_score:
         return ValidateConfig(dpo=profile.dpo, score=True)
+    if stage == CLASSIFY:
+        return ValidateConfig(classify=profile.classify, score=has_score)
     return None
 
 
 def _last_training(profile: Profile) -> str:
     if profile.labelled:
-        raise UsageError(
-            f"{profile.name} trains a classifier, and the stage that trains it measures test rows too, which "
-            "a sweep must not touch. A sweep takes profiles that pretrain, or train a model that writes"
-        )
+        return CLASSIFY
     last = next(reversed(profile.trainings), None) if profile.is_tuned else None
     if last is None and profile.base:
         raise UsageError(f"{profile.name} trains nothing: there is nothing to choose by")
@@ -171,9 +178,8 @@ def require_tellable(profile: Profile, objective: Objective, setting: str) -> No
 
 def _sections_before(profile: Profile, last: str) -> list[str]:
     """The sections of the stages that make what is measured, the last training's among them."""
-    running = [
-        name for name in profile.stages() if name in ("base", "tokenize", "pretrain", *TRAININGS.values())
-    ]
+    making = ("base", "tokenize", "pretrain", *TRAININGS.values(), CLASSIFY)
+    running = [name for name in profile.stages() if name in making]
     return running[: running.index(last) + 1]
 
 

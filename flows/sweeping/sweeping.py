@@ -30,7 +30,7 @@ from flows.sweeping.trials import validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
 from tasks.machine.json_files import Json
-from tasks.models import MODELS
+from tasks.models import CLASSIFIER, MODELS
 from tasks.record.outputs import AUXILIARY, fault, read_config
 from tasks.record.stage import MADE_BY, reference_to
 from tasks.record.tracking import set_tags
@@ -154,7 +154,7 @@ def _show(
         space=definition.space,
         trials=tuple(trials),
     )
-    scored = [f"{model}_scores" for model in MODELS if f"{model}_scores" in inputs]
+    scored = [name for name in (*(f"{model}_scores" for model in MODELS), CLASSIFIER) if name in inputs]
     measured = _measured(run, trials) | _measured_on_test_rows(run, swept, best, inputs)
     made = run.stage("sweep", config, scores=inputs[scored[-1]] if scored else None, **measured)
     found = read_output(run.tracking, made, Sweep.read).as_json()
@@ -184,12 +184,12 @@ def _measured_on_test_rows(
     run: PipelineRun, swept: SweepRun, best: SweepTrial | None, inputs: Mapping[str, Reference]
 ) -> dict[str, Reference]:
     """The chosen model's loss on the test rows, which are measured here and for it alone."""
-    trained = [inputs[model] for model in MODELS if model in inputs]
+    trained = [inputs[model] for model in (*MODELS, CLASSIFIER) if model in inputs]
     if best is None or not trained:
         return {}
     profile = swept.source.load(best.settings)
     config = validate_config(profile, swept.definition.objective)
-    if not (config and config.finetune and not config.score):
+    if not (config and (config.finetune or config.classify) and not config.score):
         return {}
     config = config.model_copy(update={"test": True})
     source = validated_inputs(run.tracking, profile, trained[-1])

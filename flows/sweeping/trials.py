@@ -14,7 +14,7 @@ from flows.profiles.profile import Profile
 from flows.profiles.seeds import trainings_of
 from flows.server.pools import Pools
 from flows.server.reaper import CRASH_HOOKS
-from flows.sweeping.objectives import objective_of, validate_config
+from flows.sweeping.objectives import CLASSIFY, objective_of, validate_config
 from tasks.errors import StageError
 from tasks.machine.json_files import Json
 from tasks.models import STARTS_FROM
@@ -22,6 +22,7 @@ from tasks.models.summary import ModelSummary
 from tasks.record.tracking import Tracking
 from tasks.record.work import Reference
 from tasks.registry.lineage import inputs_of
+from tasks.sweep.outputs import RowValues
 
 DEPLOYMENT = "touchstone-trial/trial"
 
@@ -65,7 +66,10 @@ def trial(
                 "(rows.validation, tokenize.validation)"
             )
         if config := validate_config(one.profile, objective):
-            run.stage("validate", config, **validated_inputs(run.tracking, one.profile, made))
+            inputs = validated_inputs(run.tracking, one.profile, made)
+            by_row = run.stage("validate", config, **inputs)
+            if objective.measure.by_row:
+                value = read_output(run.tracking, by_row, RowValues.read).mean
         return finished(run, {"profile": profile.name, "value": value})
 
 
@@ -88,6 +92,8 @@ def validated_inputs(tracking: Tracking, profile: Profile, made: Reference) -> d
     given = inputs_of(tracking, tracking.client.get_run(made.run_id))
     if made.stage == "pretrain":
         return {"model": made, "tokens": given["tokens"]}
+    if made.stage == CLASSIFY:
+        return {"model": made, "rows": given["rows"]}
     adapters = profile.trainings[made.stage].keeps_adapters
     return {
         "model": made,
@@ -102,5 +108,8 @@ def _trained(run: PipelineRun, profile: Profile, stage: str) -> Reference:
         return run.stage(stage, profile.pretraining, tokens=prepare(run, profile).tokens)
     ready = checked(run, profile)
     base = ready.base or run.stage("pretrain", profile.pretraining, tokens=ready.tokens)
+    if stage == CLASSIFY:
+        untested = profile.classify.model_copy(update={"measure_test": False})
+        return run.stage(stage, untested, base=base, rows=ready.rows, tokens=ready.tokens)
     models, _ = train(run, profile, ready, base)
     return list(models.values())[-1]

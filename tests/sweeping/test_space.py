@@ -1,10 +1,12 @@
 """What `--over` says, and what a profile does not let a sweep try."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.sweeping.objectives import objective_of, require_tellable
+from flows.sweeping.objectives import objective_of, require_tellable, validate_config
 from flows.sweeping.space import (
     ProfileSource,
     check_space,
@@ -160,9 +162,55 @@ def test_objective_that_there_is_not_is_told(tiny):
     _, profile = tiny()
     with pytest.raises(UsageError, match=r"finetune of tiny has validation_loss\. It is there with --set"):
         objective_of(profile, "validation_score")
-    spam = ProfileSource("spam").load()
-    with pytest.raises(UsageError, match="the stage that trains it measures test rows too"):
-        objective_of(spam, None)
+
+
+@pytest.fixture
+def spam():
+    """A profile that classifies, with overrides."""
+
+    def load(*overrides):
+        source = ProfileSource("spam", overrides)
+        return source, source.load()
+
+    return load
+
+
+def test_objective_of_a_classifier_is_of_validation_rows(spam):
+    _, profile = spam()
+    loss, score = objective_of(profile, None), objective_of(profile, "validation_score")
+    assert (loss.stage, loss.by, loss.measure.direction) == ("classify", "validation_loss", "minimize")
+    assert (score.measure.direction, score.measure.by_row, score.metric) == ("maximize", True, None)
+    found = [validate_config(profile, one) for one in (loss, score)]
+    assert [(one.classify == profile.classify, one.score) for one in found] == [(True, False), (True, True)]
+
+
+@pytest.mark.parametrize(
+    ("over", "by", "told"),
+    [
+        ("rows.train=0.5,0.6", "validation_score", "measures something else"),
+        ("labelled.mirror=a,b", None, "measures something else"),
+        ("classify.max_length=64,128", None, "measures something else"),
+        ("tokenize.vocab_size=512,1024", None, "measures something else"),
+        ("classify.seed=1,2", None, "the best of several seeds is the luckiest"),
+        ("promote.min_score=80,90", None, "does not depend on it"),
+        ("finetune.epochs=1,2", None, "does not depend on it"),
+        ("classify.measure_test=true,false", None, "a card and a promotion are of test rows"),
+        ("classify.learning_rate=1e-4..1e-3:log", None, None),
+        ("classify.tune=full,last-block", None, None),
+        ("pretrain.steps=100,200", None, None),
+        ("classify.max_length=64,128", "validation_score", None),
+        ("tokenize.vocab_size=512,1024", "validation_score", None),
+    ],
+)
+def test_setting_of_a_classifier_is_tried_where_it_is_told(spam, over, by, told):
+    source, profile = spam()
+    with pytest.raises(UsageError, match=told) if told else nullcontext():
+        check_space(source, profile, objective_of(profile, by), parse_space([over]))
+
+
+def test_test_rows_are_measured_by_every_profile(spam):
+    with pytest.raises(UsageError, match=r"classify\.measure_test: set, but a card and a promotion"):
+        spam("classify.measure_test=false")
 
 
 def test_objective_of_pretraining_does_not_depend_on_tokens(tmp_path):
