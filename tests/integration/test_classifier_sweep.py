@@ -66,7 +66,7 @@ def test_trials_of_classifiers_touch_no_test_rows(swept):
         assert values.mean == pytest.approx(one["value"], rel=1e-4)
 
 
-def test_classifier_that_is_chosen_is_the_trials_and_is_run_whole(swept):
+def test_classifier_that_is_chosen_has_the_weights_of_its_trial(swept):
     best = next(one for one in swept.told["trials"] if one["number"] == swept.told["best"])
     made, tried = (
         outputs_of(swept, run)["classify"] for run in (swept.told["chosen_run_id"], best["run_id"])
