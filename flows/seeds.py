@@ -22,6 +22,7 @@ from flows.process.console import console
 from flows.profiles.profile import Profile
 from flows.profiles.seeds import SHARED, SeedOf, Training
 from flows.server.pools import Pools
+from tasks.benchmark.outputs import BITS, MEASURES
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import IncompleteError, RefusedError, TouchstoneError
 from tasks.machine.json_files import Json
@@ -32,7 +33,7 @@ from tasks.registry.lineage import DATASET
 from tasks.report.outputs import page_address
 from tasks.seeds.outputs import Spread
 
-SCORED = ("base", *(f"{model}_scores" for model in MODELS), CLASSIFIER)
+SCORED = ("base", *(f"{model}_{kind}" for model in MODELS for kind in ("scores", "benchmark")), CLASSIFIER)
 """What the report of a training was made from that the seeds are compared by."""
 
 
@@ -186,8 +187,16 @@ def _report_inputs(run: PipelineRun, outcome: Json) -> dict[str, Reference]:
 
 def _log_metrics(run: PipelineRun, found: Spread) -> None:
     """The mean over seeds and the spread between them, on the run of all."""
-    for entry in found.scores:
+    numbers = {(entry["model"], entry["scorer"]): entry for entry in found.scores}
+    numbers |= {
+        (one["model"], f"{task['name']}_{measure}"): task[measure]
+        for one in (found.benchmarks["models"] if found.benchmarks else ())
+        for task in one["tasks"]
+        for measure in (*MEASURES, BITS)
+        if measure in task
+    }
+    for (model, scorer), entry in numbers.items():
         for number in ("mean", "low", "high", "sd"):
             if entry[number] is not None:
-                name = score_metric(entry["model"], entry["scorer"], number)
+                name = score_metric(model, scorer, number)
                 run.tracking.client.log_metric(run.run_id, name, entry[number])

@@ -99,7 +99,7 @@ SCHEMAS = [
         Spread,
         "seeds.json",
         {"runs": [{}], "done": [1], "headline": None, "scores": [], "differences": [], "losses": None},
-        {},
+        {"benchmarks": None},
     ),
     (
         RowValues,

@@ -45,9 +45,7 @@ def summary_of(items: Sequence[Json]) -> Json:
         for name in MEASURES
         if name in items[0]
     }
-    each = [item["bits"] / item["bytes"] for item in items]
-    sizes = [item["bytes"] for item in items]
-    most = 2.0 * max(1.0, *each)
+    each, sizes, most = bits_of(items)
     return {
         "asked": len(items),
         "chance": chance,
@@ -55,6 +53,12 @@ def summary_of(items: Sequence[Json]) -> Json:
         "above_chance": measures[MEASURE]["low"] > chance,
         BITS: _interval(weighted_interval(each, sizes, 0.0, most, sources)),
     }
+
+
+def bits_of(items: Sequence[Json]) -> tuple[list[float], list[float], float]:
+    """Of each item the bits per byte of the right answer and its bytes; and twice the most bits per byte."""
+    each = [item["bits"] / item["bytes"] for item in items]
+    return each, [float(item["bytes"]) for item in items], 2.0 * max(1.0, *each)
 
 
 def by_task(items: Iterable[Json]) -> dict[str, list[Json]]:

@@ -50,7 +50,8 @@ def explained(report: Json) -> list[str]:
         told = OVER_ROWS if spread["scores"] else OVER_TRAININGS
     promoted = PROMOTED if "promotion" in report else ""
     parts = "scores, responses, curves and cost" if spread["scores"] else "curves, samples and cost"
-    of_one = f"All that follows below is of seed {first}: {parts}."
+    but = " but the benchmarks" if is_over_seeds(report) and spread.get("benchmarks") else ""
+    of_one = f"All that follows below{but} is of seed {first}: {parts}."
     return [told, " ".join(filter(None, (promoted, of_one)))]
 
 

@@ -23,3 +23,5 @@ class Spread(JsonFile):
     """Each later model minus each earlier one, and a classifier minus its baselines."""
     losses: Json | None
     """Of pretraining, the lowest on validation; None where there was none to measure."""
+    benchmarks: Json | None = None
+    """As `tasks/seeds/benchmarks.py` has it; None where no model was asked."""

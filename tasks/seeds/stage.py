@@ -15,6 +15,7 @@ from tasks.machine.json_files import Json
 from tasks.models import CLASSIFIER, MODELS
 from tasks.models.summary import ModelSummary, was_trained
 from tasks.record.stage import StageRun
+from tasks.seeds.benchmarks import benchmarks_over_seeds
 from tasks.seeds.outputs import Spread
 from tasks.statistics.intervals import Sources
 from tasks.statistics.seeds import gain_over_seeds, interval_of_seeds, over_seeds
@@ -27,10 +28,11 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
     """Compare the trainings; inputs are `seed_<number>_<name>`, of those that came to their end.
 
     Names are `base_scores`, `tuned_scores` and so on of every model that writes, `classifier`, and `base`
-    for what pretraining came to. Writes `seeds.json`.
+    for what pretraining came to; `base_benchmark` and so on of those that were asked a benchmark. Writes
+    `seeds.json`.
 
-    Raises StageError when seeds were not scored on the same rows by the same scorers, and for a classifier
-    that was not measured on test rows.
+    Raises StageError when seeds were not scored on the same rows by the same scorers, or not asked the same,
+    and for a classifier that was not measured on test rows.
     """
     numbers = [one.number for one in config.runs if one.error is None]
     scored = {
@@ -42,6 +44,11 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
     for folder in scored.get(CLASSIFIER, ()):
         require_measured(folder)
     models = {model: _Model(folders) for model, folders in scored.items()}
+    asked = {
+        model: folders
+        for name, model in MODELS.items()
+        if (folders := _folders(made, numbers, f"{name}_benchmark"))
+    }
     entries = [entry for model, own in models.items() for entry in _scores(model, own)]
     Spread(
         runs=[one.model_dump(mode="json") for one in config.runs],
@@ -50,6 +57,7 @@ def seeds(config: SeedsConfig, run: StageRun, **made: Path) -> None:
         scores=entries,
         differences=[*_differences(models), *_against_baselines(models)],
         losses=_losses(_folders(made, numbers, "base")),
+        benchmarks=benchmarks_over_seeds(asked) if asked else None,
     ).write(run.out)
     run.progress(len(numbers), len(config.runs), "seeds", "")
 

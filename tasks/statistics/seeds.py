@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
-from tasks.statistics.bounded import TAIL, bounded_chance, bounded_interval
+from tasks.statistics.bounded import TAIL, bounded_chance, bounded_interval, weighted_interval
 from tasks.statistics.intervals import Sources
 
 Scores = Sequence[Sequence[float | None]]
@@ -72,9 +72,15 @@ class TrainingsPart:
 
 
 def over_seeds(
-    scores: Scores, low: float = 0.0, high: float = 100.0, sources: Sources = ()
+    scores: Scores,
+    low: float = 0.0,
+    high: float = 100.0,
+    sources: Sources = (),
+    counts: Sequence[float] = (),
 ) -> OverSeeds | None:
     """What one recipe's seeds come to; None where no row has a score of all.
+
+    `counts` say for how many each row stands; else all weigh the same.
 
     Raises ValueError when seeds have not as many rows, or a score is not from `low` to `high`.
     """
@@ -82,8 +88,14 @@ def over_seeds(
     if not places:
         return None
     known = _array(scores, places)
-    means, own = known.mean(axis=1), _at(sources, places)
-    mean, rows_low, rows_high = bounded_interval(known.mean(axis=0), low, high, own)
+    own = _at(sources, places)
+    if counts:
+        sizes = [counts[place] for place in places]
+        means = np.average(known, axis=1, weights=sizes)
+        mean, rows_low, rows_high = weighted_interval(known.mean(axis=0), sizes, low, high, own)
+    else:
+        means = known.mean(axis=1)
+        mean, rows_low, rows_high = bounded_interval(known.mean(axis=0), low, high, own)
     wide = _widened(mean, rows_low, rows_high, [TrainingsPart.of(means)], low, high)
     return OverSeeds(mean, *wide, rows_low, rows_high, tuple(means.tolist()), _sd(means), None, len(places))
 

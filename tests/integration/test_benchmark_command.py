@@ -51,6 +51,27 @@ def test_profile_asks_its_model_and_the_card_tells(asked):
     assert (told["model"], [task["name"] for task in told["tasks"]]) == ("base", ["arc_easy", "quiz"])
 
 
+@pytest.mark.slow
+def test_seeds_are_asked_alike_and_the_card_is_over_them(asked):
+    place, _ = asked
+    result = place("run", "asked.yaml", "--seeds", "2", "--json")
+    assert result.status == 0, result.err
+    by_seed = [
+        next(one for one in own["stages"] if one["name"] == "benchmark base") for own in result.json["seeds"]
+    ]
+    bits = [one["metrics"]["quiz_bits_per_byte"] for one in by_seed]
+    assert bits[0] != bits[1]
+    run = place.store().client.get_run(result.json["run_id"])
+    assert run.data.metrics["base.quiz_bits_per_byte.mean"] == pytest.approx(sum(bits) / 2)
+    shown = " ".join(place("report", result.json["run_id"]).out.split())
+    for part in (
+        "All that follows below but the benchmarks is of seed 1",
+        "Means over the seeds",
+        "Each seed",
+    ):
+        assert part in shown, shown
+
+
 def test_second_run_asks_nothing_again(asked):
     place, first = asked
     again = place("run", "asked.yaml", "--json")
