@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from flows.dispatch.lookup import Runs, work_of
 from flows.dispatch.names import SHOWN, resolve_name
 from flows.dispatch.overview import show_card
-from flows.dispatch.runs import read_output, reference_of
+from flows.dispatch.runs import KIND, TRIAL, read_output, reference_of
 from flows.stages import STAGES
 from tasks.config import LabelsConfig, ReportConfig, StageConfig
 from tasks.errors import UsageError
@@ -48,10 +48,13 @@ def load_report(name: str | None = None) -> Card:
     run = resolve_name(tracking, name).run
     made_in = run.data.tags.get(f"{MADE_BY}report")
     if made_in is None:
-        raise UsageError(
-            f"run {run.info.run_id[:SHOWN]} ({run.info.run_name}) has no report: it is {run.info.status}. "
-            "Run its profile again"
-        )
+        told = f"run {run.info.run_id[:SHOWN]} ({run.info.run_name})"
+        if run.data.tags.get(KIND) == TRIAL:
+            raise UsageError(
+                f"{told} is a trial: its model was measured on validation rows alone, of which no report is "
+                "made. Run the profile with the trial's settings; a sweep's report is of what it chose"
+            )
+        raise UsageError(f"{told} has no report: it is {run.info.status}. Run its profile again")
     reference = _as_of_now(tracking, run, reference_of(tracking, made_in))
     report = read_output(tracking, reference, read_report)
     return Card(report, read_cost(reference), page_address(reference), _now(tracking, report))
