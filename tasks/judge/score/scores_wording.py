@@ -18,6 +18,7 @@ SCORERS = {
     "metric:accuracy": "accuracy",
     "metric:labels-f1": "F1 of labels",
     "metric:sentence-f1": "F1 of a sentence",
+    "metric:f1": "F1 of an answer",
 }
 COMPARES = {
     "metric:chrf": "characters and words in common with the reference",
