@@ -267,7 +267,7 @@ STAGES = {
         ),
         Stage(
             "validate",
-            1,
+            2,
             "tasks.sweep.validating:validate",
             ValidateConfig,
             "A trained model's number on validation rows, one by one",
@@ -275,7 +275,7 @@ STAGES = {
         ),
         Stage(
             "sweep",
-            1,
+            2,
             "tasks.sweep.stage:sweep",
             SweepConfig,
             "What trials of settings show, and how far the best of them is luck",

@@ -146,8 +146,9 @@ def _of_test(report: Json, best: Json) -> Text:
     test = report["flattery"]["test"]
     gap = test["value"] - best["value"]
     worse = gap > 0 if report["direction"] == "minimize" else gap < 0
+    of = test.get("unit", "rows").replace("rows", "test rows")
     return Text(
-        f"On {plural(test['count'], 'test row')}, which nothing was chosen by, the {by_text(report)} is "
+        f"On {test['count']:,} {of}, which nothing was chosen by, the {by_text(report)} is "
         f"{value_text(report, test['value'])} (95% {value_text(report, test['low'])} to "
         f"{value_text(report, test['high'])}): {'worse' if worse else 'better'} than on validation rows by "
         f"{value_text(report, abs(gap))}. How hard the rows are is in that too."

@@ -14,7 +14,7 @@ class RowValues(JsonFile):
     FILE: ClassVar[str] = "values.json"
 
     unit: str
-    """What the parts are: rows, documents, or stretches of a text."""
+    """What the parts are: rows, sources of rows, documents, or stretches of a text."""
     validation: Json
     """`sums` and `counts` of each part: nats and tokens, bits and bytes, or a score and 1. Both empty where
     the model is of a kind that is not measured so."""

@@ -74,7 +74,7 @@ def _flattery(config: SweepConfig, done: Sequence[SweepTrial], measured: Mapping
         "mean": sum(values) / len(values) if values else None,
         "noise": lead_of_noise(values),
         "rows": _of_rows(config, [measured.get(f"trial_{one.number}") for one in done]),
-        "test": _of_test(chosen.test) if chosen and chosen.test else None,
+        "test": _of_test(chosen.test, chosen.unit) if chosen and chosen.test else None,
     }
 
 
@@ -92,8 +92,8 @@ def _of_rows(config: SweepConfig, trials: Sequence[RowValues | None]) -> Json | 
     return asdict(found) | {"unit": trials[0].unit, "count": count, "resamples": config.resamples}
 
 
-def _of_test(values: Json) -> Json | None:
+def _of_test(values: Json, unit: str) -> Json | None:
     if len(values["sums"]) < 2:
         return None
     value, low, high = ratio_interval(np.array(values["sums"]), np.array(values["counts"]))
-    return {"value": value, "low": low, "high": high, "count": len(values["sums"])}
+    return {"value": value, "low": low, "high": high, "unit": unit, "count": len(values["sums"])}

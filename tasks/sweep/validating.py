@@ -6,7 +6,7 @@ that number would change with the rows, so that each row's part of it is needed.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,11 @@ from tasks.record.stage import StageRun
 from tasks.rows import Row
 from tasks.sweep.outputs import RowValues
 
-ROWS = "rows"
+ROWS, SOURCES = "rows", "sources of rows"
 Values = Json
 """`sums` and `counts`, in the same order."""
+RowPart = tuple[Row, tuple[float, float]]
+"""What a row adds, and how much of it there is."""
 
 
 def validate(
@@ -54,7 +56,7 @@ def validate(
     elif config.classify:
         found = _of_classified(config, model, rows)
     elif is_seq2seq(model / "model", base and base / "model"):
-        found = RowValues(unit=ROWS, validation=_values([]))
+        found = _by_row({"validation": []})
     else:
         found = _of_rows(config, run, model / "model", base and base / "model", rows)
     found.write(run.out)
@@ -86,13 +88,14 @@ def _of_rows(config: ValidateConfig, run: StageRun, folder: Path, base: Path | N
     read = sft_data if isinstance(training, FinetuneConfig) else preference_data
     data = read(training, tokenizer, rows, longest(model))
     if config.score:
-        return RowValues(unit=ROWS, validation=_scored(training, model, data))
+        return _by_row({"validation": _scored(training, model, data)})
     splits = {split: data.rows[split] for split in _splits(config)}
-    values = {
-        split: _values(zip(own, _losses(training, run, model, data, own), strict=True))
-        for split, own in splits.items()
-    }
-    return RowValues(unit=ROWS, **values)
+    return _by_row(
+        {
+            split: list(zip(own, _losses(training, run, model, data, own), strict=True))
+            for split, own in splits.items()
+        }
+    )
 
 
 def _splits(config: ValidateConfig) -> Sequence[str]:
@@ -104,22 +107,25 @@ def _of_classified(config: ValidateConfig, folder: Path, rows: Path) -> RowValue
     splits = _splits(config)
     device = pick_device(config.classify.device)
     found = TrainedClassifier.load(folder, rows, splits, device, config.classify.batch_size)
-    if config.score:
-        own = zip(found.data.rows["validation"], found.scores("validation"), strict=True)
-        return RowValues(unit=ROWS, validation=_values(own), scorer=found.task.scorer)
-    values = {
-        split: _values(zip(found.data.rows[split], found.losses(split), strict=True)) for split in splits
-    }
-    return RowValues(unit=ROWS, **values)
+    measured = found.scores if config.score else found.losses
+    values = {split: list(zip(found.data.rows[split], measured(split), strict=True)) for split in splits}
+    return _by_row(values, found.task.scorer if config.score else None)
 
 
-def _scored(config: ScoredTuningConfig, model: PreTrainedModel, data: TuningData) -> Values:
+def _scored(config: ScoredTuningConfig, model: PreTrainedModel, data: TuningData) -> list[RowPart]:
     score = validation_score(config, data)
     points = score.by_row(model, lambda: None)
-    return _values((row, (value, 1.0)) for row, value in zip(score.rows, points, strict=True))
+    return [(row, (value, 1.0)) for row, value in zip(score.rows, points, strict=True)]
 
 
-def _values(parts: Iterable[tuple[Row, tuple[float, float]]]) -> Values:
+def _by_row(parts: Mapping[str, Sequence[RowPart]], scorer: str | None = None) -> RowValues:
+    """Of each split its parts: rows, or sources where several rows are of one."""
+    values = {split: _values(own) for split, own in parts.items()}
+    joined = any(len(values[split]["sums"]) < len(own) for split, own in parts.items())
+    return RowValues(unit=SOURCES if joined else ROWS, scorer=scorer, **values)
+
+
+def _values(parts: Iterable[RowPart]) -> Values:
     """What each row adds, and how much of it there is; rows of one source together."""
     sums: dict[object, float] = defaultdict(float)
     counts: dict[object, float] = defaultdict(float)

@@ -78,6 +78,14 @@ def test_trial_has_the_weights_of_the_whole_run(base, tmp_path):
     assert scored.mean == pytest.approx(100.0 * accuracy)
 
 
+def test_values_of_rows_of_one_source_are_one(base, tmp_path):
+    rows = rows_in(tmp_path / "rows", lambda number: text_row(number) | {"source": f"mail {number // 2}"})
+    trial = trained(base, rows, tmp_path / "trial", measure_test=False)
+    found = values(trial, rows, tmp_path / "losses")
+    assert (found.unit, found.validation["counts"]) == ("sources of rows", [2.0] * 4)
+    assert found.mean == pytest.approx(summary_of(trial)["best_validation_loss"], rel=1e-4)
+
+
 CARD, PROMOTION, COMPARISON = (
     lambda trial, rows, run: classified(ReportConfig(), trial),
     lambda trial, rows, run: promote(PromoteConfig(name="a"), run, model=trial, rows=rows, scores=trial),

@@ -102,6 +102,9 @@ def test_flattery_is_measured_on_the_rows_of_all_trials(made):
     measured = {f"trial_{one.number}": of_rows(one.value - 2.2) for one in TRIALS[:5]}
     test = {"sums": [2.0, 3.0, 4.0], "counts": [1.0, 1.0, 1.0]}
     found = made(config(), **measured, chosen=of_rows(0.0, test=test))
+    joined = found["flattery"]["test"] | {"unit": "sources of rows"}
+    shared = found | {"flattery": found["flattery"] | {"test": joined}}
+    assert "On 3 sources of test rows, which nothing" in terminal(document(shared))
     rows = found["flattery"]["rows"]
     assert rows["chosen_again"] == 1.0
     assert rows["amount"] == pytest.approx(0.0, abs=1e-9)  # they differ by as much on every row
