@@ -195,7 +195,7 @@ STAGES = {
         ),
         Stage(
             "generate",
-            2,
+            3,
             "tasks.generate:generate",
             GenerateConfig,
             "A model's responses to the test rows",

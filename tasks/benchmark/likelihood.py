@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
-from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.data.token_files import IGNORED
@@ -17,6 +16,7 @@ from tasks.generate.decoding import DIVERGED, Reader, slices
 from tasks.generate.references import ReferenceText, logits_after_prompts
 from tasks.machine.json_files import as_line, read_whole_lines
 from tasks.models.architectures import longest
+from tasks.models.kernels import loss_by_token
 from tasks.tokenize.templates import begins_texts
 
 Request = tuple[tuple[str, str], list[int], list[int]]
@@ -108,11 +108,7 @@ class LikelihoodModel(TemplateLM):
     def _of_batch(self, members: Sequence[ReferenceText]) -> list[tuple[int, float, bool]]:
         """The place, log-probability and greediness of each."""
         logits, labels = logits_after_prompts(self._read, members)
-        # A row of logits at a time: transposed ones are summed less exactly, by 0.001 nats an answer.
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        values = -losses.double().view_as(labels).sum(dim=1)
+        values = -loss_by_token(logits, labels).double().sum(dim=1)
         if not values.isfinite().all():
             raise StageError(DIVERGED)
         greedy = ((logits.argmax(dim=-1) == labels) | (labels == IGNORED)).all(dim=1)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.generate.decoding import DIVERGED, Reader, slices
+from tasks.models.kernels import loss_by_token
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def losses(
 def summed_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> Tensor:
     """Of a causal model; rows are padded on the right, where nothing sees it."""
     logits, labels = logits_after_prompts(read, references)
-    loss = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return loss.double().sum(dim=1)
+    return loss_by_token(logits, labels).double().sum(dim=1)
 
 
 def logits_after_prompts(read: Reader, references: Sequence[ReferenceText]) -> tuple[Tensor, Tensor]:

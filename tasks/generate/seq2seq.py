@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
@@ -16,6 +15,7 @@ from tasks.generate import sampling
 from tasks.generate.beams import settings, up_to_end
 from tasks.generate.decoding import SLICE, ActiveSequence, Chooser, Prompt
 from tasks.generate.references import ReferenceText
+from tasks.models.kernels import loss_by_token
 
 
 @dataclass
@@ -74,8 +74,7 @@ class SourceReader:
             ids[place, 1 : len(one.completion)] = torch.tensor(one.completion[:-1])
         device = self.model.device
         logits = self(self.encode([one.prompt for one in references]), ids.to(device))
-        loss = F.cross_entropy(logits.transpose(1, 2), labels.to(device), reduction="none")
-        return loss.double().sum(dim=1)
+        return loss_by_token(logits, labels.to(device)).double().sum(dim=1)
 
     @torch.no_grad()
     def grown(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from tasks.batches.blocks import evaluation_rows, validation_batches
 from tasks.config import LossesConfig, PretrainedConfig
@@ -17,6 +16,7 @@ from tasks.errors import StageError
 from tasks.machine.device import pick_device
 from tasks.machine.json_files import Json, read_json, write_json
 from tasks.models.architectures import HuggingFaceCausal
+from tasks.models.kernels import loss_by_token
 from tasks.models.loading import load_causal
 from tasks.models.summary import ModelSummary, read_history
 from tasks.pretrain.losses_document import document
@@ -72,9 +72,8 @@ def token_losses(model: HuggingFaceCausal, files: TokenFiles, context: int, apar
         found, at = np.full(len(stream), np.nan), 1
         for batch in validation_batches(stream, context, rows, apart):
             own = batch.to(device)
-            logits = model(own.inputs, documents=own.documents).float().flatten(0, 1)
             labels = own.labels.flatten()
-            each = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+            each = loss_by_token(model(own.inputs, documents=own.documents), own.labels).flatten()
             found[at : at + len(each)] = each.masked_fill(labels == IGNORED, math.nan).cpu().numpy()
             at += len(each)
         streams.append(found)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tasks.batches.supervised import supervise
@@ -23,6 +22,7 @@ from tasks.finetune.scored import validation_score
 from tasks.machine.device import pick_device
 from tasks.machine.json_files import Json
 from tasks.models.architectures import HuggingFaceCausal, longest
+from tasks.models.kernels import loss_by_token
 from tasks.models.kinds import is_seq2seq
 from tasks.models.loading import load_causal, load_model
 from tasks.pretrain.losses import parts_of, token_losses
@@ -153,11 +153,9 @@ def _losses(
         labels = _padded([one.labels for one in examples], time, IGNORED).to(model.device)[:, 1:]
         mask = _padded([[1] * len(one.input_ids) for one in examples], time, 0)
         logits = model(inputs.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
-        each = F.cross_entropy(
-            logits[:, :-1].float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-        )
+        sums = loss_by_token(logits[:, :-1], labels).double().sum(dim=1)
         counts = (labels != IGNORED).sum(dim=1)
-        found += zip(each.sum(dim=1).tolist(), map(float, counts.tolist()), strict=True)
+        found += zip(sums.tolist(), map(float, counts.tolist()), strict=True)
     return found
 
 
