@@ -67,7 +67,7 @@ STAGES = {
         ),
         Stage(
             "rows",
-            8,
+            9,
             "tasks.rows:rows",
             RowsConfig,
             "Rows to fine-tune on, read and split without leaks",

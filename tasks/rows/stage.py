@@ -39,7 +39,7 @@ def rows(
 
     `rows.json` beside them counts what was read, what each split holds, and what leaked and was moved, near
     duplicates (`near`) and rows whose source stands elsewhere (`source`) among it; `groups.json` says which
-    rows ask the same or nearly, or are of one source, which a test row names too (`source`).
+    rows ask the same or nearly, or are of one source, which a held-out row names too (`source`).
     Rows that a model made are trained on alone, whether a file of `source` holds them or `synthetic`, unless
     `rows.test_synthetic` says otherwise; those that ask what test or validation rows ask, or are of a source
     of theirs, are left out.
@@ -63,7 +63,7 @@ def rows(
     reading.require_rows()
     run.phase(f"looking for near duplicates among {len(reading.found):,} rows")
     parted = split_rows(reading.found, config, reading.own_splits)
-    source_of = {row: f"row {ids[0]}" for ids in parted.alike.sources for row in ids}
+    source_of = _names_of_sources(reading.found, parted.alike.sources)
     made = {name: sum(map(is_synthetic, members)) for name, members in parted.splits.items()}
     mixed = None
     if config.mixture is not None:
@@ -71,8 +71,9 @@ def rows(
         splits = parted.splits | {"train": mixed.rows}
         parted = parted._replace(splits=splits, left_out=parted.left_out + mixed.left_out)
     for name, members in parted.splits.items():
-        written = [_opened(_named(row, source_of)) for row in members] if name == "test" else members
-        write_rows(run.out / f"{name}.jsonl", written)
+        if name != "train":
+            members = [_named(row, source_of) for row in members]
+        write_rows(run.out / f"{name}.jsonl", map(_opened, members) if name == "test" else members)
     if config.balance or mixed:
         write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
     write_groups(run.out, parted.alike)
@@ -112,9 +113,15 @@ def _labels(kind: RowKind, members: Iterable[Row]) -> dict[str, int]:
     return dict(sorted(Counter(label for row in members for label in kind.labels(row)).items()))
 
 
+def _names_of_sources(found: Sequence[Row], sources: Iterable[Sequence[int]]) -> dict[int, str]:
+    """By id the name of the source of each row that others are of too: that of its first row, or its id."""
+    names = ((found[ids[0]].get("source", f"row {ids[0]}"), ids) for ids in sources)
+    return {row: name for name, ids in names for row in ids}
+
+
 def _named(row: Row, source_of: Mapping[int, str]) -> Row:
-    """A test row with its source, where others are of it: their scores are not independent."""
-    return {"source": source_of[row["id"]]} | row if row["id"] in source_of else row
+    """A held-out row with its source, where others are of it: their scores are not independent."""
+    return row | {"source": source_of[row["id"]]} if row["id"] in source_of else row
 
 
 def _opened(row: Row) -> Row:

@@ -123,6 +123,21 @@ def test_named_column_keeps_rows_together_and_names_the_source(tmp_path, stage_r
     assert [result.verdict for result in rows_apart({"test": test}, load_groups(run.out))] == ["passed"] * 3
 
 
+def test_held_out_rows_of_one_conversation_name_their_source(tmp_path, stage_run):
+    """Pitfall 38, of the rows too that weights and sweeps are chosen by."""
+    (tmp_path / "rows.json").write_text(
+        json.dumps(
+            [{"messages": turns(*talk[: place + 1])} for talk in conversations(20) for place in (1, 3, 5, 7)]
+        )
+    )
+    run = stage_run()
+    rows(RowsConfig(train=0.5, validation=0.2), run, source=tmp_path)
+    for split in ("validation", "test"):
+        held_out = load_split(run.out, split)
+        assert len(held_out) == 4 * len({row["source"] for row in held_out}) > 4
+    assert not any("source" in row for row in load_split(run.out, "train"))
+
+
 @pytest.mark.parametrize(
     ("record", "told"),
     [
