@@ -267,7 +267,7 @@ STAGES = {
         ),
         Stage(
             "validate",
-            2,
+            3,
             "tasks.sweep.validating:validate",
             ValidateConfig,
             "A trained model's number on validation rows, one by one",

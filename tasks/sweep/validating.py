@@ -72,11 +72,9 @@ def _of_text(config: PretrainConfig, folder: Path, tokens: Path) -> RowValues:
     numbers, unit = parts_of(files.validation, config.context)
     known = ~np.isnan(losses)
     _, own = np.unique(numbers[known], return_inverse=True)
-    facts = files.facts["validation"]
-    size = facts["bytes"] - facts["unpredicted_bytes"]["apart" if config.document_mask else "joined"]
     counts = np.bincount(own).astype(float)
     bits = np.bincount(own, losses[known]) / math.log(2)
-    counts *= size / counts.sum()  # bytes, as many of each token
+    counts *= files.predicted_bytes(config.document_mask) / counts.sum()  # bytes, as many of each token
     return RowValues(unit=unit, validation={"sums": bits.tolist(), "counts": counts.tolist()})
 
 
@@ -130,7 +128,7 @@ def _values(parts: Iterable[RowPart]) -> Values:
     sums: dict[object, float] = defaultdict(float)
     counts: dict[object, float] = defaultdict(float)
     for place, (row, (amount, count)) in enumerate(parts):
-        of = row.get("source") or place
+        of = row.get("source", place)
         sums[of] += amount
         counts[of] += count
     return {"sums": list(sums.values()), "counts": list(counts.values())}

@@ -6,11 +6,14 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 
+from tasks.config import ValidateConfig
 from tasks.data.token_files import load_tokens
 from tasks.models.architectures import HuggingFaceCausal
 from tasks.models.loading import load_causal
 from tasks.pretrain.loop import train
 from tasks.pretrain.losses import token_losses
+from tasks.sweep.outputs import RowValues
+from tasks.sweep.validating import validate
 from tests.pretrain.training import (
     Stopped,
     changed,
@@ -21,7 +24,7 @@ from tests.pretrain.training import (
     tokens_of_sources,
     trained,
 )
-from tests.runs import summary_of
+from tests.runs import stage_run_in, summary_of
 from tests.together import Together
 
 # Of nine steps the rate falls in the last three, in which the two sources change places.
@@ -94,6 +97,17 @@ def test_loss_of_a_source_is_that_on_its_text_alone(whole, sources, kind):
     size = files.predicted_bytes(config.document_mask)
     bits = np.nansum(losses) / np.log(2) / size
     assert summary["best_bits_per_byte"] == pytest.approx(bits, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["causal", "apart"])
+def test_validate_stage_measures_what_the_training_did(whole, sources, kind, tmp_path):
+    """The bytes of first tokens, one a source, are not predicted."""
+    run = stage_run_in(tmp_path / "run")
+    config = ValidateConfig(pretrain=changed(**KINDS[kind]))
+    validate(config, run, model=whole[kind].out, tokens=sources)
+    found = RowValues.read(run.out).validation
+    expected = summary_of(whole[kind])["best_bits_per_byte"]
+    assert sum(found["sums"]) / sum(found["counts"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_every_evaluation_measures_each_source(whole):
