@@ -282,7 +282,7 @@ STAGES = {
         ),
         Stage(
             "series",
-            1,
+            2,
             "tasks.series.stage:series",
             SeriesConfig,
             "How loss falls with size, and whether that foretells the largest",

@@ -16,8 +16,8 @@ from tasks.statistics.scaling import (
     fit_power_law,
     fit_power_laws,
     interval,
-    losses_of_draws,
 )
+from tasks.statistics.selection import resampled_ratios
 from tasks.sweep.outputs import RowValues, are_of_same_parts
 
 NO_FIT = "the losses of these sizes do not say what the law is: they do not fall, or not ever more slowly"
@@ -58,7 +58,7 @@ def _draws(
     if len(values) < max(2, len(done)) or not are_of_same_parts(values):
         return None
     sums, counts = (np.array([one.validation[name] for one in values]) for name in ("sums", "counts"))
-    return losses_of_draws(sums, counts, config.resamples)
+    return resampled_ratios(sums, counts, config.resamples)
 
 
 def _fits(done: Sequence[SeriesRung], draws: np.ndarray | None) -> tuple[Json | None, Json | None, str]:

@@ -64,15 +64,6 @@ def fit_power_laws(parameters: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return found
 
 
-def losses_of_draws(sums: np.ndarray, counts: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
-    """Losses (draws, models) of the same parts of a text, drawn anew for all models together.
-
-    `sums` and `counts` (models, parts) are as of `tasks/statistics/selection.py`.
-    """
-    drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(draws, sums.shape[1]))
-    return (sums[:, drawn].sum(axis=2) / counts[:, drawn].sum(axis=2)).T
-
-
 def interval(values: np.ndarray) -> tuple[float, float] | None:
     """The middle 95% of draws (draws,); None where too many of them have no fit."""
     known = values[~np.isnan(values)]

@@ -18,7 +18,7 @@ from scipy.special import ndtr, stdtrit
 
 from tasks.statistics.bounded import TAIL
 
-DRAWS_AT_ONCE = 200  # resamples whose row numbers are in memory together
+PLACES = 2**21  # of rows that are drawn at once, 16 MiB
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,29 @@ def optimism(
     if sums.shape[1] < 2 or sums.shape != counts.shape:
         raise ValueError(f"expected two rows or more, each counted; found {sums.shape} and {counts.shape}")
     sign = 1.0 if minimize else -1.0
-    rows = sums.shape[1]
     whole = sums.sum(axis=1) / counts.sum(axis=1)
-    chosen = int(np.argmin(sign * whole))
-    random = np.random.default_rng(seed)
-    gained, again = 0.0, 0
-    for start in range(0, resamples, DRAWS_AT_ONCE):
-        draws = random.integers(rows, size=(min(DRAWS_AT_ONCE, resamples - start), rows))
-        drawn = sums[:, draws].sum(axis=2) / counts[:, draws].sum(axis=2)
-        best = np.argmin(sign * drawn, axis=0)
-        flattered = sign * (whole[:, None] - drawn)
-        gained += float((flattered[best, np.arange(len(best))] - flattered.mean(axis=0)).sum())
-        again += int((best == chosen).sum())
-    return Optimism(gained / resamples, again / resamples)
+    drawn = resampled_ratios(sums, counts, resamples, seed)
+    best = np.argmin(sign * drawn, axis=1)
+    flattered = sign * (whole - drawn)
+    gained = flattered[np.arange(resamples), best] - flattered.mean(axis=1)
+    return Optimism(float(gained.mean()), float((best == np.argmin(sign * whole)).mean()))
+
+
+def resampled_ratios(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
+    """The ratios of totals (resamples, recipes) over rows that are drawn anew, the same rows for every recipe.
+
+    `sums` and `counts` are (recipes, rows). A draw is how often it has each row, so that what is in memory
+    does not grow with the recipes, and the sums do not depend on the number of threads.
+    """
+    rows, random = sums.shape[1], np.random.default_rng(seed)
+    at_once = max(1, PLACES // rows)
+    found = []
+    for start in range(0, resamples, at_once):
+        draws = random.integers(rows, size=(min(at_once, resamples - start), rows))
+        draws += rows * np.arange(len(draws))[:, None]
+        times = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.float64)
+        found.append(np.einsum("dr,mr->dm", times, sums) / np.einsum("dr,mr->dm", times, counts))
+    return np.concatenate(found)
 
 
 def ratio_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:

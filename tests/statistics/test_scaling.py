@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.statistics.scaling import fit_power_law, fit_power_laws, interval, losses_of_draws
+from tasks.statistics.scaling import fit_power_law, fit_power_laws, interval
+from tasks.statistics.selection import resampled_ratios
 
 SIZES = np.array([1e5, 3e5, 1e6, 4e6])
 
@@ -53,7 +54,7 @@ def test_interval_covers_the_law_in_most_simulated_texts():
         random = np.random.default_rng(seed)
         hard = random.normal(0, 0.3, 200)
         sums = truth[:, None] + hard + random.normal(0, 0.05, (4, 200))
-        draws = losses_of_draws(sums, np.ones_like(sums), 200, seed)
+        draws = resampled_ratios(sums, np.ones_like(sums), 200, seed)
         low, high = interval(fit_power_laws(SIZES, draws)[:, 2])
         covered += low - 0.005 <= 0.4 <= high + 0.005
     assert covered >= 0.85 * trials

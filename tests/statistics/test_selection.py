@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.statistics.selection import largest_of, lead_of_noise, optimism, ratio_interval
+from tasks.statistics import selection
+from tasks.statistics.selection import (
+    largest_of,
+    lead_of_noise,
+    optimism,
+    ratio_interval,
+    resampled_ratios,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,16 @@ def test_optimism_weighs_rows_by_their_tokens():
     counts = np.array([[1.0, 1000.0], [1.0, 1000.0]])
     sums = np.array([[0.0, 2000.0], [9.0, 1000.0]])
     assert optimism(sums, counts, minimize=True, resamples=100).chosen_again == pytest.approx(0.75, abs=0.15)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_resampled_ratios_are_of_the_rows_that_are_drawn(monkeypatch, at_once):
+    monkeypatch.setattr(selection, "PLACES", 30 * at_once)
+    random = np.random.default_rng(1)
+    sums, counts = random.normal(2, 1, (3, 30)), random.integers(1, 9, (3, 30)).astype(float)
+    drawn = np.random.default_rng(5).integers(30, size=(20, 30))
+    expected = [[sums[one, own].sum() / counts[one, own].sum() for one in range(3)] for own in drawn]
+    assert resampled_ratios(sums, counts, 20, 5) == pytest.approx(np.array(expected), rel=1e-12)
 
 
 def test_optimism_of_one_row_is_refused():
