@@ -12,6 +12,7 @@ from tasks.machine.device import pick_device
 from tasks.machine.json_files import write_json
 from tasks.models.adapters import load_to_tune
 from tasks.models.loading import load_model, load_tokenizer
+from tasks.reinforce import stage
 from tasks.reinforce import trainer as room
 from tasks.reinforce.checks import check_reinforcement, padded
 from tasks.reinforce.prompts import GroupSampler, prompt_data
@@ -21,7 +22,7 @@ from tasks.reinforce.stage import grpo, warnings_of
 from tasks.reinforce.trainer import make_trainer
 from tasks.rows import load_split, write_rows
 from tests.finetune.tuning import CONTEXT, assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
-from tests.runs import stage_run_in, summary_of
+from tests.runs import stage_run_in, summary_of, weights_in
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -160,6 +161,26 @@ def test_a_stop_while_responses_are_drawn_changes_no_bit(uninterrupted, tuned, r
         with pytest.raises(StoppedError, match="stopped after step 4 of 9"):
             grpo(told(), run, tuned=tuned, rows=rows)
     assert_same_outputs(reinforced(told(), tuned, rows, tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_pitfall_17_micro_batches_change_no_weight(tuned, rows, tmp_path, monkeypatch, algorithm):
+    """Of responses of many lengths; in float64, for Adam makes much of rounding."""
+    monkeypatch.setattr(stage, "load_to_tune", lambda *given: load_to_tune(*given).double())
+    runs = [
+        reinforced(
+            told(algorithm=algorithm, batch_size=size, accumulation=pieces, learning_rate=1e-3, epochs=0.5),
+            tuned,
+            rows,
+            tmp_path / str(size),
+        )
+        for size, pieces in ((16, 1), (8, 2), (4, 4))
+    ]
+    whole, *split = map(weights_in, runs)
+    assert len(set(history_in(runs[0], "length"))) > 1
+    for own in split:
+        for name, weight in whole.items():
+            torch.testing.assert_close(own[name], weight, atol=1e-8, rtol=0)
 
 
 def test_order_of_prompts_is_that_of_the_epoch():
