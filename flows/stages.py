@@ -67,7 +67,7 @@ STAGES = {
         ),
         Stage(
             "rows",
-            9,
+            10,
             "tasks.rows:rows",
             RowsConfig,
             "Rows to fine-tune on, read and split without leaks",

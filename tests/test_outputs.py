@@ -191,7 +191,7 @@ SCHEMAS = [
         | COUNTED
         | {"sequences": 4, "supervised_tokens": 40, "rows_cut": 0}
         | LOSSES,
-        KEPT_BY_LOSS,
+        KEPT_BY_LOSS | {"source_losses": None},
     ),
     (
         DpoSummary,

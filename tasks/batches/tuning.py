@@ -1,7 +1,8 @@
 """What fine-tuning learns from: rows as supervised tokens, and how a batch is made of them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,7 +19,7 @@ from tasks.config import DpoConfig, FinetuneConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import StageError
 from tasks.models.causal import positions_within
-from tasks.rows import SPLITS, Alike, Row, load_groups, load_split
+from tasks.rows import MIXED_FROM, SPLITS, Alike, Row, load_groups, load_split
 from tasks.tokenize.replies import earlier_replies
 from tasks.tokenize.templates import Template, load_template
 
@@ -83,6 +84,9 @@ class TuningData:
     turns: Turns = "last"
     groups: Alike | None = None
     """The ids of rows that are known to ask nearly the same; None where that is not known."""
+    by_source: dict[str, Examples] = field(default_factory=dict)
+    """The dataset of validation in parts, by the sources that were mixed; rows of none under an empty name.
+    Empty where no sources were."""
 
     @property
     def every_example(self) -> list[Example]:
@@ -173,12 +177,14 @@ def sft_data(
         if found[split]
     }
     collate = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
+    dataset = partial(_packed, length=max_length) if config.packing else _as_dataset
     return TuningData(
         rows=found,
         examples=examples,
-        datasets={
-            split: _packed(members, max_length) if config.packing else _as_dataset(members)
-            for split, members in examples.items()
+        datasets={split: dataset(members) for split, members in examples.items()},
+        by_source={
+            name: dataset(members)
+            for name, members in _by_source(found["validation"], examples.get("validation", [])).items()
         },
         collator=PackedCollator(tokenizer.pad_token_id) if config.packing else collate,
         tokenizer=tokenizer,
@@ -201,6 +207,14 @@ def load_rows(folder: Path, field: str, wanted: str) -> dict[str, list[Row]]:
                     f"This training needs {wanted}"
                 )
     return found
+
+
+def _by_source(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The examples of rows by the sources that these were mixed from; none where they name none."""
+    found: dict[str, list[Example]] = {}
+    for row, example in zip(rows, examples, strict=True):
+        found.setdefault(row.get(MIXED_FROM, ""), []).append(example)
+    return found if found.keys() - {""} else {}
 
 
 def _as_dataset(examples: list[Example]) -> Dataset:

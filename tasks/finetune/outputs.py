@@ -1,5 +1,6 @@
 """What fine-tuning leaves beside a model: a summary of each method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -35,6 +36,8 @@ class SftSummary(JsonFile):
     best_validation_score: float | None = None
     lowest_loss_step: int | None = None
     """Where that is another step than the kept one."""
+    source_losses: Mapping[str, float] | None = None
+    """Where sources were mixed, the loss of the kept weights on the validation rows of each."""
 
 
 @dataclass(frozen=True, kw_only=True)

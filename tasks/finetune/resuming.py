@@ -76,10 +76,13 @@ class Resumable(Trainer):
         return shared_loader(rows, self.data_collator, self.tuning, self.args.process_index)
 
     def get_eval_dataloader(self, *arguments: Any) -> DataLoader:
-        """The parent's; several processes share out its batches when they evaluate (`heeding`)."""
+        """The parent's, of the dataset that is given, or the trainer's.
+
+        Several processes share out its batches when they evaluate (`heeding`).
+        """
         if self.args.world_size == 1:
             return super().get_eval_dataloader(*arguments)
-        rows = self.eval_dataset
+        rows = arguments[0] if arguments else self.eval_dataset
         if isinstance(rows, datasets.Dataset):
             rows = self._remove_unused_columns(rows, description="evaluation")
         return DataLoader(rows, self.args.eval_batch_size, collate_fn=self.data_collator)

@@ -23,7 +23,7 @@ from tasks.finetune.training import (
     History,
     Reporting,
     evaluated,
-    token_mean,
+    token_sums,
     training_arguments,
     write_result,
 )
@@ -156,10 +156,11 @@ def target_loss(
     device: torch.device,
     sum_over: Callable[[float], float] = float,
 ) -> float:
-    """As `token_mean`, of targets."""
+    """The mean loss over the target tokens of all batches, in nats; `sum_over` as of `token_sums`."""
 
     def summed(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         inputs = {name: tensor.to(device) for name, tensor in batch.items()}
         return summed_target_loss(model, model, inputs), (inputs["labels"] != IGNORED).sum()
 
-    return token_mean(model, batches, summed, sum_over)
+    total, tokens = token_sums(model, batches, summed, sum_over)
+    return total / tokens

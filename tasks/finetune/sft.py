@@ -3,7 +3,7 @@
 An encoder-decoder is trained in seq2seq.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
 from tasks.batches.supervised import tell_cuts, tell_replies
-from tasks.batches.tuning import PLACE, TuningData, sft_data
+from tasks.batches.tuning import PLACE, Examples, TuningData, sft_data
 from tasks.config import FinetuneConfig
 from tasks.data.token_files import IGNORED, pretrained_on
 from tasks.distributed.launch import run_training
@@ -27,10 +27,11 @@ from tasks.finetune.scored import ValidationScore, told, validation_score
 from tasks.finetune.seq2seq import tune_seq2seq
 from tasks.finetune.sharing import ungathered
 from tasks.finetune.training import (
+    NAMES,
     History,
     Reporting,
     evaluated,
-    token_mean,
+    token_sums,
     training_arguments,
     write_result,
 )
@@ -40,9 +41,11 @@ from tasks.models.architectures import longest, require_positions
 from tasks.models.kernels import summed_loss
 from tasks.models.kinds import is_seq2seq
 from tasks.models.loading import load_tokenizer, use_fused_gelu
+from tasks.models.summary import SOURCE_LOSS
 from tasks.preflight.tuning import preflight_finetuning
 from tasks.record.stage import StageRun
 
+EVALUATED = "eval_loss/"  # how the trainer's name of the loss on one source begins
 LOGITS = 2**27  # of a batch, half a gigabyte in float32: from there on TRL's tiles are worth their time
 
 
@@ -102,8 +105,9 @@ def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: Tun
     write_model(
         config, trainer.model, data.template.export(data.tokenizer), base / "model", run.out / "model"
     )
-    history = History.of(trainer)
-    examples = data.examples["train"]
+    history = History.of(trainer, logged(data))
+    best, examples = history.best(), data.examples["train"]
+    losses = {name: history.at(best, f"{SOURCE_LOSS}{name}") for name in data.by_source if name}
     summary = partial(
         SftSummary,
         method="sft",
@@ -115,9 +119,15 @@ def _write(config: FinetuneConfig, run: StageRun, trainer: SFTTrainer, data: Tun
         sequences=len(data.datasets["train"]),
         supervised_tokens=sum(label != IGNORED for example in examples for label in example.labels),
         rows_cut=sum(example.cut for example in examples),
+        source_losses=losses or None,
         **told(trainer.score),
     )
     write_result(run, history, "Fine-tuning", trainer.state.global_step, summary)
+
+
+def logged(data: TuningData) -> dict[str, str]:
+    """What the numbers of a training are called here, the losses on the sources of its rows among them."""
+    return NAMES | {f"{EVALUATED}{name}": f"{SOURCE_LOSS}{name}" for name in data.by_source if name}
 
 
 def _held(data: TuningData, trainer: SFTTrainer) -> TuningData:
@@ -154,9 +164,10 @@ def _trainer(
         train_dataset=data.datasets["train"],
         eval_dataset=data.datasets.get("validation"),
         processing_class=data.tokenizer,
-        callbacks=[Reporting(run)],
+        callbacks=[Reporting(run, logged(data))],
     )
     trainer.score = validation_score(config, data)
+    trainer.validation = data.by_source or {"": trainer.eval_dataset}
     return trainer
 
 
@@ -165,6 +176,8 @@ class TokenMeanTrainer(Resumable, SFTTrainer):
 
     score: ValidationScore | None = None
     """What weights are kept by, where that is not their loss."""
+    validation: Mapping[str, Examples]
+    """What is evaluated: the parts of mixed sources, by their names; else all under an empty one."""
 
     def compute_loss(
         self,
@@ -184,11 +197,17 @@ class TokenMeanTrainer(Resumable, SFTTrainer):
         return loss * self.accelerator.num_processes if several else loss  # which averages the gradients
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        batches = self.heeding(self.get_eval_dataloader())
-        metrics = {"eval_loss": completion_loss(self.model, batches, self.args.device, self.sum_over)}
+        sums = {name: self._losses_of(rows) for name, rows in self.validation.items()}
+        total, tokens = (sum(numbers) for numbers in zip(*sums.values(), strict=True))
+        metrics = {"eval_loss": total / tokens}
+        metrics |= {f"{EVALUATED}{name}": own / count for name, (own, count) in sums.items() if name}
         if self.score:
             metrics["eval_score"] = self.score.of(self.model, self.stop_evaluating)
         return evaluated(self, metrics)
+
+    def _losses_of(self, rows: Examples) -> tuple[float, float]:
+        batches = self.heeding(self.get_eval_dataloader(rows))
+        return completion_losses(self.model, batches, self.args.device, self.sum_over)
 
 
 def supervised_loss(model: nn.Module, head: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -214,13 +233,13 @@ def _for_model(batch: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in batch.items() if name != PLACE}
 
 
-def completion_loss(
+def completion_losses(
     model: PreTrainedModel,
     batches: Iterable[dict[str, Any]],
     device: torch.device,
     sum_over: Callable[[float], float] = float,
-) -> float:
-    """As `token_mean`, of completions."""
+) -> tuple[float, float]:
+    """As `token_sums`, of completions."""
 
     def summed(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         inputs = {name: tensor.to(device) for name, tensor in _for_model(batch).items()}
@@ -228,4 +247,4 @@ def completion_loss(
         logits = model(**inputs, use_cache=False).logits[:, :-1]
         return summed_loss(logits, labels), (labels != IGNORED).sum()
 
-    return token_mean(model, batches, summed, sum_over)
+    return token_sums(model, batches, summed, sum_over)

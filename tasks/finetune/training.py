@@ -26,6 +26,7 @@ from tasks.machine.device import warn_of_emulation
 from tasks.machine.json_files import JsonFile
 from tasks.models.summary import write_history
 from tasks.record.stage import StageRun
+from tasks.record.tracking import mlflow_name
 from tasks.show.curves import draw_losses
 
 NAMES = {
@@ -104,13 +105,13 @@ def require_finite(name: str, loss: float, step: int) -> None:
 
 
 @torch.no_grad()
-def token_mean(
+def token_sums(
     model: torch.nn.Module,
     batches: Iterable[dict[str, Any]],
     summed: Callable[[dict[str, Any]], tuple[torch.Tensor, torch.Tensor]],
     sum_over: Callable[[float], float] = float,
-) -> float:
-    """Mean loss over every supervised token of all batches, in nats, without dropout.
+) -> tuple[float, float]:
+    """The summed loss of every supervised token of all batches, in nats, without dropout, and how many.
 
     `summed` gives a batch's summed loss and how many tokens that is of; `sum_over` adds up what several
     processes have made of theirs.
@@ -123,7 +124,7 @@ def token_mean(
         total += loss.item()
         supervised += int(tokens)
     model.train(was_training)
-    return sum_over(total) / sum_over(supervised)
+    return sum_over(total), sum_over(supervised)
 
 
 def evaluated(trainer: Trainer, metrics: dict[str, float]) -> dict[str, float]:
@@ -171,7 +172,9 @@ class Reporting(TrainerCallback):
         return f"loss {logs['loss']:.3f}"
 
     def _send(self, entry: dict[str, float], step: int) -> None:
-        numbers = {self.names[name]: value for name, value in entry.items() if name in self.names}
+        numbers = {
+            mlflow_name(self.names[name]): value for name, value in entry.items() if name in self.names
+        }
         self.run.log_metrics(numbers, step)
 
 

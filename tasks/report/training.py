@@ -253,7 +253,8 @@ def training_lines(training: str, summary: Json) -> list[str]:
     if training == "reinforcement":
         lines = [how, *reinforced_lines(summary)]
     else:
-        lines = [how, losses_text(summary), rewards_text(summary) if "reward_accuracy" in summary else ""]
+        lines = [how, losses_text(summary), sources_losses_text(summary)]
+        lines.append(rewards_text(summary) if "reward_accuracy" in summary else "")
     return [capital(line) for line in lines if line]
 
 
@@ -295,6 +296,13 @@ def losses_text(summary: Json) -> str:
     if measures := measures_text(summary):
         text += f" ({measures})"
     return text
+
+
+def sources_losses_text(summary: Json) -> str:
+    """`validation loss of the kept weights by source: of own.json 1.234, of others.json 2.345`."""
+    losses = summary.get("source_losses", {})
+    told = ", ".join(f"of {name} {loss:.3f}" for name, loss in losses.items())
+    return f"validation loss of the kept weights by source: {told}" if told else ""
 
 
 def kept_text(summary: Json) -> str:

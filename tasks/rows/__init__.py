@@ -6,10 +6,12 @@ other modules, in this order: `file_names`, `tables`, `files`, `formats`, `conve
 
 from tasks.rows.canonical import SPLITS, Row, load_split, prompt_groups, prompt_of, texts_of, write_rows
 from tasks.rows.groups import Alike, distinct_texts_of, load_groups, write_groups
+from tasks.rows.mixing import MIXED_FROM
 from tasks.rows.sources import source_groups
 from tasks.rows.stage import rows
 
 __all__ = [
+    "MIXED_FROM",
     "SPLITS",
     "Alike",
     "Row",

@@ -9,6 +9,8 @@ from tasks.errors import StageError
 from tasks.machine.json_files import Json
 from tasks.rows.row_kind import Row
 
+MIXED_FROM = "mixed_from"  # of a validation row, the name of the source that it is of
+
 
 class MixedRows(NamedTuple):
     """The training rows in their order, those that are read again behind all that are read once."""

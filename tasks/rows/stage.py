@@ -16,7 +16,7 @@ from tasks.rows.files import DataFile, data_files, records_of, survey
 from tasks.rows.formats import Layout, check_columns, layout_of
 from tasks.rows.groups import write_groups
 from tasks.rows.kinds import kind_named
-from tasks.rows.mixing import mix_rows
+from tasks.rows.mixing import MIXED_FROM, mix_rows
 from tasks.rows.row_kind import RowKind
 from tasks.rows.splits import split_rows
 from tasks.rows.synthetic import MADE, ROWS, is_synthetic, lineage_in
@@ -45,7 +45,8 @@ def rows(
     of theirs, are left out.
 
     `set_aside.jsonl` names the malformed rows, if any; `left_out.jsonl` holds what balancing or a mixture of
-    sources left out, none of it nearly a row of validation or test. A mixture is of the training rows alone.
+    sources left out, none of it nearly a row of validation or test. A mixture is of the training rows alone;
+    validation rows name the source that they are of (`mixed_from`).
 
     Raises StageError for files, columns or rows that cannot be used, RefusedError when leaks leave no row to
     test on, and when a model made no row that can be used.
@@ -73,6 +74,8 @@ def rows(
     for name, members in parted.splits.items():
         if name != "train":
             members = [_named(row, source_of) for row in members]
+        if name == "validation" and mixed:
+            members = [_mixed_from(row, reading.sources) for row in members]
         write_rows(run.out / f"{name}.jsonl", map(_opened, members) if name == "test" else members)
     if config.balance or mixed:
         write_rows(run.out / f"{LEFT_OUT}.jsonl", parted.left_out)
@@ -122,6 +125,11 @@ def _names_of_sources(found: Sequence[Row], sources: Iterable[Sequence[int]]) ->
 def _named(row: Row, source_of: Mapping[int, str]) -> Row:
     """A held-out row with its source, where others are of it: their scores are not independent."""
     return row | {"source": source_of[row["id"]]} if row["id"] in source_of else row
+
+
+def _mixed_from(row: Row, sources: Mapping[int, str]) -> Row:
+    """A validation row with the name of the source that it was read from, whose loss is told by itself."""
+    return row | {MIXED_FROM: sources[row["id"]]} if row["id"] in sources else row
 
 
 def _opened(row: Row) -> Row:

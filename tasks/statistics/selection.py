@@ -68,7 +68,7 @@ def optimism(
 
 
 def resampled_ratios(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
-    """The ratios of totals (resamples, recipes) over rows that are drawn anew, the same rows for every recipe.
+    """The ratios of totals (resamples, recipes) over rows drawn anew, the same rows for every recipe.
 
     `sums` and `counts` are (recipes, rows). A draw is how often it has each row, so that what is in memory
     does not grow with the recipes, and the sums do not depend on the number of threads.

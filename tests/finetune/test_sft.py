@@ -320,9 +320,9 @@ def test_the_best_model_is_written_and_not_the_last(base, rows, tmp_path, monkey
 
     def scripted_loss(model, *_):
         states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return next(scripted)
+        return next(scripted), 1
 
-    monkeypatch.setattr(sft, "completion_loss", scripted_loss)
+    monkeypatch.setattr(sft, "completion_losses", scripted_loss)
     run = tuned(SMALL, base, rows, tmp_path)
     written = weights_in(run)
     assert [all(torch.equal(state[name], written[name]) for name in written) for state in states] == [

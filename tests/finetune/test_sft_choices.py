@@ -12,7 +12,7 @@ from tasks.config import FinetuneConfig, LoraConfig
 from tasks.data.token_files import IGNORED
 from tasks.errors import RefusedError, StageError
 from tasks.finetune import sft
-from tasks.finetune.sft import completion_loss
+from tasks.finetune.sft import completion_losses
 from tasks.models.loading import ADAPTER, load_model
 from tasks.rows import load_split, write_rows
 from tests.finetune.tuning import (
@@ -131,8 +131,8 @@ def test_pitfall_13_packed_loss_is_that_of_the_rows_apart(base, rows):
     apart = sft_data(SMALL, tokenizer, rows, CONTEXT)
     alone = [apart.collator([apart.datasets["train"][place]]) for place in range(25)]
     device = torch.device("cpu")
-    assert completion_loss(model, batches, device) == pytest.approx(
-        completion_loss(model, alone, device), rel=1e-6
+    assert completion_losses(model, batches, device) == pytest.approx(
+        completion_losses(model, alone, device), rel=1e-6
     )
 
 
@@ -195,8 +195,8 @@ def test_merged_adapters_compute_what_the_best_adapters_did(merged, base, rows):
     model, tokenizer = load_model(merged.out / "model")
     data = sft_data(SMALL, tokenizer, rows, CONTEXT)
     batches = [data.collator(list(data.datasets["validation"]))]
-    loss = completion_loss(model, batches, torch.device("cpu"))
-    assert loss == pytest.approx(summary_of(merged)["best_validation_loss"], rel=1e-5)
+    loss, tokens = completion_losses(model, batches, torch.device("cpu"))
+    assert loss / tokens == pytest.approx(summary_of(merged)["best_validation_loss"], rel=1e-5)
 
 
 def test_kept_adapters_are_small_and_merge_to_the_same_bits(merged, base, rows, tmp_path):

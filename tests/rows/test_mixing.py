@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.config import RowsConfig
 from tasks.errors import StageError
 from tasks.report.data import left_text, sources_text
-from tasks.rows import load_split, rows
+from tasks.rows import MIXED_FROM, load_split, rows
 from tasks.rows.counts import read_counts
 from tasks.rows.mixing import mix_rows
 from tests.runs import stage_run_in
@@ -86,8 +86,11 @@ def test_only_training_rows_are_mixed(tmp_path):
     plain = read(tmp_path / "plain")
 
     mixed = read(tmp_path / "mixed", mixture={"few.json": 1, "many.jsonl": 1})
-    for split in ("validation", "test"):
-        assert load_split(mixed, split) == load_split(plain, split)
+    assert load_split(mixed, "test") == load_split(plain, "test")
+    files = {"few": "few.json", "many": "many.jsonl"}
+    assert load_split(mixed, "validation") == [
+        row | {MIXED_FROM: files[row["output"].split()[0]]} for row in load_split(plain, "validation")
+    ]
     train = load_split(plain, "train")
     assert by_source(load_split(mixed, "train")) == {"few": len(train) / 2, "many": len(train) / 2}
     counts = read_counts(mixed)
