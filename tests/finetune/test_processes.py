@@ -16,13 +16,21 @@ from tasks.finetune.sft import finetune, tune
 from tasks.finetune.sharing import Shares, micro_batches, without_targets
 from tasks.machine.device import pick_device
 from tests.finetune.labelled_texts import gpt_in, message_tokenizer, text_rows_in
-from tests.finetune.tuning import assert_same_outputs, base_in, history_in, rows_in, word_tokenizer
+from tests.finetune.tuning import (
+    assert_same_outputs,
+    base_in,
+    history_in,
+    mixed_rows_in,
+    rows_in,
+    word_tokenizer,
+)
 from tests.runs import stage_run_in, summary_of, weights_in
 from tests.together import Together
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # 25 rows: the last step of an epoch has one, which one of two processes does.
+SOURCES = ["a.json"] * 5 + ["b.json", None]
 SMALL = {
     "epochs": 1.5,
     "batch_size": 4,
@@ -32,8 +40,15 @@ SMALL = {
     "preflight": "warn",
     "device": "cpu",
 }
-TRAIN = {"sft": tune, "packed": tune, "dpo": prefer, "lora": prefer, "classify": learn_labels}
-STAGE = {"sft": finetune, "packed": finetune, "dpo": dpo.dpo, "lora": dpo.dpo, "classify": classify}
+TRAIN = {"sft": tune, "packed": tune, "mixed": tune, "dpo": prefer, "lora": prefer, "classify": learn_labels}
+STAGE = {
+    "sft": finetune,
+    "packed": finetune,
+    "mixed": finetune,
+    "dpo": dpo.dpo,
+    "lora": dpo.dpo,
+    "classify": classify,
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +65,9 @@ def inputs(tmp_path_factory):
             else:
                 base = base_in(folder / "base", word_tokenizer(), dropout=dropout)
                 name = "tuned" if STAGE[kind] is dpo.dpo else "base"
-                made[kind, dropout] = {name: base, "rows": rows_in(folder / "rows", train=25)}
+                rows = folder / "rows"
+                mixed_rows_in(rows, SOURCES) if kind == "mixed" else rows_in(rows, train=25)
+                made[kind, dropout] = {name: base, "rows": rows}
         return made[kind, dropout]
 
     return of
@@ -82,6 +99,7 @@ def alone(kind, inputs, folder, **fields):
 
 
 NUMBERS = ("train_loss", "validation_loss", "gradient_norm", "reward_margin", "validation_accuracy")
+NUMBERS += ("validation_loss/a.json", "validation_loss/b.json")
 
 
 @pytest.mark.parametrize("kind", TRAIN)

@@ -7,12 +7,13 @@ from transformers import AutoModelForCausalLM
 from tasks.models.loading import load_tokenizer
 from tasks.models.summary import SOURCE_LOSS
 from tasks.report.training import sources_losses_text
-from tasks.rows import MIXED_FROM, load_split, write_rows
+from tasks.rows import MIXED_FROM, load_split
 from tests.finetune.test_sft import changed
 from tests.finetune.tuning import (
     CONTEXT,
     base_in,
     history_in,
+    mixed_rows_in,
     rows_in,
     supervised,
     tuned,
@@ -36,14 +37,9 @@ def plain_rows(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(plain_rows, tmp_path_factory):
+def rows(tmp_path_factory):
     """The same, of which validation names sources; one row is of none."""
-    folder = rows_in(tmp_path_factory.mktemp("mixed") / "rows")
-    members = zip(load_split(plain_rows, "validation"), SOURCES, strict=True)
-    write_rows(
-        folder / "validation.jsonl", [row | ({MIXED_FROM: name} if name else {}) for row, name in members]
-    )
-    return folder
+    return mixed_rows_in(tmp_path_factory.mktemp("mixed") / "rows", SOURCES)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["rows", "packed"])

@@ -7,7 +7,7 @@ import torch
 from tasks.batches.supervised import supervise
 from tasks.finetune.sft import finetune
 from tasks.models.gpt import GPT, GPTConfig
-from tasks.rows import write_rows
+from tasks.rows import MIXED_FROM, load_split, write_rows
 from tasks.tokenize.stage import train_bpe
 from tasks.tokenize.templates import load_template
 from tests.runs import stage_run_in
@@ -39,6 +39,16 @@ def rows_in(folder, train=25, validation=7):
         "test": every[-1:],
     }.items():
         write_rows(folder / f"{name}.jsonl", members)
+    return folder
+
+
+def mixed_rows_in(folder, sources):
+    """As `rows_in`, of which each validation row names its source, or none."""
+    rows_in(folder, validation=len(sources))
+    members = zip(load_split(folder, "validation"), sources, strict=True)
+    write_rows(
+        folder / "validation.jsonl", [row | ({MIXED_FROM: name} if name else {}) for row, name in members]
+    )
     return folder
 
 
