@@ -66,7 +66,7 @@ class Front:
         if self.template is None:
             return await self._answer(request, CHAT, body, _unchanged)
         asked: ChatAsked = parse(ChatAsked, body)
-        prompt = await run_in_threadpool(self._ids, asked.row())
+        prompt = await run_in_threadpool(self._ids, asked.row(), "messages")
         return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_chat, asked)
 
     async def completions(self, request: Request, body: Json) -> Response:
@@ -76,26 +76,32 @@ class Front:
         asked: CompletionAsked = parse(CompletionAsked, body)
         prompt = asked.prompt
         if isinstance(prompt, str):
-            prompt = await run_in_threadpool(self._ids, {"plain": True, "instruction": prompt})
+            prompt = await run_in_threadpool(self._ids, {"plain": True, "instruction": prompt}, "prompt")
+        else:
+            self._check_length(prompt, "prompt")
         return await self._answer(request, COMPLETIONS, self._to_engine(asked, prompt), as_completion, asked)
 
-    def _ids(self, row: Json) -> list[int]:
-        """The tokens of a prompt. Raises ProtocolError when there are none, or too many."""
+    def _ids(self, row: Json, field: str) -> list[int]:
+        """The tokens of the prompt in a field. Raises ProtocolError when there are none, or too many."""
         try:
             ids = self.template.prompt_ids(row)
         except StageError as error:
-            raise ProtocolError(400, str(error), param="messages") from error
+            raise ProtocolError(400, str(error), param=field) from error
+        self._check_length(ids, field)
+        return ids
+
+    def _check_length(self, ids: list[int], field: str) -> None:
+        """Raise ProtocolError for a prompt without tokens, and for one that leaves an answer no room."""
         if not ids:
-            raise ProtocolError(400, "the prompt has no tokens", param="messages")
+            raise ProtocolError(400, "the prompt has no tokens", param=field)
         if self.context and len(ids) >= self.context:
+            shorter = "Leave out earlier messages, or shorten them" if field == "messages" else "Shorten it"
             raise ProtocolError(
                 400,
-                f"the prompt has {len(ids)} tokens and the model's context is {self.context}. Leave out "
-                "earlier messages, or shorten them",
+                f"the prompt has {len(ids)} tokens and the model's context is {self.context}. {shorter}",
                 code="context_length_exceeded",
-                param="messages",
+                param=field,
             )
-        return ids
 
     def _to_engine(self, asked: ChatAsked | CompletionAsked, prompt: list[int]) -> Json:
         said = asked.sampling()
@@ -117,7 +123,7 @@ class Front:
         if body.get("stream"):
             opened = self._opened(path, body)
             answer = await opened.__aenter__()
-            return _Stream(opened, _pieces(answer, asked))
+            return _Stream(opened, _until_gone(_pieces(answer, asked)))
         found = await _unless_left(request, self._asked(path, body))
         return JSONResponse(convert(found))
 
@@ -135,20 +141,24 @@ class Front:
             try:
                 request = client.build_request("POST", path, json=body)
                 answer = await client.send(request, stream=True)
+                try:
+                    if answer.is_error:
+                        raise await _error_of(answer)
+                    yield answer
+                finally:
+                    await answer.aclose()
             except httpx.TransportError as error:
-                raise ProtocolError(502, f"the engine does not answer: {error}") from error
-            try:
-                if answer.is_error:
-                    raise await _error_of(answer)
-                yield answer
-            finally:
-                await answer.aclose()
+                raise _engine_gone(error) from error
 
 
 def entry_of(name: str, context: int | None = None) -> Json:
     """What a list of models has of one."""
     entry: Json = {"id": name, "object": "model", "created": 0, "owned_by": "touchstone"}
     return entry | ({"context_length": context} if context else {})
+
+
+def _engine_gone(error: httpx.TransportError) -> ProtocolError:
+    return ProtocolError(502, f"the engine does not answer: {error}")
 
 
 async def _error_of(answer: httpx.Response) -> ProtocolError:
@@ -202,6 +212,15 @@ async def _pieces(answer: httpx.Response, asked: ChatAsked | CompletionAsked | N
         kind = "chat.completion.chunk" if isinstance(asked, ChatAsked) else "text_completion"
         yield _event(usage_chunk(chunk, usage, kind))
     yield f"{DATA}[DONE]\n\n"
+
+
+async def _until_gone(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The pieces; where the engine ends in the middle, an error is the last, for the status was sent."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except httpx.TransportError as error:
+        yield _event(_engine_gone(error).body)
 
 
 def _event(value: Json) -> str:

@@ -6,6 +6,7 @@ names that is made before can hold them.
 
 import asyncio
 import hmac
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tasks.errors import TouchstoneError
-from tasks.machine.json_files import Json
+from tasks.machine.json_files import Json, as_line
 from tasks.serve.front import CHAT, COMPLETIONS, Front, entry_of
 from tasks.serve.protocol import ProtocolError
 
@@ -184,8 +185,9 @@ def _admit(request: Request, key: str | None) -> None:
 async def _body_of(request: Request) -> Json:
     """The JSON object that a request brings. Raises ProtocolError for anything else."""
     try:
-        body = await request.json()
-    except ValueError as error:
+        body = json.loads(await request.body())
+        as_line(body).encode()  # Python reads NaN and half a surrogate pair, which no engine can be sent
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(400, f"the request is no JSON: {error}") from error
     if not isinstance(body, dict):
         raise ProtocolError(400, "the request is no JSON object")

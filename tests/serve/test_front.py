@@ -1,8 +1,10 @@
 """OpenAI's official client gets what it expects, of prompts that are the training's to the token."""
 
 import re
+import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import openai
@@ -34,6 +36,19 @@ ROWS = [
     {"instruction": "Why?", "input": "", "messages": [TURNS[1], {"role": "assistant", "content": f"{END}!"}]},
 ]
 KEY = "a-key-of-the-tests"
+
+
+class Cut(BaseHTTPRequestHandler):
+    """An engine that ends in the middle of its answer."""
+
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b'data: {"choices": []}\n\n')
+
+    def log_message(self, *args):
+        """Nothing on standard error."""
 
 
 @contextmanager
@@ -183,6 +198,23 @@ def test_what_cannot_be_served_is_told(client, kind, change, words):
         client.chat.completions.create(**request)
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"prompt": "\\ud800"}', "the request is no JSON: .*surrogates not allowed"),
+        (b'{"prompt": "a", "temperature": NaN}', "the request is no JSON: .*not JSON compliant"),
+        (b"[" * 100_000, "the request is no JSON: maximum recursion depth"),
+        (b'{"model": "tiny", "prompt": []}', "the prompt has no tokens"),
+        (b'{"model": "tiny", "prompt": [%s 5]}' % (b"5," * 300), "has 301 tokens and the model's context is"),
+    ],
+)
+def test_a_body_that_nothing_can_be_made_of_is_told(client, body, words):
+    """Each would be a traceback in the terminal of the server, or words about what was not asked."""
+    answer = httpx.post(f"{client.base_url}completions", content=body, headers=client.auth_headers)
+    assert answer.status_code == 400
+    assert re.search(words, answer.json()["error"]["message"])
+
+
 def test_foreign_pages_and_requests_without_a_key_get_nothing(client):
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="another-key-of-tests").models.list()
@@ -219,3 +251,18 @@ def test_an_engine_that_is_gone_is_told():
         pytest.raises(openai.InternalServerError, match="the engine does not answer"),
     ):
         client.completions.create(model="gone", prompt="a")
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_an_engine_that_ends_in_an_answer_is_told(streams):
+    """The status of a stream was sent before; its last event is the error."""
+    with HTTPServer(("127.0.0.1", 0), Cut) as engine:
+        thread = threading.Thread(target=engine.serve_forever)
+        thread.start()
+        with reached(Front("cut", Engine(f"http://127.0.0.1:{engine.server_port}"))) as client:
+            body = {"model": "cut", "prompt": "a", "stream": streams}
+            answer = httpx.post(f"{client.base_url}completions", json=body)
+        engine.shutdown()
+        thread.join()
+    assert answer.status_code == (200 if streams else 502)
+    assert "the engine does not answer" in answer.text
