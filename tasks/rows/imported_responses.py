@@ -61,6 +61,10 @@ def responses(config: ResponsesConfig, run: "StageRun", *, source: Path) -> None
 
 def _rows(file: DataFile, config: ResponsesConfig, reading: RowsConfig) -> Iterator[Row]:
     columns, sample = survey(file, reading)
+    if not columns:  # which leaves out rows that are malformed; their reading tells of the first
+        for _ in records_of(file, reading, stop):
+            continue
+        return
     response = _response_column(file.name, columns, config)
     others = [column for column in columns if column != response]
     if not config.needs_reference and not _has_reference(file.name, others, reading, sample):

@@ -193,6 +193,11 @@ def test_a_file_without_questions_is_told(read):
         read(lines({"note": "x", "response": "y"}), needs_reference=False)
 
 
+def test_a_file_of_malformed_rows_alone_is_told_by_the_first(read):
+    with pytest.raises(StageError, match=r"file.jsonl, row 1: not valid JSON"):
+        read({"file.jsonl": "{\n"}, needs_reference=False)
+
+
 def test_a_chat_that_ends_with_the_user_is_a_question(read):
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     asked = {"messages": [*turns, {"role": "user", "content": "Who are you?"}]}
