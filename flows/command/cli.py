@@ -348,8 +348,9 @@ def _say_stopping() -> None:
 def _fail(message: str, status: int, wants_json: bool) -> NoReturn:
     from flows.process.console import console
     from tasks.machine.secrets import redacted
+    from tasks.show.text import visible
 
-    message = redacted(message)
+    message = visible(redacted(message))  # names of files and texts of servers can hold anything
     console.close()
     if status == STATUS:
         console.say(message, style="yellow")

@@ -14,6 +14,7 @@ from tasks.errors import StageError, UsageError
 from tasks.rows import Row
 from tasks.serve.chat_models import Answer, ChatModel, ChatSettings
 from tasks.serve.conversation import Conversation
+from tasks.show.text import visible
 
 SIDE_BY_SIDE = 100  # columns of a terminal from which two models stand beside each other
 FRAMES = 10  # a second
@@ -51,7 +52,7 @@ class Chat:
         again = False
         while True:
             try:
-                text = self._message(read)
+                text = self._text(read)
                 again = False
                 if text == "/bye":
                     return 0
@@ -67,6 +68,15 @@ class Chat:
                 if not self.person:
                     raise
                 self._say(str(error), "red")
+
+    def _text(self, read: Read) -> str:
+        """What is said next. Raises UsageError for bytes that are no text."""
+        try:
+            text = self._message(read)
+            text.encode()  # Python may read such bytes as halves of surrogate pairs
+        except UnicodeError as error:
+            raise UsageError(f"what was read is not UTF-8: {error}; expected text in UTF-8") from error
+        return text
 
     def _message(self, read: Read) -> str:
         line = read("> ")
@@ -168,7 +178,7 @@ class Chat:
                     self.out.print(Text(self.conversations[place].model.name, "bold"))
                 for piece in answer.pieces:
                     said[place] += piece
-                    self.out.print(Text(piece), end="", soft_wrap=True)
+                    self.out.print(Text(visible(piece)), end="", soft_wrap=True)
                     self.out.file.flush()
                 self.out.print()
 
@@ -176,11 +186,11 @@ class Chat:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
         for one in self.conversations:
             table.add_column(Text(one.model.name), ratio=1, overflow="fold")
-        table.add_row(*map(Text, said))
+        table.add_row(*(Text(visible(words)) for words in said))
         return table
 
     def _say(self, text: str, style: str = "dim") -> None:
-        self.notices.print(Text(text, style), soft_wrap=True)
+        self.notices.print(Text(visible(text), style), soft_wrap=True)
 
 
 def _in_turn(answers: Sequence[Answer]) -> Iterator[tuple[int, str]]:

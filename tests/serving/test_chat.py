@@ -98,6 +98,21 @@ def test_what_no_longer_fits_is_told():
     assert "(cut after 1 tokens: /set max_tokens=N" in chat(["/set max_tokens=1", "Hi"])[2]
 
 
+def test_what_would_act_on_the_terminal_is_made_visible():
+    assert chat(["a\x1b[31mb"])[1] == "a\\x1b[31mb\n"
+    assert "a\\x1b[31mb" in chat(["a\x1b[31mb"], Echo("one"), Echo("two"), width=120)[1]
+    assert chat(["a\x1b[31mb"], person=False)[1] == "a\x1b[31mb\n"
+
+
+@pytest.mark.parametrize("line", ["\udcff", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")])
+def test_a_line_that_is_no_text_is_told(line):
+    with pytest.raises(UsageError, match=r"is not UTF-8: .*expected text in UTF-8"):
+        chat([line], person=False)
+    status, out, notices = chat([line, "Hi"])
+    assert (status, out) == (0, "Hi\n")
+    assert "is not UTF-8" in notices
+
+
 def test_two_models_stand_beside_each_other_in_a_wide_terminal():
     models = Echo("one"), Echo("two")
     assert chat(["Hello"], *models)[1] == "one\nHello\ntwo\nHello\n"
