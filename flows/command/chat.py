@@ -20,18 +20,19 @@ def chat(
     ] = None,
 ) -> None:
     """Talk to a model; with lines piped into it, an answer a line and nothing else."""
+    from flows.serving.local import find_local_model
+
+    found = [find_local_model(name) for name in (model, against) if name is not None]
+    for one in found:
+        one.require_causal("chat")
     from rich.console import Console
 
     from flows.process.console import console
     from flows.process.interrupts import interrupts
     from flows.serving.chat import Chat, piped
-    from flows.serving.local import find_local_model
     from tasks.serve.chat_models import open_chat
 
     person = sys.stdin.isatty() and sys.stdout.isatty()
-    found = [find_local_model(name) for name in (model, against) if name]
-    for one in found:
-        one.require_causal("chat")
     with ExitStack() as stack:
         if person:
             console.wait("loading the model")

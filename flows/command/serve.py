@@ -1,13 +1,17 @@
 """`touchstone serve`: a model behind OpenAI's protocol."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.command.options import Commands, host_option
 from tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    from tasks.serve.models import LocalModel
 
 commands = Commands()
 
@@ -62,12 +66,12 @@ def serve(
         raise UsageError("say which MODEL is served, or --on-demand N for whatever was made here")
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine!r} is none; expected {', '.join(ENGINES)}")
+    found = _models_to_serve(models or ())
     from contextlib import ExitStack, closing
 
     from flows.process.console import console, print_result
     from flows.process.interrupts import interrupts
     from flows.serving.engines import EngineOptions, serving
-    from flows.serving.local import find_local_model
     from flows.serving.on_demand import on_demand as opened_on_demand
     from flows.serving.serve import Listener, instructions, key_in, listening, wait
     from tasks.export.gguf_file import KINDS
@@ -80,14 +84,7 @@ def serve(
     options = EngineOptions(engine, quantize, parallel, context)
     with place.open() as at, ExitStack() as engines:
         console.wait("loading the model")
-        fronts = []
-        for model in models or ():
-            found = find_local_model(model)
-            found.require_text(f"Its labels: touchstone chat {model}. Served: mlflow models serve")
-            found.require_causal("serve")
-            if found.name in [front.name for front in fronts]:
-                raise UsageError(f"two models are called {found.name}: clients could not tell them apart")
-            fronts.append(engines.enter_context(serving(found, options)))
+        fronts = [engines.enter_context(serving(model, options)) for model in found]
         source = opened_on_demand(options, on_demand) if on_demand else None
         served = engines.enter_context(closing(Fronts(fronts, source, key)))
         with listening(served, place, at) as thread:
@@ -97,3 +94,18 @@ def serve(
                 wait(thread)
     console.say("no longer served")
     sys.exit(interrupts.status)
+
+
+def _models_to_serve(names: Sequence[str]) -> "list[LocalModel]":
+    """The models that can be served. Raises UsageError for another, and for two of one name."""
+    from flows.serving.local import find_local_model
+
+    found: dict[str, LocalModel] = {}
+    for name in names:
+        model = find_local_model(name)
+        model.require_text(f"Its labels: touchstone chat {name}. Served: mlflow models serve")
+        model.require_causal("serve")
+        if model.name in found:
+            raise UsageError(f"two models are called {model.name}: clients could not tell them apart")
+        found[model.name] = model
+    return list(found.values())

@@ -69,6 +69,8 @@ imported("profiles")
 print("help", *(name for name in ("httpx", "mlflow", "numpy") if name in sys.modules))
 imported("models")
 imported("report")
+for command in ("chat", "serve", "export"):
+    imported(command, "no-such-model")
 from flows.judging.comparison import compared
 from flows.judging.judged import audited, judged
 from flows.judging.inputs import parse_comparison_input
@@ -85,6 +87,9 @@ def test_look_up_imports_no_training_drawing_or_orchestration(python):
         "help",
         "models",
         "report",
+        "chat no-such-model",
+        "serve no-such-model",
+        "export no-such-model",
         "sides and records",
     ]
 

@@ -145,11 +145,12 @@ def test_it_says_how_to_ask():
     assert 'api_key=os.environ["OUR_KEY"]' in told
 
 
-def test_the_command_refuses_what_it_does_not_know(touchstone):
+def test_the_command_refuses_what_it_does_not_know(touchstone, tmp_path):
     assert touchstone("serve", "x.gguf", "--engine", "onnx")[0] == 2
     status, _, told = touchstone("serve")
     assert (status, "say which MODEL is served, or --on-demand N" in told) == (2, True)
-    status, _, told = touchstone("serve", "x.gguf", "--quantize", "q3_k")
+    (tmp_path / "there.gguf").touch()
+    status, _, told = touchstone("serve", str(tmp_path / "there.gguf"), "--quantize", "q3_k")
     assert (status, "expected f32, f16" in told) == (2, True)
     status, _, told = touchstone("serve", "x.gguf", "--port", "18765")
     assert (status, "there is no file x.gguf" in told) == (2, True)
