@@ -279,11 +279,19 @@ def _criteria(path: Path | None) -> dict[str, Any]:
 
 
 def source_of(text: str) -> "DownloadConfig":
-    """A file, an address, or hf:NAME. Raises UsageError for a file that is not there."""
+    """A file, an address, or hf:NAME. Raises UsageError for what is none, or is not there."""
+    from pydantic import ValidationError
+
+    from flows.profiles.faults import explain
     from tasks.config import DownloadConfig, source_from_text
     from tasks.download.stage import fingerprints
 
-    source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+    try:
+        source = DownloadConfig.model_validate({"sources": [source_from_text(text)]})
+    except ValidationError as error:
+        raise UsageError(
+            f"{text!r}: expected a file, an address or hf:NAME ({explain(error, DownloadConfig)})"
+        ) from error
     fingerprints(source)
     return source
 

@@ -111,15 +111,15 @@ def parse_since(text: str, now: datetime, option: str = "--since") -> datetime:
 
     Raises UsageError for anything else.
     """
-    if found := re.fullmatch(r"(\d{1,6})([mhdw])", text.strip()):
-        return now - timedelta(seconds=int(found[1]) * UNITS[found[2]])
     try:
+        if found := re.fullmatch(r"(\d{1,6})([mhdw])", text.strip()):
+            return now - timedelta(seconds=int(found[1]) * UNITS[found[2]])
         given = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return given.astimezone() if given.tzinfo is None else given
+    except (ValueError, OverflowError) as error:  # the latter of a time before the year 1
         raise UsageError(
             f"{option} {text!r}: expected a time ago, as 30m, 12h, 7d or 2w, or a date, as 2026-11-28"
         ) from error
-    return given.astimezone() if given.tzinfo is None else given
 
 
 def _summary(run: Run) -> Mapping[str, Any]:

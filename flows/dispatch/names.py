@@ -230,9 +230,9 @@ def _unknown(tracking: Tracking, text: str, name: str) -> UsageError:
     where = without_password(tracking.uri)
     short = _ID.fullmatch(name) is None and re.fullmatch(r"[0-9a-f]+", name)
     return UsageError(
-        f"{text!r} is no run, no registered model and no profile that has finished, in {where}; "
-        + (f"{hint} " if hint else "")
-        + f"Expected {EXPECTED}"
+        f"{text!r} is no run, no registered model and no profile that has finished, in {where}"
+        + (f"; {hint}" if hint else ".")
+        + f" Expected {EXPECTED}"
         + (f" (the beginning of an id has at least {LEAST} characters)" if short else "")
     )
 

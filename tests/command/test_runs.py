@@ -132,6 +132,8 @@ def test_the_list_fits_the_terminal(touchstone, made, monkeypatch, width):
     [
         (("runs", "--state", "done"), "expected running, finished, failed, interrupted, refused"),
         (("runs", "--since", "yesterday"), "expected a time ago, as 30m, 12h, 7d or 2w, or a date"),
+        (("runs", "--since", "999999w"), "--since '999999w': expected a time ago"),
+        (("runs", "--since", "0001-01-01"), "--since '0001-01-01': expected a time ago"),
         (("runs", "--profile", 'a"b'), "no profile has such a name"),
         (("runs", "quick", "--state", "failed"), "leave them out beside one run"),
         (("runs", "nothing"), "is no run"),
