@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.board.access import Login
 from flows.board.context import Board
+from flows.board.refresh import watch_store
 from flows.board.tabs import TABS
 
 AT_ONCE = 16  # presses of one button that are heeded at the same time, of all who have the page open
@@ -36,6 +37,7 @@ def board_app(board: Board) -> gr.Blocks:
         title="Touchstone", analytics_enabled=False, fill_width=True, delete_cache=(HOUR, 24 * HOUR)
     ) as blocks:
         gr.HTML('<h1 class="board-title">Touchstone</h1>')
+        watch_store()
         with gr.Tabs():
             for name, build in TABS.items():
                 with gr.Tab(name, id=name.lower()):

@@ -10,9 +10,10 @@ import gradio as gr
 
 from flows.board.chat_session import ChatSession, settings_of
 from flows.board.context import Board
+from flows.board.errors import handler
+from flows.board.html import escaped, frame
 from flows.board.models import Listed, exported_files, models_of_runs, open_chosen, versions
-from flows.board.shown import WIDE, choices, when_shown
-from flows.board.told import frame, handler, shown
+from flows.board.refresh import WIDE, choices, when_shown
 from flows.judging.labelling import person
 from flows.serving.ready import ReadyModels
 from tasks.data.reading import Message
@@ -162,15 +163,15 @@ def _shown(session: ChatSession, text: str = "", answers: Sequence[str] | None =
             turns = [*turns, _turn("user", text), _turn("assistant", answers[place])]
         logs[place] = gr.update(value=log_html(title, turns), visible=True)
     named = zip(session.titles, session.notes, strict=False)
-    notes = "".join(f"<p>{shown(f'{title}: {note}')}</p>" for title, note in named if note)
+    notes = "".join(f"<p>{escaped(f'{title}: {note}')}</p>" for title, note in named if note)
     tokens = "<p>shown after the vote</p>" if session.blind else tokens_html(session)
     return *logs, notes, gr.update(visible=session.exchange is not None), tokens
 
 
 def log_html(title: str, turns: Sequence[Message]) -> str:
     """A conversation under its title; texts are shown as they are."""
-    said = [f'<p class="turn {shown(turn["role"])}">{shown(turn["content"])}</p>' for turn in turns]
-    return f"<h4>{shown(title)}</h4>{''.join(said)}"
+    said = [f'<p class="turn {escaped(turn["role"])}">{escaped(turn["content"])}</p>' for turn in turns]
+    return f"<h4>{escaped(title)}</h4>{''.join(said)}"
 
 
 def _turn(role: str, content: str) -> Message:
@@ -180,14 +181,14 @@ def _turn(role: str, content: str) -> Message:
 def tokens_html(session: ChatSession) -> str:
     """The last prompt of each model, a box a token; its number is told where it is pointed at."""
     shown_prompts = [
-        f"<p>{shown(title)}: {len(prompt):,} tokens</p><p class='tokens'>{''.join(map(_token, prompt))}</p>"
+        f"<p>{escaped(title)}: {len(prompt):,} tokens</p><p class='tokens'>{''.join(map(_token, prompt))}</p>"
         for title, prompt in zip(session.titles, session.tokens, strict=False)
     ]
     return "".join(shown_prompts) or "<p>nothing was said yet</p>"
 
 
 def _token(token: Token) -> str:
-    return f'<span class="token" title="{token.id}">{shown(token.text)}</span>'
+    return f'<span class="token" title="{token.id}">{escaped(token.text)}</span>'
 
 
 def _tally(board: Board) -> str:

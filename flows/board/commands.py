@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from flows.board.context import Board
+from flows.board.errors import require_store
 from flows.process.detached import COMMAND
 from tasks.errors import RefusedError, StageError, TouchstoneError, UsageError
 from tasks.machine.json_files import Json
@@ -25,6 +26,8 @@ class BoardCommand:
     """`touchstone ... --json`, begun when it is made."""
 
     def __init__(self, board: Board, *arguments: str) -> None:
+        """Raises StoreAwayError without beginning it while MLflow's server is away."""
+        require_store()
         with ExitStack() as stack:
             folder = board.tracking.work
             self._out, self._told = (

@@ -8,9 +8,10 @@ import gradio as gr
 
 from flows.board.commands import BoardCommand
 from flows.board.context import Board
+from flows.board.errors import handler
+from flows.board.html import escaped, frame
 from flows.board.models import Listed, models_of_runs, versions
-from flows.board.shown import WIDE, choices, when_shown
-from flows.board.told import frame, handler, shown
+from flows.board.refresh import WIDE, choices, when_shown
 from flows.exporting.made import files_of, made_export, made_exports
 from tasks.config.exporting import FORMATS, K_KINDS, PLAIN_KINDS
 from tasks.errors import UsageError
@@ -51,9 +52,9 @@ def export_tab(board: Board) -> None:
         with BoardCommand(board, *arguments(name, form, numbers)) as command:
             yield "<p>exporting ...</p>", gr.skip()
             for line in command.lines():
-                yield f"<p>{shown(line)}</p>", gr.skip()
+                yield f"<p>{escaped(line)}</p>", gr.skip()
             outcome = command.outcome()["export"]
-        delivered = "".join(f"<p>{shown(line)}</p>" for line in outcome["delivered"])
+        delivered = "".join(f"<p>{escaped(line)}</p>" for line in outcome["delivered"])
         yield delivered, {**choices(listed(board)), "value": outcome["run_id"]}
 
     def show(run_id: str | None) -> tuple[str, Any]:

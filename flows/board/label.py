@@ -9,9 +9,10 @@ from typing import Any, Self
 import gradio as gr
 
 from flows.board.context import Board
+from flows.board.errors import handler
+from flows.board.html import escaped, frame
 from flows.board.models import models_of_runs, versions
-from flows.board.shown import WIDE, choices, when_shown
-from flows.board.told import frame, handler, shown
+from flows.board.refresh import WIDE, choices, when_shown
 from flows.judging.labelling import (
     Judged,
     Target,
@@ -108,9 +109,11 @@ def label_tab(board: Board) -> None:
     told_so_far = gr.Button("What the labels say so far", size="sm")
     agreement = gr.HTML(elem_id="agreement")
 
-    def look(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        listed = choices([*versions(board.tracking), *models_of_runs(board.tracking)])
-        return listed, request.username or gr.skip()
+    def look() -> dict[str, Any]:
+        return choices([*versions(board.tracking), *models_of_runs(board.tracking)])
+
+    def user(request: gr.Request) -> Any:
+        return request.username or gr.skip()
 
     def begin(name: str | None, count: int | None, who: str) -> tuple[Any, ...]:
         labelling = Labelling.begin(board.tracking, name, count, who)
@@ -125,7 +128,8 @@ def label_tab(board: Board) -> None:
             raise UsageError("choose whose responses, and start")
         return labelling.agreement()
 
-    when_shown(look, [model, by])
+    when_shown(look, model)
+    gr.on(fn=user, outputs=by, show_progress="hidden")  # when the page is opened
     pane = [held, seen, row, keys]
     start.click(handler(begin), [model, rows, by], pane)
     told_so_far.click(handler(tell), held, agreement)
@@ -140,10 +144,10 @@ def _asked(labelling: Labelling) -> tuple[int, str, dict[str, Any]]:
     if queue.row is None:
         skipped = len(queue.rows) - queue.done
         end = f"{skipped:,} rows were skipped; start again to see them" if skipped else "all are labelled"
-        told_last = f"<p class='progress'>{shown(done)}</p><p>{end}</p>"
+        told_last = f"<p class='progress'>{escaped(done)}</p><p>{end}</p>"
         return labelling.shown, told_last, gr.update(visible=False)
     now = "" if queue.present is None else f", now {queue.present}"
-    head = f"<p class='progress'>{shown(f'{queue.place + 1} of {len(queue.rows)}{now} · {done}')}</p>"
+    head = f"<p class='progress'>{escaped(f'{queue.place + 1} of {len(queue.rows)}{now} · {done}')}</p>"
     return labelling.shown, head + row_html(queue.row), gr.update(visible=True)
 
 
@@ -155,6 +159,6 @@ def row_html(row: ResponseRow) -> str:
     parts += [("reference", row.reference), ("response", row.response or "(nothing)")]
     return "".join(
         f'<section class="part part-{"response" if name == "response" else "asked"}">'
-        f"<h4>{shown(name)}</h4><p>{shown(text)}</p></section>"
+        f"<h4>{escaped(name)}</h4><p>{escaped(text)}</p></section>"
         for name, text in parts
     )

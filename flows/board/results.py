@@ -8,10 +8,11 @@ import gradio as gr
 
 from flows.board.commands import BoardCommand
 from flows.board.context import Board
+from flows.board.errors import handler
+from flows.board.html import escaped, frame
 from flows.board.models import models_of_runs, versions
-from flows.board.shown import WIDE, choices, when_shown
+from flows.board.refresh import WIDE, choices, when_shown
 from flows.board.tables import RUN_COLUMNS, VERSION_COLUMNS, Column, Row, run_rows, version_rows
-from flows.board.told import frame, handler, shown
 from flows.dispatch.cards import load_report
 from tasks.errors import UsageError
 from tasks.judge.compare.document import document as comparison_document
@@ -64,7 +65,7 @@ def _models(board: Board) -> None:
 
     def moved(act: Any, name: str | None, why: str) -> tuple[Any, ...]:
         said = act(board, name, why)
-        return (shown(said), *look(), "")
+        return (escaped(said), *look(), "")
 
     when_shown(look, [table, version])
     outputs = [told, table, version, reason]
@@ -111,7 +112,7 @@ def _table(columns: Sequence[Column], label: str) -> gr.Dataframe:
 def card_of(run: str) -> str:
     """The report card of a run, with the labels that people gave until now. Raises UsageError without one."""
     loaded = load_report(run)
-    since = f"<p><strong>Since then: {shown(loaded.now)}</strong></p>" if loaded.now else ""
+    since = f"<p><strong>Since then: {escaped(loaded.now)}</strong></p>" if loaded.now else ""
     return since + frame(as_document(loaded.report, loaded.cost))
 
 
@@ -147,9 +148,9 @@ def compared(board: Board, a: str | None, b: str | None) -> Iterator[str]:
     with BoardCommand(board, "compare", "--json", "--", a, b) as command:
         yield "<p>comparing ...</p>"
         for line in command.lines():
-            yield f"<p>{shown(line)}</p>"
+            yield f"<p>{escaped(line)}</p>"
         outcome = command.outcome()
-    refused = f"<p><strong>{shown(outcome['error'])}</strong></p>" if "error" in outcome else ""
+    refused = f"<p><strong>{escaped(outcome['error'])}</strong></p>" if "error" in outcome else ""
     yield refused + frame(comparison(outcome))
 
 

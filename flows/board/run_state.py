@@ -34,7 +34,7 @@ from tasks.errors import UsageError
 from tasks.record.outputs import AUXILIARY
 from tasks.record.run_lifecycle import ERROR
 from tasks.record.stage import CURVES, MADE_BY
-from tasks.record.tracking import Tracking, local_folder
+from tasks.record.tracking import Tracking, local_folder, raise_if_away
 from tasks.record.work import Reference
 from tasks.report.curves import LIMIT, OF_REWARDS, QUANTITIES, thin
 
@@ -180,8 +180,9 @@ def _planned_stages(tracking: Tracking, run: Run) -> tuple[str, ...]:
         return ()
     try:
         return _outlined(tracking, run.info.artifact_uri)
-    except (MlflowException, OSError, ValidationError):  # it has just begun, or is of another version
-        return ()
+    except (MlflowException, OSError, ValidationError) as error:
+        raise_if_away(error)
+        return ()  # it has just begun, or is of another version
 
 
 @lru_cache(maxsize=NEWEST)
@@ -272,7 +273,8 @@ def _texts(tracking: Tracking, stage: Run) -> str:
 def _responses(stage: Run, count: int = 5) -> str:
     try:
         table = mlflow.artifacts.load_dict(f"{stage.info.artifact_uri}/{RESPONSES}")
-    except (MlflowException, OSError):
+    except (MlflowException, OSError) as error:
+        raise_if_away(error)
         return ""
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"][:count]]
     return "\n\n".join(

@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from flows.board.starting import command_line, run_arguments
-from flows.board.told import handler, shown
+from flows.board.errors import handler
+from flows.board.html import escaped
+from flows.board.launch import command_line, run_arguments
 from flows.profiles.form import (
     NULL,
     FormField,
@@ -169,12 +170,12 @@ def beside(profile: str | None, changed: Mapping[str, str]) -> list[Any]:
     try:
         text = as_yaml(profile, overrides)
     except UsageError as error:
-        return [f'<p class="wrong">{shown(str(error))}</p>', "", command]
+        return [f'<p class="wrong">{escaped(str(error))}</p>', "", command]
     return [_differences(overrides), text, command]
 
 
 def _differences(overrides: Sequence[str]) -> str:
     if not overrides:
         return "<p>The profile as it is.</p>"
-    rows = "".join(f"<li><code>{shown(override)}</code></li>" for override in overrides)
+    rows = "".join(f"<li><code>{escaped(override)}</code></li>" for override in overrides)
     return f"<p>Differs from the profile:</p><ul>{rows}</ul>"

@@ -8,10 +8,9 @@ import gradio as gr
 
 from flows.board import own_files
 from flows.board.context import Board
-from flows.board.own_files import take_in
-from flows.board.run_state import name_of
-from flows.board.settings_form import Changed, SettingsForm
-from flows.board.starting import (
+from flows.board.errors import handler
+from flows.board.html import escaped, frame
+from flows.board.launch import (
     check_profile,
     command_line,
     offered_profiles,
@@ -22,7 +21,9 @@ from flows.board.starting import (
     wait_for_hand_over,
     wait_for_run,
 )
-from flows.board.told import frame, handler, shown
+from flows.board.own_files import take_in
+from flows.board.run_state import name_of
+from flows.board.settings_form import Changed, SettingsForm
 from flows.plan import plan, sum_lines
 from flows.profiles.form import overrides_of
 from flows.profiles.load import load_profile
@@ -113,8 +114,8 @@ def _about(profile: str | None) -> str:
     loaded = load_profile(profile)
     takes = loaded.takes.model_dump() if loaded.takes else {}
     facts = {**takes, "stages": ", ".join(loaded.stages())}
-    rows = "".join(f"<dt>{shown(name)}</dt><dd>{shown(value)}</dd>" for name, value in facts.items())
-    return f"<p>{shown(loaded.description)}</p><dl>{rows}</dl>"
+    rows = "".join(f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>" for name, value in facts.items())
+    return f"<p>{escaped(loaded.description)}</p><dl>{rows}</dl>"
 
 
 def _taken_in(board: Board, files: list[str] | None, name: str, set_aside: bool) -> list[Any]:
@@ -165,4 +166,4 @@ def _start(board: Board, pools: bool, profile: str | None, changed: Changed) -> 
         where = f"Run {name_of(run)} has begun in process {started.process}: Watch shows it"
     else:
         where = f"Process {started.process} has not begun its run yet: Watch shows it as soon as it does"
-    return f"<p>{shown(where)}. It goes on when this page is closed.</p><pre>{shown(command)}</pre>"
+    return f"<p>{escaped(where)}. It goes on when this page is closed.</p><pre>{escaped(command)}</pre>"

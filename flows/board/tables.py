@@ -15,7 +15,7 @@ from flows.dispatch.names import REPORT, pipeline_run_of
 from flows.dispatch.runs import read_output, reference_of
 from tasks.errors import StageError
 from tasks.judge.score.outputs import ScoreSummary
-from tasks.record.tracking import Tracking
+from tasks.record.tracking import Tracking, raise_if_away
 from tasks.record.work import Reference
 from tasks.registry.champions import registered
 from tasks.registry.document import decision_text
@@ -88,8 +88,9 @@ class _Facts:
             reference = reference_of(self.tracking, made_in)
             report = read_output(self.tracking, reference, read_report)
             seconds = total_seconds(read_cost(reference)["stages"])
-        except (StageError, MlflowException, OSError):  # a card that is gone or altered leaves cells empty
-            return None, None
+        except (StageError, MlflowException, OSError) as error:
+            raise_if_away(error)
+            return None, None  # a card that is gone or altered leaves cells empty
         return report.get("model", {}).get("parameters"), seconds
 
 
@@ -152,7 +153,8 @@ def _pipeline_of(tracking: Tracking, run_id: str | None) -> Run | None:
         return None
     try:
         return pipeline_run_of(tracking, tracking.client.get_run(run_id))
-    except MlflowException:
+    except MlflowException as error:
+        raise_if_away(error)
         return None
 
 
@@ -164,7 +166,8 @@ def _interval(tracking: Tracking, name: str, version: dict[str, Any]) -> tuple[f
         return None, None
     try:
         summary = read_output(tracking, Reference.model_validate_json(made), ScoreSummary.read)
-    except (StageError, MlflowException):
+    except (StageError, MlflowException) as error:
+        raise_if_away(error)
         return None, None
     entry = summary.entry(version["scorer"])
     return (entry["low"], entry["high"]) if entry else (None, None)

@@ -1,6 +1,6 @@
 """The tab Watch: a run, while it runs and afterwards, whoever started it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,9 @@ import gradio as gr
 from mlflow.entities import Run
 
 from flows.board.context import Board
+from flows.board.errors import StoreAwayError, explained, handler
+from flows.board.html import escaped
+from flows.board.launch import continue_run, wait_for_run
 from flows.board.run_state import (
     Line,
     StageState,
@@ -21,14 +24,12 @@ from flows.board.run_state import (
     state_of,
     title_of,
 )
-from flows.board.starting import continue_run, wait_for_run
-from flows.board.told import handler, shown
 from flows.dispatch.history import STATES
+from flows.dispatch.names import SHOWN
 from flows.process.progress import clock_time, times
 from flows.server.live_runs import cancel_run
-from tasks.errors import TouchstoneError, UsageError
+from tasks.errors import UsageError
 from tasks.record.run_lifecycle import ERROR, reap_orphaned_runs
-from tasks.record.tracking import explained_by_store
 from tasks.report.training import SHARES
 from tasks.show.document import Chart, Curve, Hue
 from tasks.show.html import chart_html
@@ -81,7 +82,7 @@ def watch_tab(board: Board) -> None:
     outcome = gr.HTML(elem_classes="outcome")
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            stages = gr.HTML("<p>Nothing was run yet.</p>", elem_classes="stages")
+            stages = gr.HTML(elem_classes="stages")
         with gr.Column(scale=3, min_width=320):
             quantity = gr.Dropdown([OF_NEWEST], value=NEWEST, label="Curve")
             curves = gr.HTML(elem_classes="curves")
@@ -113,24 +114,31 @@ Seen = dict[str, Any]
 
 
 def _look(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -> list[Any]:
-    """What has become of the run; a store that does not answer is told in the place of the stages."""
+    """What has become of the run; what hinders the look is told in the place of the stages."""
     try:
         found = _now(board, seen, run, others or [], quantity)
     except Exception as error:
-        told = error if isinstance(error, TouchstoneError) else explained_by_store(error, board.tracking.uri)
+        told = explained(error)
         if told is None:
             raise
-        found = {"stages": f'<p class="wrong">{shown(str(told))}</p>', ASKED: None}
+        found = {ASKED: None}
+        if not isinstance(told, StoreAwayError):
+            found["stages"] = f'<p class="wrong">{escaped(str(told))}</p>'
     changed = {name: value for name, value in found.items() if seen.get(name) != value}
+    chosen = {"run": run, "others": others or [], "quantity": quantity}
     return [
         seen | changed,
-        *(_drawn(name, changed[name]) if name in changed else gr.skip() for name in PARTS),
+        *(_drawn(name, changed[name], chosen) if name in changed else gr.skip() for name in PARTS),
     ]
 
 
-def _drawn(name: str, value: Any) -> Any:
-    if name in ("run", "others", "quantity"):
-        return gr.update(choices=value)
+def _drawn(name: str, value: Any, chosen: Mapping[str, str | list[str]]) -> Any:
+    """What a part becomes; what was chosen in a list that no longer has it is chosen no longer."""
+    if name in chosen:
+        offered = {each for _, each in value}
+        if name == "others":
+            return gr.update(choices=value, value=[one for one in chosen[name] if one in offered])
+        return gr.update(choices=value, value=chosen[name] if chosen[name] in offered else NEWEST)
     if name in ("stop", "resume"):
         return gr.update(interactive=value)
     return value
@@ -145,8 +153,11 @@ def _now(board: Board, seen: Seen, run: str, others: list[str], quantity: str) -
     choices = [(title_of(one), one.info.run_id) for one in runs]
     found = {"run": [("the newest run", NEWEST), *choices], "others": choices, ASKED: asked}
     chosen = _chosen(runs, run)
+    if chosen is None and runs:
+        gr.Warning(f"Run {escaped(run[:SHOWN])} was removed, or is no longer listed: the newest is shown")
+        chosen = runs[0]
     if chosen is None:
-        return found
+        return found | {"stages": "<p>Nothing was run yet.</p>"}
     drawn = [chosen, *(one for one in runs if one.info.run_id in others and one is not chosen)]
     if seen.get(ASKED) == asked and all(one.info.status != "RUNNING" for one in drawn):
         return found | {"messages": messages_of(tracking, chosen)}  # the command tells its card yet
@@ -205,8 +216,8 @@ def _stages(run: Run, states: Sequence[StageState]) -> str:
     error = run.data.tags.get(ERROR, "")
     rows = "".join(map(_stage, states))
     is_told = any(state.error and state.error in error for state in states)  # by the stage that it is of
-    wrong = f'<p class="wrong">{shown(error)}</p>' if error and not is_told else ""
-    return f"<h3>{shown(name_of(run))}</h3><p>{shown(told)}</p>{wrong}<ol>{rows}</ol>"
+    wrong = f'<p class="wrong">{escaped(error)}</p>' if error and not is_told else ""
+    return f"<h3>{escaped(name_of(run))}</h3><p>{escaped(told)}</p>{wrong}<ol>{rows}</ol>"
 
 
 def _stage(stage: StageState) -> str:
@@ -219,9 +230,9 @@ def _stage(stage: StageState) -> str:
             bar = f'<progress value="{told.share:.4f}" max="1"></progress>'
     elif stage.state in ("cached", "waiting", "not run"):
         took = stage.state
-    name = f'<b>{shown(stage.label)}</b> <span class="took">{shown(took)}</span>'
-    more = f'<div class="note">{shown(note)}</div>' if note else ""
-    wrong = f'<div class="wrong">{shown(stage.error)}</div>' if stage.error else ""
+    name = f'<b>{escaped(stage.label)}</b> <span class="took">{escaped(took)}</span>'
+    more = f'<div class="note">{escaped(note)}</div>' if note else ""
+    wrong = f'<div class="wrong">{escaped(stage.error)}</div>' if stage.error else ""
     kind = stage.state.replace(" ", "-")
     sign = f'<i title="{stage.state}">{SIGNS[stage.state]}</i>'
     return f'<li class="{kind}">{sign}<div>{name}{bar}{more}{wrong}</div></li>'
@@ -238,7 +249,7 @@ def _stop(board: Board, seen: Seen) -> str:
     """Stop the run as `touchstone cancel` does."""
     run = _shown_run(board, seen)
     state = STATES[cancel_run(board.tracking, run)]
-    return f"<p>Run {shown(name_of(run))} is {state}; it can be continued.</p>"
+    return f"<p>Run {escaped(name_of(run))} is {state}; it can be continued.</p>"
 
 
 def _resume(board: Board, seen: Seen) -> str:
@@ -248,4 +259,4 @@ def _resume(board: Board, seen: Seen) -> str:
     again = wait_for_run(board, started)
     if again is None:
         return f"<p>Process {started.process} has not begun its run yet.</p>"
-    return f"<p>Run {shown(name_of(again))} continues {shown(name_of(run))}.</p>"
+    return f"<p>Run {escaped(name_of(again))} continues {escaped(name_of(run))}.</p>"

@@ -15,7 +15,7 @@ from flows.dispatch.names import SHOWN
 from flows.dispatch.runs import KIND, SUMMARY
 from tasks.errors import UsageError
 from tasks.record.run_lifecycle import ERROR
-from tasks.record.tracking import Tracking, local_folder
+from tasks.record.tracking import Tracking, local_folder, raise_if_away
 
 PROFILE = "touchstone.profile"
 STATES = {"RUNNING": "running", "FINISHED": "finished", "FAILED": "failed", "KILLED": "interrupted"}
@@ -128,7 +128,8 @@ def _summary(run: Run) -> Mapping[str, Any]:
         return {}
     try:
         return mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{SUMMARY}")
-    except MlflowException:
+    except MlflowException as error:
+        raise_if_away(error)
         return {}
 
 

@@ -12,7 +12,7 @@ from flows.dispatch.runs import reference_of
 from tasks.errors import StageError, UsageError
 from tasks.models.folders import GGUF
 from tasks.record.outputs import OUTPUT, fetch
-from tasks.record.tracking import Tracking
+from tasks.record.tracking import Tracking, raise_if_away
 from tasks.report.exports import FILES, ExportSummary
 
 VERSION = "touchstone.export.version"  # tag of an export's run: the version that it is of, as NAME/3
@@ -89,6 +89,7 @@ def _made(run: Run) -> MadeExport | None:
     address = f"{run.info.artifact_uri}/{OUTPUT}/{ExportSummary.FILE}"
     try:
         summary = ExportSummary.of(mlflow.artifacts.load_dict(address), address)
-    except (MlflowException, StageError):
+    except (MlflowException, StageError) as error:
+        raise_if_away(error)
         return None
     return MadeExport(run.info.run_id, run.data.tags.get(VERSION), run.info.start_time / 1000, summary)

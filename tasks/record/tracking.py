@@ -13,7 +13,7 @@ from posixpath import normpath
 from urllib.parse import unquote, urlparse
 
 import httpx
-from mlflow import MlflowClient, set_tracking_uri
+from mlflow import MlflowClient, get_tracking_uri, set_tracking_uri
 from mlflow.entities import Experiment, Metric, Param, RunTag, Trace
 from mlflow.exceptions import MlflowException
 
@@ -33,7 +33,12 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # without it the U
 MARK, MARK_FILE = "touchstone.artifacts", ".touchstone"  # tag of the experiment, file among its artifacts
 LOCKED = "database is locked"  # says SQLite, when it has waited its 20 seconds
 FAILING = "too many 500 error responses"  # says the client of a server
-GONE = ("Max retries exceeded", "Connection aborted", "Connection refused")  # likewise
+GONE = (  # likewise
+    "Max retries exceeded",
+    "Connection aborted",
+    "Connection refused",
+    "failed with timeout exception",
+)
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 BATCH_LIMIT = 1000  # metrics in one request; parameters and tags: 100
 PARAMS_PER_BATCH = 100
@@ -130,7 +135,7 @@ def _check_address(uri: str) -> None:
         raise ValueError("the address of a server begins with http:// or https://")
 
 
-def _check_answers(uri: str, wait: float = 0) -> None:
+def _check_answers(uri: str, wait: float = 0, within: float = 10) -> None:
     """Ask a server for any answer first: MLflow's own client retries a dead one for a minute or more."""
     if not uri.startswith(("http://", "https://")):
         return
@@ -138,7 +143,7 @@ def _check_answers(uri: str, wait: float = 0) -> None:
     while True:
         try:
             httpx.get(
-                f"{uri.rstrip('/')}/health", timeout=10, follow_redirects=True, trust_env=takes_proxy(uri)
+                f"{uri.rstrip('/')}/health", timeout=within, follow_redirects=True, trust_env=takes_proxy(uri)
             )
             return
         except httpx.TransportError:
@@ -147,10 +152,10 @@ def _check_answers(uri: str, wait: float = 0) -> None:
             time.sleep(1)
 
 
-def is_reachable(uri: str) -> bool:
-    """Whether anything answers there, asked once; a store that is no server always is."""
+def is_reachable(uri: str, within: float = 10) -> bool:
+    """Whether anything answers there within seconds, asked once; a store that is no server always is."""
     try:
-        _check_answers(uri)
+        _check_answers(uri, within=within)
     except httpx.HTTPError:
         return False
     return True
@@ -175,6 +180,15 @@ def explained_by_store(error: BaseException, uri: str) -> StageError | None:
                 "does: what is done is found, and an unfinished stage goes on from its checkpoint"
             )
     return None
+
+
+def raise_if_away(error: BaseException) -> None:
+    """Raise what explains an error if it is that the store did not answer.
+
+    What was asked for may then be there all the same.
+    """
+    if told := explained_by_store(error, get_tracking_uri()):
+        raise told from error
 
 
 def _location(root: Path, uri: str, served: bool) -> str | None:

@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 
-from flows.board.settings_form import component_of, label_of, text_of, title_of, used_sections
-from flows.board.starting import (
+from flows.board.launch import (
     Started,
     command_line,
     require_offered,
@@ -15,6 +14,7 @@ from flows.board.starting import (
     wait_for_hand_over,
     wait_for_run,
 )
+from flows.board.settings_form import component_of, label_of, text_of, title_of, used_sections
 from flows.profiles.form import form_sections
 from flows.profiles.load import load_profile
 from tasks.errors import StageError, UsageError

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from flows.board import watch
+from flows.board.errors import StoreAwayError
 from flows.board.run_state import Line, StageState
 from flows.board.watch import NEWEST, PARTS, _curves, _look, _of_newest_training, _stage
 from flows.dispatch.progress_tag import ToldProgress
@@ -73,6 +74,32 @@ def ended(board_of_nothing):
     run_id = client.create_run(experiment, tags=tags).info.run_id
     client.set_terminated(run_id, "KILLED")
     return run_id
+
+
+def test_store_that_is_away_leaves_what_is_shown(board_of_nothing, monkeypatch):
+    """The top of the page tells it."""
+
+    def away(*_):
+        raise StoreAwayError("away")
+
+    monkeypatch.setattr(watch, "_now", away)
+    seen, *drawn = _look(board_of_nothing, {"stages": "before", "asked": "before"}, NEWEST, [], NEWEST)
+    assert seen == {"stages": "before", "asked": None}
+    assert drawn == [gr.skip()] * len(PARTS)
+
+
+def test_run_that_was_removed_is_chosen_no_longer(board_of_nothing, ended):
+    gone = "f" * 32
+    with pytest.warns(UserWarning, match="Run ffffffff was removed"):
+        seen, *drawn = _look(board_of_nothing, {}, gone, [gone, ended], "pretrain: loss")
+    shown = dict(zip(PARTS, drawn, strict=True))
+    assert seen["chosen"] == ended
+    assert [shown[name]["value"] for name in ("run", "others", "quantity")] == [NEWEST, [ended], NEWEST]
+
+
+def test_nothing_that_was_run_is_told(board_of_nothing):
+    _, *drawn = _look(board_of_nothing, {}, NEWEST, [], NEWEST)
+    assert drawn[PARTS.index("stages")] == "<p>Nothing was run yet.</p>"
 
 
 def test_what_is_shown_already_is_not_looked_for_again(board_of_nothing, ended, monkeypatch):

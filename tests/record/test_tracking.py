@@ -173,6 +173,7 @@ def test_a_root_that_cannot_be_made_is_a_usage_error(tmp_path):
             MlflowException("API request to http://x failed: Max retries exceeded"),
             "does not answer",
         ),
+        (MlflowException("API request to http://x failed with timeout exception: read"), "does not answer"),
         (MlflowException("Max retries exceeded (too many 500 error responses)"), "full disk on its machine"),
         (MlflowException("(sqlite3.OperationalError) database is locked"), "has been locked"),
         (MlflowException("API request failed: 404"), None),

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from flows.board.commands import BoardCommand
 from flows.board.context import Board
+from flows.board.errors import require_store
 from flows.board.run_state import name_of, profile_text
 from flows.process.detached import LOG_TAG, start_detached
 from flows.profiles.load import load_profile, profile_names
@@ -77,7 +78,8 @@ def _sets(overrides: Sequence[str]) -> list[str]:
 def start_run(board: Board, profile: str, overrides: Sequence[str], *, pools: bool = False) -> Started:
     """Start a run here, or on the work pools.
 
-    Raises UsageError when the profile is wrong, before anything is started, or there is no server with pools.
+    Raises UsageError when the profile is wrong or there is no server with pools, and StoreAwayError while
+    MLflow's server is away, before anything is started.
     """
     load_profile(profile, overrides)
     if pools and present_server() is None:
@@ -100,6 +102,7 @@ def continue_run(board: Board, run: Run) -> Started:
 
 
 def _start(board: Board, arguments: Sequence[str]) -> Started:
+    require_store()
     log = logs_folder() / f"run-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
     return Started(start_detached(arguments, board.environment, Path.cwd(), log), log)
 
