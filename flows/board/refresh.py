@@ -61,8 +61,8 @@ def choices(found: Sequence[Listed]) -> dict[str, Any]:
 
 def _kept(offer: dict[str, Any], chosen: str | None) -> dict[str, Any]:
     """An offer of `choices`, without what was chosen if that is gone."""
-    is_there = chosen in [value for _, value in offer["choices"]]
-    return offer if is_there else offer | {"value": None}
+    is_gone = chosen is not None and chosen not in [value for _, value in offer["choices"]]
+    return offer | {"value": None} if is_gone else offer
 
 
 def _notice() -> str:
