@@ -11,8 +11,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 DOCS = Path(__file__).parent
 WIDTH, HEIGHT = 1400, 900
@@ -20,6 +24,8 @@ BOARD = {"width": 1280, "height": 1000}
 SETTLED = 6000  # milliseconds until a page of the UIs has drawn its graphs
 ASSISTANT = "[data-component-id='mlflow.assistant.chat_panel.close']"  # MLflow's panel that is closed
 FLOW_RUN = "touchstone.prefect_flow_run_id"
+PROFILE = "quickstart"
+TAKES = 300_000  # milliseconds that an export, or a model that is loaded, may take
 COMMAND = Path(sys.executable).with_name("touchstone")
 
 
@@ -42,7 +48,7 @@ def main() -> None:
             (home / "deployments").symlink_to(DOCS.parent / "deployments")
         os.environ["TOUCHSTONE_HOME"] = str(home)
         if not (home / "mlruns" / "mlflow.db").exists():
-            subprocess.run([str(COMMAND), "run", "quickstart"], check=True)
+            subprocess.run([str(COMMAND), "run", PROFILE], check=True)
         if not arguments.board:
             photograph(everything, home, arguments.run, arguments.browser, arguments.out)
         photograph_board(everything, arguments.browser, arguments.out)
@@ -102,21 +108,82 @@ def photograph_board(everything: contextlib.ExitStack, browser: str, out: Path) 
         everything.callback(board.stop)
         board.wait_until(lambda: answers(address))
         chromium = player.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page(viewport=BOARD)
-        page.goto(address)
-        page.get_by_label("Profile").first.click()
-        page.get_by_role("option", name="quickstart", exact=True).click()
-        page.get_by_role("button", name="tokenize").click()
-        page.get_by_label("vocab_size", exact=True).fill("4096")
-        page.get_by_text("--set tokenize.vocab_size=4096").wait_for()
-        page.wait_for_timeout(SETTLED)
-        page.screenshot(path=str(out / "board-start.png"))
-        page.get_by_role("tab", name="Watch").click()
-        page.get_by_label("Run", exact=True).click()
-        page.get_by_role("option", name="quickstart").first.click()
-        page.wait_for_timeout(SETTLED)
-        page.screenshot(path=str(out / "board-watch.png"))
+        for name, show in BOARD_PICTURES.items():
+            page = chromium.new_page(viewport=BOARD)
+            page.set_default_timeout(TAKES)
+            page.goto(address)
+            page.get_by_role("tab", name=name, exact=True).click()
+            show(page)
+            page.wait_for_timeout(SETTLED)
+            path = out / f"board-{name.lower()}.png"
+            page.screenshot(path=str(path))
+            print(path)
+            page.close()
         chromium.close()
+
+
+def show_start(page: "Page") -> None:
+    """A profile with a setting that was changed."""
+    page.get_by_label("Profile").first.click()
+    page.get_by_role("option", name=PROFILE, exact=True).click()
+    page.get_by_role("button", name="tokenize").click()
+    page.get_by_label("vocab_size", exact=True).fill("4096")
+    page.get_by_text("--set tokenize.vocab_size=4096").wait_for()
+
+
+def show_watch(page: "Page") -> None:
+    """The newest run."""
+    page.get_by_text("Finished, ").wait_for()
+
+
+def show_results(page: "Page") -> None:
+    """The newest run's card."""
+    page.get_by_role("gridcell", name=PROFILE, exact=True).first.click()
+    page.frame_locator("#card iframe").get_by_role("heading").first.wait_for()
+
+
+def show_chat(page: "Page") -> None:
+    """Two models that answer the same, before the vote."""
+    choose(page, "chat-a", ": base")
+    choose(page, "chat-b", ": fine-tuned")
+    page.wait_for_timeout(SETTLED)  # a choice begins anew
+    page.locator("#chat-text textarea").fill("Which number is larger? 12 or 71")
+    page.locator("#chat-text textarea").press("Enter")
+    page.locator("#votes").wait_for()
+
+
+def show_label(page: "Page") -> None:
+    """The first row of the fine-tuned model."""
+    choose(page, "label-model", ": fine-tuned")
+    page.locator("#label-by").get_by_role("textbox").fill("ann")
+    page.locator("#label-start").click()
+    page.get_by_text("labelled by ann").wait_for()
+
+
+def show_export(page: "Page") -> None:
+    """A model as a file of 8-bit numbers, and what these cost."""
+    choose(page, "export-model", ": fine-tuned")
+    page.get_by_label("gguf: a file").check()
+    page.get_by_label("q8_0", exact=True).check()
+    page.locator("#export-start").click()
+    page.frame_locator("#export-page iframe").get_by_text("minus the original").wait_for()
+
+
+def choose(page: "Page", box: str, name: str) -> None:
+    """Choose the first that is called so of a list."""
+    page.locator(f"#{box} input").click()
+    page.get_by_role("option", name=name).first.click()
+
+
+BOARD_PICTURES: dict[str, Callable[["Page"], None]] = {
+    "Start": show_start,
+    "Watch": show_watch,
+    "Results": show_results,
+    "Chat": show_chat,
+    "Label": show_label,
+    "Export": show_export,
+}
+"""By the names of the tabs; each a picture board-TAB.png."""
 
 
 @contextlib.contextmanager

@@ -77,8 +77,10 @@ class ChatSession:
     def say(self, text: str, settings: ChatSettings, ready: ReadyModels) -> Iterator[list[str]]:
         """Ask every model; gives the answers as far as they came. What came before a stop stays said.
 
-        Raises UsageError for a text that has no tokens, or too many.
+        Raises UsageError for a text that is blank, or has too many tokens.
         """
+        if not text.strip():
+            raise UsageError("there is nothing to answer; write a message first")
         self.exchange, self.notes, self.tokens = None, [], []
         with ready.using(*self.names) as models:
             talks = [

@@ -64,8 +64,9 @@ class Labelling:
         if not model:
             raise UsageError("choose the model whose responses are labelled")
         if not rows or rows < 1:
-            raise UsageError(f"rows in all: expected 1 or more, found {rows}")
-        by = person(by)
+            found = "nothing" if rows is None else rows
+            raise UsageError(f"Rows in all: expected 1 or more, found {found}")
+        by = person(by.strip())
         target = target_of(tracking, model)
         judged = read_target(tracking, target)
         labels = open_labels(tracking, target, judged, None)

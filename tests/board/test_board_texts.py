@@ -1,8 +1,11 @@
 """Texts of people, data and models are shown on the board, and never run."""
 
+import pytest
+
 from flows.board.chat import log_html, tokens_html
 from flows.board.chat_session import ChatSession
 from flows.board.label import Labelling, row_html
+from tasks.errors import UsageError
 from tasks.judge.labels.queue import LabelQueue
 from tasks.judge.protocol.responses import ResponseRow, Turn
 from tasks.serve.chat_models import Token
@@ -61,6 +64,12 @@ def test_keys_label_skip_and_go_back():
     for seen, key in enumerate(("4", "b", "2")):
         again.press(key, seen)
     assert saved[2:] == [(1, 4), (1, 2)]
+
+
+@pytest.mark.parametrize(("rows", "found"), [(None, "nothing"), (0, "0")])
+def test_labelling_of_no_rows_is_refused(rows, found):
+    with pytest.raises(UsageError, match=f"Rows in all: expected 1 or more, found {found}"):
+        Labelling.begin(None, "model", rows, "ann")
 
 
 def test_key_pressed_before_the_next_row_is_shown_is_none():

@@ -72,6 +72,13 @@ def test_one_model_answers_in_pieces_and_remembers(ready):
     assert (session.titles, session.exchange, session.notes) == (["one"], None, [""])
 
 
+def test_blank_message_asks_nothing(ready, opened):
+    session = ChatSession.begin(["one"])
+    with pytest.raises(UsageError, match="write a message first"):
+        last(session, " \n", ready)
+    assert (session.turns, opened) == ([[]], [])
+
+
 def test_two_models_answer_beside_each_other(ready):
     session = ChatSession.begin(["one", "two"])
     assert list(session.say("Hi", SETTINGS, ready)) == [["one", "two"], ["one Hi", "two Hi"]]
