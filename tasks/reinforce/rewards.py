@@ -14,7 +14,7 @@ from tasks.errors import StageError
 from tasks.judge.score.metrics import bleu, chrf, exact, metric_scores, rouge_l, words_of
 from tasks.machine.digests import sha256_of
 from tasks.models.folders import find_files
-from tasks.record.manifest import sha256_of_tree
+from tasks.record.manifest import require_unaltered, sha256_of_tree
 from tasks.rows import Row
 
 Score = Callable[[Sequence[str], Sequence[Row]], list[float]]
@@ -32,13 +32,22 @@ class Reward:
     score: Score
 
 
-def rewards_of(config: GrpoConfig, judged: Mapping[str, Score] | None = None) -> list[Reward]:
+def rewards_of(
+    config: GrpoConfig,
+    judged: Mapping[str, Score] | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> list[Reward]:
     """The rewards of a configuration; `judged` are those that a judge or a reward model gives, by name.
 
-    Raises StageError for a function that cannot be had.
+    `digests` are the `fingerprints` in the key. Raises StageError for a function that cannot be had, and for
+    one whose file was altered since then.
     """
     scores = dict(judged or {})
-    return [Reward(own.label, own.weight, scores.get(own.name) or _score_of(own)) for own in config.rewards]
+    found = [Reward(own.label, own.weight, scores.get(own.name) or _score_of(own)) for own in config.rewards]
+    for file in _files(config):
+        known = (digests or {}).get(_key_of(file))
+        require_unaltered(f"the file {file}, which a reward is a function of", _existing(file), known)
+    return found
 
 
 def require_functions(config: GrpoConfig) -> None:
@@ -77,7 +86,7 @@ def fingerprints(config: GrpoConfig) -> dict[str, str]:
 
     Raises StageError for a file that is not there.
     """
-    files = {f"reward {file}": sha256_of(_existing(file)) for file in _files(config)}
+    files = {_key_of(file): sha256_of(_existing(file)) for file in _files(config)}
     folders = {name: folder for name in config.models if (folder := model_folder(name))}
     return files | {f"reward model {name}": sha256_of_tree(folder) for name, folder in folders.items()}
 
@@ -86,6 +95,11 @@ def model_folder(name: str) -> Path | None:
     """The folder of a reward model that is named by it; None where that is the name of something else."""
     path = Path(name).expanduser()
     return path.resolve() if name and find_files(path) else None
+
+
+def _key_of(file: str) -> str:
+    """What the digest of a file is called in the key."""
+    return f"reward {file}"
 
 
 def _files(config: GrpoConfig) -> list[str]:

@@ -47,7 +47,7 @@ def reinforce(
     models = {name: folder for name, folder in judging.items() if name.startswith(MODEL_INPUT)}
     audits = [folder for name, folder in judging.items() if name not in models]
     judged = judge_scores(config, run, audits) | model_scores(config, run, models)
-    rewards = rewards_of(config, judged)
+    rewards = rewards_of(config, judged, run.fingerprints)
     tokenizer = load_tokenizer(tuned / "model")
     run.phase("loading the fine-tuned model")
     require_causal(tuned / "model", "grpo")

@@ -80,6 +80,17 @@ def test_its_file_enters_the_key(file_of):
     assert fingerprints(config) != before
 
 
+def test_file_that_was_altered_since_the_key_is_refused(file_of):
+    """Pitfall 44: the key would name one function, and the model learn from another."""
+    name = file_of("def reward(responses, references, rows): return [0.0] * len(rows)\n")
+    config = GrpoConfig(rewards=[{"name": f"{name}:reward"}])
+    digests = fingerprints(config)
+    assert [own.label for own in rewards_of(config, digests=digests)] == ["reward"]
+    file_of("def reward(responses, references, rows): return [1.0] * len(rows)\n")
+    with pytest.raises(StageError, match="which a reward is a function of: .* was altered since"):
+        rewards_of(config, digests=digests)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
