@@ -215,7 +215,7 @@ class Profile(StageConfig):
         ]
         if self.tokenize.include_rows and not (self.has_rows and self.corpus):
             unused.append("tokenize.include_rows")
-        if not self.classify.measure_test:
+        if self.labelled and not self.classify.measure_test:
             unused.append("classify.measure_test")
         if unused:
             raise ValueError(f"{', '.join(unused)}: set, but {self._why_unused()}. Leave these out")
@@ -231,7 +231,7 @@ class Profile(StageConfig):
             "labelled texts make a classifier, without responses or a judge": self.labelled and wrong,
             "only labelled texts are classified": self.is_tuned and "classify" in wrong,
             "the corpus is the training rows already": self.has_rows and self.tokenize.include_rows,
-            "a card and a promotion are of test rows": not self.classify.measure_test,
+            "a card and a promotion are of test rows": self.labelled and not self.classify.measure_test,
         }
         return "; ".join(reason for reason, holds in reasons.items() if holds)
 

@@ -211,6 +211,8 @@ def test_setting_of_a_classifier_is_tried_where_it_is_told(spam, over, by, told)
 def test_test_rows_are_measured_by_every_profile(spam):
     with pytest.raises(UsageError, match=r"classify\.measure_test: set, but a card and a promotion"):
         spam("classify.measure_test=false")
+    with pytest.raises(UsageError, match=r"quickstart: classify\.measure_test: set, but only labelled"):
+        ProfileSource("quickstart", ("classify.measure_test=false",)).load()
 
 
 def test_objective_of_pretraining_does_not_depend_on_tokens(tmp_path):
