@@ -111,9 +111,10 @@ def test_a_model_compared_with_itself_shows_nothing(models, corpus, tmp_path):
     assert document(found.as_json()).verdict.tone == "open"
 
 
-def test_contexts_and_masks_may_differ(models, corpus, tmp_path):
-    config_a = side(context=4, document_mask=True)
-    found, _ = compared(tmp_path, corpus, [models["gpt", 1]], [models["gpt", 2]], config_a)
+@pytest.mark.parametrize("masked", ["a", "b"])
+def test_contexts_and_masks_may_differ(models, corpus, tmp_path, masked):
+    sides = {f"config_{masked}": side(context=4, document_mask=True)}
+    found, _ = compared(tmp_path, corpus, [models["gpt", 1]], [models["gpt", 2]], **sides)
     assert found.paired_seeds is False
     files = load_tokens(corpus)
     assert found.tokens == len(files.validation) - len(files.validation.ends)  # those that both predict

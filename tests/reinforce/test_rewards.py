@@ -87,7 +87,7 @@ def test_file_that_was_altered_since_the_key_is_refused(file_of):
     digests = fingerprints(config)
     assert [own.label for own in rewards_of(config, digests=digests)] == ["reward"]
     file_of("def reward(responses, references, rows): return [1.0] * len(rows)\n")
-    with pytest.raises(StageError, match="which a reward is a function of: .* was altered since"):
+    with pytest.raises(StageError, match=r"which a reward is a function of: .* was altered since"):
         rewards_of(config, digests=digests)
 
 

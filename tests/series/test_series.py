@@ -91,7 +91,11 @@ def test_largest_is_foretold_by_the_others(made):
 
 
 def test_largest_that_the_law_does_not_foretell_is_told(made):
-    told = terminal(made(rungs(last=0.2)))
+    found = made(rungs(last=0.2))
+    assert found["held_out"]["gap"] == pytest.approx(0.2, abs=0.01)
+    low, high = found["held_out"]["gap_95"]
+    assert 0 < low < 0.2 < high
+    told = terminal(found)
     assert "The fit does not hold for it: do not extend it further." in told
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import sem, t
 
 from tasks.statistics import selection
 from tasks.statistics.selection import (
@@ -83,3 +84,9 @@ def test_ratio_interval_holds_the_mean_of_its_rows(values):
     assert mean == pytest.approx(np.mean(values), abs=1e-9)
     assert low <= mean + 1e-9
     assert high >= mean - 1e-9
+
+
+def test_ratio_interval_of_equal_counts_is_that_of_a_mean():
+    values = np.random.default_rng(0).normal(3, 1, 7)
+    expected = t.interval(0.95, 6, loc=values.mean(), scale=sem(values))
+    assert ratio_interval(2 * values, np.full(7, 2.0))[1:] == pytest.approx(expected, rel=1e-9)

@@ -114,6 +114,21 @@ def test_flattery_is_measured_on_the_rows_of_all_trials(made):
     assert "On 3 test rows, which nothing was chosen by, the validation loss is 3.0000" in told
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_flattery_is_of_the_best_by_the_direction(made, direction):
+    """One trial is far ahead; which of the others is last is luck."""
+    sign = 1 if direction == "minimize" else -1
+    random, measured = np.random.default_rng(0), {}
+    for number in range(5):
+        sums = random.normal(2.0, 1.0, 50) - (sign * 5.0 if number == 3 else 0.0)
+        values = {"sums": sums.tolist(), "counts": [1.0] * 50}
+        measured[f"trial_{number}"] = RowValues(unit="rows", validation=values)
+    trials = [trial(n, float(np.mean(measured[f"trial_{n}"].validation["sums"]))) for n in range(5)]
+    found = made(config(trials, direction=direction), **measured)
+    assert found["best"] == 3
+    assert found["flattery"]["rows"]["chosen_again"] == 1.0
+
+
 @pytest.mark.parametrize("lacking", ["a trial", "a row"])
 def test_flattery_by_rows_is_not_told_of_some_trials_alone(made, lacking):
     measured = {f"trial_{one.number}": of_rows(0.0) for one in TRIALS[:5]}
