@@ -38,7 +38,15 @@ class ParsedAnswer(NamedTuple):
 def write_spreadsheet(
     path: Path, of: str, rows: Sequence[ResponseRow], given: Mapping[int, int], by: str
 ) -> None:
-    """A line a row, with the labels that a person has given; `of` is the responses' digest."""
+    """A line a row, with the labels that a person has given; `of` is the responses' digest.
+
+    Raises UsageError for a file that is there: a person may have filled it in.
+    """
+    if path.exists():
+        raise UsageError(
+            f"{path} is there already, and may hold labels that were not taken yet: --from {path} takes "
+            "them. Name another file with --output"
+        )
     text = StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)

@@ -120,3 +120,10 @@ def test_a_file_that_is_not_there_or_cannot_be_written_is_told(tmp_path):
         taken(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="cannot be written: No such file"):
         write_spreadsheet(tmp_path / "none" / "x.csv", OF, [], {}, "ann")
+
+
+def test_a_file_that_a_person_may_have_filled_in_stays(written):
+    before = labelled(written, [1, 2, 3]).read_bytes()
+    with pytest.raises(UsageError, match=f"is there already.* --from {written} takes them"):
+        write_spreadsheet(written, OF, [row_of(0)], {}, "ann")
+    assert written.read_bytes() == before
