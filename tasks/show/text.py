@@ -75,9 +75,9 @@ def whatever_missing(rows: int) -> str:
 
 
 def capital(words: str) -> str:
-    """`words` with a capital first letter, the others as they are; a setting in front keeps its name."""
-    first = words.partition(" ")[0].rstrip(".")
-    is_name = "_" in first or "." in first
+    """`words` with a capital first letter, the others as they are; a name in front stays as it is."""
+    first = words.partition(" ")[0].rstrip(".:")
+    is_name = any(sign in first for sign in "_.:/@")  # of a setting, a model or a version
     return words if is_name else words[:1].upper() + words[1:]
 
 

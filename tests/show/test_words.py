@@ -14,6 +14,9 @@ from tasks.show.text import capital
         ("dpo", "Dpo"),
         ("finetune.learning_rate of the best", "finetune.learning_rate of the best"),
         ("d_model", "d_model"),
+        ("touchstone-quickstart/1: above chance", "touchstone-quickstart/1: above chance"),
+        ("quickstart:base: above chance", "quickstart:base: above chance"),
+        ("none: above chance", "None: above chance"),
         ("", ""),
     ],
 )
