@@ -1,6 +1,6 @@
 """What this machine keeps in `mlruns/work` and may make or fetch again, where it was not used for long."""
 
-import shutil
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.dispatch.history import size_of
 from tasks.judge.ask.answers import ANSWERS, forget_answers, old_answers
-from tasks.machine.kept_files import KeptFiles
+from tasks.machine.kept_files import KeptFiles, remove_path
 from tasks.machine.locks import SUFFIX, Timeout, holding
 
 KEY = 64  # hexadecimal digits of a stage's key, which its folder is named after
@@ -48,8 +48,8 @@ def _remove_all(paths: list[Path], before: float) -> None:
     for path in paths:
         try:
             with holding(f"{path}{SUFFIX}", timeout=0):
-                if path.exists() and _last_change(path) < before:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if os.path.lexists(path) and _last_change(path) < before:
+                    remove_path(path)
         except Timeout:
             continue
 
@@ -68,9 +68,15 @@ def _answers(path: Path, before: float) -> Cache | None:
 
 
 def _last_change(path: Path) -> float:
-    """Of a folder, of whatever lies in it."""
-    return max(one.lstat().st_mtime for one in (path, *path.rglob("*")))
+    """Of a folder, of whatever lies in it; of a link, its own."""
+    inside = path.rglob("*") if _is_folder(path) else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))
 
 
 def _size(path: Path) -> int:
-    return size_of(path) if path.is_dir() else path.lstat().st_size
+    return size_of(path) if _is_folder(path) else path.lstat().st_size
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one itself, and no link to one elsewhere."""
+    return path.is_dir() and not path.is_symlink()

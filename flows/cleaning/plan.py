@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.entities import Run, ViewType
+from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.cleaning.caches import Cache, find_caches
 from flows.cleaning.reach import KIND, STAGE, Rule, is_ours, reasons, unused_versions
-from flows.dispatch.history import size_of
-from tasks.errors import RefusedError
+from flows.dispatch.history import PROFILE, size_of
+from tasks.errors import RefusedError, UsageError
 from tasks.record.run_lifecycle import reap_orphaned_runs
 from tasks.record.tracking import Tracking, local_folder
 from tasks.registry.champions import history
@@ -43,8 +43,9 @@ class DoomedVersion:
     name: str
     version: int
     model_id: str | None
-    """Of what MLflow logged."""
+    """Of what MLflow logged; None of what lies elsewhere, which stays."""
     folder: Path | None
+    """Its files; None where they are on a server."""
     bytes: int
 
 
@@ -76,10 +77,13 @@ class Plan:
 def make_plan(tracking: Tracking, rule: Rule, profile: str | None = None) -> Plan:
     """Look at every run and every cache.
 
-    Raises RefusedError while something runs: it may be about to use what it has found.
+    Raises RefusedError while something runs: it may be about to use what it has found; UsageError for a
+    profile of which there is no run.
     """
     require_rest(tracking)
     runs = list(_all_runs(tracking))
+    if profile is not None:
+        _require_runs_of(profile, runs)
     staying, unused = _versions(tracking, rule, profile)
     kept = reasons([run for run in runs if run.info.lifecycle_stage == "active"], staying, rule, profile)
     going = [run for run in runs if _goes(run, kept)]
@@ -90,10 +94,20 @@ def make_plan(tracking: Tracking, rule: Rule, profile: str | None = None) -> Pla
     return Plan(doomed, versions, caches, stays, any(one.folder is None for one in doomed))
 
 
+def _require_runs_of(profile: str, runs: Sequence[Run]) -> None:
+    known = sorted({run.data.tags[PROFILE] for run in runs if PROFILE in run.data.tags})
+    if profile not in known:
+        there = f"there are runs of {', '.join(known)}" if known else "no profile was run here"
+        raise UsageError(f"--profile {profile!r}: it has no runs; {there}")
+
+
 def _versions(
     tracking: Tracking, rule: Rule, profile: str | None
 ) -> tuple[list[ModelVersion], list[ModelVersion]]:
-    """Those that stay, and those that go; of one profile alone, all stay."""
+    """Those that stay, and those that go; of one profile alone, all stay.
+
+    A version whose files another one has stays with that: MLflow copies versions without their files.
+    """
     staying, going = [], []
     for model in registered_models(tracking):
         own = versions_of(tracking, model.name)
@@ -103,14 +117,33 @@ def _versions(
         numbers = {one.version for one in unused}
         staying += [one for one in own if one.version not in numbers]
         going += unused
-    return staying, going
+    needed = {_files_of(tracking, one) for one in staying} if going else set()
+    shared = [one for one in going if _files_of(tracking, one) in needed]
+    return [*staying, *shared], [one for one in going if one not in shared]
+
+
+def _files_of(tracking: Tracking, version: ModelVersion) -> str:
+    """Where the files of a version are, also of a copy."""
+    return tracking.client.get_model_version_download_uri(version.name, version.version)
 
 
 def _doomed_version(tracking: Tracking, version: ModelVersion) -> DoomedVersion:
-    logged = tracking.client.get_logged_model(version.model_id) if version.model_id else None
+    logged = _logged_model(tracking, version)
     folder = local_folder(logged.artifact_location) if logged else None
-    size = size_of(folder) if folder else 0
-    return DoomedVersion(version.name, int(version.version), version.model_id, folder, size)
+    return DoomedVersion(
+        version.name,
+        int(version.version),
+        logged.model_id if logged else None,
+        folder,
+        size_of(folder) if folder else 0,
+    )
+
+
+def _logged_model(tracking: Tracking, version: ModelVersion) -> LoggedModel | None:
+    """What the run of a version logged it as: the registry of a database does not keep that."""
+    of_run = f"source_run_id = '{version.run_id}'"
+    found = tracking.client.search_logged_models([tracking.experiment_id], of_run)
+    return next((one for one in found if one.artifact_location == version.source), None)
 
 
 def require_rest(tracking: Tracking) -> None:
@@ -120,10 +153,10 @@ def require_rest(tracking: Tracking) -> None:
         [tracking.experiment_id], "attributes.status = 'RUNNING'", max_results=AT_ONCE
     )
     if ours := [run for run in running if is_ours(run)]:
-        newest = ours[0].info
+        whole = next((run for run in ours if KIND in run.data.tags), ours[0]).info  # its stages run under it
         raise RefusedError(
-            f"{len(ours)} runs are running, among them {newest.run_name} ({newest.run_id[:8]}); what they "
-            "have found must not go. Clean when they have ended, or end them: touchstone cancel RUN"
+            f"{whole.run_name} ({whole.run_id[:8]}) is running; what it has found must not go. Clean "
+            f"when all runs have ended, or end this one: touchstone cancel {whole.run_id[:8]}"
         )
 
 

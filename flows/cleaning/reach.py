@@ -20,6 +20,7 @@ from tasks.judge.labels.store import OF, SET
 from tasks.judge.votes.store import VOTES
 from tasks.record.stage import MADE_BY
 from tasks.registry.lineage import DATASET
+from tasks.registry.versions import KEY
 
 STAGE, DIGEST, PARENT = "touchstone.stage", "touchstone.digest", "mlflow.parentRunId"
 KEEP = "touchstone.keep"  # tag by which a person keeps a run, whatever its value
@@ -42,18 +43,25 @@ class Rule:
 def unused_versions(
     versions: Sequence[ModelVersion], used: Collection[int], rule: Rule
 ) -> list[ModelVersion]:
-    """Of one registered model's: old, not among the newest, and none of `used`.
+    """Of one registered model's: old, not among the newest, registered by a stage, and none of `used`.
 
     These are the numbers of those that have an alias or were champion once.
     """
     if rule.all_versions:
         return []
-    newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
+    newest_first = sorted(
+        filter(_registered_by_stage, versions), key=lambda version: int(version.version), reverse=True
+    )
     return [
         version
         for version in newest_first[rule.newest :]
         if int(version.version) not in used and version.creation_timestamp < 1000 * rule.since.timestamp()
     ]
+
+
+def _registered_by_stage(version: ModelVersion) -> bool:
+    """Whether Touchstone made it; a copy has the tags of its original, and was made by a person."""
+    return KEY in version.tags and not version.source.startswith("models:/")
 
 
 def is_ours(run: Run) -> bool:

@@ -1,6 +1,5 @@
 """Removing what a plan says, so that a kill in the middle is made good by the next time."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from flows.cleaning.plan import CLEANED, Doomed, DoomedVersion, Plan, require_rest
 from tasks.compat.mlflow_store import forget_runs, keeps_rows
+from tasks.machine.kept_files import remove_path
 from tasks.record.tracking import Tracking, set_tags
 
 TRACES = 100  # in one request
@@ -35,8 +35,8 @@ def remove(tracking: Tracking, plan: Plan, progress: Callable[[int, int], None])
 
 def _remove_version(tracking: Tracking, one: DoomedVersion) -> None:
     """Its files first: until the version is gone, the next time finds what is left of it."""
-    if one.folder is not None and one.folder.is_dir():
-        shutil.rmtree(one.folder)
+    if one.folder is not None:
+        _remove_artifacts(one.folder, one.model_id)
     tracking.client.delete_model_version(one.name, str(one.version))
     if one.model_id:
         tracking.client.delete_logged_model(one.model_id)
@@ -54,11 +54,9 @@ def _remove_run(tracking: Tracking, one: Doomed) -> None:
         _remove_artifacts(one.folder, one.run_id)
 
 
-def _remove_artifacts(folder: Path, run_id: str) -> None:
-    """The folder of a run holds its artifacts and nothing else."""
-    whole = folder.parent if folder.parent.name == run_id else folder
-    if whole.is_dir():
-        shutil.rmtree(whole)
+def _remove_artifacts(folder: Path, id_: str) -> None:
+    """The folder of a run, or of a logged model, holds its artifacts and nothing else."""
+    remove_path(folder.parent if folder.parent.name == id_ else folder)
 
 
 def _traces(tracking: Tracking, run_id: str) -> Iterator[list[str]]:

@@ -69,14 +69,14 @@ class KeptFiles:
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         part = path.with_name(f"{path.name}{PART}")
-        _remove(part)  # of an attempt that was killed
+        remove_path(part)  # of an attempt that was killed
         self._make_room(path.name)
         try:
             with writing(path.name, self.folder):
                 make(part)
                 part.rename(path)
         finally:
-            _remove(part)
+            remove_path(part)
 
     def _make_room(self, wanted: str) -> None:
         """Remove what is beyond the limit, and what killed attempts left; `wanted` is not there yet."""
@@ -102,8 +102,8 @@ class KeptFiles:
         lock = self.folder / f"{name}{LOCK}"
         try:
             with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                _remove(self.folder / f"{name}{PART}")
-                _remove(self.folder / name)
+                remove_path(self.folder / f"{name}{PART}")
+                remove_path(self.folder / name)
                 lock.unlink()
         except BlockingIOError:
             return False
@@ -125,8 +125,9 @@ def _locked(path: Path, operation: int) -> Iterator[None]:
                     return
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove_path(path: Path) -> None:
+    """A file, a folder with all that is in it, or a link alone: what that leads to stays."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

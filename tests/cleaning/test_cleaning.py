@@ -2,13 +2,13 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.cleaning import removing
 from flows.cleaning.plan import make_plan
 from flows.cleaning.reach import Rule
 from flows.cleaning.removing import remove
@@ -16,6 +16,7 @@ from tasks.errors import RefusedError
 from tasks.judge.ask.answers import ANSWERS, AnswerStore
 from tasks.machine.kept_files import KeptFiles
 from tasks.machine.locks import holding
+from tasks.record.tracking import local_folder
 from tasks.servers.replies import Reply
 
 DAY = 86_400
@@ -79,7 +80,7 @@ def test_a_kill_in_the_middle_is_made_good(store, monkeypatch):
 
     plan = make_plan(store, OLD)
     with monkeypatch.context() as patch:
-        patch.setattr(removing.shutil, "rmtree", killed)
+        patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             remove(store, plan, silent)
     assert folder_of(store, first).is_dir()
@@ -105,27 +106,65 @@ def test_nothing_goes_while_a_run_is_running(store, monkeypatch):
     stage(store, 60, "rows")
     plan = make_plan(store, OLD)
     begun(store, 0, status="RUNNING", touchstone__kind="pipeline", mlflow__runName="nightly")
+    begun(store, 0, status="RUNNING", touchstone__stage="finetune", mlflow__runName="finetune")
     with pytest.raises(RefusedError, match=r"nightly .*touchstone cancel"):
         make_plan(store, OLD)
-    with pytest.raises(RefusedError, match="Clean when they have ended"):
+    with pytest.raises(RefusedError, match="Clean when all runs have ended"):
         remove(store, plan, silent)
     assert folder_of(store, plan.runs[0].run_id).is_dir()
 
 
+def registered(store, name, count):
+    """Versions as the promote stage makes them: their runs, and the folders of their files."""
+    client, runs, folders = store.client, [], []
+    client.create_registered_model(name)
+    for age in range(count):
+        run_id = stage(store, 60 + age, "promote")
+        logged = client.create_logged_model(store.experiment_id, source_run_id=run_id)
+        folder = local_folder(logged.artifact_location)
+        folder.mkdir(parents=True)
+        (folder / "MLmodel").write_bytes(b"m" * 2000)
+        source, key = logged.artifact_location, {"touchstone.key": str(age)}
+        client.create_model_version(name, source, run_id=run_id, model_id=logged.model_id, tags=key)
+        runs.append(run_id)
+        folders.append(folder)
+    return runs, folders
+
+
+FAR = datetime.now(UTC) + timedelta(days=1)
+NEWEST_VERSION = Rule(FAR, 1, all_versions=False)
+
+
 def test_versions_go_by_choice_and_the_champion_stays(store):
-    client = store.client
-    client.create_registered_model("m")
-    runs = [stage(store, 60 + age, "promote") for age in range(3)]
-    for run_id in runs:
-        client.create_model_version("m", f"runs:/{run_id}/output", run_id=run_id)
-    client.set_registered_model_alias("m", "champion", "1")
-    far = datetime.now(UTC) + timedelta(days=1)
-    assert make_plan(store, Rule(far, 0)).is_empty
-    plan = make_plan(store, Rule(far, 1, all_versions=False))
-    assert [one.version for one in plan.versions] == [2]
+    runs, folders = registered(store, "m", 3)
+    store.client.set_registered_model_alias("m", "champion", "1")
+    assert make_plan(store, Rule(FAR, 0)).is_empty
+    plan = make_plan(store, NEWEST_VERSION)
+    assert [(one.version, one.bytes) for one in plan.versions] == [(2, 2000)]
     assert [one.run_id for one in plan.runs] == [runs[1]]
     remove(store, plan, silent)
-    assert [one.version for one in client.search_model_versions("name='m'")] == [3, 1]
+    assert [one.version for one in store.client.search_model_versions("name='m'")] == [3, 1]
+    assert [folder.parent.exists() for folder in folders] == [True, False, True]
+
+
+def test_a_version_stays_while_a_copy_has_its_files(store):
+    _, folders = registered(store, "m", 3)
+    store.client.copy_model_version("models:/m/1", "in-use")
+    assert [one.version for one in make_plan(store, NEWEST_VERSION).versions] == [2]
+    store.client.copy_model_version("models:/in-use/1", "copied-on")
+    store.client.delete_registered_model("in-use")
+    remove(store, make_plan(store, NEWEST_VERSION), silent)
+    assert [folder.exists() for folder in folders] == [True, False, True]
+    assert store.client.get_model_version("copied-on", "1").status == "READY"
+
+
+def test_versions_that_touchstone_did_not_make_stay(store):
+    client = store.client
+    client.create_registered_model("theirs")
+    run_id = client.create_run(store.experiment_id).info.run_id
+    for _ in range(3):
+        client.create_model_version("theirs", f"runs:/{run_id}/model", run_id=run_id)
+    assert make_plan(store, Rule(FAR, 0, all_versions=False)).versions == []
 
 
 def aged(path, days):
@@ -164,7 +203,34 @@ def test_caches_go_when_long_unused_and_not_held(store):
         assert answers.find("new") == REPLY
 
 
+def test_of_a_link_the_link_goes_and_what_it_leads_to_stays(store, tmp_path):
+    run_id, elsewhere = stage(store, 60, "rows"), tmp_path / "elsewhere"
+    kept = KeptFiles(store.work / "shared" / "folders")
+    kept.folder.mkdir(parents=True)
+    (kept.folder / "model.lock").touch()
+    os.utime(kept.folder / "model.lock", (NOW - 60 * DAY,) * 2)
+    shutil.move(folder_of(store, run_id), elsewhere / "run")
+    links = {"run": folder_of(store, run_id), "work": store.work / ("a" * 64), "model": kept.folder / "model"}
+    for name, link in links.items():
+        (elsewhere / name).mkdir(parents=True, exist_ok=True)
+        (elsewhere / name / "file").write_text("of somebody")
+        link.symlink_to(elsewhere / name)
+        os.utime(link, (NOW - 60 * DAY,) * 2, follow_symlinks=False)
+    plan = make_plan(store, OLD)
+    assert remove(store, plan, silent) == []
+    assert not any(os.path.lexists(link) for link in links.values())
+    assert [(elsewhere / name / "file").read_text() for name in links] == ["of somebody"] * 3
+
+
+def test_a_profile_without_runs_is_told(store, command):
+    assert "no profile was run here" in command("clean", "--profile", "quikstart")[2]
+    begun(store, 60, touchstone__kind="pipeline", touchstone__profile="quickstart")
+    status, _, err = command("clean", "--profile", "quikstart")
+    assert (status, "'quikstart': it has no runs; there are runs of quickstart" in err) == (2, True)
+
+
 def test_of_one_profile_no_cache_goes(store):
+    begun(store, 1, touchstone__kind="pipeline", touchstone__profile="quickstart")
     (store.work / ("a" * 64)).mkdir(parents=True)
     aged(store.work / ("a" * 64), 60)
     assert make_plan(store, OLD, "quickstart").is_empty

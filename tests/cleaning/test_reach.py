@@ -134,7 +134,8 @@ def test_of_one_profile_alone_the_others_stay():
 def test_old_versions_that_nobody_uses_may_go():
     def made(number, age):
         at = round(1000 * (NOW - timedelta(days=age)).timestamp())
-        return SimpleNamespace(version=str(number), creation_timestamp=at)
+        tags = {"touchstone.key": str(number)}
+        return SimpleNamespace(version=str(number), creation_timestamp=at, tags=tags, source="file:///m")
 
     versions = [made(1, 90), made(2, 80), made(3, 70), made(10, 60), made(11, 50), made(12, 5)]
     rule = Rule(NOW - timedelta(days=30), newest=2, all_versions=False)
