@@ -109,7 +109,7 @@ def open_tracking(
             f"the MLflow experiment {EXPERIMENT!r} in {without_password(uri)} was deleted; restore it with: "
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    _require_own_artifacts(experiment, uri)
+    _require_own_artifacts(experiment, uri, root)
     return Tracking(client, uri, experiment.experiment_id, root)
 
 
@@ -208,8 +208,12 @@ def _create_experiment(client: MlflowClient, location: str | None) -> Experiment
     return client.get_experiment(client.create_experiment(EXPERIMENT, location, tags))
 
 
-def _require_own_artifacts(experiment: Experiment, uri: str) -> None:
-    """Raises UsageError when artifacts would be written to a folder that only another machine reads."""
+def _require_own_artifacts(experiment: Experiment, uri: str, root: Path) -> None:
+    """Raises UsageError when artifacts would be written to a folder that only another machine reads.
+
+    Likewise for a copy of `mlruns/`, whose database names the files of the original: what is cleaned in the
+    copy would be gone there.
+    """
     folder = local_folder(experiment.artifact_location)
     mark = experiment.tags.get(MARK)
     if folder is None or mark is None:
@@ -220,6 +224,14 @@ def _require_own_artifacts(experiment: Experiment, uri: str) -> None:
             f"{without_password(uri)} keeps artifacts in {folder}, a folder of another machine (or one that "
             f"was moved: {path} is not there). Start its MLflow server with `touchstone up --host ADDRESS` "
             "on a fresh mlruns/, which then hands them out to all machines."
+        )
+    copied = root / "artifacts"
+    is_marked = (copied / MARK_FILE).is_file() and (copied / MARK_FILE).read_text(encoding="utf-8") == mark
+    if is_marked and not copied.samefile(folder):
+        raise UsageError(
+            f"{root} is a copy: its database names the artifacts of the original, {folder}, which "
+            "what is done here would change. Work in the original "
+            f"(TOUCHSTONE_HOME={folder.parent.parent}); the copy can take its place when that is lost."
         )
 
 
