@@ -1,6 +1,7 @@
 """The files of a stage's output: published, verified and fetched, on this machine or a server elsewhere."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,7 @@ def fetch(tracking: Tracking, reference: Reference) -> Path:
     folder = tracking.work / "downloads" / reference.digest
     with holding(f"{folder}.lock"):
         if manifest.fault_in(folder, reference.digest) is None:
+            os.utime(folder)  # the time of its last use, which `touchstone clean` asks
             return folder
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)

@@ -817,6 +817,23 @@ def _on_server(folder, name):
     return found
 
 
+def test_what_was_fetched_tells_when_it_was_used_last(tmp_path, fresh_store):
+    tracking = fresh_store(tmp_path / "mlruns")
+    fetched = tmp_path / "fetched"
+    (fetched / "output").mkdir(parents=True)
+    (fetched / "output" / "text.txt").write_text("a")
+    listing = manifest.describe_files(fetched, "output")
+    (fetched / manifest.MANIFEST).write_bytes(listing)
+    digest = manifest.digest_of(listing)
+    here = tracking.work / "downloads" / digest
+    here.parent.mkdir()
+    fetched.rename(here)
+    os.utime(here, (0, 0))
+    reference = Reference(stage="s", run_id="r", key="k", digest=digest, uri="mlflow-artifacts:/r")
+    assert fetch(tracking, reference) == here
+    assert here.stat().st_mtime > time.time() - 60
+
+
 @pytest.mark.slow
 def test_server_gets_files_gives_them_once_and_damage_is_remade(mlflow_server, config, tmp_path, monkeypatch):
     uri, folder = mlflow_server
