@@ -113,6 +113,11 @@ def _find(name: str) -> Path:
         return Path(name).resolve()
     path = profiles_folder() / f"{name}.yaml"
     if not path.is_file():
+        if not profile_names():
+            raise UsageError(
+                f"there is no profile {name!r}: {profiles_folder()} holds none. Let TOUCHSTONE_HOME "
+                "name a folder with mlruns/ and deployments/, or give the path of a YAML file"
+            )
         close = difflib.get_close_matches(name, profile_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else "a path to a YAML file works too."
         raise UsageError(f"there is no profile {name!r}; there are {', '.join(profile_names())}; {hint}")

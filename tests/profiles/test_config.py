@@ -369,6 +369,12 @@ def test_a_name_that_is_far_off_gets_the_list():
     assert message.endswith("a path to a YAML file works too.")
 
 
+def test_a_home_without_profiles_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=f"'quickstart': {tmp_path}/.* holds none. Let TOUCHSTONE_HOME name"):
+        load_profile("quickstart")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     assert message_of(str(tmp_path / "no.yaml")).startswith(f"profile {tmp_path}/no.yaml does not exist")
 
