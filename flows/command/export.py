@@ -78,6 +78,10 @@ def export(
 
         out, told = Console(highlight=False), outcome["export"]
         show(as_document(told), out)
-        for line in told["delivered"] or [f"files in {told['folder']}; --output copies them elsewhere"]:
+        for line in told["delivered"]:
             out.print(line, markup=False, soft_wrap=True)
+        if not config.output:
+            out.print(
+                f"files in {told['folder']}; --output copies them elsewhere", markup=False, soft_wrap=True
+            )
     end_unless_completed(outcome)
