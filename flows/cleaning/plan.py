@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow.entities import LoggedModel, Run, ViewType
@@ -60,6 +60,9 @@ class Plan:
     """How many runs stay, by reason."""
     on_server: bool
     """Whether artifacts are on an MLflow server, which frees them by its own garbage collection."""
+    rule: Rule
+    profile: str | None
+    """What was asked for."""
 
     @property
     def bytes(self) -> int:
@@ -68,6 +71,16 @@ class Plan:
     @property
     def count(self) -> int:
         return len(self.runs) + len(self.versions) + sum(one.count for one in self.caches)
+
+    def as_of(self, now: "Plan") -> "Plan":
+        """What goes by this plan and still does by another, which was made later."""
+        runs = {one.run_id for one in now.runs}
+        versions = {(one.name, one.version) for one in now.versions}
+        return replace(
+            self,
+            runs=[one for one in self.runs if one.run_id in runs],
+            versions=[one for one in self.versions if (one.name, one.version) in versions],
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -91,7 +104,8 @@ def make_plan(tracking: Tracking, rule: Rule, profile: str | None = None) -> Pla
     stays = Counter(kept[run.info.run_id] for run in runs if run.info.run_id in kept and is_ours(run))
     caches = [] if profile else find_caches(tracking.work, rule.since.timestamp())
     versions = [_doomed_version(tracking, one) for one in unused]
-    return Plan(doomed, versions, caches, stays, any(one.folder is None for one in doomed))
+    on_server = any(one.folder is None for one in doomed)
+    return Plan(doomed, versions, caches, stays, on_server, rule, profile)
 
 
 def _require_runs_of(profile: str, runs: Sequence[Run]) -> None:

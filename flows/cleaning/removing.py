@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from flows.cleaning.plan import CLEANED, Doomed, DoomedVersion, Plan, require_rest
+from flows.cleaning.plan import CLEANED, Doomed, DoomedVersion, Plan, make_plan
 from tasks.compat.mlflow_store import forget_runs, keeps_rows
+from tasks.errors import RefusedError
 from tasks.machine.kept_files import remove_path
+from tasks.machine.locks import Timeout, holding
 from tasks.record.tracking import Tracking, set_tags
 
 TRACES = 100  # in one request
@@ -18,11 +20,22 @@ def remove(tracking: Tracking, plan: Plan, progress: Callable[[int, int], None])
     """Remove versions, runs and caches; returns what could not be done, for a person to read.
 
     A run is marked and deleted in MLflow before its files go: no look-up finds a run whose files are
-    half gone, and a marked run is removed wholly the next time.
+    half gone, and a marked run is removed wholly the next time. What a run has found since the plan was made
+    stays.
 
-    Raises RefusedError when a run has begun since the plan was made.
+    Raises RefusedError when a run has begun since then, and while another process cleans.
     """
-    require_rest(tracking)
+    try:
+        with holding(tracking.work / "clean.lock", timeout=0):
+            still = plan.as_of(make_plan(tracking, plan.rule, plan.profile))
+            return _remove_all(tracking, still, progress)
+    except Timeout as error:
+        raise RefusedError(
+            "another touchstone clean removes runs here at the moment; wait for its end"
+        ) from error
+
+
+def _remove_all(tracking: Tracking, plan: Plan, progress: Callable[[int, int], None]) -> list[str]:
     steps = [partial(_remove_version, tracking, one) for one in plan.versions]
     steps += [partial(_remove_run, tracking, one) for one in plan.runs]
     steps += [cache.remove for cache in plan.caches]

@@ -114,6 +114,25 @@ def test_nothing_goes_while_a_run_is_running(store, monkeypatch):
     assert folder_of(store, plan.runs[0].run_id).is_dir()
 
 
+def test_what_was_found_since_the_plan_was_made_stays(store):
+    """A person may think for an hour about the question, while runs begin and end."""
+    rows, other = stage(store, 60, "rows"), stage(store, 61, "generate")
+    plan = make_plan(store, OLD)
+    begun(store, 0, touchstone__kind="pipeline", touchstone__stage__rows=rows)
+    remove(store, plan, silent)
+    assert folder_of(store, rows).is_dir()
+    assert not folder_of(store, other).exists()
+
+
+def test_of_two_at_once_one_is_refused(store):
+    stage(store, 60, "rows")
+    plan = make_plan(store, OLD)
+    with holding(store.work / "clean.lock"), pytest.raises(RefusedError, match="another touchstone clean"):
+        remove(store, plan, silent)
+    assert remove(store, plan, silent) == []
+    assert remove(store, plan, silent) == []
+
+
 def registered(store, name, count):
     """Versions as the promote stage makes them: their runs, and the folders of their files."""
     client, runs, folders = store.client, [], []
