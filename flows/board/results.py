@@ -98,6 +98,7 @@ def _table(columns: Sequence[Column], label: str) -> gr.Dataframe:
         headers=[column.name for column in columns],
         datatype=[column.kind for column in columns],
         column_count=len(columns),
+        column_widths=[column.width for column in columns],
         type="array",
         interactive=False,
         label=label,

@@ -31,38 +31,39 @@ Row = list[Any]
 
 @dataclass(frozen=True)
 class Column:
-    """Of a table: its heading, and whether it holds numbers or texts."""
+    """Of a table: its heading, its width in pixels, and whether it holds numbers or texts."""
 
     name: str
+    width: int
     kind: str = "str"
 
 
 RUN_COLUMNS = (
-    Column("run"),
-    Column("profile"),
-    Column("state"),
-    Column("started"),
-    Column("weights", "number"),
-    Column("score", "number"),
-    Column("low", "number"),
-    Column("high", "number"),
-    Column("scorer"),
-    Column("model"),
-    Column("champion"),
-    Column("seconds", "number"),
+    Column("run", 90),
+    Column("profile", 116),
+    Column("state", 92),
+    Column("started", 140),
+    Column("weights", 84, "number"),
+    Column("score", 62, "number"),
+    Column("low", 62, "number"),
+    Column("high", 62, "number"),
+    Column("scorer", 110),
+    Column("model", 190),
+    Column("champion", 88),
+    Column("seconds", 78, "number"),
 )
 VERSION_COLUMNS = (
-    Column("version"),
-    Column("champion"),
-    Column("profile"),
-    Column("weights", "number"),
-    Column("score", "number"),
-    Column("low", "number"),
-    Column("high", "number"),
-    Column("scorer"),
-    Column("seconds", "number"),
-    Column("decision"),
-    Column("created"),
+    Column("version", 190),
+    Column("champion", 88),
+    Column("profile", 116),
+    Column("weights", 84, "number"),
+    Column("score", 62, "number"),
+    Column("low", 62, "number"),
+    Column("high", 62, "number"),
+    Column("scorer", 110),
+    Column("seconds", 78, "number"),
+    Column("decision", 420),
+    Column("created", 140),
 )
 
 
