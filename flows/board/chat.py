@@ -25,6 +25,7 @@ from tasks.serve.chat_models import ChatSettings, Token
 
 IN_MEMORY = 4  # models at once, of all who have the page open
 ALONE = ("none", "")  # in the place of a second model
+NOTHING = "(nothing)"  # in the place of an empty answer, as at labelling
 FRAME = 0.05  # seconds between two looks at answers that are being written
 VOTES: dict[Choice, str] = {
     "a": "A is better",
@@ -160,7 +161,7 @@ def _shown(session: ChatSession, text: str = "", answers: Sequence[str] | None =
     for place, title in enumerate(session.titles):
         turns = session.turns[place]
         if answers is not None:
-            turns = [*turns, _turn("user", text), _turn("assistant", answers[place])]
+            turns = [*turns, _turn("user", text), _turn("assistant", answers[place] or "...")]
         logs[place] = gr.update(value=log_html(title, turns), visible=True)
     named = zip(session.titles, session.notes, strict=False)
     notes = "".join(f"<p>{escaped(f'{title}: {note}')}</p>" for title, note in named if note)
@@ -170,7 +171,9 @@ def _shown(session: ChatSession, text: str = "", answers: Sequence[str] | None =
 
 def log_html(title: str, turns: Sequence[Message]) -> str:
     """A conversation under its title; texts are shown as they are."""
-    said = [f'<p class="turn {escaped(turn["role"])}">{escaped(turn["content"])}</p>' for turn in turns]
+    said = [
+        f'<p class="turn {escaped(turn["role"])}">{escaped(turn["content"] or NOTHING)}</p>' for turn in turns
+    ]
     return f"<h4>{escaped(title)}</h4>{''.join(said)}"
 
 

@@ -82,7 +82,7 @@ def watch_tab(board: Board) -> None:
     outcome = gr.HTML(elem_classes="outcome")
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            stages = gr.HTML(elem_classes="stages")
+            stages = gr.HTML("<p>Looking for runs ...</p>", elem_classes="stages")
         with gr.Column(scale=3, min_width=320):
             quantity = gr.Dropdown([OF_NEWEST], value=NEWEST, label="Curve")
             curves = gr.HTML(elem_classes="curves")

@@ -37,6 +37,7 @@ def test_conversation_is_shown_as_text():
     )
     assert is_harmless(html)
     assert html.count(SAFE) == 3
+    assert "(nothing)" in log_html("one", [{"role": "assistant", "content": ""}])
 
 
 def test_tokens_are_shown_as_text():
