@@ -1,6 +1,6 @@
 """The seeds stage: how far apart one recipe's trainings are, and what holds of it over seeds and rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -68,21 +68,28 @@ class _Model:
     def __init__(self, folders: Folders) -> None:
         self.folders = folders
         self.summaries = [ScoreSummary.read(folder) for folder in folders]
-        lines = [read_score_lines(folder) for folder in folders]
-        self.ids = list(lines[0])
-        if any(set(own) != set(self.ids) for own in lines):
-            raise StageError("the seeds' scores are not of the same rows; run again")
+        self.lines = [read_score_lines(folder) for folder in folders]
+        self.ids = list(self.lines[0])
+        self._require(self.ids)
         if len({summary.headline for summary in self.summaries}) > 1:
             raise StageError("the seeds were scored by different scorers; run again")
-        self.lines = [[own[row] for row in self.ids] for own in lines]
 
     @property
     def sources(self) -> Sources:
-        return [line.get("source") for line in self.lines[0]]
+        return [self.lines[0][row].get("source") for row in self.ids]
 
-    def points(self, scorer: str) -> list[list[float | None]]:
-        """By seed, then by row."""
-        return [[line[scorer] for line in own] for own in self.lines]
+    def points(self, scorer: str, ids: Sequence[object] | None = None) -> list[list[float | None]]:
+        """By seed, then by row, in the order of `ids`, by default their own.
+
+        Raises StageError when these are not of the same rows.
+        """
+        if ids is not None:
+            self._require(ids)
+        return [[own[row][scorer] for row in ids or self.ids] for own in self.lines]
+
+    def _require(self, ids: Sequence[object]) -> None:
+        if any(own.keys() != set(ids) for own in self.lines):
+            raise StageError("the scores to be compared are not of the same rows; run again")
 
     def status(self, scorer: str) -> str:
         """The first that is not ok of the seeds' scores."""
@@ -130,7 +137,7 @@ def _differences(models: Mapping[str, _Model]) -> Iterator[Json]:
         for against, model in combinations(models, 2):
             ours, theirs = models[model], models[against]
             trusted = ours.status(scorer) == theirs.status(scorer) == "ok"
-            points = (ours.points(scorer), theirs.points(scorer))
+            points = (ours.points(scorer), theirs.points(scorer, ours.ids))
             found = gain_over_seeds(*points, ours.sources) if trusted else None
             yield _difference(model, against, entry, found, len(ours.ids))
 
@@ -141,11 +148,13 @@ def _against_baselines(models: Mapping[str, _Model]) -> Iterator[Json]:
         return
     own = models[CLASSIFIER]
     (entry,) = own.summaries[0].scores
-    predictions = [read_predictions(folder) for folder in own.folders]
+    predictions = [{line["id"]: line for line in read_predictions(folder)} for folder in own.folders]
     evaluation = Evaluation.read(own.folders[0])
     task = task_of(evaluation.task)
     for name in evaluation.baseline_names:
-        theirs = [[task.score(task.truth(line), line[name]) for line in lines] for lines in predictions]
+        theirs = [
+            [task.score(task.truth(lines[row]), lines[row][name]) for row in own.ids] for lines in predictions
+        ]
         found = gain_over_seeds(own.points(entry["scorer"]), theirs, own.sources)
         yield _difference(CLASSIFIER, name, entry, found, len(own.ids))
 

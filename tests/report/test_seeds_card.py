@@ -6,9 +6,11 @@ import pytest
 
 from tasks.config import SeedRun, SeedsConfig
 from tasks.errors import StageError
+from tasks.judge.score.outputs import read_score_lines, write_score_lines
 from tasks.record.stage import StageRun
 from tasks.report.data import corpus_text
 from tasks.seeds.stage import seeds
+from tasks.statistics.seeds import gain_over_seeds
 from tests.card_outputs import HOSTILE, METRIC, Card, Outputs, Page
 
 FORMS = ("html", "markdown", "terminal")
@@ -68,6 +70,29 @@ def test_the_scores_of_all_seeds_are_put_together(tmp_path):
     gain = found["differences"][0]
     assert (gain["model"], gain["against"], gain["by_seed"]) == ("fine-tuned", "base", [75.0, 60.0, 75.0])
     assert found["losses"]["by_seed"] == [2.0, 2.0, 2.0]
+
+
+def test_models_are_compared_by_row_whatever_their_order(tmp_path):
+    trainings = Trainings(tmp_path, [[50.0, 100.0], [40.0, 80.0], [60.0, 90.0]])
+    for number, scores in ((1, [0.0, 60.0]), (2, [0.0, 50.0]), (3, [0.0, 70.0])):
+        folder = trainings.made[number]["base_scores"]
+        lines = read_score_lines(folder)
+        for line, score in zip(lines.values(), scores, strict=True):
+            line[METRIC] = score
+        write_score_lines(folder, reversed(lines.values()))
+    found = trainings.compare()["differences"][0]
+    pairs = [([50.0, 100.0], [0.0, 60.0]), ([40.0, 80.0], [0.0, 50.0]), ([60.0, 90.0], [0.0, 70.0])]
+    expected = gain_over_seeds(*zip(*pairs, strict=True))
+    assert (found["difference"], found["low"], found["high"]) == (expected.mean, expected.low, expected.high)
+
+
+def test_models_that_answered_other_rows_are_not_compared(tmp_path):
+    trainings = Trainings(tmp_path, [[50.0, 100.0], [40.0, 80.0]])
+    for made in trainings.made.values():
+        first, _ = read_score_lines(made["base_scores"]).values()
+        write_score_lines(made["base_scores"], [first])
+    with pytest.raises(StageError, match="to be compared are not of the same rows"):
+        trainings.compare()
 
 
 def test_every_form_shows_each_seed_and_what_holds_over_all(tmp_path):
