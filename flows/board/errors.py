@@ -12,11 +12,12 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from flows.board.html import escaped
-from tasks.errors import StageError, TouchstoneError, UnreachableError, causes
+from tasks.errors import TouchstoneError, UnreachableError, UsageError, causes
 from tasks.machine.home import without_password
 from tasks.record.tracking import explained_by_store, is_reachable
 
 WITHIN = 5.0  # seconds that MLflow's server may take to say that it is there
+GONE = "RESOURCE_DOES_NOT_EXIST"  # says MLflow
 BRIEFLY = 10.0  # seconds that the message is shown that stands at the top of the page too
 
 log = logging.getLogger(__name__)
@@ -74,13 +75,10 @@ def explained(error: Exception) -> TouchstoneError | None:
         return told
     if isinstance(error, TouchstoneError):
         return error
-    refusal = next((cause for cause in causes(error) if isinstance(cause, MlflowException)), None)
-    if refusal is None:
-        return None
-    is_gone = refusal.error_code == "RESOURCE_DOES_NOT_EXIST"
-    hint = "It was removed: reload the page" if is_gone else "The log of its server says more"
-    first = str(refusal).partition("\n")[0].removeprefix("RESOURCE_DOES_NOT_EXIST: ").rstrip(".")
-    return StageError(f"MLflow refused this: {first}. {hint}")
+    if isinstance(error, MlflowException) and error.error_code == GONE:
+        missing = str(error).removeprefix(f"{GONE}: ").partition("\n")[0].rstrip(".")
+        return UsageError(f"{missing}. It was removed: reload the page")
+    return None
 
 
 def require_store() -> None:

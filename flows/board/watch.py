@@ -133,12 +133,16 @@ def _look(board: Board, seen: Seen, run: str, others: list[str], quantity: str) 
 
 
 def _drawn(name: str, value: Any, chosen: Mapping[str, str | list[str]]) -> Any:
-    """What a part becomes; what was chosen in a list that no longer has it is chosen no longer."""
+    """What a part becomes; what was chosen in a list that no longer has it is chosen no longer.
+
+    Else what is chosen is left alone: a person may choose while the look is on its way.
+    """
     if name in chosen:
-        offered = {each for _, each in value}
-        if name == "others":
-            return gr.update(choices=value, value=[one for one in chosen[name] if one in offered])
-        return gr.update(choices=value, value=chosen[name] if chosen[name] in offered else NEWEST)
+        had, offered = chosen[name], {each for _, each in value}
+        if isinstance(had, list):
+            kept = [one for one in had if one in offered]
+            return gr.update(choices=value) if kept == had else gr.update(choices=value, value=kept)
+        return gr.update(choices=value) if had in offered else gr.update(choices=value, value=NEWEST)
     if name in ("stop", "resume"):
         return gr.update(interactive=value)
     return value

@@ -56,13 +56,13 @@ def test_store_that_answers_again_is_told_by_the_error(tracking):
     assert not isinstance(explained(MlflowException(RETRIED)), StoreAwayError)
 
 
-def test_what_mlflow_refuses_is_no_defect(tracking, caplog):
+def test_what_was_removed_is_no_defect(tracking, caplog):
     def act():
         raise MlflowException("Run x not found\nat line 5", RESOURCE_DOES_NOT_EXIST)
 
     with pytest.raises(gr.Error) as told:
         handler(act)()
-    assert told.value.message == "MLflow refused this: Run x not found. It was removed: reload the page"
+    assert told.value.message == "Run x not found. It was removed: reload the page"
     assert caplog.records == []
 
 

@@ -95,6 +95,8 @@ def test_run_that_was_removed_is_chosen_no_longer(board_of_nothing, ended):
     shown = dict(zip(PARTS, drawn, strict=True))
     assert seen["chosen"] == ended
     assert [shown[name]["value"] for name in ("run", "others", "quantity")] == [NEWEST, [ended], NEWEST]
+    _, *drawn = _look(board_of_nothing, {}, NEWEST, [ended], NEWEST)  # what is there is left alone
+    assert not any("value" in drawn[PARTS.index(name)] for name in ("run", "others", "quantity"))
 
 
 def test_nothing_that_was_run_is_told(board_of_nothing):
