@@ -138,7 +138,7 @@ def _versions(
 
 def _files_of(tracking: Tracking, version: ModelVersion) -> str:
     """Where the files of a version are, also of a copy."""
-    return tracking.client.get_model_version_download_uri(version.name, version.version)
+    return tracking.client.get_model_version_download_uri(version.name, str(version.version))
 
 
 def _doomed_version(tracking: Tracking, version: ModelVersion) -> DoomedVersion:
