@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.config import SynthesizeConfig
-from tasks.data.duplicates import Groups, join_near_duplicates, words_of
+from tasks.data.duplicates import Groups, join_near_duplicates, standing_in, words_of
 from tasks.data.rewordings import join_rewordings
 from tasks.judge.audit.languages import LANGUAGES, Language, common_language, language_of
 from tasks.judge.protocol.responses import ResponseRow, has_text, kind_of
@@ -219,17 +219,20 @@ def _grounded(config: SynthesizeConfig, language: Language | None) -> Filter:
 
 def _verbatim(config: SynthesizeConfig, corpus: Sequence[str]) -> Filter:
     """Word for word, across the ends of passages too."""
-    whole = f" {' '.join(' '.join(words_of(passage)) for passage in corpus)} "
 
     def found(left: Sequence[Candidate]) -> Mapping[int, str]:
-        reasons = {}
-        for place, one in enumerate(left):
-            for name in ("instruction", "output"):
-                words = words_of(one.row[name])
-                if len(words) >= config.verbatim_words and f" {' '.join(words)} " in whole:
-                    what = "question" if name == "instruction" else "answer"
-                    reasons[place] = f"the {what} stands in the corpus word for word ({len(words)} words)"
-        return reasons
+        texts = {
+            (place, what): words
+            for place, one in enumerate(left)
+            for what, text in (("question", one.row["instruction"]), ("answer", one.row["output"]))
+            if len(words := words_of(text)) >= config.verbatim_words
+        }
+        copied = standing_in(texts, (word for passage in corpus for word in words_of(passage)))
+        return {
+            place: f"the {what} stands in the corpus word for word ({len(words)} words)"
+            for (place, what), words in texts.items()
+            if (place, what) in copied
+        }
 
     return found
 

@@ -20,6 +20,7 @@ from tasks.data.duplicates import (
     Groups,
     join_near_duplicates,
     near_duplicates,
+    standing_in,
     words_of,
 )
 from tasks.makers.skills import make_rows
@@ -230,3 +231,15 @@ def test_texts_that_are_all_alike_are_compared_with_a_few_only(monkeypatch):
     join_near_duplicates(groups, texts)
     assert groups.smallest().tolist() == grouped(len(texts), sorted(slowly(texts)))
     assert sum(checked) < len(texts) ** 2 / 8
+
+
+@given(
+    texts=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=6), max_size=8),
+    words=st.lists(st.sampled_from("abc"), max_size=30),
+)
+def test_texts_that_stand_in_words_are_those_of_a_plain_search(texts, words):
+    def stands(text):
+        return any(words[at : at + len(text)] == text for at in range(len(words)))
+
+    expected = {number for number, text in enumerate(texts) if stands(text)}
+    assert standing_in(dict(enumerate(texts)), iter(words)) == expected
