@@ -338,10 +338,10 @@ def _is_writing() -> bool:
     return is_stoppable()
 
 
-def _say_stopping() -> None:
+def _say_stopping(writing: bool) -> None:
     from flows.process.console import console
 
-    what = "stopping, the checkpoint is being written" if _is_writing() else "stopping"
+    what = "stopping, the checkpoint is being written" if writing else "stopping"
     console.say(f"{what}; once more ends at once", style="yellow")
 
 

@@ -30,10 +30,6 @@ AGAIN = 0.02  # seconds until an exception that Python dropped is raised again
 SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"  # in the place of a bar that is being drawn
 
 
-def _nothing() -> None:
-    """Until a command knows better."""
-
-
 class Interrupts:
     """What is known of the signals that ask this process to stop."""
 
@@ -42,8 +38,8 @@ class Interrupts:
         """One has come."""
         self.at_once = True
         """Even the first ends the process: before there is anything to stop, and after it."""
-        self.announce: Callable[[], None] = _nothing
-        """Tells the person at the terminal that the first was heard."""
+        self.announce: Callable[[bool], None] = lambda _: None
+        """Tells the person at the terminal that the first was heard, and whether a checkpoint is written."""
         self.grace = GRACE
         """Seconds that the command has to stop; one that waits for other processes sets more."""
         self.is_writing: Callable[[], bool] = lambda: False
@@ -100,7 +96,8 @@ class Interrupts:
         elif not self.asked:
             self.asked = True
             self._echo = None if ours else number
-            threading.Thread(target=self.announce, daemon=True).start()  # which may wait for the terminal
+            writing = self.is_writing()  # now: it may be done when the terminal is free
+            threading.Thread(target=self.announce, args=(writing,), daemon=True).start()
             threading.Thread(target=self._end_in_time, daemon=True).start()
         else:
             self.end()

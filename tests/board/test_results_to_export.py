@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=alert(7)>"
 MODEL = "touchstone-hostile"
 SETTLED = 2_000  # milliseconds until the server has taken a choice
-LOADED = 60_000  # milliseconds that a model, or a command of its own, may take
+LOADED = 180_000  # milliseconds that a model, or a command of its own, may take
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ import psutil
 def tell(line):
     os.write(1, f"{{line}}\\n".encode())
 told = threading.Event()
-interrupts.announce = lambda: (tell("stopping"), told.set())
+interrupts.announce = lambda _: (tell("stopping"), told.set())
 interrupts.listen()
 interrupts.last_acts.append(lambda: tell("last act"))
 interrupts.last_acts.append(lambda: 1 / 0)
@@ -57,8 +57,12 @@ class Heard(Interrupts):
         super().__init__()
         self.at_once = at_once
         self.told = threading.Event()
-        self.announce = self.told.set
+        self.announce = self.note
         self.ends = 0
+
+    def note(self, writing):
+        self.written = writing
+        self.told.set()
 
     def end(self):
         self.ends += 1
@@ -108,6 +112,16 @@ def test_the_first_is_announced_and_the_second_ends():
     assert (heard.asked, heard.ends) == (True, 0)
     heard.hear(signal.SIGTERM)
     assert heard.ends == 1
+
+
+@pytest.mark.parametrize("writing", [True, False])
+def test_checkpoint_is_announced_as_it_was_when_the_signal_came(writing):
+    """Regression: the thread that announces looked by itself, when it could be written already."""
+    heard, answers = Heard(), [writing]
+    heard.is_writing = lambda: answers.pop() if answers else not writing
+    heard.hear(signal.SIGINT)
+    assert heard.told.wait(10)
+    assert heard.written is writing
 
 
 def test_before_and_after_the_work_the_first_ends():
