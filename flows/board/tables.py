@@ -38,16 +38,21 @@ class Column:
     kind: str = "str"
 
 
-RUN_COLUMNS = (
-    Column("run", 90),
-    Column("profile", 116),
-    Column("state", 92),
-    Column("started", 140),
+MEASURED = (
     Column("weights", 84, "number"),
     Column("score", 62, "number"),
     Column("low", 62, "number"),
     Column("high", 62, "number"),
     Column("scorer", 110),
+)
+"""Of a model, in both tables."""
+
+RUN_COLUMNS = (
+    Column("run", 90),
+    Column("profile", 116),
+    Column("state", 92),
+    Column("started", 140),
+    *MEASURED,
     Column("model", 190),
     Column("champion", 88),
     Column("seconds", 78, "number"),
@@ -56,11 +61,7 @@ VERSION_COLUMNS = (
     Column("version", 190),
     Column("champion", 88),
     Column("profile", 116),
-    Column("weights", 84, "number"),
-    Column("score", 62, "number"),
-    Column("low", 62, "number"),
-    Column("high", 62, "number"),
-    Column("scorer", 110),
+    *MEASURED,
     Column("seconds", 78, "number"),
     Column("decision", 420),
     Column("created", 140),
