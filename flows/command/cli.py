@@ -60,6 +60,7 @@ from tasks.machine.home import home
 if TYPE_CHECKING:
     from flows.dispatch.cards import Card
     from flows.profiles.profile import Profile
+    from tasks.config import Pools
 
 app = Commands(cls=Group, context_settings=HELP, invoke_without_command=True, pretty_exceptions_enable=False)
 
@@ -118,7 +119,7 @@ def run(
     """Run a profile: from text and instruction rows to a judged model in the registry, with a report."""
     from flows.server.readiness import begin_servers, stages_to_refresh
 
-    overrides, waiting = part_overrides(set_, pools)
+    overrides, on_pools = part_overrides(set_, pools)
     overrides += judge_settings(judge, pull, despite_audit)
     overrides += [] if seeds is None else [f"seeds={seeds}"]
     loaded, stages = _ready(
@@ -134,7 +135,7 @@ def run(
 
         tell_plan(loaded, stages, json_)
         return
-    outcome = _on_pools(loaded, stages, waiting) if pools else _here(loaded, stages)
+    outcome = _on_pools(loaded, stages, on_pools) if on_pools else _here(loaded, stages)
     if json_:
         from flows.process.console import print_json
 
@@ -159,16 +160,14 @@ def _here(profile: "Profile", refresh: list[str]) -> dict[str, Any]:
     return run_here(pipeline, profile, refresh=refresh)
 
 
-def _on_pools(profile: "Profile", refresh: list[str], waiting: list[str]) -> dict[str, Any]:
+def _on_pools(profile: "Profile", refresh: list[str], pools: "Pools") -> dict[str, Any]:
     from flows.dispatch.results import outcome_of
-    from flows.profiles.load import load_settings
-    from flows.server.pools import Pools
     from flows.server.remote_run import run_and_follow
 
     parameters = {
         "profile": profile.model_dump(mode="json"),
         "refresh": refresh,
-        "pools": load_settings(Pools, "pools", {}, waiting).model_dump(),
+        "pools": pools.model_dump(),
     }
     return outcome_of(run_and_follow("touchstone/pipeline", parameters, profile.name))
 

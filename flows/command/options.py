@@ -11,6 +11,7 @@ from tasks.errors import RefusedError, StageError, UsageError
 
 if TYPE_CHECKING:
     from flows.profiles.profile import Profile
+    from tasks.config import Pools
     from tasks.show.document import Document
 
     Documents = Callable[[dict[str, Any]], Sequence[Document]]
@@ -119,10 +120,20 @@ def require_sources(profile: "Profile") -> None:
         resolve(open_tracking(), profile.base.model)
 
 
-def part_overrides(set_: list[str] | None, pools: bool) -> tuple[list[str], list[str]]:
-    """What `--set` says of the profile, and with `--pools` of the waiting for these."""
-    waiting = [override for override in set_ or () if pools and override.startswith("pools.")]
-    return [override for override in set_ or () if override not in waiting], waiting
+def part_overrides(set_: list[str] | None, pools: bool) -> "tuple[list[str], Pools | None]":
+    """What `--set` says of the profile, and with `--pools` how these are waited for.
+
+    Raises UsageError for a wrong setting of the waiting.
+    """
+    given = set_ or []
+    if not pools:
+        return given, None
+    from flows.profiles.load import load_settings
+    from tasks.config import Pools
+
+    waiting = [override for override in given if override.startswith("pools.")]
+    others = [override for override in given if override not in waiting]
+    return others, load_settings(Pools, "pools", {}, waiting)
 
 
 def host_option(option: str, text: str, ports: str = "") -> str:

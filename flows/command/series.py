@@ -46,13 +46,12 @@ def series(
 ) -> None:
     """Pretrain several sizes alike, fit how loss falls with size, and foretell the largest by the others."""
     from flows.process.console import console
-    from flows.profiles.load import load_settings
     from flows.series.ladder import Ladder
     from flows.server.readiness import begin_servers, prefect_is_ready, verbosely
 
     if tokens_per_parameter and flops:
         raise UsageError("--tokens-per-parameter and --flops: choose one")
-    overrides, waiting = part_overrides(set_, pools)
+    overrides, on_pools = part_overrides(set_, pools)
     per_parameter = None if flops else tokens_per_parameter or TOKENS_PER_PARAMETER
     given = tuple(size.strip() for size in sizes.split(","))
     ladder = Ladder(profile, tuple(overrides), mirror, given, per_parameter, flops)
@@ -64,12 +63,10 @@ def series(
     console.wait("starting Prefect")
     from flows.dispatch.results import run_here
     from flows.series.series import series as series_flow
-    from flows.server.pools import Pools
     from tasks.record.tracking import open_tracking
 
     open_tracking()
     prefect_is_ready()
-    on_pools = load_settings(Pools, "pools", {}, waiting) if pools else None
     outcome = run_here(series_flow, loaded.name, ladder, on_pools)
     if json_:
         from flows.process.console import print_json

@@ -81,12 +81,11 @@ def sweep(
 ) -> None:
     """Try settings of a profile, choose by validation alone, and run what was chosen whole, once."""
     from flows.process.console import console
-    from flows.profiles.load import load_settings
     from flows.server.readiness import begin_servers, prefect_is_ready, verbosely
     from flows.sweeping.space import ProfileSource, own_point
     from flows.sweeping.study import opened, require_optuna, storage_address
 
-    overrides, waiting = part_overrides(set_, pools)
+    overrides, on_pools = part_overrides(set_, pools)
     source = ProfileSource(profile, tuple(overrides), mirror)
     definition, points = _define(source, over or [], sampler, by, trials, prune)
     if prune and pools:
@@ -101,7 +100,6 @@ def sweep(
     console.say(f"touchstone sweep {definition.profile.name}: {definition.profile.description}", style="bold")
     begin_servers(pools)
     console.wait("starting Prefect")
-    from flows.server.pools import Pools
     from flows.sweeping.search import SweepRun
     from flows.sweeping.sweeping import run_sweep  # after the checks, which need not wait for it
     from tasks.record.tracking import open_tracking
@@ -112,7 +110,7 @@ def sweep(
         prefect_is_ready()
         outcome = run_sweep(
             SweepRun(source, definition, study, len(points) or trials),
-            load_settings(Pools, "pools", {}, waiting) if pools else None,
+            on_pools,
         )
     if json_:
         from flows.process.console import print_json
