@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +62,22 @@ class Workplace:
         process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=480)
         return Result(process.returncode, out, err)
+
+    def in_training(self, process: subprocess.Popen[str]) -> None:
+        """Wait until a command has kept a checkpoint."""
+        deadline = time.monotonic() + 180
+        while not list((self.mlruns / "work").glob("*/checkpoint/step-*.pt")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def killed_in_training(self, *arguments: str, after: str) -> None:
+        """The command, ended by SIGKILL in the training that follows a line which begins so."""
+        process = self.start(*arguments)
+        assert any(line.startswith(after) for line in process.stderr), process.communicate()
+        self.in_training(process)
+        process.kill()
+        process.communicate(timeout=30)
 
     @property
     def mlruns(self) -> Path:

@@ -320,22 +320,13 @@ def test_bad_data_names_the_row_and_leaves_nothing_half_written(make_workplace):
     assert "--mirror" in result.json["error"]
 
 
-def in_training(workplace, process):
-    """Wait until a command has kept a checkpoint."""
-    deadline = time.monotonic() + 180
-    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @contextmanager
 def alone(workplace, process):
     """A command without a server, in training; at the end nothing of it is left.
 
     Prefect's own server would hang a command that is ended with it, and survive one that is killed.
     """
-    in_training(workplace, process)
+    workplace.in_training(process)
     (server,) = psutil.Process(process.pid).children()
     assert os.getpgid(server.pid) == server.pid  # a signal to the command's whole group does not reach it
     yield
@@ -427,7 +418,7 @@ def test_interrupted_twice_it_ends_at_once_and_leaves_nothing(make_workplace, en
     workplace = make_workplace(f"twice-{ending.name.lower()}")
     arguments = ("run", "tiny.yaml", "--json", "--set", "pretrain.steps=100000")
     process = workplace.start(*arguments, PREFECT_API_URL="")
-    in_training(workplace, process)
+    workplace.in_training(process)
     (server,) = psutil.Process(process.pid).children()
     process.send_signal(ending)
     while "stopping" not in process.stderr.readline():

@@ -1,7 +1,6 @@
 """`touchstone run --seeds N`: one recipe, trained several times."""
 
 import re
-import signal
 
 import pytest
 
@@ -176,14 +175,7 @@ def test_killed_in_the_second_seed_it_goes_on_there(make_workplace):
     workplace = make_workplace("killed-in-two")
     longer = ("--set", "pretrain.steps=1000", "--set", "pretrain.eval_every=100")
     arguments = ("run", "tiny.yaml", "--seeds", "2", "--json", *longer)
-    process = workplace.start(*arguments)
-    for line in process.stderr:
-        if line.startswith("seed 2"):
-            break
-    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
-        assert process.poll() is None, process.communicate()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    workplace.killed_in_training(*arguments, after="seed 2")
     result = workplace(*arguments)
     assert result.status == 0, result.err
     first, second = result.json["seeds"]

@@ -1,6 +1,5 @@
 """`touchstone sweep`: trials on validation rows alone, what they choose, and going on after a kill."""
 
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -142,14 +141,7 @@ def test_sweep_that_is_killed_goes_on_from_its_checkpoint(make_workplace):
     longer = ("--set", "pretrain.steps=600", "--set", "pretrain.eval_every=50")
     over = ("--over", "pretrain.learning_rate=1e-4..1e-2:log", "--trials", "2", "--sampler", "random")
     arguments = ("sweep", "tiny.yaml", *over, *longer, "--json")
-    process = workplace.start(*arguments)
-    for line in process.stderr:
-        if line.startswith("trial 1"):
-            break
-    while not list((workplace.mlruns / "work").glob("*/checkpoint/step-*.pt")):
-        assert process.poll() is None, process.communicate()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    workplace.killed_in_training(*arguments, after="trial 1")
     result = workplace(*arguments)
     assert result.status == 0, result.err
     assert "1 of 2 trials are done already" in result.err
