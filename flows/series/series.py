@@ -26,6 +26,7 @@ from flows.server.reaper import CRASH_HOOKS
 from flows.sweeping.trials import DEPLOYMENT, trial, trial_parameters
 from tasks.config import SeriesConfig, SeriesRung
 from tasks.data.token_files import read_facts
+from tasks.download.commits import asked_once
 from tasks.errors import IncompleteError, StoppedError, TouchstoneError
 from tasks.machine.json_files import Json
 from tasks.record.outputs import AUXILIARY
@@ -48,6 +49,7 @@ BY = "bits_per_byte"
     **CRASH_HOOKS,
 )
 @flow_body
+@asked_once()
 def series(name: str, ladder: Ladder, pools: Pools | None = None) -> State | dict[str, Any]:
     """Pretrain each size, and fit their losses.
 

@@ -28,6 +28,7 @@ from flows.sweeping.search import Search, SweepRun
 from flows.sweeping.space import ProfileSource
 from flows.sweeping.trials import validated_inputs
 from tasks.config import ReportConfig, SweepConfig, SweepTrial
+from tasks.download.commits import asked_once
 from tasks.errors import IncompleteError, RefusedError, StoppedError, TouchstoneError
 from tasks.machine.json_files import Json
 from tasks.models import CLASSIFIER, MODELS
@@ -63,6 +64,7 @@ def run_sweep(swept: SweepRun, pools: Pools | None) -> Json:
     **CRASH_HOOKS,
 )
 @flow_body
+@asked_once()
 def sweep(profile: str, study: str, pools: Pools | None = None) -> State | dict[str, Any]:
     """Make the trials that are left, run what they chose, and tell what they come to.
 

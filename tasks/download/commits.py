@@ -6,6 +6,9 @@ the hub cannot be asked, the commit of the copy that this machine keeps takes it
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,6 +23,8 @@ TIMEOUT = 30.0  # seconds
 
 Pinned = TypeVar("Pinned", BaseConfig, PretrainConfig, TokenizeConfig, DownloadConfig)
 Kind = Literal["model", "dataset"]
+
+_known: ContextVar[dict[tuple[Kind, str, str | None], str] | None] = ContextVar("known", default=None)
 
 
 def pinned(config: Pinned) -> Pinned:
@@ -50,10 +55,33 @@ def _pinned_source(source: Source, mirror: str | None) -> Source:
     return source.model_copy(update={"revision": commit_of("dataset", source.dataset, source.revision)})
 
 
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """While the body runs a branch stays the commit that it was when it was first asked for.
+
+    Whatever is compared there, as the trials of a sweep, comes from one state of the hub.
+    """
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
 def commit_of(kind: Kind, name: str, revision: str | None) -> str:
     """The commit that a revision, `main` if there is none, is now. Raises StageError."""
     if revision and COMMIT.fullmatch(revision):
         return revision
+    known, asked = _known.get(), (kind, name, revision)
+    if known is None:
+        return _commit_now(*asked)
+    if asked not in known:
+        known[asked] = _commit_now(*asked)
+    return known[asked]
+
+
+def _commit_now(kind: Kind, name: str, revision: str | None) -> str:
+    """Of the hub, or where it cannot be asked of this machine's copy. Raises StageError."""
     from huggingface_hub.constants import ENDPOINT
 
     require_way_to_hub()
