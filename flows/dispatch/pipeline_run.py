@@ -153,12 +153,6 @@ class PipelineRun:
             )
         return reference
 
-    def link(self) -> None:
-        """Name on the pipeline's run the runs that its stages are found in."""
-        links = {MADE_BY + outcome.name: outcome.run_id for outcome in self.outcomes}
-        if links:
-            set_tags(self.tracking.client, self.run_id, links)
-
     def _remember(self, label: str, reference: Reference, seconds: float) -> None:
         self.outcomes.append(Outcome.of(self.tracking, label, reference, self.run_id, seconds))
 
@@ -226,9 +220,8 @@ def pipeline_run(
         }
         run_id = client.create_run(tracking.experiment_id, tags=tags).info.run_id
         run = PipelineRun(tracking, run_id, name, refresh, pools, reuse)
-        with ending(tracking, run_id, run.link):
+        with ending(tracking, run_id):
             link_to_mlflow(tracking, run_id)
             log_params(client, run_id, flat(_as_json(settings, exclude_defaults=True)))
             client.log_dict(run_id, _as_json(settings), SETTINGS)
             yield run
-            run.link()

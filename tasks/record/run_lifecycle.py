@@ -49,7 +49,7 @@ _open: dict[str, Tracking] = {}  # the runs that this process is about, by their
 def ending(
     tracking: Tracking,
     run_id: str,
-    last: Callable[[], None],
+    last: Callable[[], None] | None = None,
     on_defect: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Give the MLflow run the end that the body has, with the reason.
